@@ -1,0 +1,52 @@
+/** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+export class Deadline {
+  readonly #end: number;
+
+  private constructor(end: number) {
+    this.#end = end;
+  }
+
+  /** `Infinity` never ends, 0 is over at once. */
+  static after(ms: number): Deadline {
+    return new Deadline(performance.now() + ms);
+  }
+
+  get remainingMs(): number {
+    return Math.max(0, this.#end - performance.now());
+  }
+
+  get isOver(): boolean {
+    return this.remainingMs === 0;
+  }
+}
+
+/** @throws the signal's reason, as soon as it is aborted */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+/** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */
+export class Pace {
+  #nextMs: number;
+  readonly #maxMs: number;
+
+  constructor({ firstMs = 1, maxMs = 20 }: { firstMs?: number; maxMs?: number } = {}) {
+    this.#nextMs = firstMs;
+    this.#maxMs = maxMs;
+  }
+
+  /** @throws the signal's reason, as soon as it is aborted */
+  async wait({ deadline, signal }: { deadline?: Deadline; signal?: AbortSignal | undefined } = {}): Promise<void> {
+    const ms = this.#nextMs * (0.5 + Math.random() / 2);
+    this.#nextMs = Math.min(this.#nextMs * 2, this.#maxMs);
+    await sleep(Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY), signal);
+  }
+}

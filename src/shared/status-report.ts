@@ -1,0 +1,45 @@
+/** What `status()` reports: plain data, named by the errors too. */
+
+export type ProcessState =
+  /** The lock is free, and no live process of ours lost its lock file. */
+  | 'stopped'
+  /** The lock is held, not ready yet, still inside `startTimeoutMs`. */
+  | 'starting'
+  /** The lock is held, and a `stop()` wants it down. */
+  | 'stopping'
+  /** Every configured check passes. The PID file is only a cache: without it the holder is searched. */
+  | 'running'
+  /** Our process is there and a check fails after the start time; or it lost its lock file; or only leftovers of it hold the lock. */
+  | 'unhealthy'
+  /** The lock is held by a process that could not be identified as ours. */
+  | 'unknown';
+
+export interface Status {
+  readonly state: ProcessState;
+  readonly pid: number | undefined;
+  readonly startedAt: Date | undefined;
+  /** Milliseconds since the process started. */
+  readonly uptimeMs: number | undefined;
+  /** `host:port`, when the spec has a port. */
+  readonly address: string | undefined;
+  /**
+   * The layers, in the order they are asked; undefined: not configured, or not reached because an earlier one failed.
+   * A false `pidFile` does not end the chain: the holder is searched.
+   */
+  readonly checks: {
+    /** Somebody holds the exclusive lock. */
+    readonly lock: boolean;
+    /** The PID file names the process. */
+    readonly pidFile: boolean | undefined;
+    /** A live process was found. */
+    readonly process: boolean | undefined;
+    /** It is proven to be the one that was started under this lock. */
+    readonly identity: boolean | undefined;
+    /** The port accepts connections. */
+    readonly port: boolean | undefined;
+    /** `isHealthy` said true. */
+    readonly health: boolean | undefined;
+  };
+  /** With `{ usage: true }`: percent of one core and of memory, as the system's process list gives them. */
+  readonly usage?: { readonly cpu: number; readonly memory: number };
+}
