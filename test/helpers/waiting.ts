@@ -1,0 +1,23 @@
+/** Waiting for evidence instead of sleeping. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** How long something that must happen may take before the test fails: generous, the machines are shared. */
+export const MUST_HAPPEN_MS = 15_000;
+
+/** How long something that must not happen is watched. Short: it can only miss a defect, never invent one. */
+export const STILL_MS = 150;
+
+/** Polls until `look` says something truthy and returns that. @throws after `withinMs`, naming `what` */
+export async function eventually<T>(
+  what: string,
+  look: () => T | Promise<T>,
+  { withinMs = MUST_HAPPEN_MS, everyMs = 5 }: { withinMs?: number; everyMs?: number } = {},
+): Promise<NonNullable<T>> {
+  const end = performance.now() + withinMs;
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    if (performance.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await delay(everyMs);
+  }
+}
