@@ -1,0 +1,184 @@
+/** What a caller says of a process, checked and completed: the one place where each default exists. */
+import { homedir, constants as osConstants } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export interface ProcessSpec {
+  /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
+  name: string;
+  /** Executable: a path, or a name found on PATH. Never run through a shell. A relative path counts from `cwd`. */
+  command: string;
+  args?: readonly string[];
+  /** Merged over `process.env`; `undefined` removes a variable. */
+  env?: Readonly<Record<string, string | undefined>>;
+  cwd?: string;
+  /** Folder for `NAME.lock`, `NAME.pid` and `logs/NAME.log`; a leading `~` is the home folder; created with mode 0700. */
+  stateDir: string;
+  /** @default STATE_DIR/NAME.lock */
+  lockFile?: string;
+  /** @default STATE_DIR/NAME.pid */
+  pidFile?: string;
+  /** stdout and stderr are appended here, straight from the process (no pipe that dies with us). @default STATE_DIR/logs/NAME.log */
+  logFile?: string;
+  /** Folders that the process needs, created (0700) under the lock before it is spawned. */
+  dataDirs?: readonly string[];
+  /** TCP address that must accept connections. @default host '127.0.0.1' */
+  host?: string;
+  port?: number;
+  /**
+   * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
+   * `checkTimeoutMs`, count as false. With neither port nor isHealthy: ready when it is still alive 100 ms after the spawn.
+   */
+  isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
+  /**
+   * 'detached': outlives this process; any later process can stop it or ask its status.
+   * @default 'detached'
+   */
+  lifetime?: 'detached';
+  /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
+  startTimeoutMs?: number;
+  /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
+  checkTimeoutMs?: number;
+  /** Milliseconds between `stopSignal` and SIGKILL, both sent to the whole process group. 0 kills at once. @default 10_000 */
+  stopTimeoutMs?: number;
+  /** @default 'SIGTERM' */
+  stopSignal?: NodeJS.Signals;
+  /** Ends the message of a CommandNotFoundError: how to get the command. */
+  installHint?: string;
+}
+
+export interface Instance {
+  readonly pid: number;
+  readonly startedAt: Date;
+  /** `host:port`, when the spec has a port. */
+  readonly address: string | undefined;
+  /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
+  readonly reused: boolean;
+}
+
+/** The spec with every default in place and every path absolute. */
+export type CompleteSpec = Readonly<
+  Required<Omit<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>> &
+    Pick<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>
+>;
+
+/** @throws TypeError naming option, expectation and value */
+export function completeSpec(spec: ProcessSpec): CompleteSpec {
+  if (typeof spec !== 'object' || spec === null) throw wrong('spec', 'an object', spec);
+  check('name', spec.name, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
+  check('command', spec.command, isText, 'a non-empty string without NUL');
+  const stateDir = absolutePath('stateDir', spec.stateDir);
+  const complete: CompleteSpec = {
+    ...spec,
+    stateDir,
+    args: checkList('args', spec.args ?? [], isArgument),
+    env: checkEnvironment(spec.env ?? {}),
+    lockFile: absolutePath('lockFile', spec.lockFile ?? join(stateDir, `${spec.name}.lock`)),
+    pidFile: absolutePath('pidFile', spec.pidFile ?? join(stateDir, `${spec.name}.pid`)),
+    logFile: absolutePath('logFile', spec.logFile ?? join(stateDir, 'logs', `${spec.name}.log`)),
+    dataDirs: checkList('dataDirs', spec.dataDirs ?? [], isText).map((folder) => absolutePath('dataDirs', folder)),
+    host: spec.host ?? '127.0.0.1',
+    lifetime: spec.lifetime ?? 'detached',
+    startTimeoutMs: duration('startTimeoutMs', spec.startTimeoutMs ?? 10_000),
+    checkTimeoutMs: duration('checkTimeoutMs', spec.checkTimeoutMs ?? 2_000),
+    stopTimeoutMs: duration('stopTimeoutMs', spec.stopTimeoutMs ?? 10_000),
+    stopSignal: spec.stopSignal ?? 'SIGTERM',
+    ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
+  };
+  check('host', complete.host, isText, 'a non-empty string without NUL');
+  check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
+  check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
+  check('lifetime', complete.lifetime, (value) => value === 'detached', '"detached"');
+  check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
+  check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
+  checkDistinct(complete);
+  return Object.freeze(complete);
+}
+
+/** `NAME.down`, `NAME.users`: they lie beside the lock file, with its base name. */
+export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'down'): string {
+  return `${lockFile.replace(/\.lock$/, '')}.${extension}`;
+}
+
+/** `host:port` as the spec has it, with an IPv6 address in brackets. */
+export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
+  if (port === undefined) return undefined;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function wrong(option: string, expectation: string, value: unknown): TypeError {
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : String(value);
+  return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
+}
+
+function check(option: string, value: unknown, isRight: (value: unknown) => boolean, expectation: string): void {
+  if (!isRight(value)) throw wrong(option, expectation, value);
+}
+
+function optional(isRight: (value: unknown) => boolean): (value: unknown) => boolean {
+  return (value) => value === undefined || isRight(value);
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(value);
+}
+
+function isArgument(value: unknown): boolean {
+  return typeof value === 'string' && !value.includes('\0');
+}
+
+function isText(value: unknown): boolean {
+  return isArgument(value) && value !== '';
+}
+
+function isPort(value: unknown): boolean {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535;
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
+function isSignal(value: unknown): boolean {
+  return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
+}
+
+function duration(option: string, value: number): number {
+  const isDuration = typeof value === 'number' && value >= 0;
+  if (!isDuration) throw wrong(option, 'a number of milliseconds, 0 or more', value);
+  return value;
+}
+
+function checkList(option: string, values: readonly string[], isRight: (value: unknown) => boolean): readonly string[] {
+  if (!Array.isArray(values)) throw wrong(option, 'an array of strings', values);
+  values.forEach((value, index) => {
+    check(`${option}[${index}]`, value, isRight, 'a string without NUL');
+  });
+  return values;
+}
+
+function checkEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
+  if (typeof env !== 'object' || env === null) throw wrong('env', 'an object', env);
+  for (const [name, value] of Object.entries(env)) {
+    check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
+    check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
+  }
+  return env;
+}
+
+function absolutePath(option: string, path: string): string {
+  check(option, path, isText, 'a non-empty path without NUL');
+  if (path === '~' || path.startsWith('~/')) return join(homedir(), path.slice(1));
+  check(option, path, (it) => !String(it).startsWith('~'), 'a path that begins with "~/" or has no "~" in front');
+  return resolve(path);
+}
+
+function checkDistinct(spec: CompleteSpec): void {
+  const files = { lockFile: spec.lockFile, pidFile: spec.pidFile, logFile: spec.logFile };
+  const down = besideLockFile(spec, 'down');
+  const seen = new Map([[down, 'the mark beside the lock file']]);
+  for (const [option, path] of Object.entries(files)) {
+    const other = seen.get(path);
+    if (other !== undefined) throw wrong(option, `another file than ${other}`, path);
+    seen.set(path, `"${option}"`);
+  }
+}
