@@ -1,0 +1,116 @@
+/**
+ * The surroundings of one test run: a folder that is TMPDIR for all that it starts, and a mark in their environment.
+ * What still runs afterwards and shows either of the two is a leftover. A process may have overwritten its environment
+ * (redis does) or closed what it had open, hardly both.
+ */
+// @ts-check
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** @typedef {{ folder: string, mark: string, environment: NodeJS.ProcessEnv }} TestRun */
+/** @typedef {{ pid: number, startTime: string, command: string, reason: string }} Leftover */
+
+const MARK_VARIABLE = 'FLOCK_PROCESS_TEST_RUN';
+
+/** How long processes that were ended at the last moment may take to be gone. */
+const GONE_WITHIN_MS = 3_000;
+
+/** @returns {TestRun} */
+export function beginTestRun() {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'flock-process-run-')));
+  chmodSync(folder, 0o1777); // as /tmp itself: some tests run their subject as another user
+  const id = basename(folder);
+  return {
+    folder,
+    mark: `${MARK_VARIABLE}=${id}`,
+    environment: { ...process.env, TMPDIR: folder, [MARK_VARIABLE]: id },
+  };
+}
+
+/**
+ * Waits a moment for the last processes to go; prints and ends those that do not; removes the folder.
+ * @param {TestRun} run
+ * @returns {Promise<number>} how many leftovers there were
+ */
+export async function endTestRun(run) {
+  const leftovers = await lastingLeftovers(run);
+  if (leftovers.length > 0) console.error(`\n✖ ${leftovers.length} leftover process(es) of this run, ended now:`);
+  for (const leftover of leftovers) {
+    console.error(`  PID ${leftover.pid}: ${leftover.command} (${leftover.reason})`);
+    endLeftover(run, leftover);
+  }
+  rmSync(run.folder, { recursive: true, force: true, maxRetries: 5 });
+  return leftovers.length;
+}
+
+/** @param {TestRun} run */
+async function lastingLeftovers(run) {
+  const end = performance.now() + GONE_WITHIN_MS;
+  for (;;) {
+    const leftovers = findLeftovers(run);
+    if (leftovers.length === 0 || performance.now() > end) return leftovers;
+    await delay(50);
+  }
+}
+
+/** @param {TestRun} run @returns {Leftover[]} empty where there is no /proc to look in */
+function findLeftovers(run) {
+  if (process.platform !== 'linux') return [];
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && pid !== process.pid)
+    .map((pid) => examine(run, pid))
+    .filter((leftover) => leftover !== undefined);
+}
+
+/** The PID may have changed its owner since it was found: look again, and kill in the same turn. @param {TestRun} run @param {Leftover} leftover */
+function endLeftover(run, leftover) {
+  if (examine(run, leftover.pid)?.startTime !== leftover.startTime) return;
+  try {
+    process.kill(leftover.pid, 'SIGKILL');
+  } catch (error) {
+    console.error(`  PID ${leftover.pid} cannot be ended: ${error}`);
+  }
+}
+
+/** @param {TestRun} run @param {number} pid @returns {Leftover | undefined} undefined: not of this run, a zombie, or gone */
+function examine(run, pid) {
+  try {
+    // "PID (name) state ppid …": the name may hold anything, so count from the last parenthesis.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+    const reason = reasonToBelong(run, pid);
+    if (reason === undefined) return undefined;
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim();
+    return { pid, startTime: fields[19] ?? '', command: command || stat.slice(0, stat.lastIndexOf(')') + 1), reason };
+  } catch {
+    // ENOENT, ESRCH: it is gone.
+    return undefined;
+  }
+}
+
+/** @param {TestRun} run @param {number} pid */
+function reasonToBelong({ folder, mark }, pid) {
+  const proc = `/proc/${pid}`;
+  const environment = readable(() => readFileSync(`${proc}/environ`, 'latin1')) ?? '';
+  if (environment.split('\0').includes(mark)) return `its environment has ${mark}`;
+  const descriptors = (readable(() => readdirSync(`${proc}/fd`)) ?? []).map((fd) => `fd/${fd}`);
+  for (const link of ['cwd', 'exe', 'root', ...descriptors]) {
+    const target = readable(() => readlinkSync(`${proc}/${link}`));
+    if (target !== undefined && (target === folder || target.startsWith(`${folder}/`))) return `${link} is ${target}`;
+  }
+  return undefined;
+}
+
+/** @template T @param {() => T} read @returns {T | undefined} */
+function readable(read) {
+  try {
+    return read();
+  } catch {
+    // EACCES: another user's. ENOENT, ESRCH: gone meanwhile.
+    return undefined;
+  }
+}

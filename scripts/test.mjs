@@ -1,0 +1,68 @@
+/**
+ * Runs the compiled tests under Node's own runner, and fails when one of them leaves a process behind.
+ *
+ * `npm test` all of them, `npm test -- lock` those whose path contains the word, `npm test -- FILE` that file;
+ * arguments that begin with `--` are handed to `node --test`.
+ */
+// @ts-check
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { beginTestRun, endTestRun } from './test-run.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** A file that takes longer hangs. */
+const FILE_TIMEOUT_MS = 600_000;
+
+/** Tests mostly wait: half the processors are enough, and leave the timing of each alone. */
+const CONCURRENCY = Math.max(2, Math.ceil(availableParallelism() / 2));
+
+const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
+const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const files = words.length === 0 ? allTests() : [...new Set(words.flatMap(testsFor))];
+
+process.exitCode = await runTests(files);
+
+/** @param {readonly string[]} files @returns {Promise<number>} the exit code */
+async function runTests(files) {
+  const run = beginTestRun();
+  const runner = spawn(
+    process.execPath,
+    [
+      '--test',
+      '--test-reporter=spec',
+      `--test-concurrency=${CONCURRENCY}`,
+      `--test-timeout=${FILE_TIMEOUT_MS}`,
+      ...options,
+      ...files,
+    ],
+    { stdio: 'inherit', env: run.environment, cwd: root },
+  );
+  // Ctrl-C reaches the runner by itself. Here it must not cut short the look for leftovers.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => runner.kill('SIGTERM'));
+  const [exitCode] = await once(runner, 'exit');
+  const leftovers = await endTestRun(run);
+  return leftovers > 0 ? 1 : (exitCode ?? 1);
+}
+
+/** @param {string} word */
+function testsFor(word) {
+  if (existsSync(word) && statSync(word).isFile()) return [word];
+  const matching = allTests().filter((file) => file.includes(word));
+  if (matching.length > 0) return matching;
+  console.error(`No test file has "${word}" in its path.`);
+  process.exit(1);
+}
+
+/** Seen from the sources, so that what an earlier build left is not run. */
+function allTests() {
+  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => relative(root, join(root, 'build/test', file.replace(/\.ts$/, '.js'))))
+    .sort();
+}

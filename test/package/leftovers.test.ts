@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { projectRoot } from '../helpers/paths.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+
+test('a test run that leaves nothing behind passes, and ends with the counts', async (t) => {
+  const { exitCode, stdout, stderr } = await runDriver(t, 'leaves-nothing.mjs').ended();
+  assert.equal(exitCode, 0, stdout + stderr);
+  assert.match(stdout, /ℹ tests 1\n.*ℹ pass 1\nℹ fail 0\n(ℹ \w+ [\d.]+\n)+$/s);
+  assert.equal(stderr, '');
+});
+
+for (const left of ['marked', 'open']) {
+  test(`a test run that leaves a process behind fails, names it and ends it (${left})`, async (t) => {
+    const { exitCode, stdout, stderr } = await runDriver(t, 'leaves-a-process.mjs', { LEAVE: left }).ended();
+    const pid = /left PID (\d+)/.exec(stdout)?.[1];
+    assert.equal(exitCode, 1, stdout + stderr);
+    assert.match(stdout, /ℹ pass 1\nℹ fail 0\n/);
+    assert.match(stderr, new RegExp(`PID ${pid}: sleep 301`));
+    assert.equal(existsSync(`/proc/${pid}/exe`), false);
+  });
+}
+
+test('words that no test file has in its path are refused', async (t) => {
+  const { exitCode, stderr } = await startProgram(t, process.execPath, ['scripts/test.mjs', 'no-such-test'], {
+    cwd: projectRoot,
+  }).ended();
+  assert.equal(exitCode, 1);
+  assert.match(stderr, /"no-such-test"/);
+});
+
+/** A run of its own, with its own mark and a temp folder that is removed with this test's. */
+function runDriver(t: TestContext, testFile: string, environment: NodeJS.ProcessEnv = {}): Program {
+  return startProgram(t, process.execPath, ['scripts/test.mjs', join('test/package/fixtures', testFile)], {
+    cwd: projectRoot,
+    // Without NODE_TEST_CONTEXT: inside it Node's runner reports to an outer one.
+    env: { ...process.env, ...environment, TMPDIR: temporaryFolder(t), NODE_TEST_CONTEXT: undefined },
+  });
+}
