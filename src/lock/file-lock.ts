@@ -8,24 +8,24 @@
  * The file is never deleted. Somebody else may do it all the same, and then a second process could lock a new file of the
  * same name: so the locked descriptor is compared with what the path leads to, and opened anew on a difference.
  */
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { closeSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { inspect } from 'node:util';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, FlockProcessError, LockHeldError, LockUnavailableError } from '../shared/errors.js';
-import { makeFolders } from '../shared/folders.js';
-import { assertSupportedPlatform, tryFlock, unlock } from './flock.js';
+import { assertSupportedPlatform, canLockShared, tryFlock, unlock } from './flock.js';
+import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
+
+export { isSameFile, LOCK_OPEN_FLAGS } from './lock-file.js';
 
 const log = debugLog('lock');
 
-/**
- * How every lock file is opened by a process that wants the lock. O_NONBLOCK: opening a FIFO must not block.
- * A descriptor that carries these flags can be told from one that flock(1) or another program opened.
- */
-export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
-
 /** A lasting LOCK_SH of somebody else counts as a holder after this time; a question's is gone after microseconds. */
 const SHARED_LOCK_GRACE_MS = 100;
+
+/** And when it was met in as many attempts: on a starved machine 100 ms can be two unlucky ones. */
+const SHARED_LOCK_MIN_ATTEMPTS = 30;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -38,7 +38,10 @@ export interface FileLock {
   readonly fd: number;
   /** False after `release()` or `handOver()`. */
   readonly held: boolean;
-  /** False when the file at `path` is no longer the locked one (deleted or replaced), or the lock is no longer held. */
+  /**
+   * False when the file at `path` is no longer the locked one (deleted or replaced), or the lock is no longer held.
+   * @throws LockUnavailableError when that cannot be told (EACCES, …)
+   */
   isIntact(): boolean;
   /** LOCK_UN and close: frees the lock, also for children that share it. Idempotent. Never deletes the file. */
   release(): void;
@@ -69,10 +72,11 @@ export interface WaitForLockOptions extends AcquireOptions {
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
   const file = lockFileOptions(path, options);
   const grace = Deadline.after(SHARED_LOCK_GRACE_MS);
-  for (;;) {
+  for (let attempts = 1; ; attempts += 1) {
     const attempt = attemptLock(file);
-    if (typeof attempt === 'object') return attempt;
-    if (attempt === 'held' || grace.isOver) throw lockHeldError(file.path, attempt);
+    if (attempt instanceof HeldFileLock) return attempt;
+    const isLasting = grace.isOver && attempts >= SHARED_LOCK_MIN_ATTEMPTS;
+    if (attempt.by === 'holder' || isLasting) throw refusedError(file.path, attempt);
     pauseThread(Math.random());
   }
 }
@@ -93,12 +97,14 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   const deadline = Deadline.after(timeoutMs);
   const grace = Deadline.after(Math.max(timeoutMs, SHARED_LOCK_GRACE_MS));
   const pace = new Pace();
-  for (;;) {
+  for (let attempts = 1; ; attempts += 1) {
     const attempt = attemptLock(file);
-    if (typeof attempt === 'object') return attempt;
-    const limit = attempt === 'held' ? deadline : grace;
-    if (limit.isOver) throw lockHeldError(file.path, attempt);
+    if (attempt instanceof HeldFileLock) return attempt;
+    const limit = attempt.by === 'holder' ? deadline : grace;
+    const isFinal = attempt.by === 'holder' || attempts >= SHARED_LOCK_MIN_ATTEMPTS;
+    if (limit.isOver && isFinal) throw refusedError(file.path, attempt);
     await pace.wait({ deadline: limit, signal });
+    signal?.throwIfAborted();
   }
 }
 
@@ -117,13 +123,13 @@ export function isLocked(path: string): boolean {
   const file = lockFileOptions(path, {});
   let fd: number;
   try {
-    fd = openRegularFile(file.path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW, 0);
+    fd = openForQuestion(file.path);
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false;
     throw lockUnavailableError(file.path, 'examine', error);
   }
   try {
-    return !tryFlock(fd, 'sh');
+    return !canLockShared(fd);
   } catch (error) {
     throw lockUnavailableError(file.path, 'examine', error);
   } finally {
@@ -139,23 +145,31 @@ interface LockFile {
 function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFile {
   assertSupportedPlatform();
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-    throw new TypeError(`"path" must be a non-empty string without NUL, not ${JSON.stringify(path)}`);
+    throw new TypeError(`"path" must be a non-empty string without NUL, not ${inspect(path)}`);
   }
   if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
-    throw new TypeError(`"mode" must be permission bits between 0 and 0o777, not ${String(mode)}`);
+    throw new TypeError(`"mode" must be permission bits between 0 and 0o777, not ${inspect(mode)}`);
   }
-  return { path: resolve(path), mode };
+  try {
+    return { path: resolve(path), mode };
+  } catch (error) {
+    // A relative path in a working directory that was removed.
+    throw lockUnavailableError(path, 'examine', error);
+  }
 }
 
-/**
- * One attempt, without waiting.
- * @returns 'held': somebody has LOCK_EX. 'shared': nobody has, but somebody's LOCK_SH was in the way
- */
-function attemptLock({ path, mode }: LockFile): FileLock | 'held' | 'shared' {
+/** Why an attempt failed. 'holder': somebody has LOCK_EX. 'question': nobody has, but somebody's LOCK_SH was in the way. */
+interface Refusal {
+  by: 'holder' | 'question';
+  fd: number;
+}
+
+/** One attempt, without waiting. */
+function attemptLock({ path, mode }: LockFile): HeldFileLock | Refusal {
   try {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
-      let outcome: 'locked' | 'replaced' | 'held' | 'shared' | undefined;
+      let outcome: 'locked' | 'replaced' | Refusal['by'] | undefined;
       try {
         outcome = lockDescriptor(fd, path);
       } finally {
@@ -165,10 +179,7 @@ function attemptLock({ path, mode }: LockFile): FileLock | 'held' | 'shared' {
         log('acquired %s (PID %d, descriptor %d)', path, process.pid, fd);
         return new HeldFileLock(path, fd);
       }
-      if (outcome !== 'replaced') {
-        log('refused %s: %s (PID %d, descriptor %d)', path, outcome, process.pid, fd);
-        return outcome;
-      }
+      if (outcome !== 'replaced') return { by: outcome, fd };
     }
   } catch (error) {
     throw lockUnavailableError(path, 'lock', error);
@@ -176,51 +187,11 @@ function attemptLock({ path, mode }: LockFile): FileLock | 'held' | 'shared' {
   throw lockUnavailableError(path, 'lock', new Error('the file is deleted or replaced again and again'));
 }
 
-function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | 'held' | 'shared' {
+function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal['by'] {
   if (tryFlock(fd, 'ex')) return isSameFile(fd, path) ? 'locked' : 'replaced';
-  if (tryFlock(fd, 'sh')) return 'shared';
+  if (canLockShared(fd)) return 'question';
   // Whoever holds a file that is no longer there holds nothing that concerns this path.
-  return isSameFile(fd, path) ? 'held' : 'replaced';
-}
-
-function openLockFile(path: string, mode: number): number {
-  const open = () => openRegularFile(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
-  let fd: number;
-  try {
-    fd = open();
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
-    makeFolders(dirname(path));
-    fd = open();
-  }
-  return aboveInheritedDescriptors(fd, open);
-}
-
-/**
- * Descriptor 3 is where a managed process carries its lock, so who has the lock there is taken for one. A forked Node
- * child that disconnected its IPC channel gets 3 from its next open: keep that one busy until there is a higher one.
- */
-function aboveInheritedDescriptors(fd: number, open: () => number): number {
-  if (fd > 3) return fd;
-  try {
-    return aboveInheritedDescriptors(open(), open);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function openRegularFile(path: string, flags: number, mode: number): number {
-  const fd = openSync(path, flags | constants.O_NOCTTY, mode);
-  if (fstatSync(fd).isFile()) return fd;
-  closeSync(fd);
-  throw new Error('it is not a regular file');
-}
-
-function isSameFile(fd: number, path: string): boolean {
-  const atPath: BigIntStats | undefined = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  if (atPath === undefined) return false;
-  const opened = fstatSync(fd, { bigint: true });
-  return atPath.ino === opened.ino && atPath.dev === opened.dev;
+  return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
 
 class HeldFileLock implements FileLock {
@@ -238,7 +209,11 @@ class HeldFileLock implements FileLock {
   }
 
   isIntact(): boolean {
-    return this.#held && isSameFile(this.fd, this.path);
+    try {
+      return this.#held && isSameFile(this.fd, this.path);
+    } catch (error) {
+      throw lockUnavailableError(this.path, 'examine', error);
+    }
   }
 
   release(): void {
@@ -269,8 +244,9 @@ function pauseThread(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
 
-function lockHeldError(path: string, by: 'held' | 'shared'): LockHeldError {
-  const why = by === 'held' ? 'another holder has it' : 'somebody keeps a shared lock on it';
+function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
+  log('refused %s: %s (PID %d, descriptor %d)', path, by, process.pid, fd);
+  const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
 

@@ -2,7 +2,7 @@
  * flock(2) on an open descriptor, never waiting: the only user of fs-ext.
  *
  * Where the addon is missing or was installed without being built (npm 12, pnpm and bun do not run build scripts unless
- * told to), a helper takes the very same lock: flock(1) or perl, run as a child that has our descriptor as its 3. The lock
+ * told to), a helper takes the very same lock: perl or flock(1), run as a child that has our descriptor as its 3. The lock
  * belongs to the open file description, which the two share, so it stays ours when the helper exits.
  *
  * `flockSync` only: fs-ext's asynchronous `flock` aborts the process when it is called in a worker thread, and four
@@ -15,8 +15,8 @@ import { delimiter, isAbsolute, join } from 'node:path';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
 
-/** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN. */
-type Operation = 'ex' | 'sh' | 'un';
+/** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
+type Operation = 'ex' | 'sh' | 'un' | 'question';
 
 /** True: done. False: another open file description has a lock that conflicts. */
 type Flock = (fd: number, operation: Operation) => boolean;
@@ -34,6 +34,15 @@ let flock: Flock | undefined;
 export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
   flock ??= chooseFlock();
   return flock(fd, operation);
+}
+
+/**
+ * Would LOCK_SH be granted on the descriptor, which has no lock and is to be closed at once? Has it for as short as can be:
+ * meanwhile nobody is granted LOCK_EX.
+ */
+export function canLockShared(fd: number): boolean {
+  flock ??= chooseFlock();
+  return flock(fd, 'question');
 }
 
 /** LOCK_UN: frees the lock for every process that shares the open file description. */
@@ -61,11 +70,11 @@ function chooseFlock(): Flock {
 
 function addonFlock(): Flock {
   const { flockSync } = require('fs-ext') as { flockSync(fd: number, flags: string): void };
-  const flags = { ex: 'exnb', sh: 'shnb', un: 'un' } as const;
-  return (fd, operation) => {
+  const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
+  const call = (fd: number, flag: string) => {
     for (;;) {
       try {
-        flockSync(fd, flags[operation]);
+        flockSync(fd, flag);
         return true;
       } catch (error) {
         const code = errorCode(error);
@@ -74,45 +83,81 @@ function addonFlock(): Flock {
       }
     }
   };
+  return (fd, operation) => flags[operation].every((flag) => call(fd, flag));
 }
 
-/** Exit status of a helper that was refused: flock(1) without `-E` (busybox has none) and our perl line agree on it. */
-const HELPER_REFUSED = 1;
+interface Helper {
+  name: string;
+  /** The exit status that says: another has a lock that conflicts. */
+  refusedStatus: number;
+  commandsOf(path: string): Record<Operation, readonly [command: string, ...arguments: string[]]>;
+}
+
+/** Not 1, and none that `die` makes of an errno. */
+const PERL_REFUSED_STATUS = 201;
 
 const PERL_LINE =
-  'open(my $f, "+<&=", 3) or open($f, "<&=", 3) or die "fdopen: $!\\n"; flock($f, $ARGV[0]) and exit 0; ' +
-  'exit 1 if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n"';
+  'open(my $f, "+<&=", 3) or open($f, "<&=", 3) or die "fdopen: $!\\n"; ' +
+  `for (@ARGV) { flock($f, $_) and next; exit ${PERL_REFUSED_STATUS} if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }`;
+
+const PERL_HELPER: Helper = {
+  name: 'perl',
+  refusedStatus: PERL_REFUSED_STATUS,
+  // LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8, wherever there is a flock(2).
+  commandsOf: (perl) => ({
+    ex: [perl, '-e', PERL_LINE, '6'],
+    sh: [perl, '-e', PERL_LINE, '5'],
+    un: [perl, '-e', PERL_LINE, '8'],
+    question: [perl, '-e', PERL_LINE, '5', '8'],
+  }),
+};
+
+const FLOCK_HELPER: Helper = {
+  name: 'flock',
+  // busybox's flock has no `-E` for another status.
+  refusedStatus: 1,
+  commandsOf: (flock) => ({
+    ex: [flock, '-n', '-x', '3'],
+    sh: [flock, '-n', '-s', '3'],
+    un: [flock, '-u', '3'],
+    // Given back when the descriptor is closed: longer than perl has it, yet not as long as another program takes to start.
+    question: [flock, '-n', '-s', '3'],
+  }),
+};
 
 function helperFlock(addonError: unknown): Flock {
-  const helpers: { name: string; arguments: Record<Operation, readonly string[]> }[] = [
-    { name: 'flock', arguments: { ex: ['-n', '-x', '3'], sh: ['-n', '-s', '3'], un: ['-u', '3'] } },
-    { name: 'perl', arguments: { ex: ['-e', PERL_LINE, '6'], sh: ['-e', PERL_LINE, '5'], un: ['-e', PERL_LINE, '8'] } },
-  ];
-  for (const { name, arguments: byOperation } of helpers) {
+  for (const { name, refusedStatus, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
     const path = findExecutable(name);
     if (path === undefined) continue;
     log('locking through %s', path);
-    return (fd, operation) => runHelper(path, byOperation[operation], fd);
+    const commands = commandsOf(path);
+    return (fd, operation) => runHelper(commands[operation], { fd, refusedStatus });
   }
   throw new FlockBindingError(
     'No way to call flock(2): the addon fs-ext is missing or was not built, and neither flock(1) (Debian: util-linux) nor perl is on PATH. ' +
       'Install one of the two, or build the addon (it needs Python 3, make and a C++ compiler): ' +
-      'npm: "npm install-scripts approve fs-ext && npm rebuild fs-ext", ' +
+      'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
       'pnpm: "pnpm add --allow-build=fs-ext fs-ext", bun: "bun add fs-ext && bun pm trust fs-ext"',
     { cause: addonError },
   );
 }
 
-function runHelper(path: string, helperArguments: readonly string[], fd: number): boolean {
-  const { status, signal, stderr, error } = spawnSync(path, helperArguments, {
+function runHelper(
+  [command, ...helperArguments]: readonly [string, ...string[]],
+  { fd, refusedStatus }: { fd: number; refusedStatus: number },
+): boolean {
+  const { status, signal, stderr, error } = spawnSync(command, helperArguments, {
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
+    // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.
+    env: { ...process.env, LC_ALL: 'C', LD_PRELOAD: undefined, PERL5OPT: undefined },
   });
   if (error !== undefined) throw error;
   if (status === 0) return true;
   // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
-  if (status === HELPER_REFUSED && stderr === '') return false;
-  throw new Error(`${path} ${helperArguments[0]} failed (${signal ?? `exit code ${status}`}): ${stderr.trim()}`);
+  if (status === refusedStatus && stderr === '') return false;
+  const line = [command, ...helperArguments].join(' ');
+  throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${line}]`);
 }
 
 function findExecutable(name: string): string | undefined {
