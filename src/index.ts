@@ -7,6 +7,10 @@ export {
   type WaitForLockOptions,
   waitForLock,
 } from './lock/file-lock.js';
+export { lockHolders } from './process/lock-holders.js';
+export { ProcessManager, type ProcessManagerEvents } from './process/process-manager.js';
+export type { Instance, ProcessSpec } from './process/process-spec.js';
+export type { StopResult } from './process/stop.js';
 export {
   CommandNotFoundError,
   EarlyExitError,

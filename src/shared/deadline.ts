@@ -17,6 +17,11 @@ export class Deadline {
     return Math.max(0, this.#end - performance.now());
   }
 
+  /** The same with this much more time. */
+  extendedBy(ms: number): Deadline {
+    return new Deadline(this.#end + ms);
+  }
+
   get isOver(): boolean {
     return this.remainingMs === 0;
   }

@@ -30,6 +30,11 @@ function mkdirIfMissing(path: string): void {
   }
 }
 
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+export function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // ENOENT, ENOTDIR, EACCES, ELOOP: no folder that could be used.
+    return false;
+  }
 }

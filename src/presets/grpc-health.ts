@@ -1,0 +1,190 @@
+/**
+ * One gRPC health check over node:http2, and the small unary call that it is made of. Three messages of one or two
+ * fields do not need a protobuf library: what is sent is written by hand, what comes back is read field by field.
+ *
+ * The other side may be anybody: every answer that is not gRPC is an error here and "not healthy" for the caller.
+ */
+import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
+import type { Socket } from 'node:net';
+import { debugLog } from '../shared/debug.js';
+import { errorText } from '../shared/errors.js';
+import { readVarintField, stringField } from './protobuf.js';
+
+const log = debugLog('health');
+
+/** `grpc.health.v1.HealthCheckResponse.ServingStatus` */
+const SERVING = 1;
+
+/** Enough for every answer that is asked for here, and an end to a stranger that never stops sending. */
+const MAX_REPLY_BYTES = 1024 * 1024;
+
+/** gRPC status codes that callers tell apart. */
+export const GRPC_OK = 0;
+export const GRPC_NOT_FOUND = 5;
+
+export interface GrpcHealthOptions {
+  /** `host:port` without TLS, an IPv6 address in brackets: an instance's `address`. */
+  address: string;
+  /** Full name of the gRPC service; the empty one stands for the whole server. @default '' */
+  service?: string;
+  /** Ends the check, which is then false. Without it a server that accepts and never answers is waited for without end. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Does the server at `address` say SERVING for `service` (`grpc.health.v1.Health/Check`)? Everything else is false: another
+ * status, an error, a server that speaks something else, an abort. It never rejects; the reason is logged as `flock-process:health`.
+ */
+export async function checkGrpcHealth({ address, service = '', signal }: GrpcHealthOptions): Promise<boolean> {
+  return await askGrpc({ address, signal }, (call) => isServing(call, service));
+}
+
+/** The status says how it went (`GRPC_OK`, …); `message` is empty unless it went well. */
+export interface GrpcReply {
+  readonly status: number;
+  readonly message: Buffer;
+}
+
+/** One request, one reply. Rejects when what comes back is not a gRPC reply. */
+export type UnaryCall = (method: string, request: Uint8Array) => Promise<GrpcReply>;
+
+/**
+ * Asks several things over one HTTP/2 session, which is closed at the end whatever happens.
+ * False when `ask` says so, when it throws, when the connection fails, and on abort.
+ */
+export async function askGrpc(
+  { address, signal }: { address: string; signal?: AbortSignal | undefined },
+  ask: (call: UnaryCall) => Promise<boolean>,
+): Promise<boolean> {
+  let connection: Connection | undefined;
+  try {
+    connection = await connect(address, signal);
+    const { session, failed } = connection;
+    return await Promise.race([ask((method, request) => callUnary(session, method, request)), failed]);
+  } catch (error) {
+    log('%s is not healthy: %s', address, errorText(error));
+    return false;
+  } finally {
+    connection?.close();
+  }
+}
+
+/** `grpc.health.v1.Health/Check` */
+export async function isServing(call: UnaryCall, service: string): Promise<boolean> {
+  const { status, message } = await call('/grpc.health.v1.Health/Check', stringField(1, service));
+  const health = status === GRPC_OK ? readVarintField(message, 1) : undefined;
+  if (health !== SERVING) log('health of "%s": gRPC status %d, serving status %s', service, status, health);
+  return health === SERVING;
+}
+
+interface Connection {
+  readonly session: ClientHttp2Session;
+  /** Rejects when the connection is lost or the signal is aborted; never resolves. */
+  readonly failed: Promise<never>;
+  close(): void;
+}
+
+async function connect(address: string, signal: AbortSignal | undefined): Promise<Connection> {
+  signal?.throwIfAborted();
+  // Loaded when first needed: the two cost more than the rest of the library together.
+  const [{ connect: connectHttp2 }, { connect: connectTcp }] = await Promise.all([
+    import('node:http2'),
+    import('node:net'),
+  ]);
+  signal?.throwIfAborted();
+  const { host, port } = splitAddress(address);
+  const socket: Socket = connectTcp({ host, port });
+  const session = connectHttp2(`http://${address}`, {
+    createConnection: () => socket,
+    settings: { enablePush: false },
+  });
+  let stopListening = () => {};
+  const failed = new Promise<never>((_resolve, reject) => {
+    // Listeners stay: a session can have a second error, which must not be unhandled.
+    session.on('error', reject);
+    socket.on('error', reject);
+    session.on('goaway', (code: number) => reject(new Error(`the server ended the connection (GOAWAY ${code})`)));
+    session.on('close', () => reject(new Error('the connection was closed')));
+    const abort = () => reject(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    stopListening = () => signal?.removeEventListener('abort', abort);
+  });
+  failed.catch(() => undefined);
+  const close = () => {
+    stopListening();
+    session.destroy();
+    // After a GOAWAY a destroyed session waits for the server to close the socket, and keeps this process alive meanwhile.
+    socket.destroy();
+  };
+  return { session, failed, close };
+}
+
+function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':');
+  const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1');
+  return { host, port: Number(address.slice(colon + 1)) };
+}
+
+function callUnary(session: ClientHttp2Session, method: string, request: Uint8Array): Promise<GrpcReply> {
+  return new Promise((resolve, reject) => {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': method,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    let headers: IncomingHttpHeaders & IncomingHttpStatusHeader = {};
+    let trailers: IncomingHttpHeaders = {};
+    stream.on('error', reject);
+    stream.on('response', (received) => {
+      headers = received;
+    });
+    stream.on('trailers', (received) => {
+      trailers = received;
+    });
+    stream.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > MAX_REPLY_BYTES) stream.destroy(new Error(`${method}: more than ${MAX_REPLY_BYTES} bytes`));
+      else chunks.push(chunk);
+    });
+    stream.on('close', () => {
+      try {
+        resolve(readReply(method, headers, trailers, Buffer.concat(chunks)));
+      } catch (error) {
+        reject(error);
+      }
+    });
+    stream.end(frame(request));
+  });
+}
+
+function readReply(
+  method: string,
+  headers: IncomingHttpHeaders & IncomingHttpStatusHeader,
+  trailers: IncomingHttpHeaders,
+  body: Buffer,
+): GrpcReply {
+  const isGrpc = headers[':status'] === 200 && headers['content-type']?.startsWith('application/grpc') === true;
+  if (!isGrpc) throw new Error(`${method}: HTTP status ${headers[':status']}, ${headers['content-type']}, not gRPC`);
+  // An error without a message has its status in the headers ("trailers-only").
+  const text = trailers['grpc-status'] ?? headers['grpc-status'];
+  if (typeof text !== 'string' || !/^\d+$/.test(text)) throw new Error(`${method}: a reply without a gRPC status`);
+  const status = Number(text);
+  if (status !== GRPC_OK) return { status, message: Buffer.alloc(0) };
+  return { status, message: unframe(method, body) };
+}
+
+/** A message on the wire: one byte "not compressed", four bytes of length, the message. */
+function frame(message: Uint8Array): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+}
+
+function unframe(method: string, body: Buffer): Buffer {
+  const isOneMessage = body.length >= 5 && body[0] === 0 && body.readUInt32BE(1) === body.length - 5;
+  if (!isOneMessage) throw new Error(`${method}: ${body.length} bytes that are not one gRPC message`);
+  return body.subarray(5);
+}

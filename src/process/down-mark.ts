@@ -1,0 +1,207 @@
+/**
+ * NAME.down: stopped on purpose. daemontools' word for "not wanted".
+ *
+ * A stop() creates the file, gives it a new time and holds LOCK_SH on it until it resolves: a mark with a living lock is a
+ * stop at work, one without is a stop that is over or died. Only the start() that won the process's lock removes it, and
+ * only under LOCK_EX on it, so a stop at work never loses its mark. Each stop makes another mark of it (inode and time),
+ * which is how a start tells the one that it found at its call from one that came later.
+ *
+ * A restart() creates it with the word `restart` in it, in one step by link(2): with nobody on it such a mark means a
+ * restart that died between its halves, and the process is still wanted.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  futimesSync,
+  linkSync,
+  openSync,
+  readSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { isSameFile } from '../lock/file-lock.js';
+import { tryFlock } from '../lock/flock.js';
+import { Deadline, Pace } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
+import { errorCode } from '../shared/errors.js';
+
+const log = debugLog('down');
+
+const RESTART = 'restart';
+
+/** Whoever has LOCK_EX on a mark only looks at it or removes it: microseconds, unless it is stopped in between. */
+const MARK_WAIT_MS = 1_000;
+
+/** A shared lock that is still there after so long is a stop at work, not somebody's look. */
+const LOOK_GRACE_MS = 10;
+
+export interface Mark {
+  /** Differs from stop to stop. */
+  readonly generation: string;
+  /** Made by a restart(): it is still wanted. */
+  readonly isRestart: boolean;
+}
+
+/** A mark under LOCK_SH: this process's stop, or restart, is at work. */
+export interface HeldMark {
+  readonly mark: Mark;
+  /** The stop is over; the mark stays. Idempotent. */
+  release(): void;
+}
+
+/** Undefined when there is none. What cannot be a mark (a folder, a link) is none. @throws the system's error (EACCES, …) */
+export function readMark(path: string): Mark | undefined {
+  const fd = openMark(path);
+  if (fd === undefined) return undefined;
+  try {
+    return markOf(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Is it the same mark? A restart's counts as known: it ends nobody's start. */
+export function isKnownMark(mark: Mark, known: Mark | undefined): boolean {
+  return mark.isRestart || mark.generation === known?.generation;
+}
+
+/** A stop() begins: the mark is there, new, and held when this resolves. @throws the system's error when it cannot be written */
+export async function markDown(path: string): Promise<HeldMark> {
+  const fd = await holdShared(path, constants.O_CREAT);
+  try {
+    if (fstatSync(fd).size > 0) ftruncateSync(fd);
+    touchForward(fd);
+    log('marked %s', path);
+    return held(fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** A restart() begins: with a mark of its own, or as one more on the mark that is there. @throws the system's error */
+export async function markRestart(path: string): Promise<HeldMark> {
+  const draft = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}`;
+  writeFileSync(draft, RESTART, { mode: 0o600, flag: 'wx' });
+  const fd = openSync(draft, constants.O_RDWR);
+  try {
+    tryFlock(fd, 'sh');
+    linkSync(draft, path);
+    log('marked %s for a restart', path);
+    return held(fd);
+  } catch (error) {
+    closeSync(fd);
+    if (errorCode(error) !== 'EEXIST') throw error;
+  } finally {
+    unlinkSync(draft);
+  }
+  return held(await holdShared(path, constants.O_CREAT));
+}
+
+/** Take part in a stop that somebody began: the mark stays as it is. Undefined when it is gone. */
+export async function joinMark(path: string): Promise<HeldMark | undefined> {
+  try {
+    return held(await holdShared(path, 0));
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}
+
+/** Does somebody's stop hold the mark at this instant? */
+export async function isStopAtWork(path: string): Promise<boolean> {
+  const grace = Deadline.after(LOOK_GRACE_MS);
+  const pace = new Pace({ maxMs: 4 });
+  for (;;) {
+    const outcome = underExclusiveLock(path, () => 'free');
+    if (outcome !== 'in use') return false;
+    if (grace.isOver) return true;
+    await pace.wait();
+  }
+}
+
+/**
+ * Remove the mark, as the first act under the process's lock.
+ * @returns 'in use' when a stop is at work on it; 'changed' when it is another one than `known`
+ */
+export function clearMark(path: string, known: Mark | undefined): 'cleared' | 'in use' | 'changed' {
+  const outcome = underExclusiveLock(path, (mark) => {
+    if (!isKnownMark(mark, known)) return 'changed';
+    unlinkSync(path);
+    log('cleared %s', path);
+    return 'cleared';
+  });
+  return outcome ?? 'cleared';
+}
+
+/** Undefined: there is no mark. */
+function underExclusiveLock<T>(path: string, act: (mark: Mark) => T): T | 'in use' | undefined {
+  for (;;) {
+    const fd = openMark(path);
+    if (fd === undefined) return undefined;
+    try {
+      if (!tryFlock(fd, 'ex')) return 'in use';
+      if (isSameFile(fd, path)) return act(markOf(fd));
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+async function holdShared(path: string, flags: number): Promise<number> {
+  const deadline = Deadline.after(MARK_WAIT_MS);
+  const pace = new Pace({ maxMs: 4 });
+  for (;;) {
+    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW | flags, 0o600);
+    let isHeld = false;
+    try {
+      if (!fstatSync(fd).isFile()) throw new Error(`"${path}" is not a regular file`);
+      isHeld = tryFlock(fd, 'sh') && isSameFile(fd, path);
+    } finally {
+      if (!isHeld) closeSync(fd);
+    }
+    if (isHeld) return fd;
+    if (deadline.isOver) throw new Error(`"${path}" is kept locked by another process`);
+    await pace.wait();
+  }
+}
+
+function held(fd: number): HeldMark {
+  let isOpen = true;
+  return {
+    mark: markOf(fd),
+    release: () => {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    },
+  };
+}
+
+function openMark(path: string): number | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  } catch (error) {
+    // ELOOP: a link, EISDIR: a folder, ENXIO: a socket. None of them is a mark.
+    if (['ENOENT', 'ELOOP', 'EISDIR', 'ENXIO'].includes(errorCode(error) ?? '')) return undefined;
+    throw error;
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  return undefined;
+}
+
+function markOf(fd: number): Mark {
+  const { dev, ino, mtimeNs } = fstatSync(fd, { bigint: true });
+  const word = Buffer.alloc(RESTART.length);
+  const length = readSync(fd, word, 0, word.length, 0);
+  return { generation: `${dev}:${ino}:${mtimeNs}`, isRestart: word.toString('latin1', 0, length) === RESTART };
+}
+
+/** A later time than before, even when the wall clock was set back, and not the one of another stop in the same millisecond. */
+function touchForward(fd: number): void {
+  const nowMs = Math.max(Date.now(), fstatSync(fd).mtimeMs + 1) + Math.random();
+  futimesSync(fd, nowMs / 1000, nowMs / 1000);
+}

@@ -1,0 +1,153 @@
+/**
+ * What a start does once it has the lock: prepare, spawn with the lock, wait until ready, hand the lock over.
+ * What fails or is aborted on the way leaves nothing behind: the process and its heirs are ended, then the lock is closed.
+ * It is never unlocked: should one of them survive, the lock stays with it.
+ */
+import { closeSync, futimesSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { FileLock } from '../lock/file-lock.js';
+import { Deadline } from '../shared/deadline.js';
+import { errorText, LockDroppedError, LockUnavailableError } from '../shared/errors.js';
+import { makeFolders } from '../shared/folders.js';
+import { heirsOfLock, LOCK_FD } from './identity.js';
+import { type OpenLog, openLog } from './log-file.js';
+import { lockPort, refuseBusyPort } from './port.js';
+import { removeRecord, writeRecord } from './process-record.js';
+import type { CompleteSpec, Instance } from './process-spec.js';
+import { type ProcessInfo, processTable } from './process-table.js';
+import { instanceOf } from './readiness.js';
+import { findCommand, type SpawnedProcess, spawnError, spawnProcess } from './spawn.js';
+import { endLostProcess } from './stop.js';
+import { terminate } from './terminate.js';
+import { waitUntilReady } from './wait-until-ready.js';
+import { RestartUnderWay, type Wanted } from './wanted.js';
+
+export interface LaunchEvents {
+  spawned(instance: Instance): void;
+  ready(instance: Instance): void;
+  exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
+}
+
+export interface LaunchOptions {
+  wanted: Wanted;
+  events: LaunchEvents;
+  signal: AbortSignal | undefined;
+}
+
+/** A process whose start failed is not given the time that a stop() gives it. */
+const FAILED_START_GRACE_MS = 2_000;
+
+/** @returns 'again' when the lock is not, or no longer, this start's to use: contend for it once more */
+export async function launch(spec: CompleteSpec, lock: FileLock, options: LaunchOptions): Promise<Instance | 'again'> {
+  try {
+    if (options.wanted.clear() === 'in use') return 'again';
+    return await launchUnderLock(spec, lock, options);
+  } catch (error) {
+    if (error instanceof RestartUnderWay) return 'again';
+    throw error;
+  } finally {
+    lock.handOver();
+  }
+}
+
+async function launchUnderLock(
+  spec: CompleteSpec,
+  lock: FileLock,
+  { wanted, events, signal }: LaunchOptions,
+): Promise<Instance | 'again'> {
+  const deadline = Deadline.after(spec.startTimeoutMs);
+  const guard = () => wanted.guard();
+  await endLostProcess(spec, { signal });
+  removeRecord(spec.pidFile);
+  noteStart(lock);
+  const executable = findCommand(spec);
+  const { host, port } = spec;
+  const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });
+  try {
+    if (port !== undefined) await refuseBusyPort(spec, { host, port }, guard);
+    const log = prepareFiles(spec);
+    let spawned: SpawnedProcess;
+    try {
+      guard();
+      if (!lock.isIntact()) return 'again';
+      spawned = await spawnProcess(spec, { executable, log, lockFd: lock.fd });
+    } finally {
+      closeSync(log.fd);
+    }
+    return await seeItThrough(spec, lock, spawned, { log, deadline, guard, events, signal });
+  } finally {
+    portLock?.release();
+  }
+}
+
+async function seeItThrough(
+  spec: CompleteSpec,
+  lock: FileLock,
+  spawned: SpawnedProcess,
+  {
+    log,
+    deadline,
+    guard,
+    events,
+    signal,
+  }: { log: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
+): Promise<Instance> {
+  const { child } = spawned;
+  child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));
+  const record = (process: ProcessInfo) => {
+    const startTime = processTable().startTime(process);
+    writeRecord(spec.pidFile, { pid: process.pid, startTime }, basename(spec.command));
+  };
+  try {
+    record(spawned.process);
+    events.spawned(instanceOf(spec, spawned.process, { reused: false }));
+    const process = await waitUntilReady(spec, spawned, { log, deadline, guard, signal, onSuccessor: record });
+    requireLock(spec, lock, process);
+    guard();
+    lock.handOver();
+    const instance = instanceOf(spec, process, { reused: false });
+    events.ready(instance);
+    return instance;
+  } catch (error) {
+    await abandon(spec, lock, spawned);
+    throw error;
+  }
+}
+
+/** The lock file's time is when the last start began: 'starting' counts from it while there is no record. */
+function noteStart(lock: FileLock): void {
+  const now = Date.now() / 1000;
+  futimesSync(lock.fd, now, now);
+}
+
+function prepareFiles(spec: CompleteSpec): OpenLog {
+  try {
+    spec.dataDirs.forEach(makeFolders);
+    return openLog(spec.logFile);
+  } catch (error) {
+    throw spawnError(spec, errorText(error), error);
+  }
+}
+
+function requireLock(spec: CompleteSpec, lock: FileLock, { pid }: ProcessInfo): void {
+  const { name, lockFile } = spec;
+  if (!lock.isIntact()) {
+    const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
+    throw new LockUnavailableError(message, { path: lockFile });
+  }
+  if (!processTable().carries(pid, LOCK_FD, lockFile)) {
+    const message =
+      `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
+      'from being started; it was ended. It must leave inherited descriptors open';
+    throw new LockDroppedError(message, { pid });
+  }
+}
+
+/** We hold the lock, so whoever carries it as a managed process does shares our open file: an heir of what we spawned. */
+async function abandon(spec: CompleteSpec, lock: FileLock, { process }: SpawnedProcess): Promise<void> {
+  const { stopSignal, stopTimeoutMs } = spec;
+  const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
+  const find = () => [process, ...(lock.isIntact() ? heirsOfLock(spec) : [])];
+  await terminate(find, { stopSignal, graceMs });
+  if (lock.isIntact()) removeRecord(spec.pidFile);
+}

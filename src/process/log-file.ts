@@ -1,0 +1,70 @@
+/** The log of a managed process: opened for it, moved away when it is large, read back for errors and `logTail`. */
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { debugLog } from '../shared/debug.js';
+import { errorCode, errorText } from '../shared/errors.js';
+import { makeFolders } from '../shared/folders.js';
+
+const log = debugLog('log');
+
+/** A log over this size is moved to `.1` at a start. */
+const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
+
+/** The last lines are looked for in this much of the end. */
+const TAIL_BYTES = 256 * 1024;
+
+export interface OpenLog {
+  readonly fd: number;
+  /** Where this start's output begins. */
+  readonly offset: number;
+}
+
+/** Open for appending; the caller closes it. @throws the system's error */
+export function openLog(logFile: string): OpenLog {
+  makeFolders(dirname(logFile));
+  rotate(logFile);
+  // O_NONBLOCK: opening a FIFO without a reader must fail, not block.
+  const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+  const fd = openSync(logFile, flags, 0o600);
+  const file = fstatSync(fd);
+  if (file.isFile() || file.isCharacterDevice()) return { fd, offset: file.isFile() ? file.size : 0 };
+  closeSync(fd);
+  throw new Error(`"${logFile}" is not a regular file`);
+}
+
+/** The last lines, oldest first; of those after `offset` alone. Empty when there is no log, or it cannot be read. */
+export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
+  if (lines === 0) return [];
+  try {
+    const text = readEnd(logFile, offset);
+    return text
+      .replace(/\n$/, '')
+      .split('\n')
+      .slice(-lines)
+      .filter((line, index) => line !== '' || index > 0);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') log('cannot read %s: %s', logFile, errorText(error));
+    return [];
+  }
+}
+
+function rotate(logFile: string): void {
+  const file: BigIntStats | undefined = statSync(logFile, { bigint: true, throwIfNoEntry: false });
+  if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
+}
+
+function readEnd(path: string, offset: number): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const file = fstatSync(fd);
+    if (!file.isFile()) return '';
+    const start = Math.max(offset, file.size - TAIL_BYTES);
+    const buffer = Buffer.alloc(Math.max(0, file.size - start));
+    const length = readSync(fd, buffer, 0, buffer.length, start);
+    const text = buffer.toString('utf8', 0, length);
+    // Cut in the middle of the file: what comes before the first line end is only a part of a line.
+    return start > offset ? text.slice(text.indexOf('\n') + 1) : text;
+  } finally {
+    closeSync(fd);
+  }
+}

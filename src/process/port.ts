@@ -1,0 +1,127 @@
+/**
+ * TCP ports: one look at who answers, and a kernel lock per port. The only user of tcp-port-used (its waiting loop is
+ * 200 ms a step: the pace is ours).
+ *
+ * A listener that was there before us makes a naive check say "ready". Two managers with different locks and one port can
+ * both have looked before either spawned. So whoever starts something on a port takes that port's lock before the look and
+ * keeps it until ready.
+ */
+import { lstatSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { acquireLock, type FileLock } from '../lock/file-lock.js';
+import { Deadline, Pace } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
+import { errorText, LockHeldError, PortInUseError } from '../shared/errors.js';
+import { makeFolders } from '../shared/folders.js';
+import type { CompleteSpec } from './process-spec.js';
+import { type ProcessInfo, processTable } from './process-table.js';
+
+const log = debugLog('port');
+
+/** After a crash the lock can be free an instant before the socket is. */
+const LISTENER_GRACE_MS = 300;
+
+export interface PortAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Does something accept connections there? No answer within `timeoutMs`, and an address that cannot be reached, are a no. */
+export async function isPortOpen({ host, port }: PortAddress, timeoutMs: number): Promise<boolean> {
+  const { default: tcpPortUsed } = await import('tcp-port-used');
+  let timer: NodeJS.Timeout | undefined;
+  const timedOut = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, Math.min(timeoutMs, 0x7fffffff), false);
+  });
+  const answer = tcpPortUsed.check(port, host).catch((error: unknown) => {
+    log('%s:%d cannot be reached: %s', host, port, errorText(error));
+    return false;
+  });
+  try {
+    return await Promise.race([answer, timedOut]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The lock of the port, across all managers of this user on this machine.
+ * @param guard called between attempts, ends the wait by throwing
+ * @returns undefined when its folder is not ours to use: then there is only the look at the port
+ * @throws PortInUseError when another start keeps it until the deadline
+ */
+export async function lockPort(
+  spec: Pick<CompleteSpec, 'name'>,
+  port: number,
+  { deadline, guard }: { deadline: Deadline; guard: () => void },
+): Promise<FileLock | undefined> {
+  const folder = portLockFolder();
+  if (folder === undefined) return undefined;
+  const pace = new Pace();
+  for (;;) {
+    try {
+      return acquireLock(join(folder, `port-${port}.lock`));
+    } catch (error) {
+      if (!(error instanceof LockHeldError)) {
+        log('no lock for port %d: %s', port, errorText(error));
+        return undefined;
+      }
+      if (deadline.isOver) {
+        const message = `Cannot start ${spec.name}: another process is being started on port ${port}`;
+        throw new PortInUseError(message, { port, pid: undefined, cause: error });
+      }
+    }
+    await pace.wait({ deadline });
+    guard();
+  }
+}
+
+/** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going */
+export async function refuseBusyPort(spec: CompleteSpec, address: PortAddress, guard: () => void): Promise<void> {
+  const grace = Deadline.after(LISTENER_GRACE_MS);
+  const pace = new Pace();
+  while (await isPortOpen(address, spec.checkTimeoutMs)) {
+    guard();
+    if (grace.isOver) throw portInUseError(spec, address.port, visibleListener(address.port)?.pid);
+    await pace.wait();
+  }
+}
+
+/**
+ * Evidence that it is not our process that answers on the port: a visible process outside of its family listens there, and
+ * is older than it. Nothing follows when no such process is seen (under `docker run -p` a proxy listens).
+ */
+export function foreignListener(port: number, ours: ProcessInfo): ProcessInfo | undefined {
+  const table = processTable();
+  const found = table.listeners(port, [ours.pid]);
+  const processes = found.flatMap(({ process }) => process ?? []);
+  if (processes.some((process) => process.pid === ours.pid || process.sessionId === ours.sessionId)) return undefined;
+  return processes.find((process) => table.age(process) > table.age(ours));
+}
+
+export function portInUseError({ name }: Pick<CompleteSpec, 'name'>, port: number, pid?: number): PortInUseError {
+  const who = pid === undefined ? 'another process' : `another process (PID ${pid})`;
+  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid });
+}
+
+function visibleListener(port: number): ProcessInfo | undefined {
+  return processTable()
+    .listeners(port, [])
+    .map(({ process }) => process)
+    .find((process) => process !== undefined);
+}
+
+function portLockFolder(): string | undefined {
+  const { uid } = userInfo();
+  const folder = join(tmpdir(), `flock-process-${uid}`);
+  try {
+    makeFolders(folder);
+    const found = lstatSync(folder);
+    if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) return folder;
+    log('%s is not ours, ports are not locked', folder);
+  } catch (error) {
+    log('cannot use %s, ports are not locked: %s', folder, errorText(error));
+  }
+  return undefined;
+}

@@ -1,0 +1,112 @@
+/** One process under one lock: options checked, calls handed on, events. */
+import { EventEmitter } from 'node:events';
+import { isLocked } from '../lock/file-lock.js';
+import { assertSupportedPlatform } from '../lock/flock.js';
+import type { Status } from '../shared/status-report.js';
+import type { LaunchEvents } from './launch.js';
+import { readLogTail } from './log-file.js';
+import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from './process-spec.js';
+import { restart } from './restart.js';
+import { start } from './start.js';
+import { status } from './status.js';
+import { type StopResult, stop } from './stop.js';
+
+export interface ProcessManagerEvents {
+  /** It was spawned by this manager, and is not ready yet. */
+  spawned: [instance: Instance];
+  /** What this manager spawned is ready. */
+  ready: [instance: Instance];
+  /** What this manager spawned has ended. */
+  exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
+  /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
+  stopped: [result: StopResult];
+}
+
+/**
+ * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
+ * processes may have the same spec. The managed process never keeps this one alive.
+ */
+export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
+  /** The spec with every default in place and every path absolute. */
+  readonly spec: CompleteSpec;
+  readonly #events: LaunchEvents & { stopped(result: StopResult): void };
+
+  /**
+   * @throws TypeError naming option, expectation and value
+   * @throws UnsupportedPlatformError on Windows
+   */
+  constructor(spec: ProcessSpec) {
+    super();
+    assertSupportedPlatform();
+    this.spec = completeSpec(spec);
+    this.#events = {
+      spawned: (instance) => this.#announce('spawned', instance),
+      ready: (instance) => this.#announce('ready', instance),
+      exit: (detail) => this.#announce('exit', detail),
+      stopped: (result) => this.#announce('stopped', result),
+    };
+  }
+
+  /**
+   * Make sure it runs and is ready. Of any number of concurrent calls in any number of processes exactly one spawns; the
+   * others wait for the same readiness and get the same pid with `reused: true`. A process that somebody is stopping is
+   * never reused: the call waits for its end and spawns. A start that fails or is aborted leaves nothing behind:
+   * `stopSignal` to the group, SIGKILL after at most 2 s, lock free.
+   * @throws CommandNotFoundError | SpawnError | PortInUseError | EarlyExitError | StoppedError | StartTimeoutError |
+   * UnhealthyError | LockDroppedError | LockUnavailableError, and StopTimeoutError when it had to finish somebody's stop
+   * first and could not; the signal's reason when it is aborted
+   */
+  async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
+    return await start(this.spec, { signal: options.signal, events: this.#events });
+  }
+
+  /**
+   * From any process. Resolves when the process that it signalled, its group and the lock's other heirs are gone. Final: no
+   * supervisor brings it back until somebody calls `start()`. Starts under way at its call end with StoppedError. Takes at
+   * most 2 × stopTimeoutMs + 5 s. Creates nothing when nothing ever ran.
+   * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
+   */
+  async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
+    const result = await stop(this.spec, { signal: options.signal });
+    this.#events.stopped(result);
+    return result;
+  }
+
+  /** Stop and start, under a mark that ends nobody's start. @throws what `start()` and `stop()` throw */
+  async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
+    return await restart(this.spec, { signal: options.signal, events: this.#events });
+  }
+
+  /**
+   * Asks and changes nothing. `usage: true` adds cpu and memory, and tens of milliseconds.
+   * @throws LockUnavailableError when it cannot be told whether the lock is held
+   */
+  async status(options: { usage?: boolean } = {}): Promise<Status> {
+    return await status(this.spec, options);
+  }
+
+  /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */
+  async isRunning(): Promise<boolean> {
+    return isLocked(this.spec.lockFile) && (await this.status()).state === 'running';
+  }
+
+  /** The last lines of the log file, oldest first; empty when there is none. @default 20 lines */
+  async logTail(lines = 20): Promise<string[]> {
+    if (!Number.isInteger(lines) || lines < 0) {
+      throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
+    }
+    return readLogTail(this.spec.logFile, lines);
+  }
+
+  /** A listener that throws breaks nothing here: its error is thrown on the next tick. */
+  #announce<Name extends keyof ProcessManagerEvents>(name: Name, ...values: ProcessManagerEvents[Name]): void {
+    try {
+      // Name and values belong together by this method's signature, which the emitter's own type cannot follow.
+      (this as EventEmitter).emit(name, ...values);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,166 @@
+/** The process table of Linux: the only reader of /proc. Formats: proc(5). */
+import { type BigIntStats, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { uptime } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
+import { errorCode } from '../shared/errors.js';
+import type { Carrier, Listener, ProcessInfo } from './process-table.js';
+
+/** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** Gone (ENOENT, ESRCH) or not ours to see (EACCES, EPERM): either way nothing can be said of it. */
+const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'];
+
+export function lookUp(pid: number): ProcessInfo | undefined {
+  if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  const stat = read(`/proc/${pid}/stat`);
+  if (stat === undefined) return undefined;
+  // The second field is the command in parentheses, and may contain both spaces and parentheses.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [state = '', parentPid, groupId, sessionId] = fields;
+  return {
+    pid,
+    startKey: fields[19] ?? '',
+    parentPid: Number(parentPid),
+    groupId: Number(groupId),
+    sessionId: Number(sessionId),
+    isZombie: 'ZXx'.includes(state),
+    isSuspended: state === 'T',
+  };
+}
+
+export function list(): ProcessInfo[] {
+  return pids().flatMap((pid) => lookUp(pid) ?? []);
+}
+
+export function startTime({ startKey }: ProcessInfo): number {
+  // Not from os.uptime(): it is this process's view of the clocks, and btime is the kernel's.
+  const bootTime = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1]);
+  return bootTime + Number(startKey) / TICKS_PER_SECOND;
+}
+
+export function age({ startKey }: ProcessInfo): number {
+  return Math.max(0, (uptime() - Number(startKey) / TICKS_PER_SECOND) * 1000);
+}
+
+export function commandNames(pid: number): string[] {
+  const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
+  // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
+  const words = (read(`/proc/${pid}/cmdline`) ?? '')
+    .split('\0')
+    .slice(0, 2)
+    .map((word) => word.split(/:? /, 1)[0]);
+  return [executable, ...words].filter((word) => word !== undefined && word !== '').map((word) => basename(word ?? ''));
+}
+
+export function carriers(path: string): Carrier[] {
+  const file = statFile(path);
+  if (file === undefined) return [];
+  const name = basename(path);
+  return pids().flatMap((pid) =>
+    descriptors(pid).flatMap((fd): Carrier[] => {
+      // By name first: a stat of somebody's descriptor on a dead network file system would not return.
+      const link = readLink(`/proc/${pid}/fd/${fd}`);
+      if (link === undefined || basename(link) !== name) return [];
+      const lock = exclusiveLock(pid, fd);
+      if (lock === undefined || !isSameFile(statFile(`/proc/${pid}/fd/${fd}`), file)) return [];
+      const process = lookUp(pid);
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock.isOpenedByUs }];
+    }),
+  );
+}
+
+export function carries(pid: number, fd: number, path: string): boolean {
+  const link = readLink(`/proc/${pid}/fd/${fd}`);
+  if (link === undefined || basename(link) !== basename(path) || exclusiveLock(pid, fd) === undefined) return false;
+  return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
+}
+
+export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
+  const link = readLink(`/proc/${pid}/fd/${fd}`);
+  if (link === undefined || exclusiveLock(pid, fd)?.isOpenedByUs !== true) return undefined;
+  if (isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path))) return undefined;
+  return link === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
+}
+
+export function logsTo(pid: number, path: string): boolean {
+  return [1, 2].some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === realPath(path));
+}
+
+export function listeners(port: number, likely: readonly number[]): Listener[] {
+  const inodes = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((table) => listeningSockets(table, port));
+  const wanted = new Set(inodes.map((inode) => `socket:[${inode}]`));
+  const found: Listener[] = [];
+  for (const pid of [...likely, ...pids()]) {
+    if (wanted.size === 0) break;
+    for (const fd of descriptors(pid)) {
+      const link = readLink(`/proc/${pid}/fd/${fd}`) ?? '';
+      if (wanted.delete(link)) found.push({ process: lookUp(pid) });
+    }
+  }
+  return [...found, ...Array.from(wanted, () => ({ process: undefined }))];
+}
+
+function pids(): number[] {
+  return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
+}
+
+function descriptors(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map(Number);
+  } catch (error) {
+    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
+    return [];
+  }
+}
+
+/**
+ * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
+ * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
+ */
+function exclusiveLock(pid: number, fd: number): { isOpenedByUs: boolean } | undefined {
+  const info = read(`/proc/${pid}/fdinfo/${fd}`);
+  if (info === undefined || !/^lock:.* FLOCK +ADVISORY +WRITE /m.test(info)) return undefined;
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+  return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
+}
+
+/** Inodes of the sockets in state LISTEN (0A) on this port, whatever their address. */
+function listeningSockets(table: string, port: number): string[] {
+  const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
+  return (read(table) ?? '').split('\n').flatMap((line) => {
+    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
+    return state === '0A' && local?.endsWith(`:${hexPort}`) && inode !== undefined ? [inode] : [];
+  });
+}
+
+function isSameFile(one: BigIntStats | undefined, other: BigIntStats | undefined): boolean {
+  return one !== undefined && other !== undefined && one.ino === other.ino && one.dev === other.dev;
+}
+
+/** /proc shows paths without symbolic links; the file itself is never one, and may be gone. */
+function realPath(path: string): string {
+  return unlessUnseen(() => join(realpathSync(dirname(path)), basename(path))) ?? path;
+}
+
+function statFile(path: string): BigIntStats | undefined {
+  return unlessUnseen(() => statSync(path, { bigint: true }));
+}
+
+function readLink(path: string): string | undefined {
+  return unlessUnseen(() => readlinkSync(path));
+}
+
+function read(path: string): string | undefined {
+  return unlessUnseen(() => readFileSync(path, 'latin1'));
+}
+
+function unlessUnseen<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
+    return undefined;
+  }
+}

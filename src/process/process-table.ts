@@ -1,0 +1,87 @@
+/**
+ * Who is PID n, and who holds this file: /proc where there is one, else ps(1), lsof(1) and ps-list.
+ *
+ * All looks are synchronous, so that a proof and the signal that rests on it fit into one turn. That is why the portable
+ * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
+ */
+import * as linux from './process-table-linux.js';
+import * as portable from './process-table-portable.js';
+
+/** PID and start time together: a PID alone can have been given to another process. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Start time as this system writes it; compared, never interpreted. */
+  readonly startKey: string;
+}
+
+export interface ProcessInfo extends ProcessIdentity {
+  readonly parentPid: number;
+  readonly groupId: number;
+  /** Where the system does not tell sessions it is the group. */
+  readonly sessionId: number;
+  /** Dead, and not yet collected by its parent: it holds nothing any more. */
+  readonly isZombie: boolean;
+  /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, and doing nothing. Its port still accepts, in the kernel. */
+  readonly isSuspended: boolean;
+}
+
+/** A descriptor of a live process through which the exclusive lock on a file is held. */
+export interface Carrier {
+  readonly process: ProcessInfo;
+  readonly fd: number;
+  /** Opened with our flags; undefined where the system does not tell. */
+  readonly isOpenedByUs: boolean | undefined;
+}
+
+export interface Listener {
+  /** Undefined: no visible process has the socket. */
+  readonly process: ProcessInfo | undefined;
+}
+
+export interface ProcessTable {
+  /** Undefined when there is no such process. A zombie is reported as one. */
+  lookUp(pid: number): ProcessInfo | undefined;
+  /** Every visible process. */
+  list(): ProcessInfo[];
+  /** Unix seconds, with fraction. */
+  startTime(process: ProcessInfo): number;
+  /** Milliseconds since it started, untouched by changes of the wall clock. */
+  age(process: ProcessInfo): number;
+  /** Base names of its executable and of the first two words of its command line. */
+  commandNames(pid: number): string[];
+  /** Everybody who holds the exclusive lock on the file that is at `path` now. */
+  carriers(path: string): Carrier[];
+  /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
+  carries(pid: number, fd: number, path: string): boolean;
+  /**
+   * The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`:
+   * 'deleted' when it was the one of that name, 'elsewhere' when it has another name now.
+   */
+  lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined;
+  /** Is one of its standard streams appended to this file? */
+  logsTo(pid: number, path: string): boolean;
+  /** Who listens on this TCP port; empty where the system does not tell. Processes in `likely` are asked first. */
+  listeners(port: number, likely: readonly number[]): Listener[];
+}
+
+/** Decided at each call, which costs nothing: a test can have the portable branch on Linux. */
+export function processTable(): ProcessTable {
+  return process.platform === 'linux' ? linux : portable;
+}
+
+/** True while the very process is alive: same PID, same start, not a zombie. */
+export function isAlive({ pid, startKey }: ProcessIdentity): boolean {
+  const found = processTable().lookUp(pid);
+  return found !== undefined && !found.isZombie && found.startKey === startKey;
+}
+
+export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
+  return pid === sessionId;
+}
+
+/** Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds. */
+export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
+  const { default: psList } = await import('ps-list');
+  const found = (await psList()).find((entry) => entry.pid === pid);
+  return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
+}

@@ -1,0 +1,128 @@
+/**
+ * Start the managed process: the only user of node:child_process for it.
+ *
+ * execvp(3) hands a file that is no program to /bin/sh, and a missing cwd is reported as ENOENT of the command; libuv does
+ * not tell them apart. So everything is looked at before it is blamed.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { delimiter, resolve } from 'node:path';
+import { CommandNotFoundError, errorText, SpawnError } from '../shared/errors.js';
+import { isFolder } from '../shared/folders.js';
+import type { OpenLog } from './log-file.js';
+import type { CompleteSpec } from './process-spec.js';
+import { type ProcessInfo, processTable } from './process-table.js';
+
+export interface SpawnedProcess {
+  readonly child: ChildProcess;
+  readonly process: ProcessInfo;
+}
+
+/** Where libc looks when PATH is not set. */
+const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
+
+/**
+ * The process leads a session and a group of its own, writes to the log itself, and inherits the lock as its descriptor 3.
+ * @throws CommandNotFoundError | SpawnError
+ */
+export async function spawnProcess(
+  spec: CompleteSpec,
+  { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
+): Promise<SpawnedProcess> {
+  let child: ChildProcess;
+  try {
+    child = spawn(executable, spec.args, {
+      argv0: spec.command,
+      cwd: spec.cwd,
+      env: environment(spec),
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd, lockFd],
+    });
+  } catch (error) {
+    throw spawnError(spec, errorText(error), error);
+  }
+  if (child.pid === undefined) {
+    const [error] = await once(child, 'error').catch((reason) => [reason]);
+    throw spawnError(spec, errorText(error), error);
+  }
+  child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
+  child.unref();
+  // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
+  const process = processTable().lookUp(child.pid);
+  if (process === undefined) throw spawnError(spec, `PID ${child.pid} is not in the process table`, undefined);
+  return { child, process };
+}
+
+/**
+ * The file that will be run: as execvp(3) finds it, and known to be a program.
+ * @throws CommandNotFoundError when there is no such file, or it is not executable
+ * @throws SpawnError when the cwd is missing, or the file is no program
+ */
+export function findCommand(spec: CompleteSpec): string {
+  const cwd = spec.cwd ?? process.cwd();
+  if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
+  const candidates = spec.command.includes('/')
+    ? [resolve(cwd, spec.command)]
+    : (environment(spec).PATH ?? DEFAULT_PATH).split(delimiter).map((folder) => resolve(cwd, folder, spec.command));
+  const executable = candidates.find(isExecutable);
+  if (executable === undefined) throw commandNotFoundError(spec, candidates);
+  if (!isProgram(executable)) {
+    throw spawnError(spec, `"${executable}" is not a program: it has no #! line and no known binary format`, undefined);
+  }
+  return executable;
+}
+
+function environment({ env }: CompleteSpec): Record<string, string> {
+  const merged = Object.entries({ ...process.env, ...env });
+  return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // ENOENT, EACCES, ENOTDIR, ELOOP: execvp(3) goes on to the next folder.
+    return false;
+  }
+}
+
+/** ELF, Mach-O (both byte orders, 32 and 64 bit, universal), or a script with an interpreter. */
+const MAGIC_NUMBERS = ['7f454c46', 'feedface', 'feedfacf', 'cefaedfe', 'cffaedfe', 'cafebabe'];
+
+function isProgram(path: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY);
+  } catch {
+    // EACCES: it may be executable without being readable. The kernel will judge.
+    return true;
+  }
+  try {
+    const start = Buffer.alloc(4);
+    readSync(fd, start, 0, 4, 0);
+    return start.toString('latin1').startsWith('#!') || MAGIC_NUMBERS.includes(start.toString('hex'));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[]): CommandNotFoundError {
+  const existing = candidates.find((path) => existsSync(path));
+  const why =
+    existing !== undefined
+      ? `"${existing}" is not an executable file`
+      : spec.command.includes('/')
+        ? 'no such file'
+        : 'it is not on PATH';
+  const hint = spec.installHint === undefined ? '' : `. ${spec.installHint}`;
+  return new CommandNotFoundError(`Cannot start ${spec.name}: command "${spec.command}" not found: ${why}${hint}`, {
+    command: spec.command,
+  });
+}
+
+/** Also for what comes before the spawn: a log or a folder that cannot be written. */
+export function spawnError({ name }: Pick<CompleteSpec, 'name'>, why: string, cause: unknown): SpawnError {
+  return new SpawnError(`Cannot start ${name}: ${why}`, { cause });
+}

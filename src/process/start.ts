@@ -1,0 +1,147 @@
+/**
+ * Make sure it runs: contend for the lock; who wins launches, who loses waits for the winner's process to be ready.
+ * A process that somebody is stopping is never reused: its end is waited for, or brought about when that stop has died.
+ */
+import { basename } from 'node:path';
+import { Deadline, Pace } from '../shared/deadline.js';
+import { UnhealthyError } from '../shared/errors.js';
+import type { Status } from '../shared/status-report.js';
+import { isStopAtWork, joinMark, type Mark } from './down-mark.js';
+import { identify, LOCK_FD, starters } from './identity.js';
+import { type LaunchEvents, launch } from './launch.js';
+import { foreignListener } from './port.js';
+import { writeRecord } from './process-record.js';
+import type { CompleteSpec, Instance } from './process-spec.js';
+import { isAlive, type ProcessInfo, processTable } from './process-table.js';
+import { instanceOf, isReady } from './readiness.js';
+import { findHealthy, status } from './status.js';
+import { endHolder, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
+import { Wanted } from './wanted.js';
+
+export interface StartOptions {
+  signal?: AbortSignal | undefined;
+  /** The mark of the restart whose second half this is. */
+  known?: Mark | undefined;
+  events: LaunchEvents;
+}
+
+/** How much longer than its start time a starter can be there: it ends what it spawned. */
+const STARTER_LINGERS_MS = 5_000;
+
+export async function start(spec: CompleteSpec, { signal, known, events }: StartOptions): Promise<Instance> {
+  signal?.throwIfAborted();
+  const contender = new Contender(spec, new Wanted(spec, { signal, known }), signal);
+  const pace = new Pace({ maxMs: 25 });
+  for (;;) {
+    const isMarked = contender.wanted.isMarked();
+    const lock = tryLock(spec);
+    if (lock !== undefined) {
+      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal });
+      if (instance !== 'again') return instance;
+      await contender.waitForStopAtWork();
+    } else if (isMarked) {
+      await contender.finishStop();
+    } else {
+      const instance = await contender.join();
+      if (instance !== undefined) return instance;
+    }
+    await pace.wait({ signal });
+  }
+}
+
+class Contender {
+  readonly wanted: Wanted;
+  readonly #spec: CompleteSpec;
+  readonly #signal: AbortSignal | undefined;
+  #deadline: Deadline;
+  /** For the stops of others; it runs from the first one that is met. */
+  #stopDeadline: Deadline | undefined;
+
+  constructor(spec: CompleteSpec, wanted: Wanted, signal: AbortSignal | undefined) {
+    this.#spec = spec;
+    this.#signal = signal;
+    this.wanted = wanted;
+    this.#deadline = Deadline.after(spec.startTimeoutMs);
+  }
+
+  /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
+  async join(): Promise<Instance | undefined> {
+    const spec = this.#spec;
+    const holder = identify(spec);
+    if (holder.kind === 'process') {
+      if (await this.#isReadyToShare(holder.process)) return this.#reuse(holder.process, holder.isRecorded);
+    } else if (holder.kind === 'leftovers') {
+      const found = await findHealthy(spec, holder.candidates);
+      if (found !== undefined) return this.#reuse(found.process, false);
+      await endHolder(spec, { signal: this.#signal, deadline: Deadline.after(stopLimitMs(spec)) });
+      return undefined;
+    }
+    if (this.#deadline.isOver) throw unhealthyError(spec, await status(spec));
+    return undefined;
+  }
+
+  /** A stop that began before us has marked the process: wait for it, or finish it when nobody is at it any more. */
+  async finishStop(): Promise<void> {
+    if (await this.waitForStopAtWork()) return;
+    const mark = await joinMark(this.wanted.markFile);
+    if (mark === undefined) return;
+    try {
+      const deadline = Deadline.after(stopLimitMs(this.#spec));
+      const { outcome } = await endHolder(this.#spec, { signal: this.#signal, deadline });
+      if (outcome === 'nothing' && this.#deadline.isOver) throw stopTimeoutError(this.#spec, []);
+    } finally {
+      mark.release();
+    }
+  }
+
+  /** It does not count as start time. @returns whether there was one */
+  async waitForStopAtWork(): Promise<boolean> {
+    const began = performance.now();
+    const pace = new Pace({ firstMs: 2, maxMs: 25 });
+    let waited = false;
+    while (this.wanted.isMarked() && (await isStopAtWork(this.wanted.markFile))) {
+      waited = true;
+      this.#stopDeadline ??= Deadline.after(stopLimitMs(this.#spec));
+      if (this.#stopDeadline.isOver) throw stopTimeoutError(this.#spec, []);
+      await pace.wait({ signal: this.#signal });
+    }
+    this.#deadline = this.#deadline.extendedBy(performance.now() - began);
+    return waited;
+  }
+
+  async #isReadyToShare(process: ProcessInfo): Promise<boolean> {
+    const spec = this.#spec;
+    if (!(await isReady(spec, process, { reused: true, signal: this.#signal }))) return false;
+    // Older than any start can take: nobody can be about to give it up, and its listener was looked at.
+    if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
+    if (starters(spec).length > 0) return false;
+    return spec.port === undefined || foreignListener(spec.port, process) === undefined;
+  }
+
+  /** In this order: no mark, then still there. A stop that had signalled it before would have left either. */
+  #reuse(process: ProcessInfo, isRecorded: boolean): Instance | undefined {
+    const spec = this.#spec;
+    if (this.wanted.isMarked()) return undefined;
+    const table = processTable();
+    if (!isAlive(process) || !table.carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
+    if (!isRecorded) {
+      writeRecord(spec.pidFile, { pid: process.pid, startTime: table.startTime(process) }, basename(spec.command));
+    }
+    return instanceOf(spec, process, { reused: true });
+  }
+}
+
+function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {
+  const { checks, state, pid } = report;
+  const what =
+    state === 'unknown'
+      ? 'its holder could not be identified; lockHolders() names it'
+      : checks.port === false
+        ? `PID ${pid} does not accept connections on ${report.address}`
+        : checks.health === false
+          ? `PID ${pid} is not healthy`
+          : 'it is not ready';
+  return new UnhealthyError(`${name} is already running (lock file held by another process) but ${what}`, {
+    status: report,
+  });
+}

@@ -1,0 +1,129 @@
+/** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
+import { statSync } from 'node:fs';
+import { isLocked } from '../lock/file-lock.js';
+import { errorText, LockUnavailableError } from '../shared/errors.js';
+import type { ProcessState, Status } from '../shared/status-report.js';
+import { readMark } from './down-mark.js';
+import { type Holder, identify, lostProcess } from './identity.js';
+import { addressOf, besideLockFile, type CompleteSpec } from './process-spec.js';
+import { type ProcessInfo, processTable, usage } from './process-table.js';
+import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks } from './readiness.js';
+
+/** A holder that was held and then not seen was just going, or is another user's: looked for again a few times. */
+const LOOKS = 3;
+
+/** @throws LockUnavailableError when it cannot be told whether the lock is held */
+export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
+  const report = await ask(spec);
+  if (options.usage !== true || report.pid === undefined) return report;
+  const used = await usage(report.pid);
+  return used === undefined ? report : { ...report, usage: used };
+}
+
+async function ask(spec: CompleteSpec): Promise<Status> {
+  for (let look = 1; look <= LOOKS; look += 1) {
+    if (!isLocked(spec.lockFile)) return reportFree(spec);
+    const holder = identify(spec);
+    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder);
+  }
+  throw new Error('unreachable');
+}
+
+function reportFree(spec: CompleteSpec): Status {
+  const lost = lostProcess(spec);
+  if (lost === undefined) return report(spec, 'stopped', undefined, { lock: false });
+  return report(spec, 'unhealthy', lost, { lock: false, pidFile: true, process: true, identity: true });
+}
+
+async function reportHeld(spec: CompleteSpec, holder: Holder): Promise<Status> {
+  const isMarked = hasMark(spec);
+  switch (holder.kind) {
+    case 'process':
+      return await reportProcess(spec, holder, isMarked);
+    case 'leftovers':
+      return (await reportAdoptable(spec, holder.candidates, isMarked)) ?? reportLeftovers(spec, isMarked);
+    case 'strangers':
+      return report(spec, 'unknown', undefined, { lock: true, pidFile: false, process: true, identity: false });
+    case 'starting':
+    case 'nobody': {
+      const state =
+        isMarked && holder.kind === 'starting' ? 'stopping' : wasStartedLately(spec) ? 'starting' : 'unknown';
+      return report(spec, state, undefined, { lock: true, pidFile: false, process: false });
+    }
+  }
+}
+
+async function reportProcess(
+  spec: CompleteSpec,
+  { process, isRecorded }: Extract<Holder, { kind: 'process' }>,
+  isMarked: boolean,
+): Promise<Status> {
+  const layers = { lock: true, pidFile: isRecorded, process: !process.isSuspended, identity: true };
+  if (process.isSuspended) return report(spec, isMarked ? 'stopping' : 'unhealthy', process, layers);
+  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
+  const isYoung = processTable().age(process) < spec.startTimeoutMs;
+  const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
+  const state = isMarked ? 'stopping' : isReady ? 'running' : isYoung ? 'starting' : 'unhealthy';
+  return report(spec, state, process, { ...layers, ...checks });
+}
+
+/** The recorded process is dead, and one that has its lock passes all checks: it is the process. */
+async function reportAdoptable(
+  spec: CompleteSpec,
+  candidates: readonly ProcessInfo[],
+  isMarked: boolean,
+): Promise<Status | undefined> {
+  const found = await findHealthy(spec, candidates);
+  if (found === undefined) return undefined;
+  const layers = { lock: true, pidFile: false, process: true, identity: true, ...found.checks };
+  return report(spec, isMarked ? 'stopping' : 'running', found.process, layers);
+}
+
+/** The first that passes all checks; nobody when nothing is configured to be checked. */
+export async function findHealthy(
+  spec: CompleteSpec,
+  candidates: readonly ProcessInfo[],
+): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
+  if (!hasChecks(spec)) return undefined;
+  for (const process of candidates) {
+    const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
+    if (arePassed(checks)) return { process, checks };
+  }
+  return undefined;
+}
+
+function reportLeftovers(spec: CompleteSpec, isMarked: boolean): Status {
+  return report(spec, isMarked ? 'stopping' : 'unhealthy', undefined, { lock: true, pidFile: true, process: false });
+}
+
+function report(
+  spec: CompleteSpec,
+  state: ProcessState,
+  process: ProcessInfo | undefined,
+  layers: Partial<Status['checks']> & { lock: boolean },
+): Status {
+  const { lock, pidFile, process: processLayer, identity, port, health } = layers;
+  return {
+    state,
+    pid: process?.pid,
+    startedAt: process === undefined ? undefined : new Date(processTable().startTime(process) * 1000),
+    uptimeMs: process === undefined ? undefined : processTable().age(process),
+    address: addressOf(spec),
+    checks: { lock, pidFile, process: processLayer, identity, port, health },
+  };
+}
+
+/** Set under the lock by each start: the time from which 'starting' counts while there is no process to ask. */
+function wasStartedLately({ lockFile, startTimeoutMs }: CompleteSpec): boolean {
+  const file = statSync(lockFile, { throwIfNoEntry: false });
+  return file !== undefined && Date.now() - file.mtimeMs < startTimeoutMs;
+}
+
+function hasMark(spec: CompleteSpec): boolean {
+  const path = besideLockFile(spec, 'down');
+  try {
+    return readMark(path) !== undefined;
+  } catch (error) {
+    throw new LockUnavailableError(`Cannot examine "${path}": ${errorText(error)}`, { path, cause: error });
+  }
+}

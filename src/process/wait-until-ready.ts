@@ -1,0 +1,91 @@
+/** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
+import { once } from 'node:events';
+import { type Deadline, Pace } from '../shared/deadline.js';
+import { EarlyExitError, StartTimeoutError } from '../shared/errors.js';
+import { successor } from './identity.js';
+import { type OpenLog, readLogTail } from './log-file.js';
+import { foreignListener, portInUseError } from './port.js';
+import type { CompleteSpec } from './process-spec.js';
+import { isAlive, type ProcessInfo } from './process-table.js';
+import { isReady } from './readiness.js';
+import type { SpawnedProcess } from './spawn.js';
+import { status } from './status.js';
+
+export interface WaitOptions {
+  log: OpenLog;
+  deadline: Deadline;
+  /** Throws when the start is not wanted any more. */
+  guard: () => void;
+  signal: AbortSignal | undefined;
+  /** It put itself into the background: this is the process now. */
+  onSuccessor: (process: ProcessInfo) => void;
+}
+
+/** How many lines of its log an error carries. */
+const LOG_TAIL_LINES = 20;
+
+/**
+ * @returns the process: the one that was spawned, or the one that goes on for it in the background
+ * @throws EarlyExitError | StartTimeoutError | PortInUseError, what `guard` throws, the signal's reason
+ */
+export async function waitUntilReady(
+  spec: CompleteSpec,
+  { child, process: spawned }: SpawnedProcess,
+  { log, deadline, guard, signal, onSuccessor }: WaitOptions,
+): Promise<ProcessInfo> {
+  const exit = new AbortController();
+  child.once('exit', () => exit.abort());
+  const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
+  const pace = new Pace({ firstMs: 1, maxMs: 20 });
+  let process = spawned;
+  for (;;) {
+    guard();
+    if (!isAlive(process)) {
+      process = await findSuccessor();
+      onSuccessor(process);
+    }
+    const ready = await isReady(spec, process, { reused: false, signal: exit.signal.aborted ? signal : wake });
+    guard();
+    if (ready && isAlive(process)) {
+      refuseForeignListener(spec, process);
+      return process;
+    }
+    if (deadline.isOver) throw await startTimeoutError();
+    if (exit.signal.aborted) await pace.wait({ deadline, signal });
+    else await pace.wait({ deadline, signal: wake }).catch(() => undefined); // The exit woke us, or `guard` says why.
+  }
+
+  async function findSuccessor(): Promise<ProcessInfo> {
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    const next = child.exitCode === 0 ? successor(spec) : undefined;
+    if (next === undefined) throw earlyExitError();
+    return next;
+  }
+
+  function earlyExitError(): EarlyExitError {
+    const { exitCode, signalCode } = child;
+    const logTail = readLogTail(spec.logFile, LOG_TAIL_LINES, log);
+    const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
+    const last = logTail.length === 0 ? `nothing in its log "${spec.logFile}"` : `last in its log: ${logTail.at(-1)}`;
+    const message = `Cannot start ${spec.name}: it ended ${how} before it was ready; ${last}`;
+    return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
+  }
+
+  async function startTimeoutError(): Promise<StartTimeoutError> {
+    const { name, startTimeoutMs: timeoutMs, logFile } = spec;
+    const report = await status(spec);
+    const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
+    const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
+    return new StartTimeoutError(message, {
+      timeoutMs,
+      status: report,
+      logTail: readLogTail(logFile, LOG_TAIL_LINES, log),
+    });
+  }
+}
+
+function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
+  if (spec.port === undefined) return;
+  const foreign = foreignListener(spec.port, process);
+  if (foreign !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+}

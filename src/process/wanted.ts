@@ -1,0 +1,72 @@
+/**
+ * Is this start still wanted? It knows the mark that it found at its call; any other one that it meets is a later stop() and
+ * ends it. A restart's mark ends nobody's start: it is waited for like a stop that was there before.
+ */
+import { errorText, StoppedError } from '../shared/errors.js';
+import { clearMark, isKnownMark, type Mark, readMark } from './down-mark.js';
+import { besideLockFile, type CompleteSpec } from './process-spec.js';
+import { spawnError } from './spawn.js';
+
+/** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
+export class RestartUnderWay extends Error {}
+
+export class Wanted {
+  readonly markFile: string;
+  readonly #spec: CompleteSpec;
+  readonly #signal: AbortSignal | undefined;
+  #known: Mark | undefined;
+
+  /** `known`: the mark of a restart whose second half this start is. */
+  constructor(spec: CompleteSpec, { signal, known }: { signal?: AbortSignal | undefined; known?: Mark | undefined }) {
+    this.#spec = spec;
+    this.#signal = signal;
+    this.markFile = besideLockFile(spec, 'down');
+    this.#known = known ?? this.#read();
+  }
+
+  /**
+   * While contending. @returns true when a known mark is there: a stop that began before this start
+   * @throws StoppedError | SpawnError; the signal's reason
+   */
+  isMarked(): boolean {
+    this.#signal?.throwIfAborted();
+    const mark = this.#read();
+    if (mark === undefined) return false;
+    if (!isKnownMark(mark, this.#known)) throw this.#stoppedError();
+    this.#known = mark;
+    return true;
+  }
+
+  /** The first act under the process's lock. @throws StoppedError | SpawnError */
+  clear(): 'cleared' | 'in use' {
+    const outcome = this.#wrapped('remove', () => clearMark(this.markFile, this.#known));
+    if (outcome === 'changed') throw this.#stoppedError();
+    if (outcome === 'cleared') this.#known = undefined;
+    return outcome;
+  }
+
+  /** Under the lock, after `clear()`: whatever mark is there now came later. @throws StoppedError | RestartUnderWay; the signal's reason */
+  guard(): void {
+    this.#signal?.throwIfAborted();
+    const mark = this.#read();
+    if (mark === undefined) return;
+    if (!mark.isRestart) throw this.#stoppedError();
+    throw new RestartUnderWay();
+  }
+
+  #read(): Mark | undefined {
+    return this.#wrapped('examine', () => readMark(this.markFile));
+  }
+
+  #wrapped<T>(verb: string, act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      throw spawnError(this.#spec, `cannot ${verb} "${this.markFile}": ${errorText(error)}`, error);
+    }
+  }
+
+  #stoppedError(): StoppedError {
+    return new StoppedError(`${this.#spec.name} was stopped while it was being started`);
+  }
+}
