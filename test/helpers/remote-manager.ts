@@ -1,0 +1,94 @@
+/** A ProcessManager in another process: the calls of its methods, made from here. */
+import { EventEmitter, once } from 'node:events';
+import type { Instance, ProcessSpec, Status, StopResult } from '../../src/index.js';
+import type { Answer, Call, Event } from '../fixtures/remote-manager.js';
+import { type Program, startFixture } from './programs.js';
+
+/** What a call in the other process threw: fields and name are those of the original. */
+export class RemoteError extends Error {
+  readonly code: string | undefined;
+
+  constructor(error: NonNullable<Answer['error']>) {
+    super(error.message);
+    Object.assign(this, error);
+    this.name = error.name;
+    this.code = error.code;
+  }
+}
+
+export class RemoteManager extends EventEmitter<{ event: [Event] }> {
+  readonly program: Program;
+  /** Every event so far, oldest first. */
+  readonly events: Event[] = [];
+  readonly #calls = new Map<number, (answer: Answer | undefined) => void>();
+  #lastId = 0;
+
+  constructor(program: Program) {
+    super();
+    this.program = program;
+    program.child.on('message', (message: Answer | Event) => {
+      if ('event' in message) {
+        this.events.push(message);
+        this.emit('event', message);
+      } else {
+        this.#calls.get(message.id)?.(message);
+        this.#calls.delete(message.id);
+      }
+    });
+    // A process that was killed answers nothing any more: its calls end with undefined in `settle`, or throw here.
+    void program.exited.then(() => {
+      for (const finish of this.#calls.values()) finish(undefined);
+    });
+  }
+
+  start(options: { abortAfterMs?: number } = {}): Promise<Instance> {
+    return this.#call('start', options) as Promise<Instance>;
+  }
+
+  stop(options: { abortAfterMs?: number } = {}): Promise<StopResult> {
+    return this.#call('stop', options) as Promise<StopResult>;
+  }
+
+  restart(options: { abortAfterMs?: number } = {}): Promise<Instance> {
+    return this.#call('restart', options) as Promise<Instance>;
+  }
+
+  status(): Promise<Status> {
+    return this.#call('status') as Promise<Status>;
+  }
+
+  kill(signal: NodeJS.Signals = 'SIGKILL'): void {
+    this.program.kill(signal);
+  }
+
+  async #call(method: Call['method'], options: { abortAfterMs?: number } = {}): Promise<unknown> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const answered = new Promise<Answer | undefined>((resolve) => this.#calls.set(id, resolve));
+    if (!this.program.isAlive || !this.program.child.connected) throw new KilledError();
+    this.program.child.send({ id, method, ...options } satisfies Call);
+    const answer = await answered;
+    if (answer === undefined) throw new KilledError();
+    if (answer.error !== undefined) throw new RemoteError(answer.error);
+    return answer.result;
+  }
+}
+
+/** The process of the remote manager ended before it answered. */
+export class KilledError extends Error {}
+
+/** Up and listening for calls. `isHealthy` does not travel. Killed (it alone, not what it started) after the test. */
+export async function startRemoteManager(
+  test: Parameters<typeof startFixture>[0],
+  spec: ProcessSpec,
+  options: Parameters<typeof startFixture>[3] = {},
+): Promise<RemoteManager> {
+  const remote = new RemoteManager(startFixture(test, 'remote-manager', [JSON.stringify(spec)], options));
+  await Promise.race([
+    once(remote, 'event'),
+    remote.program.exited.then(({ stderr }) => {
+      throw new Error(`the remote manager ended: ${stderr}`);
+    }),
+  ]);
+  return remote;
+}
