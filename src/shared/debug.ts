@@ -9,7 +9,16 @@ const require = createRequire(import.meta.url);
 export function debugLog(layer: string): Log {
   let log: Log | undefined;
   return (format, ...values) => {
-    log ??= (require('debug') as (namespace: string) => Log)(`flock-process:${layer}`);
+    log ??= loadLog(layer);
     log(format, ...values);
   };
+}
+
+function loadLog(layer: string): Log {
+  try {
+    return (require('debug') as (namespace: string) => Log)(`flock-process:${layer}`);
+  } catch {
+    // MODULE_NOT_FOUND, be it that there is no descriptor left to read it with: a line less, not a lock that is lost.
+    return () => undefined;
+  }
 }
