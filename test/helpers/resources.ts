@@ -26,3 +26,15 @@ export async function freePort(): Promise<number> {
 export function rounds(whole: number, { least = 2 }: { least?: number } = {}): number {
   return process.env.CI === 'true' ? whole : Math.max(least, Math.round(whole / 10));
 }
+
+/** Ends the process (SIGKILL, this PID alone) after the test, when it is still there. Returns the PID. */
+export function killAfter(test: Pick<TestContext, 'after'>, pid: number): number {
+  test.after(() => {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  });
+  return pid;
+}

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { isLocked } from '../../src/lock/file-lock.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+// Every call is made in another process: one that blocked would be seen (no answer) and ended.
+const unavailable = { name: 'LockUnavailableError', code: 'ERR_LOCK_UNAVAILABLE' };
+
+async function assertUnavailable(t: TestContext, path: string, expected: object = {}): Promise<void> {
+  const agent = startLockAgent(t);
+  const before = await agent.ask<number>({ do: 'descriptors' });
+  await assert.rejects(agent.acquire(path), { ...unavailable, path, ...expected });
+  await assert.rejects(agent.isLocked(path), { ...unavailable, path, ...expected });
+  await assert.rejects(agent.ask({ do: 'wait', path, timeoutMs: 0 }), { ...unavailable, path, ...expected });
+  assert.equal(await agent.ask({ do: 'descriptors' }), before);
+}
+
+test('a symbolic link is refused, and what it leads to is not touched', async (t) => {
+  const folder = temporaryFolder(t);
+  writeFileSync(join(folder, 'target'), 'kept');
+  symlinkSync(join(folder, 'target'), join(folder, 'x.lock'));
+  await assertUnavailable(t, join(folder, 'x.lock'), { causeCode: 'ELOOP' });
+  assert.equal(readFileSync(join(folder, 'target'), 'utf8'), 'kept');
+  assert.equal(isLocked(join(folder, 'target')), false);
+});
+
+test('a dangling symbolic link is refused, and its target is not made', async (t) => {
+  const folder = temporaryFolder(t);
+  symlinkSync(join(folder, 'target'), join(folder, 'x.lock'));
+  await assertUnavailable(t, join(folder, 'x.lock'), { causeCode: 'ELOOP' });
+  assert.deepEqual(readdirSync(folder), ['x.lock']);
+});
+
+test('a folder that is a symbolic link is followed', async (t) => {
+  const folder = temporaryFolder(t);
+  mkdirSync(join(folder, 'real'));
+  symlinkSync(join(folder, 'real'), join(folder, 'link'));
+  const agent = startLockAgent(t);
+  await agent.acquire(join(folder, 'link/x.lock'));
+  assert.equal(isLocked(join(folder, 'real/x.lock')), true);
+});
+
+test('a folder that is a dangling symbolic link is unavailable', async (t) => {
+  const folder = temporaryFolder(t);
+  symlinkSync(join(folder, 'nowhere'), join(folder, 'link'));
+  await assert.rejects(startLockAgent(t).acquire(join(folder, 'link/x.lock')), unavailable);
+  assert.deepEqual(readdirSync(folder), ['link']);
+});
+
+test('a folder is unavailable', async (t) => {
+  await assertUnavailable(t, temporaryFolder(t), { message: /not a regular file/ });
+});
+
+test('a FIFO is unavailable at once, and who waits at it is not woken', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  execFileSync('mkfifo', [path]);
+  execFileSync('mkfifo', [`${path}2`]);
+  const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; echo woken >&2', path]);
+  const reader = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec < "$0"; echo woken >&2', `${path}2`]);
+  for (const program of [writer, reader]) {
+    await program.printed(/begun/);
+    await eventually('it waits at the FIFO', () => / S /.test(readFileSync(`/proc/${program.pid}/stat`, 'utf8')));
+  }
+  await assertUnavailable(t, path, { message: /not a regular file/ });
+  await assertUnavailable(t, `${path}2`, { message: /not a regular file/ });
+  await new Promise((still) => setTimeout(still, STILL_MS));
+  assert.equal(writer.isAlive && writer.stderr, '');
+  assert.equal(reader.isAlive && reader.stderr, '');
+});
+
+test('a socket is unavailable', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(path, listening));
+  t.after(() => server.close());
+  await assertUnavailable(t, path, { message: /not a regular file/ });
+});
+
+test('a device is unavailable', async (t) => {
+  await assertUnavailable(t, '/dev/null', { message: /not a regular file/ });
+  assert.ok(lstatSync('/dev/null').isCharacterDevice());
+});
+
+test('a file where a folder should be is unavailable', async (t) => {
+  const folder = temporaryFolder(t);
+  writeFileSync(join(folder, 'file'), 'kept');
+  await assertUnavailable(t, join(folder, 'file/x.lock'), { causeCode: 'ENOTDIR' });
+  await assert.rejects(startLockAgent(t).acquire(join(folder, 'file/deep/x.lock')), unavailable);
+  assert.equal(readFileSync(join(folder, 'file'), 'utf8'), 'kept');
+});
+
+test('a name that is too long is unavailable', async (t) => {
+  await assertUnavailable(t, join(temporaryFolder(t), 'x'.repeat(300)), { causeCode: 'ENAMETOOLONG' });
+});
+
+for (const path of ['/proc/x.lock', '/proc/flock-process/x.lock', '/proc/flock-process/a/b/x.lock', '/sys/x.lock']) {
+  test(`a lock at ${path} is unavailable promptly`, async (t) => {
+    const agent = startLockAgent(t);
+    await assert.rejects(agent.acquire(path), unavailable);
+    assert.equal(await agent.isLocked(path), false);
+  });
+}
