@@ -16,7 +16,7 @@ import { removeRecord, writeRecord } from './process-record.js';
 import type { CompleteSpec, Instance } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf } from './readiness.js';
-import { findCommand, type SpawnedProcess, spawnError, spawnProcess } from './spawn.js';
+import { findCommand, requireTether, type SpawnedProcess, spawnError, spawnProcess } from './spawn.js';
 import { endLostProcess } from './stop.js';
 import { terminate } from './terminate.js';
 import { waitUntilReady } from './wait-until-ready.js';
@@ -60,6 +60,7 @@ async function launchUnderLock(
   await endLostProcess(spec, { signal });
   removeRecord(spec.pidFile);
   noteStart(lock);
+  requireTether(spec);
   const executable = findCommand(spec);
   const { host, port } = spec;
   const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });

@@ -31,9 +31,12 @@ export interface ProcessSpec {
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**
    * 'detached': outlives this process; any later process can stop it or ask its status.
+   * 'tied': dies with this process (or worker thread), even when it is killed with SIGKILL. Covers the process group, not
+   * what leaves it (setsid).
+   * A process that is found running keeps the lifetime that it was started with.
    * @default 'detached'
    */
-  lifetime?: 'detached';
+  lifetime?: 'detached' | 'tied';
   /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
   startTimeoutMs?: number;
   /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
@@ -87,7 +90,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
-  check('lifetime', complete.lifetime, (value) => value === 'detached', '"detached"');
+  check('lifetime', complete.lifetime, isLifetime, '"detached" or "tied"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
   checkDistinct(complete);
@@ -136,6 +139,10 @@ function isPort(value: unknown): boolean {
 
 function isFunction(value: unknown): boolean {
   return typeof value === 'function';
+}
+
+function isLifetime(value: unknown): boolean {
+  return value === 'detached' || value === 'tied';
 }
 
 function isSignal(value: unknown): boolean {

@@ -47,11 +47,9 @@ export function age({ startKey }: ProcessInfo): number {
 export function commandNames(pid: number): string[] {
   const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
   // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
-  const words = (read(`/proc/${pid}/cmdline`) ?? '')
-    .split('\0')
-    .slice(0, 2)
-    .map((word) => word.split(/:? /, 1)[0]);
-  return [executable, ...words].filter((word) => word !== undefined && word !== '').map((word) => basename(word ?? ''));
+  const words = (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, 2);
+  const titles = words.map((word) => word.split(/:? /, 1)[0]);
+  return [executable, ...words, ...titles].flatMap((word) => (word === undefined || word === '' ? [] : basename(word)));
 }
 
 export function carriers(path: string): Carrier[] {

@@ -7,7 +7,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
-import { delimiter, resolve } from 'node:path';
+import type { Socket } from 'node:net';
+import { basename, delimiter, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { CommandNotFoundError, errorText, SpawnError } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
 import type { OpenLog } from './log-file.js';
@@ -18,6 +20,11 @@ export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
 }
+
+const TETHER = fileURLToPath(new URL('./tether.sh', import.meta.url));
+
+/** Shell arithmetic has at least 32 bits; this is 24 days. */
+const MAX_GRACE_MS = 0x7fffffff;
 
 /** Where libc looks when PATH is not set. */
 const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
@@ -30,15 +37,15 @@ export async function spawnProcess(
   spec: CompleteSpec,
   { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
 ): Promise<SpawnedProcess> {
+  const env = environment(spec);
+  const options = { cwd: spec.cwd, env, detached: true };
+  const stdio = ['ignore' as const, log.fd, log.fd, lockFd];
   let child: ChildProcess;
   try {
-    child = spawn(executable, spec.args, {
-      argv0: spec.command,
-      cwd: spec.cwd,
-      env: environment(spec),
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd, lockFd],
-    });
+    child =
+      spec.lifetime === 'tied'
+        ? spawn('/bin/sh', tetherArguments(spec, executable, env), { ...options, stdio: [...stdio, 'pipe'] })
+        : spawn(executable, spec.args, { ...options, stdio, argv0: spec.command });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   }
@@ -48,6 +55,7 @@ export async function spawnProcess(
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
+  if (spec.lifetime === 'tied') holdPipe(child);
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   const process = processTable().lookUp(child.pid);
   if (process === undefined) throw spawnError(spec, `PID ${child.pid} is not in the process table`, undefined);
@@ -71,6 +79,41 @@ export function findCommand(spec: CompleteSpec): string {
     throw spawnError(spec, `"${executable}" is not a program: it has no #! line and no known binary format`, undefined);
   }
   return executable;
+}
+
+/**
+ * The watcher of a tied process, a shell file that is shipped beside this one.
+ * @throws SpawnError when it is not there (a bundle that left it out, a package inside an archive)
+ */
+export function requireTether(spec: CompleteSpec): void {
+  if (spec.lifetime === 'tied' && !existsSync(TETHER)) {
+    throw spawnError(
+      spec,
+      `"${TETHER}", which a tied process needs, is missing; install flock-process unbundled`,
+      undefined,
+    );
+  }
+}
+
+/** Is it the watcher of a tied process? The shell that is about to become the process itself is none. */
+export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
+  return pid !== groupId && processTable().commandNames(pid).includes(basename(TETHER));
+}
+
+function tetherArguments(spec: CompleteSpec, executable: string, env: Record<string, string>): string[] {
+  // A shell drops variables whose names it could not set itself: env(1) puts them back.
+  const odd = Object.entries(env).filter(([name]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  const prefix = odd.length === 0 ? [] : ['/usr/bin/env', ...odd.map(([name, value]) => `${name}=${value}`)];
+  const graceMs = Math.min(spec.stopTimeoutMs, MAX_GRACE_MS);
+  return [TETHER, spec.stopSignal.slice('SIG'.length), String(Math.ceil(graceMs)), ...prefix, executable, ...spec.args];
+}
+
+/** The watcher reads the end of this pipe: nobody writes into it, and it is closed with the process or with us. */
+function holdPipe(child: ChildProcess): void {
+  const pipe = child.stdio[4] as Socket;
+  pipe.unref();
+  pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+  child.once('exit', () => pipe.destroy());
 }
 
 function environment({ env }: CompleteSpec): Record<string, string> {

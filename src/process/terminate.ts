@@ -10,6 +10,7 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode } from '../shared/errors.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
+import { isWatcher } from './spawn.js';
 
 const log = debugLog('terminate');
 
@@ -79,7 +80,7 @@ class Targets {
   async areGone(deadline: Deadline, signal: AbortSignal | undefined): Promise<boolean> {
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
     for (;;) {
-      if (this.survivors().length === 0) return true;
+      if (this.survivors().length === 0 && !this.#endWatchers()) return true;
       if (deadline.isOver || this.#deniedAll) return false;
       await pace.wait({ deadline, signal });
     }
@@ -89,7 +90,27 @@ class Targets {
     const targets = [...this.#known.values()];
     const living = targets.filter(isAlive).map(({ pid }) => pid);
     // The walk through all processes only when the ones that we know are gone.
-    return living.length > 0 ? living : targets.filter(leadsGroup).flatMap(groupMembers);
+    return living.length > 0 ? living : this.#groupMembers().flatMap(({ pid, isWatching }) => (isWatching ? [] : pid));
+  }
+
+  /**
+   * The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
+   * its group it guards nobody: it is seen and killed in one turn. @returns whether there was one
+   */
+  #endWatchers(): boolean {
+    const watchers = this.#groupMembers();
+    for (const { pid } of watchers) sendTo(pid, 'SIGKILL');
+    return watchers.length > 0;
+  }
+
+  #groupMembers(): { pid: number; isWatching: boolean }[] {
+    const leaders = [...this.#known.values()].filter(leadsGroup);
+    const members = leaders.flatMap(groupMembers);
+    const watchers = members.filter(isWatcher).map(({ pid }) => pid);
+    return members.map(({ pid, parentPid }) => ({
+      pid,
+      isWatching: watchers.some((it) => it === pid || it === parentPid),
+    }));
   }
 }
 
@@ -98,14 +119,13 @@ function leadsGroup({ pid, groupId }: ProcessInfo): boolean {
 }
 
 function isGroupThere(leader: ProcessInfo): boolean {
-  return isAlive(leader) || groupMembers(leader).length > 0;
+  return isAlive(leader) || groupMembers(leader).some((member) => !isWatcher(member));
 }
 
-function groupMembers({ groupId, sessionId }: ProcessInfo): number[] {
+function groupMembers({ groupId, sessionId }: ProcessInfo): ProcessInfo[] {
   return processTable()
     .list()
-    .filter((process) => process.groupId === groupId && process.sessionId === sessionId && !process.isZombie)
-    .map(({ pid }) => pid);
+    .filter((process) => process.groupId === groupId && process.sessionId === sessionId && !process.isZombie);
 }
 
 function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {

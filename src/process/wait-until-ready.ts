@@ -57,7 +57,8 @@ export async function waitUntilReady(
 
   async function findSuccessor(): Promise<ProcessInfo> {
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-    const next = child.exitCode === 0 ? successor(spec) : undefined;
+    // The watcher of a tied process could not guard one that leaves its group.
+    const next = child.exitCode === 0 && spec.lifetime === 'detached' ? successor(spec) : undefined;
     if (next === undefined) throw earlyExitError();
     return next;
   }

@@ -1,0 +1,65 @@
+# The watcher of a tied process: forked before the server is exec'd, so the server has the PID that its owner knows.
+#
+#   sh tether.sh STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
+#
+# Descriptor 3 is the lock, for the server alone. Descriptor 4 is a pipe whose other end only the owner holds: when that
+# is closed, by the owner or by the kernel when the owner dies, the watcher ends the server's group.
+# The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
+# before its work is done, neither of the group's signals nor of a terminal's.
+
+stop_signal=$1
+grace_ms=$2
+shift 2
+server=$$
+
+# A zombie counts as gone: kill -0 succeeds on it, and who would collect it may be dead.
+is_gone() {
+  kill -0 "$server" 2>/dev/null || return 0
+  if [ -r "/proc/$server/stat" ]; then
+    read -r stat <"/proc/$server/stat" || return 0
+    state=${stat##*) }
+  else
+    state=$(ps -o stat= -p "$server")
+  fi
+  case $state in
+    Z* | X* | '') return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Until it is gone, or so many milliseconds are over.
+wait_until_gone() {
+  left_ms=$1
+  until is_gone || [ "$left_ms" -le 0 ]; do
+    sleep 0.05 || sleep 1
+    left_ms=$((left_ms - 50))
+  done
+}
+
+watch() {
+  cd /
+  PATH=$PATH:/usr/bin:/bin
+  while read -r line <&4; do :; done
+  if [ "$stop_signal" != KILL ]; then
+    kill -s "$stop_signal" -- "-$server"
+    kill -s CONT -- "-$server"
+    wait_until_gone "$grace_ms"
+  fi
+  # The server alone first: the group's number is safe while the watcher is in it.
+  is_gone || kill -s KILL "$server"
+  wait_until_gone 5000
+  kill -s KILL -- "-$server"
+}
+
+# From its first instant the watcher ignores what may end the group. `command`: a name that this shell does not know must
+# not end it (trap is a special builtin).
+trap '' HUP INT QUIT TERM USR1 USR2
+command trap '' "$stop_signal" 2>/dev/null
+(
+  exec 3<&- </dev/null >/dev/null 2>&1 # by exec: a redirection of a function would only park the lock at a higher descriptor
+  watch
+) &
+exec 4<&-
+trap - HUP INT QUIT TERM USR1 USR2
+command trap - "$stop_signal" 2>/dev/null
+exec "$@"
