@@ -11,8 +11,11 @@ export { lockHolders } from './process/lock-holders.js';
 export { ProcessManager, type ProcessManagerEvents } from './process/process-manager.js';
 export type { Instance, ProcessSpec } from './process/process-spec.js';
 export type { StopResult } from './process/stop.js';
+export type { SuperviseOptions } from './process/supervise-options.js';
+export type { Supervisor, SupervisorState } from './process/supervisor.js';
 export {
   CommandNotFoundError,
+  CrashLoopError,
   EarlyExitError,
   FlockBindingError,
   FlockProcessError,

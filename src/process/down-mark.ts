@@ -81,8 +81,8 @@ export async function markDown(path: string): Promise<HeldMark> {
   }
 }
 
-/** A restart() begins: with a mark of its own, or as one more on the mark that is there. @throws the system's error */
-export async function markRestart(path: string): Promise<HeldMark> {
+/** A restart begins, with a mark of its own. Undefined when there is a mark already. @throws the system's error */
+export function markRestart(path: string): HeldMark | undefined {
   const draft = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}`;
   writeFileSync(draft, RESTART, { mode: 0o600, flag: 'wx' });
   const fd = openSync(draft, constants.O_RDWR);
@@ -97,7 +97,7 @@ export async function markRestart(path: string): Promise<HeldMark> {
   } finally {
     unlinkSync(draft);
   }
-  return held(await holdShared(path, constants.O_CREAT));
+  return undefined;
 }
 
 /** Take part in a stop that somebody began: the mark stays as it is. Undefined when it is gone. */

@@ -2,14 +2,16 @@
 import { EventEmitter } from 'node:events';
 import { isLocked } from '../lock/file-lock.js';
 import { assertSupportedPlatform } from '../lock/flock.js';
+import type { CrashLoopError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
-import type { LaunchEvents } from './launch.js';
 import { readLogTail } from './log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from './process-spec.js';
 import { restart } from './restart.js';
 import { start } from './start.js';
 import { status } from './status.js';
 import { type StopResult, stop } from './stop.js';
+import { completeSuperviseOptions, type SuperviseOptions } from './supervise-options.js';
+import { ProcessSupervisor, type Supervisor, type SupervisorEvents } from './supervisor.js';
 
 export interface ProcessManagerEvents {
   /** It was spawned by this manager, and is not ready yet. */
@@ -20,6 +22,12 @@ export interface ProcessManagerEvents {
   exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
   /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
   stopped: [result: StopResult];
+  /** Supervision: a check of a live process failed, or only leftovers of it are there. */
+  unhealthy: [status: Status];
+  /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
+  restarting: [detail: { attempt: number; delayMs: number }];
+  /** Supervision has ended: a crash loop. */
+  gaveUp: [error: CrashLoopError];
 }
 
 /**
@@ -29,7 +37,8 @@ export interface ProcessManagerEvents {
 export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
   readonly spec: CompleteSpec;
-  readonly #events: LaunchEvents & { stopped(result: StopResult): void };
+  readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
+  #supervisor: ProcessSupervisor | undefined;
 
   /**
    * @throws TypeError naming option, expectation and value
@@ -44,6 +53,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
       ready: (instance) => this.#announce('ready', instance),
       exit: (detail) => this.#announce('exit', detail),
       stopped: (result) => this.#announce('stopped', result),
+      unhealthy: (status) => this.#announce('unhealthy', status),
+      restarting: (detail) => this.#announce('restarting', detail),
+      gaveUp: (error) => this.#announce('gaveUp', error),
     };
   }
 
@@ -62,17 +74,19 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /**
    * From any process. Resolves when the process that it signalled, its group and the lock's other heirs are gone. Final: no
-   * supervisor brings it back until somebody calls `start()`. Starts under way at its call end with StoppedError. Takes at
-   * most 2 × stopTimeoutMs + 5 s. Creates nothing when nothing ever ran.
+   * supervisor brings it back until somebody calls `start()` or `supervise()`. Ends this manager's own supervisor. Starts
+   * under way at its call end with StoppedError. Takes at most 2 × stopTimeoutMs + 5 s. Creates nothing when nothing ever ran.
    * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
+    this.#supervisor?.end();
     const result = await stop(this.spec, { signal: options.signal });
+    await this.#supervisor?.stop();
     this.#events.stopped(result);
     return result;
   }
 
-  /** Stop and start, under a mark that ends nobody's start. @throws what `start()` and `stop()` throw */
+  /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     return await restart(this.spec, { signal: options.signal, events: this.#events });
   }
@@ -96,6 +110,23 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
       throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
     }
     return readLogTail(this.spec.logFile, lines);
+  }
+
+  /**
+   * Keep it running: starts it if needed, restarts it after a crash or when it stays unhealthy; takes over if the process
+   * that ran it dies. Every failed start counts as a crash. A `stop()` from elsewhere puts it on standby; a later `start()`
+   * from anywhere wakes it. A running supervisor keeps this process alive.
+   * @throws TypeError naming option, expectation and value
+   * @throws Error when this manager has a supervisor already
+   */
+  supervise(options: SuperviseOptions = {}): Supervisor {
+    const complete = completeSuperviseOptions(options);
+    const { state } = this.#supervisor ?? { state: 'stopped' };
+    if (state !== 'stopped' && state !== 'gave-up') {
+      throw new Error(`${this.spec.name} is supervised by this manager already; stop that supervisor first`);
+    }
+    this.#supervisor = new ProcessSupervisor(this.spec, complete, this.#events);
+    return this.#supervisor;
   }
 
   /** A listener that throws breaks nothing here: its error is thrown on the next tick. */

@@ -66,7 +66,7 @@ export type CompleteSpec = Readonly<
 
 /** @throws TypeError naming option, expectation and value */
 export function completeSpec(spec: ProcessSpec): CompleteSpec {
-  if (typeof spec !== 'object' || spec === null) throw wrong('spec', 'an object', spec);
+  if (typeof spec !== 'object' || spec === null) throw wrongOption('spec', 'an object', spec);
   check('name', spec.name, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
   check('command', spec.command, isText, 'a non-empty string without NUL');
   const stateDir = absolutePath('stateDir', spec.stateDir);
@@ -108,13 +108,14 @@ export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): 
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function wrong(option: string, expectation: string, value: unknown): TypeError {
+/** A TypeError in the words that all of them have. */
+export function wrongOption(option: string, expectation: string, value: unknown): TypeError {
   const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : String(value);
   return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
 }
 
 function check(option: string, value: unknown, isRight: (value: unknown) => boolean, expectation: string): void {
-  if (!isRight(value)) throw wrong(option, expectation, value);
+  if (!isRight(value)) throw wrongOption(option, expectation, value);
 }
 
 function optional(isRight: (value: unknown) => boolean): (value: unknown) => boolean {
@@ -151,12 +152,12 @@ function isSignal(value: unknown): boolean {
 
 function duration(option: string, value: number): number {
   const isDuration = typeof value === 'number' && value >= 0;
-  if (!isDuration) throw wrong(option, 'a number of milliseconds, 0 or more', value);
+  if (!isDuration) throw wrongOption(option, 'a number of milliseconds, 0 or more', value);
   return value;
 }
 
 function checkList(option: string, values: readonly string[], isRight: (value: unknown) => boolean): readonly string[] {
-  if (!Array.isArray(values)) throw wrong(option, 'an array of strings', values);
+  if (!Array.isArray(values)) throw wrongOption(option, 'an array of strings', values);
   values.forEach((value, index) => {
     check(`${option}[${index}]`, value, isRight, 'a string without NUL');
   });
@@ -164,7 +165,7 @@ function checkList(option: string, values: readonly string[], isRight: (value: u
 }
 
 function checkEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
-  if (typeof env !== 'object' || env === null) throw wrong('env', 'an object', env);
+  if (typeof env !== 'object' || env === null) throw wrongOption('env', 'an object', env);
   for (const [name, value] of Object.entries(env)) {
     check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
     check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
@@ -185,7 +186,7 @@ function checkDistinct(spec: CompleteSpec): void {
   const seen = new Map([[down, 'the mark beside the lock file']]);
   for (const [option, path] of Object.entries(files)) {
     const other = seen.get(path);
-    if (other !== undefined) throw wrong(option, `another file than ${other}`, path);
+    if (other !== undefined) throw wrongOption(option, `another file than ${other}`, path);
     seen.set(path, `"${option}"`);
   }
 }

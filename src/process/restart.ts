@@ -3,12 +3,16 @@
 import { dirname } from 'node:path';
 import { errorText } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
-import { type HeldMark, markRestart } from './down-mark.js';
+import { type HeldMark, joinMark, markRestart } from './down-mark.js';
+import { identify } from './identity.js';
 import type { LaunchEvents } from './launch.js';
 import { besideLockFile, type CompleteSpec, type Instance } from './process-spec.js';
 import { spawnError } from './spawn.js';
 import { start } from './start.js';
 import { bringDown, type StopResult } from './stop.js';
+
+/** The mark that is in the way can be gone when it is to be joined, and be there again. */
+const MARK_ATTEMPTS = 100;
 
 export async function restart(
   spec: CompleteSpec,
@@ -21,16 +25,50 @@ export async function restart(
   const markFile = besideLockFile(spec, 'down');
   // Nothing ever ran: there is nothing to stop, and no place for a mark yet.
   if (!isFolder(dirname(markFile))) return await start(spec, { signal, events });
-  let mark: HeldMark;
-  try {
-    mark = await markRestart(markFile);
-  } catch (error) {
-    throw spawnError(spec, `cannot write "${markFile}": ${errorText(error)}`, error);
-  }
+  const mark = await markOrJoin(spec, markFile);
   try {
     events.stopped(await bringDown(spec, { signal }));
   } finally {
     mark.release();
   }
   return await start(spec, { signal, events, known: mark.mark });
+}
+
+/**
+ * A supervisor's first half of a restart, of a process that is sick. It undoes nobody's stop: with any mark there it does nothing.
+ * @param pid the sick one; another one that is there now is left alone
+ * @returns whether it was ended
+ */
+export async function endForRestart(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
+  const holder = identify(spec);
+  if (holder.kind === 'process' && pid !== undefined && holder.process.pid !== pid) return false;
+  return await endUnder(spec, markRestart(besideLockFile(spec, 'down')));
+}
+
+/** The rest of the first half of a restart that died. @returns whether there was one */
+export async function finishRestart(spec: CompleteSpec): Promise<boolean> {
+  return await endUnder(spec, await joinMark(besideLockFile(spec, 'down')));
+}
+
+async function endUnder(spec: CompleteSpec, mark: HeldMark | undefined): Promise<boolean> {
+  if (mark === undefined) return false;
+  try {
+    await bringDown(spec, {});
+  } finally {
+    mark.release();
+  }
+  return true;
+}
+
+/** A mark of its own, or one more on the mark that is there. @throws SpawnError */
+async function markOrJoin(spec: CompleteSpec, markFile: string): Promise<HeldMark> {
+  try {
+    for (let attempt = 0; attempt < MARK_ATTEMPTS; attempt += 1) {
+      const mark = markRestart(markFile) ?? (await joinMark(markFile));
+      if (mark !== undefined) return mark;
+    }
+    throw new Error('it comes and goes');
+  } catch (error) {
+    throw spawnError(spec, `cannot write "${markFile}": ${errorText(error)}`, error);
+  }
 }

@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { UnhealthyError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
-import { isStopAtWork, joinMark, type Mark } from './down-mark.js';
+import { isStopAtWork, joinMark } from './down-mark.js';
 import { identify, LOCK_FD, starters } from './identity.js';
 import { type LaunchEvents, launch } from './launch.js';
 import { foreignListener } from './port.js';
@@ -16,21 +16,21 @@ import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf, isReady } from './readiness.js';
 import { findHealthy, status } from './status.js';
 import { endHolder, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
-import { Wanted } from './wanted.js';
+import { Wanted, type WantedOptions } from './wanted.js';
 
-export interface StartOptions {
-  signal?: AbortSignal | undefined;
-  /** The mark of the restart whose second half this is. */
-  known?: Mark | undefined;
+export interface StartOptions extends WantedOptions {
   events: LaunchEvents;
 }
 
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-export async function start(spec: CompleteSpec, { signal, known, events }: StartOptions): Promise<Instance> {
+export async function start(
+  spec: CompleteSpec,
+  { signal, known, respectMarks, events }: StartOptions,
+): Promise<Instance> {
   signal?.throwIfAborted();
-  const contender = new Contender(spec, new Wanted(spec, { signal, known }), signal);
+  const contender = new Contender(spec, new Wanted(spec, { signal, known, respectMarks }), signal);
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const isMarked = contender.wanted.isMarked();

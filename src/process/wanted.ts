@@ -10,18 +10,25 @@ import { spawnError } from './spawn.js';
 /** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
 export class RestartUnderWay extends Error {}
 
+export interface WantedOptions {
+  signal?: AbortSignal | undefined;
+  /** The mark of the restart whose second half this start is. */
+  known?: Mark | undefined;
+  /** A stop's mark ends this start even when it was there before: for supervisors, which never undo a stop. */
+  respectMarks?: boolean | undefined;
+}
+
 export class Wanted {
   readonly markFile: string;
   readonly #spec: CompleteSpec;
   readonly #signal: AbortSignal | undefined;
   #known: Mark | undefined;
 
-  /** `known`: the mark of a restart whose second half this start is. */
-  constructor(spec: CompleteSpec, { signal, known }: { signal?: AbortSignal | undefined; known?: Mark | undefined }) {
+  constructor(spec: CompleteSpec, { signal, known, respectMarks = false }: WantedOptions) {
     this.#spec = spec;
     this.#signal = signal;
     this.markFile = besideLockFile(spec, 'down');
-    this.#known = known ?? this.#read();
+    this.#known = respectMarks ? undefined : (known ?? this.#read());
   }
 
   /**

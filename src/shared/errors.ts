@@ -168,6 +168,31 @@ export class StopTimeoutError extends FlockProcessError {
   }
 }
 
+/** ERR_CRASH_LOOP: it went down more often than `giveUpAfter` allows. Nothing is left running. */
+export class CrashLoopError extends FlockProcessError {
+  /** Restarts within the window. */
+  readonly restarts: number;
+  /** What the last failed start threw; undefined when every start went well. */
+  readonly lastError: unknown;
+  /** The last lines of the log. */
+  readonly logTail: readonly string[];
+
+  constructor(
+    message: string,
+    {
+      restarts,
+      lastError,
+      logTail,
+      ...options
+    }: ErrorOptions & { restarts: number; lastError: unknown; logTail: readonly string[] },
+  ) {
+    super('ERR_CRASH_LOOP', message, { cause: lastError, ...options });
+    this.restarts = restarts;
+    this.lastError = lastError;
+    this.logTail = logTail;
+  }
+}
+
 /** ERR_STATE_FILE: the process was stopped, but the mark that keeps supervisors from bringing it back could not be written. */
 export class StateFileError extends FlockProcessError {
   /** Absolute path of the mark, `NAME.down`. */
