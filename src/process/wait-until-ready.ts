@@ -85,7 +85,6 @@ export async function waitUntilReady(
 }
 
 function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
-  if (spec.port === undefined) return;
-  const foreign = foreignListener(spec.port, process);
-  if (foreign !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+  const foreign = foreignListener(spec, process);
+  if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
 }
