@@ -28,21 +28,23 @@ export interface WorkflowReadinessOptions {
 export async function canStartWorkflows({ address, namespaces, signal }: WorkflowReadinessOptions): Promise<boolean> {
   return await askGrpc({ address, signal }, async (call) => {
     if (!(await isServing(call, SERVICE))) return false;
-    const ready = await Promise.all(namespaces.map((namespace) => servesNamespace(call, namespace)));
-    return ready.every(Boolean);
+    // Side by side: the first call of each kind takes a starting server 10 to 20 ms.
+    const answers = await Promise.all(namespaces.flatMap((it) => [isThere(call, it), reachesWorkflows(call, it)]));
+    return answers.every(Boolean);
   });
 }
 
-async function servesNamespace(call: UnaryCall, namespace: string): Promise<boolean> {
-  const inNamespace = stringField(1, namespace);
-  const described = await call(`/${SERVICE}/DescribeNamespace`, inNamespace);
-  if (described.status !== GRPC_OK) {
-    log('namespace "%s": gRPC status %d', namespace, described.status);
-    return false;
-  }
+async function isThere(call: UnaryCall, namespace: string): Promise<boolean> {
+  const { status } = await call(`/${SERVICE}/DescribeNamespace`, stringField(1, namespace));
+  if (status !== GRPC_OK) log('namespace "%s": gRPC status %d', namespace, status);
+  return status === GRPC_OK;
+}
+
+async function reachesWorkflows(call: UnaryCall, namespace: string): Promise<boolean> {
   const execution = messageField(2, stringField(1, NO_WORKFLOW));
-  const workflow = await call(`/${SERVICE}/DescribeWorkflowExecution`, Buffer.concat([inNamespace, execution]));
-  const isAnswered = workflow.status === GRPC_NOT_FOUND || workflow.status === GRPC_OK;
-  if (!isAnswered) log('a workflow of namespace "%s": gRPC status %d', namespace, workflow.status);
+  const request = Buffer.concat([stringField(1, namespace), execution]);
+  const { status } = await call(`/${SERVICE}/DescribeWorkflowExecution`, request);
+  const isAnswered = status === GRPC_NOT_FOUND || status === GRPC_OK;
+  if (!isAnswered) log('workflows of namespace "%s": gRPC status %d', namespace, status);
   return isAnswered;
 }

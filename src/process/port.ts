@@ -14,6 +14,7 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText, LockHeldError, PortInUseError } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
+import { LOCK_FD } from './identity.js';
 import type { CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
 
@@ -90,19 +91,32 @@ export async function refuseBusyPort(spec: CompleteSpec, address: PortAddress, g
 
 /**
  * Evidence that it is not our process that answers on the port: a visible process outside of its family listens there, and
- * is older than it. Nothing follows when no such process is seen (under `docker run -p` a proxy listens).
+ * is older than it or runs under a lock of its own. Nothing follows when no such process is seen (under `docker run -p` a
+ * proxy listens, younger than its container's client).
  */
-export function foreignListener(port: number, ours: ProcessInfo): ProcessInfo | undefined {
+export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
+  if (port === undefined) return undefined;
   const table = processTable();
   const found = table.listeners(port, [ours.pid]);
   const processes = found.flatMap(({ process }) => process ?? []);
-  if (processes.some((process) => process.pid === ours.pid || process.sessionId === ours.sessionId)) return undefined;
-  return processes.find((process) => table.age(process) > table.age(ours));
+  if (processes.some((process) => isFamily(process, ours))) return undefined;
+  const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, lockFile) !== undefined;
+  return processes.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
 }
 
 export function portInUseError({ name }: Pick<CompleteSpec, 'name'>, port: number, pid?: number): PortInUseError {
   const who = pid === undefined ? 'another process' : `another process (PID ${pid})`;
   return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid });
+}
+
+/** Of its session, or begun by it: a process that runs under a lock of its own can be ours all the same. */
+function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
+  if (process.sessionId === ours.sessionId) return true;
+  let ancestor: ProcessInfo | undefined = process;
+  while (ancestor !== undefined && ancestor.pid > 1 && ancestor.pid !== ours.pid) {
+    ancestor = processTable().lookUp(ancestor.parentPid);
+  }
+  return ancestor?.pid === ours.pid;
 }
 
 function visibleListener(port: number): ProcessInfo | undefined {

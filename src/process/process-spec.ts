@@ -1,6 +1,7 @@
 /** What a caller says of a process, checked and completed: the one place where each default exists. */
 import { homedir, constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
+import { inspect } from 'node:util';
 
 export interface ProcessSpec {
   /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
@@ -110,7 +111,7 @@ export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): 
 
 /** A TypeError in the words that all of them have. */
 export function wrongOption(option: string, expectation: string, value: unknown): TypeError {
-  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : String(value);
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : inspect(value, { depth: 0 });
   return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
 }
 
@@ -161,7 +162,7 @@ function checkList(option: string, values: readonly string[], isRight: (value: u
   values.forEach((value, index) => {
     check(`${option}[${index}]`, value, isRight, 'a string without NUL');
   });
-  return values;
+  return [...values];
 }
 
 function checkEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
@@ -170,7 +171,7 @@ function checkEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<Pro
     check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
     check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
   }
-  return env;
+  return { ...env };
 }
 
 function absolutePath(option: string, path: string): string {

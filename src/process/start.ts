@@ -115,7 +115,7 @@ class Contender {
     // Older than any start can take: nobody can be about to give it up, and its listener was looked at.
     if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
     if (starters(spec).length > 0) return false;
-    return spec.port === undefined || foreignListener(spec.port, process) === undefined;
+    return foreignListener(spec, process) === undefined;
   }
 
   /** In this order: no mark, then still there. A stop that had signalled it before would have left either. */

@@ -1,12 +1,12 @@
 /** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
 import { once } from 'node:events';
-import { type Deadline, Pace } from '../shared/deadline.js';
+import { Deadline, Pace } from '../shared/deadline.js';
 import { EarlyExitError, StartTimeoutError } from '../shared/errors.js';
-import { successor } from './identity.js';
+import { LOCK_FD, successor } from './identity.js';
 import { type OpenLog, readLogTail } from './log-file.js';
 import { foreignListener, portInUseError } from './port.js';
 import type { CompleteSpec } from './process-spec.js';
-import { isAlive, type ProcessInfo } from './process-table.js';
+import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { isReady } from './readiness.js';
 import type { SpawnedProcess } from './spawn.js';
 import { status } from './status.js';
@@ -20,6 +20,9 @@ export interface WaitOptions {
   /** It put itself into the background: this is the process now. */
   onSuccessor: (process: ProcessInfo) => void;
 }
+
+/** Closing what is open takes the kernel microseconds, and more on a starved machine. */
+const GOING_MS = 200;
 
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 20;
@@ -48,7 +51,8 @@ export async function waitUntilReady(
     guard();
     if (ready && isAlive(process)) {
       refuseForeignListener(spec, process);
-      return process;
+      if (!(await isGoing(spec, process))) return process;
+      continue;
     }
     if (deadline.isOver) throw await startTimeoutError();
     if (exit.signal.aborted) await pace.wait({ deadline, signal });
@@ -56,7 +60,11 @@ export async function waitUntilReady(
   }
 
   async function findSuccessor(): Promise<ProcessInfo> {
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    if (child.exitCode === null && child.signalCode === null) {
+      // Seen in the process table before its event: which must not be missed because nothing else keeps this process alive.
+      child.ref();
+      await once(child, 'exit');
+    }
     // The watcher of a tied process could not guard one that leaves its group.
     const next = child.exitCode === 0 && spec.lifetime === 'detached' ? successor(spec) : undefined;
     if (next === undefined) throw earlyExitError();
@@ -85,8 +93,19 @@ export async function waitUntilReady(
   }
 }
 
+/**
+ * A process closes its descriptors an instant before it is seen to be dead: one that does not carry the lock is given a
+ * moment to be gone before it counts as one that dropped it.
+ */
+async function isGoing({ lockFile }: CompleteSpec, process: ProcessInfo): Promise<boolean> {
+  if (processTable().carries(process.pid, LOCK_FD, lockFile)) return false;
+  const moment = Deadline.after(GOING_MS);
+  const pace = new Pace();
+  while (isAlive(process) && !moment.isOver) await pace.wait();
+  return !isAlive(process);
+}
+
 function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
-  if (spec.port === undefined) return;
-  const foreign = foreignListener(spec.port, process);
-  if (foreign !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+  const foreign = foreignListener(spec, process);
+  if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
 }

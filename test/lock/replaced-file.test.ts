@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { rounds, temporaryFolder } from '../helpers/resources.js';
+
+const changes: Record<string, (path: string) => void> = {
+  deleted: (path) => unlinkSync(path),
+  'replaced by a new file': (path) => {
+    writeFileSync(`${path}.new`, '');
+    renameSync(`${path}.new`, path);
+  },
+  'renamed away': (path) => renameSync(path, `${path}.old`),
+  'replaced by a folder': (path) => {
+    unlinkSync(path);
+    mkdirSync(path);
+  },
+  'replaced by a symbolic link to itself under another name': (path) => {
+    renameSync(path, `${path}.old`);
+    symlinkSync(`${path}.old`, path);
+  },
+};
+
+for (const [change, make] of Object.entries(changes)) {
+  test(`a lock is intact until its file is ${change}`, (t) => {
+    const path = join(temporaryFolder(t), 'x.lock');
+    using lock = acquireLock(path);
+    assert.equal(lock.isIntact(), true);
+    make(path);
+    assert.equal(lock.isIntact(), false);
+    assert.equal(lock.held, true);
+  });
+}
+
+test('a lock is not intact once its folder is gone', (t) => {
+  const folder = join(temporaryFolder(t), 'sub');
+  using lock = acquireLock(join(folder, 'x.lock'));
+  rmSync(folder, { recursive: true });
+  assert.equal(lock.isIntact(), false);
+});
+
+test('a lock is intact when its file is touched, written to, given other permissions or another name besides', (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using lock = acquireLock(path);
+  writeFileSync(path, 'text');
+  linkSync(path, `${path}.too`);
+  assert.equal(lock.isIntact(), true);
+});
+
+test('of a file that was deleted under its holder only the new one counts', (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const old = acquireLock(path);
+  unlinkSync(path);
+  assert.equal(isLocked(path), false);
+  using next = acquireLock(path);
+  old.release();
+  assert.equal(isLocked(path), true);
+  assert.equal(next.isIntact(), true);
+});
+
+test('who waits for a file that is deleted under its holder gets the new one', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using old = acquireLock(path);
+  const waiting = waitForLock(path);
+  unlinkSync(path);
+  using next = await waiting;
+  assert.equal(next.isIntact(), true);
+  assert.equal(old.isIntact(), false);
+  assert.equal(statSync(path).isFile(), true);
+});
+
+test('a lock that is won is intact, however often somebody deletes the file', async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, 'sub/x.lock');
+  const vandal = startLockAgent(t, {
+    nodeArgs: [
+      '--eval',
+      `const fs = require('node:fs');
+       process.send('begun');
+       for (;;) fs.rmSync(${JSON.stringify(path)}, { force: true });`,
+    ],
+  });
+  assert.equal(await vandal.program.message(), 'begun');
+  let won = 0;
+  let lost = 0;
+  for (let i = 0; i < rounds(20_000); i += 1) {
+    using lock = acquireLock(path);
+    // Deleted since: then it is no longer intact, and never was a lock on another file.
+    if (lock.isIntact()) won += 1;
+    else lost += 1;
+  }
+  assert.ok(won > 0 && lost > 0, `${won} intact, ${lost} not`);
+  await vandal.kill();
+  assert.ok(readdirSync(join(folder, 'sub')).length <= 1);
+});
+
+test('of two processes that lock a file which somebody keeps deleting never both have an intact lock', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const other = startLockAgent(t);
+  for (let i = 0; i < rounds(500); i += 1) {
+    const theirs = other.acquire(path).then(
+      () => true,
+      (error) => assert.equal(error.name, 'LockHeldError') ?? false,
+    );
+    let ours: ReturnType<typeof acquireLock> | undefined;
+    try {
+      if (i % 2 === 0) rmSync(path, { force: true });
+      ours = acquireLock(path);
+      if (i % 3 === 0) rmSync(path, { force: true });
+    } catch (error) {
+      assert.equal((error as Error).name, 'LockHeldError');
+    }
+    const intact = [ours?.isIntact() ?? false, (await theirs) && (await other.ask<boolean>({ do: 'isIntact' }))];
+    assert.ok(intact.filter(Boolean).length <= 1, `round ${i}: ${intact}`);
+    ours?.release();
+    if (await theirs) await other.release();
+  }
+});

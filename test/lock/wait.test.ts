@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
+
+const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
+
+/** Rejects when it takes longer than anything here may take. */
+function inTime<T>(promise: Promise<T>): Promise<T> {
+  const late = delay(MUST_HAPPEN_MS, undefined, { ref: false }).then(() => assert.fail('took too long'));
+  return Promise.race([promise, late]);
+}
+
+/** Somebody who keeps LOCK_SH until the test is over or the returned function was awaited. */
+async function keepSharedLock(t: TestContext, path: string): Promise<() => Promise<void>> {
+  writeFileSync(path, '');
+  const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
+  await keeper.printed(/held/);
+  return async () => {
+    keeper.kill();
+    await keeper.ended();
+  };
+}
+
+test('a free lock is taken, its folders and file are made', async (t) => {
+  const path = join(temporaryFolder(t), 'a/b/x.lock');
+  for (const options of [{}, { timeoutMs: 0 }, { timeoutMs: 10 }, { timeoutMs: Number.POSITIVE_INFINITY }]) {
+    using lock = await inTime(waitForLock(path, options));
+    assert.equal(lock.held && isLocked(path), true);
+  }
+});
+
+test('timeoutMs 0 is refused at once while the lock is held', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using _lock = acquireLock(path);
+  let turns = 0;
+  const timer = setInterval(() => {
+    turns += 1;
+  }, 1);
+  await assert.rejects(waitForLock(path, { timeoutMs: 0 }), { ...heldError, path });
+  clearInterval(timer);
+  assert.equal(turns, 0, 'it waited for nothing');
+});
+
+test('a timeout is waited for, not less and not without end', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using _lock = acquireLock(path);
+  const begun = performance.now();
+  await assert.rejects(inTime(waitForLock(path, { timeoutMs: 120 })), { ...heldError, path });
+  assert.ok(performance.now() - begun >= 119);
+});
+
+for (const timeoutMs of [Number.NaN, -1, Number.NEGATIVE_INFINITY, '5', null] as number[]) {
+  test(`timeoutMs ${timeoutMs} (${typeof timeoutMs}) is a TypeError, also when the lock is free`, async (t) => {
+    const path = join(temporaryFolder(t), 'x.lock');
+    await assert.rejects(waitForLock(path, { timeoutMs }), {
+      name: 'TypeError',
+      message: /^"timeoutMs" must be a number of milliseconds, 0 or more, not /,
+    });
+    assert.equal(isLocked(path), false);
+  });
+}
+
+test('a signal that is aborted before the call ends it with its own reason, also when the lock is free', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const reason = new Error('enough');
+  await assert.rejects(waitForLock(path, { signal: AbortSignal.abort(reason) }), (error) => error === reason);
+  await assert.rejects(waitForLock(path, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  await assert.rejects(waitForLock(path, { signal: AbortSignal.abort('text') }), (error) => error === 'text');
+});
+
+test('a signal that is aborted while waiting ends it with its own reason, and the lock is not taken later', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const lock = acquireLock(path);
+  const controller = new AbortController();
+  const reason = { any: 'value' };
+  const waiting = waitForLock(path, { signal: controller.signal });
+  await delay(20);
+  controller.abort(reason);
+  lock.release();
+  await assert.rejects(inTime(waiting), (error) => error === reason);
+  await delay(STILL_MS);
+  assert.equal(isLocked(path), false);
+});
+
+test('a timeout of the caller through a signal is a TimeoutError', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using _lock = acquireLock(path);
+  await assert.rejects(inTime(waitForLock(path, { signal: AbortSignal.timeout(30) })), { name: 'TimeoutError' });
+});
+
+test('it gets the lock when the holder releases it, and when the holder is killed', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const holder = startLockAgent(t);
+  await holder.acquire(path);
+  const first = waitForLock(path);
+  await delay(STILL_MS);
+  await holder.release();
+  (await inTime(first)).release();
+
+  await holder.acquire(path);
+  const second = waitForLock(path);
+  holder.program.kill();
+  using lock = await inTime(second);
+  assert.equal(lock.held, true);
+});
+
+test('of many waiters each gets the lock once, one at a time', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const first = acquireLock(path);
+  let holders = 0;
+  const waiters = Array.from({ length: 20 }, async () => {
+    using lock = await waitForLock(path);
+    holders += 1;
+    assert.equal(holders, 1);
+    await delay(1);
+    assert.equal(lock.held, true);
+    holders -= 1;
+  });
+  first.release();
+  await inTime(Promise.all(waiters));
+});
+
+test('waiting does not block the event loop, be the lock held or shared by somebody who keeps it', async (t) => {
+  const folder = temporaryFolder(t);
+  using held = acquireLock(join(folder, 'held.lock'));
+  const shared = join(folder, 'shared.lock');
+  await keepSharedLock(t, shared);
+  for (const path of [held.path, shared]) {
+    const controller = new AbortController();
+    const waiting = waitForLock(path, { signal: controller.signal });
+    const begun = performance.now();
+    let turns = 0;
+    while (performance.now() - begun < 2 * STILL_MS) {
+      await delay(1);
+      turns += 1;
+    }
+    controller.abort();
+    await assert.rejects(inTime(waiting), { name: 'AbortError' });
+    // About 280 turns of 1 ms on an idle machine; one that waits inside a call has a handful.
+    assert.ok(turns >= 28, `${turns} turns while waiting for ${path}`);
+  }
+});
+
+test('a shared lock that somebody keeps is waited for, and got when it is given back', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const giveBack = await keepSharedLock(t, path);
+  const waiting = waitForLock(path);
+  await delay(2 * STILL_MS);
+  assert.equal(isLocked(path), false, 'it is still waiting');
+  await giveBack();
+  (await inTime(waiting)).release();
+});
+
+test('a shared lock that somebody keeps counts as a holder after a while', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const giveBack = await keepSharedLock(t, path);
+  const begun = performance.now();
+  assert.throws(() => acquireLock(path), { ...heldError, message: /shared lock/ });
+  const took = performance.now() - begun;
+  // 100 to 105 ms on an idle machine.
+  assert.ok(took >= 99 && took < 1_050, `${took} ms`);
+  await assert.rejects(inTime(waitForLock(path, { timeoutMs: 0 })), { ...heldError, message: /shared lock/ });
+  await giveBack();
+  acquireLock(path).release();
+});

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { isLocked } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { redisPid } from '../helpers/redis.js';
+import { type RemoteManager, startRemoteManager } from '../helpers/remote-manager.js';
+import { freePort, rounds, temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+const ROUNDS = rounds(50);
+
+test('of two managers with different locks and one port one is ready, and the other knows why not', async (t) => {
+  const TMPDIR = temporaryFolder(t);
+  const errors = await startTogether(t, [TMPDIR, TMPDIR]);
+  // Under one port lock the second one always comes to look at a port that is in use.
+  assert.deepEqual([...errors], ['PortInUseError']);
+});
+
+test('of two managers that do not share the port lock one is ready, and the other is never ready by mistake', async (t) => {
+  await startTogether(t, [temporaryFolder(t), temporaryFolder(t)]);
+});
+
+test('a server that listened first, although it was spawned later, is not taken for ours', async (t) => {
+  const port = await freePort();
+  const late = await nodeSpec(t, { 'listen-after': 400 }, { port });
+  const quick = await redisSpec(t, { port });
+  const [slowManager, quickManager] = await Promise.all([
+    startRemoteManager(t, late, { env: { ...process.env, TMPDIR: temporaryFolder(t) } }),
+    startRemoteManager(t, quick, { env: { ...process.env, TMPDIR: temporaryFolder(t) } }),
+  ]);
+  const slowStart = slowManager.start();
+  slowStart.catch(() => undefined);
+  await eventually('it is spawned', () => spawnedPids(slowManager).length > 0);
+  const instance = await quickManager.start();
+  assert.equal(await redisPid(port), instance.pid);
+  await assert.rejects(slowStart, { name: /^(PortInUseError|EarlyExitError)$/ });
+  assert.equal(spawnedPids(slowManager).some(isRunningProcess), false);
+  assert.equal((await quickManager.start()).pid, instance.pid);
+});
+
+/** Two processes, many times. @returns the names of the losers' errors */
+async function startTogether(t: TestContext, [one, other]: readonly [string, string]): Promise<Set<string>> {
+  const port = await freePort();
+  const specs = [await redisSpec(t, { port }), await redisSpec(t, { port })] as const;
+  const managers = await Promise.all([
+    startRemoteManager(t, specs[0], { env: { ...process.env, TMPDIR: one } }),
+    startRemoteManager(t, specs[1], { env: { ...process.env, TMPDIR: other } }),
+  ]);
+  const errors = new Set<string>();
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    const outcomes = await Promise.allSettled(managers.map((manager) => manager.start()));
+    const winner = outcomes.findIndex(({ status }) => status === 'fulfilled');
+    const instance = outcomes[winner]?.status === 'fulfilled' ? outcomes[winner].value : undefined;
+    const loser = outcomes[1 - winner];
+    const told = JSON.stringify(outcomes);
+    assert.ok(instance !== undefined && loser?.status === 'rejected', `round ${round}, one is ready: ${told}`);
+    assert.match(loser.reason.name, /^(PortInUseError|EarlyExitError)$/, `round ${round}: ${told}`);
+    assert.equal(await redisPid(port), instance.pid, `round ${round}, who is ready is who answers: ${told}`);
+    assert.equal(
+      isLocked(`${specs[1 - winner]?.stateDir}/redis.lock`),
+      false,
+      `round ${round}: the loser left nothing`,
+    );
+    const spawned = managers.flatMap(spawnedPids).filter(isRunningProcess);
+    assert.deepEqual(spawned, [instance.pid], `round ${round}: one server lives`);
+    errors.add(loser.reason.name);
+    await managers[winner]?.stop();
+  }
+  return errors;
+}
+
+function spawnedPids({ events }: RemoteManager): number[] {
+  return events.filter(({ event }) => event === 'spawned').map(({ detail }) => (detail as { pid: number }).pid);
+}

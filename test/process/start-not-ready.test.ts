@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { test } from 'node:test';
+import { EarlyExitError, ProcessManager, StartTimeoutError } from '../../src/index.js';
+import { assertNothingLeft, isRunning, logged } from '../helpers/outside-view.js';
+import { startFixture } from '../helpers/programs.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+test('one that exits at once: EarlyExitError with its exit code and its last lines, nothing left', async (t) => {
+  const spec = await nodeSpec(t, { print: 'no good', 'exit-after': 1, 'exit-code': 42 });
+  const manager = new ProcessManager(spec);
+  await assert.rejects(manager.start(), (error) => {
+    assert.ok(error instanceof EarlyExitError, String(error));
+    assert.deepEqual([error.code, error.exitCode, error.signal], ['ERR_EARLY_EXIT', 42, null]);
+    assert.equal(error.logTail[0], 'no good');
+    assert.match(
+      error.message,
+      /^Cannot start node-server: it ended with exit code 42 before it was ready; last in its log: /,
+    );
+    return true;
+  });
+  assertNothingLeft(spec);
+});
+
+test('one that ends by a signal: EarlyExitError names the signal', async (t) => {
+  const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'kill -ABRT $$'] });
+  await assert.rejects(new ProcessManager(spec).start(), (error) => {
+    assert.ok(error instanceof EarlyExitError, String(error));
+    assert.deepEqual([error.exitCode, error.signal, error.logTail], [null, 'SIGABRT', []]);
+    assert.match(error.message, /it ended by SIGABRT before it was ready; nothing in its log/);
+    return true;
+  });
+  assertNothingLeft(spec);
+});
+
+test('exit code 0 before it is ready is an early exit too', async (t) => {
+  const spec = await redisSpec(t, { command: 'true', args: [] });
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'EarlyExitError', exitCode: 0 });
+  assertNothingLeft(spec);
+});
+
+test('the log lines of an error are those of this start alone', async (t) => {
+  const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'echo mine; exit 3'] });
+  const manager = new ProcessManager(spec);
+  mkdirSync(dirname(manager.spec.logFile), { recursive: true });
+  writeFileSync(manager.spec.logFile, 'of an earlier start\nwithout an end');
+  await assert.rejects(manager.start(), (error) => {
+    assert.deepEqual((error as EarlyExitError).logTail, ['mine']);
+    return true;
+  });
+});
+
+test('an error carries the last twenty lines', async (t) => {
+  const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'seq 1 500; exit 3'] });
+  await assert.rejects(new ProcessManager(spec).start(), (error) => {
+    assert.deepEqual(
+      (error as EarlyExitError).logTail,
+      Array.from({ length: 20 }, (_, index) => String(481 + index)),
+    );
+    return true;
+  });
+});
+
+test('an exit is told even when nothing else keeps the calling process alive', async (t) => {
+  const spec = await redisSpec(t, { command: 'false', args: [] });
+  const { stdout, stderr } = await startFixture(t, 'busy-starter', [JSON.stringify(spec)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  }).ended();
+  assert.equal(stdout, 'EarlyExitError\n', stderr);
+});
+
+test('with nothing to ask, one that ends within 100 ms was never ready', async (t) => {
+  const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'sleep 0.05; exit 3'] });
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'EarlyExitError', exitCode: 3 });
+  assertNothingLeft(spec);
+});
+
+test('never ready: StartTimeoutError with status and log lines, nothing left', async (t) => {
+  const spec = await nodeSpec(t, { print: 'hello', 'listen-after': 60_000 }, { startTimeoutMs: 600 });
+  const manager = new ProcessManager(spec);
+  const pids: number[] = [];
+  manager.on('spawned', ({ pid }) => pids.push(pid));
+  const began = performance.now();
+  await assert.rejects(manager.start(), (error) => {
+    assert.ok(error instanceof StartTimeoutError, String(error));
+    assert.deepEqual([error.code, error.timeoutMs, error.logTail[0]], ['ERR_START_TIMEOUT', 600, 'hello']);
+    assert.equal(error.status.pid, pids[0]);
+    assert.deepEqual(error.status.checks, {
+      lock: true,
+      pidFile: true,
+      process: true,
+      identity: true,
+      port: false,
+      health: undefined,
+    });
+    assert.match(error.message, /not ready within 600 ms, its port does not accept connections; it was ended/);
+    return true;
+  });
+  assert.ok(performance.now() - began >= 600);
+  assertNothingLeft(spec);
+});
+
+test('never healthy: StartTimeoutError says that it is not healthy', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 300, isHealthy: () => false });
+  await assert.rejects(new ProcessManager(spec).start(), (error) => {
+    assert.ok(error instanceof StartTimeoutError, String(error));
+    assert.deepEqual([error.status.checks.port, error.status.checks.health], [true, false]);
+    assert.match(error.message, /it is not healthy/);
+    return true;
+  });
+  assertNothingLeft(spec);
+});
+
+test('one that ignores SIGTERM and is never ready is gone 2 s after its time, its children too', async (t) => {
+  const spec = await nodeSpec(
+    t,
+    { 'listen-after': 60_000, 'on-term': 'ignore', child: 'ignore' },
+    { startTimeoutMs: 500, stopTimeoutMs: 60_000 },
+  );
+  const manager = new ProcessManager(spec);
+  const failed = assert.rejects(manager.start(), { name: 'StartTimeoutError' });
+  const child = Number((await logged(manager.spec.logFile, /child (\d+)/))[1]);
+  const began = performance.now();
+  await failed;
+  assert.ok(performance.now() - began < 4_000);
+  await eventually('the end of its child', () => !isRunning(child));
+  assertNothingLeft(spec);
+});
+
+test('startTimeoutMs 0 is over after one look', async (t) => {
+  const spec = await nodeSpec(t, {}, { startTimeoutMs: 0 });
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'StartTimeoutError', timeoutMs: 0 });
+  assertNothingLeft(spec);
+});
+
+test('ready, and dead a moment later: the start gave it, status says stopped, the next start replaces it', async (t) => {
+  const spec = await nodeSpec(t, { 'exit-after': 400, 'exit-code': 5 });
+  const manager = new ProcessManager(spec);
+  const exits: unknown[] = [];
+  manager.on('exit', (detail) => exits.push(detail));
+  const { pid } = await manager.start();
+  await eventually('its exit', () => exits.length > 0);
+  assert.deepEqual(exits, [{ pid, exitCode: 5, signal: null }]);
+  assert.equal((await manager.status()).state, 'stopped');
+  const next = await manager.start();
+  assert.notEqual(next.pid, pid);
+  assert.equal(next.reused, false);
+});
