@@ -7,6 +7,9 @@ export {
   type WaitForLockOptions,
   waitForLock,
 } from './lock/file-lock.js';
+export type { Preset } from './presets/preset.js';
+export { temporalDevServer } from './presets/temporal-dev-server.js';
+export type { TemporalDevServerOptions } from './presets/temporal-options.js';
 export { lockHolders } from './process/lock-holders.js';
 export { ProcessManager, type ProcessManagerEvents } from './process/process-manager.js';
 export type { Instance, ProcessSpec } from './process/process-spec.js';
@@ -32,3 +35,4 @@ export {
   UnsupportedPlatformError,
 } from './shared/errors.js';
 export type { ProcessState, Status } from './shared/status-report.js';
+export { type EphemeralInstance, startEphemeral } from './testing/start-ephemeral.js';

@@ -32,6 +32,8 @@ export interface LaunchOptions {
   wanted: Wanted;
   events: LaunchEvents;
   signal: AbortSignal | undefined;
+  /** The port's lock, when the caller has it already. It is released when the process is ready, or the launch failed. */
+  portLock?: FileLock | undefined;
 }
 
 /** A process whose start failed is not given the time that a stop() gives it. */
@@ -53,7 +55,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: Launch
 async function launchUnderLock(
   spec: CompleteSpec,
   lock: FileLock,
-  { wanted, events, signal }: LaunchOptions,
+  { wanted, events, signal, portLock: givenPortLock }: LaunchOptions,
 ): Promise<Instance | 'again'> {
   const deadline = Deadline.after(spec.startTimeoutMs);
   const guard = () => wanted.guard();
@@ -63,7 +65,8 @@ async function launchUnderLock(
   requireTether(spec);
   const executable = findCommand(spec);
   const { host, port } = spec;
-  const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });
+  const portLock =
+    port === undefined ? undefined : (givenPortLock ?? (await lockPort(spec, port, { deadline, guard })));
   try {
     if (port !== undefined) await refuseBusyPort(spec, { host, port }, guard);
     const log = prepareFiles(spec);
@@ -91,7 +94,7 @@ async function seeItThrough(
     guard,
     events,
     signal,
-  }: { log: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
+  }: { log: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted' | 'portLock'>,
 ): Promise<Instance> {
   const { child } = spawned;
   child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));

@@ -6,14 +6,12 @@
  * both have looked before either spawned. So whoever starts something on a port takes that port's lock before the look and
  * keeps it until ready.
  */
-import { lstatSync } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { acquireLock, type FileLock } from '../lock/file-lock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText, LockHeldError, PortInUseError } from '../shared/errors.js';
-import { makeFolders } from '../shared/folders.js';
+import { userFolder } from '../shared/user-folder.js';
 import { LOCK_FD } from './identity.js';
 import type { CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
@@ -22,6 +20,9 @@ const log = debugLog('port');
 
 /** After a crash the lock can be free an instant before the socket is. */
 const LISTENER_GRACE_MS = 300;
+
+/** The system hands out its free ports in no order: one that is being started by somebody else is met rarely. */
+const RESERVE_ATTEMPTS = 50;
 
 export interface PortAddress {
   readonly host: string;
@@ -57,12 +58,12 @@ export async function lockPort(
   port: number,
   { deadline, guard }: { deadline: Deadline; guard: () => void },
 ): Promise<FileLock | undefined> {
-  const folder = portLockFolder();
+  const folder = userFolder();
   if (folder === undefined) return undefined;
   const pace = new Pace();
   for (;;) {
     try {
-      return acquireLock(join(folder, `port-${port}.lock`));
+      return acquireLock(portLockFile(folder, port));
     } catch (error) {
       if (!(error instanceof LockHeldError)) {
         log('no lock for port %d: %s', port, errorText(error));
@@ -76,6 +77,38 @@ export async function lockPort(
     await pace.wait({ deadline });
     guard();
   }
+}
+
+/**
+ * A free TCP port of 127.0.0.1, with its lock: no other process of this user that asks the same way gets it meanwhile.
+ * The lock is undefined when its folder is not ours to use.
+ */
+export async function reservePort(): Promise<{ port: number; lock: FileLock | undefined }> {
+  const folder = userFolder();
+  for (let attempt = 0; attempt < RESERVE_ATTEMPTS; attempt += 1) {
+    const port = await findFreePort();
+    if (folder === undefined) return { port, lock: undefined };
+    try {
+      return { port, lock: acquireLock(portLockFile(folder, port)) };
+    } catch (error) {
+      if (!(error instanceof LockHeldError)) throw error;
+    }
+  }
+  throw new Error(`no free port in ${RESERVE_ATTEMPTS} attempts`);
+}
+
+async function findFreePort(): Promise<number> {
+  const { createServer } = await import('node:net');
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('the system gave no TCP address');
+  return address.port;
+}
+
+function portLockFile(folder: string, port: number): string {
+  return join(folder, `port-${port}.lock`);
 }
 
 /** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going */
@@ -124,18 +157,4 @@ function visibleListener(port: number): ProcessInfo | undefined {
     .listeners(port, [])
     .map(({ process }) => process)
     .find((process) => process !== undefined);
-}
-
-function portLockFolder(): string | undefined {
-  const { uid } = userInfo();
-  const folder = join(tmpdir(), `flock-process-${uid}`);
-  try {
-    makeFolders(folder);
-    const found = lstatSync(folder);
-    if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) return folder;
-    log('%s is not ours, ports are not locked', folder);
-  } catch (error) {
-    log('cannot use %s, ports are not locked: %s', folder, errorText(error));
-  }
-  return undefined;
 }

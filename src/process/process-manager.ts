@@ -1,6 +1,6 @@
 /** One process under one lock: options checked, calls handed on, events. */
 import { EventEmitter } from 'node:events';
-import { isLocked } from '../lock/file-lock.js';
+import { type FileLock, isLocked } from '../lock/file-lock.js';
 import { assertSupportedPlatform } from '../lock/flock.js';
 import type { CrashLoopError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
@@ -30,6 +30,12 @@ export interface ProcessManagerEvents {
   gaveUp: [error: CrashLoopError];
 }
 
+/** `manager.start()` for a caller that has the lock of its port already. Not part of the public surface. */
+export let startWithPortLock: (
+  manager: ProcessManager,
+  options: { signal?: AbortSignal | undefined; portLock: FileLock | undefined },
+) => Promise<Instance>;
+
 /**
  * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
  * processes may have the same spec. The managed process never keeps this one alive.
@@ -39,6 +45,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   readonly spec: CompleteSpec;
   readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
   #supervisor: ProcessSupervisor | undefined;
+
+  static {
+    startWithPortLock = (manager, options) => start(manager.spec, { ...options, events: manager.#events });
+  }
 
   /**
    * @throws TypeError naming option, expectation and value

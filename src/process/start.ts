@@ -8,7 +8,7 @@ import { UnhealthyError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
 import { isStopAtWork, joinMark } from './down-mark.js';
 import { identify, LOCK_FD, starters } from './identity.js';
-import { type LaunchEvents, launch } from './launch.js';
+import { type LaunchEvents, type LaunchOptions, launch } from './launch.js';
 import { foreignListener } from './port.js';
 import { writeRecord } from './process-record.js';
 import type { CompleteSpec, Instance } from './process-spec.js';
@@ -18,7 +18,7 @@ import { findHealthy, status } from './status.js';
 import { endHolder, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
 import { Wanted, type WantedOptions } from './wanted.js';
 
-export interface StartOptions extends WantedOptions {
+export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
   events: LaunchEvents;
 }
 
@@ -27,7 +27,7 @@ const STARTER_LINGERS_MS = 5_000;
 
 export async function start(
   spec: CompleteSpec,
-  { signal, known, respectMarks, events }: StartOptions,
+  { signal, known, respectMarks, events, portLock }: StartOptions,
 ): Promise<Instance> {
   signal?.throwIfAborted();
   const contender = new Contender(spec, new Wanted(spec, { signal, known, respectMarks }), signal);
@@ -36,7 +36,7 @@ export async function start(
     const isMarked = contender.wanted.isMarked();
     const lock = tryLock(spec);
     if (lock !== undefined) {
-      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal });
+      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal, portLock });
       if (instance !== 'again') return instance;
       await contender.waitForStopAtWork();
     } else if (isMarked) {

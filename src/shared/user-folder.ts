@@ -1,0 +1,27 @@
+import { lstatSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { debugLog } from './debug.js';
+import { errorText } from './errors.js';
+import { makeFolders } from './folders.js';
+
+const log = debugLog('folder');
+
+/**
+ * This user's own folder under the system's temp folder, TMP/flock-process-UID: where processes of one user meet whatever
+ * their state folders are. Undefined when it cannot be made, or somebody else made it or may write to it.
+ */
+export function userFolder(): string | undefined {
+  // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
+  const uid = process.getuid?.();
+  const folder = join(tmpdir(), `flock-process-${uid}`);
+  try {
+    makeFolders(folder);
+    const found = lstatSync(folder);
+    if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) return folder;
+    log('%s is not ours', folder);
+  } catch (error) {
+    log('cannot use %s: %s', folder, errorText(error));
+  }
+  return undefined;
+}

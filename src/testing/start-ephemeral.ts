@@ -1,0 +1,119 @@
+/** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
+import type { FileLock } from '../lock/file-lock.js';
+import type { Preset } from '../presets/preset.js';
+import { isPortOpen, reservePort } from '../process/port.js';
+import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
+import type { Instance } from '../process/process-spec.js';
+import { EarlyExitError, PortInUseError } from '../shared/errors.js';
+import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
+
+export interface EphemeralInstance extends Instance {
+  /** `host:port` */
+  readonly address: string;
+  readonly port: number;
+  readonly stateDir: string;
+  readonly manager: ProcessManager;
+  /** Stop and remove `stateDir`, unless that was given. Idempotent. */
+  stop(): Promise<void>;
+  /** The same as `stop()`: `await using server = await startEphemeral(…)`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What `startEphemeral` sets itself, where the caller does not. */
+export interface EphemeralDefaults {
+  stateDir?: string;
+  port?: number;
+}
+
+/** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
+const PORT_ATTEMPTS = 5;
+
+/**
+ * A throw-away instance for tests: own temp folder, own free port (never the same one in parallel test workers), lifetime
+ * 'tied', with the preset's `forTests` below the given options. A given `port` is used, a given `stateDir` is used and not
+ * removed. With a folder of its own it is thrown away, not asked: its stopSignal is SIGKILL. A start that fails leaves neither
+ * folder nor process. Folders that killed runs left behind are removed by later calls.
+ * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
+ * @throws TypeError when the preset gives no port
+ */
+export async function startEphemeral<O extends EphemeralDefaults | undefined>(
+  preset: Preset<O>,
+  options?: NonNullable<O> & { signal?: AbortSignal },
+): Promise<EphemeralInstance> {
+  const { signal, ...given } = (options ?? {}) as EphemeralDefaults & { signal?: AbortSignal };
+  signal?.throwIfAborted();
+  const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
+  const sweeping = sweepTemporaryStates();
+  try {
+    return await startOnPort(preset, given, state, signal);
+  } catch (error) {
+    await state?.remove();
+    throw error;
+  } finally {
+    await sweeping;
+  }
+}
+
+async function startOnPort<O extends EphemeralDefaults | undefined>(
+  preset: Preset<O>,
+  given: EphemeralDefaults,
+  state: TemporaryState | undefined,
+  signal: AbortSignal | undefined,
+): Promise<EphemeralInstance> {
+  for (let attempt = 1; ; attempt += 1) {
+    const reserved = given.port === undefined ? await reservePort() : { port: given.port, lock: undefined };
+    try {
+      const manager = makeManager(preset, { stateDir: state?.folder, port: reserved.port, ...given }, state);
+      return await startManager(manager, state, reserved.lock, signal);
+    } catch (error) {
+      const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
+      if (isFinal || !(await isAboutPort(error, reserved.port))) throw error;
+    } finally {
+      reserved.lock?.release();
+    }
+  }
+}
+
+function makeManager<O extends EphemeralDefaults | undefined>(
+  preset: Preset<O>,
+  options: { stateDir: string | undefined; port: number },
+  state: TemporaryState | undefined,
+): ProcessManager {
+  const spec = preset({ ...preset.forTests, ...options } as O);
+  const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
+  return new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });
+}
+
+async function startManager(
+  manager: ProcessManager,
+  state: TemporaryState | undefined,
+  portLock: FileLock | undefined,
+  signal: AbortSignal | undefined,
+): Promise<EphemeralInstance> {
+  const { port, stateDir } = manager.spec;
+  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${manager.spec.name} does not`);
+  const instance = await startWithPortLock(manager, { signal, portLock });
+  let stopped: Promise<void> | undefined;
+  const stop = () => {
+    stopped ??= throwAway(manager, state).catch((error: unknown) => {
+      stopped = undefined;
+      throw error;
+    });
+    return stopped;
+  };
+  const address = instance.address ?? '';
+  return { ...instance, address, port, stateDir, manager, stop, [Symbol.asyncDispose]: stop };
+}
+
+async function throwAway(manager: ProcessManager, state: TemporaryState | undefined): Promise<void> {
+  await manager.stop();
+  await state?.remove();
+}
+
+/** Did the start fail because somebody else has the port, be it as the near end of a connection? */
+async function isAboutPort(error: unknown, port: number): Promise<boolean> {
+  if (error instanceof PortInUseError) return true;
+  if (!(error instanceof EarlyExitError)) return false;
+  const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
+  return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, 1_000));
+}

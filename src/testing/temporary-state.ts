@@ -1,0 +1,84 @@
+/**
+ * State folders that are thrown away: made under this user's temp folder, removed when they are done with, or by a later
+ * call when whoever made them was killed. A lock in the folder says that its maker lives.
+ */
+import { mkdtempSync, readdirSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { acquireLock, type FileLock, isLocked } from '../lock/file-lock.js';
+import { debugLog } from '../shared/debug.js';
+import { errorText, LockHeldError } from '../shared/errors.js';
+import { userFolder } from '../shared/user-folder.js';
+
+export interface TemporaryState {
+  readonly folder: string;
+  /** Removes the folder. */
+  remove(): Promise<void>;
+}
+
+const log = debugLog('testing');
+
+const PREFIX = 'ephemeral-';
+
+const IN_USE = 'in-use.lock';
+
+/** A folder without its lock is a moment old, or its maker was killed in that moment. */
+const UNLOCKED_AGE_MS = 60_000;
+
+export function makeTemporaryState(): TemporaryState {
+  const parent = userFolder() ?? tmpdir();
+  for (;;) {
+    const folder = mkdtempSync(join(parent, PREFIX));
+    const lock = tryAcquire(join(folder, IN_USE));
+    // Somebody who sweeps was quicker: the folder is his to remove.
+    if (lock === undefined) continue;
+    return { folder, remove: () => removeUnder(lock, folder) };
+  }
+}
+
+/** Remove what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
+export async function sweepTemporaryStates(): Promise<void> {
+  const parent = userFolder();
+  if (parent === undefined) return;
+  for (const name of readdirSync(parent).filter((entry) => entry.startsWith(PREFIX))) {
+    try {
+      await sweep(join(parent, name));
+    } catch (error) {
+      log('cannot sweep %s: %s', name, errorText(error));
+    }
+  }
+}
+
+async function sweep(folder: string): Promise<void> {
+  const isNew = Date.now() - statSync(folder).mtimeMs < UNLOCKED_AGE_MS;
+  if (isNew && !readdirSync(folder).includes(IN_USE)) return;
+  const lock = tryAcquire(join(folder, IN_USE));
+  if (lock === undefined) return;
+  const runs = readdirSync(folder).some(
+    (file) => file.endsWith('.lock') && file !== IN_USE && isLocked(join(folder, file)),
+  );
+  if (runs) {
+    lock.release();
+    return;
+  }
+  log('removing %s, which a killed run left', folder);
+  await removeUnder(lock, folder);
+}
+
+async function removeUnder(lock: FileLock, folder: string): Promise<void> {
+  try {
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  } finally {
+    lock.release();
+  }
+}
+
+function tryAcquire(path: string): FileLock | undefined {
+  try {
+    return acquireLock(path);
+  } catch (error) {
+    if (error instanceof LockHeldError) return undefined;
+    throw error;
+  }
+}
