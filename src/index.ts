@@ -7,6 +7,9 @@ export {
   type WaitForLockOptions,
   waitForLock,
 } from './lock/file-lock.js';
+export type { Preset } from './presets/preset.js';
+export { temporalDevServer } from './presets/temporal-dev-server.js';
+export type { TemporalDevServerOptions } from './presets/temporal-options.js';
 export { lockHolders } from './process/lock-holders.js';
 export { ProcessManager, type ProcessManagerEvents } from './process/process-manager.js';
 export type { Instance, ProcessSpec } from './process/process-spec.js';
