@@ -43,7 +43,10 @@ export interface FileLock {
    * @throws LockUnavailableError when that cannot be told (EACCES, …)
    */
   isIntact(): boolean;
-  /** LOCK_UN and close: frees the lock, also for children that share it. Idempotent. Never deletes the file. */
+  /**
+   * LOCK_UN and close: frees the lock, also for children that share it. Idempotent. Never deletes the file.
+   * @throws LockUnavailableError when it cannot be unlocked; it is closed all the same, and children that share it keep it
+   */
   release(): void;
   /** Close this process's descriptor without unlocking: the lock then lives exactly as long as the children that share it. Idempotent. */
   handOver(): void;
@@ -158,9 +161,9 @@ function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFi
   }
 }
 
-/** Why an attempt failed. 'holder': somebody has LOCK_EX. 'question': nobody has, but somebody's LOCK_SH was in the way. */
+/** Why an attempt failed. 'holder': somebody has LOCK_EX. 'shared lock': nobody has, but somebody's LOCK_SH was in the way. */
 interface Refusal {
-  by: 'holder' | 'question';
+  by: 'holder' | 'shared lock';
   fd: number;
 }
 
@@ -189,7 +192,7 @@ function attemptLock({ path, mode }: LockFile): HeldFileLock | Refusal {
 
 function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal['by'] {
   if (tryFlock(fd, 'ex')) return isSameFile(fd, path) ? 'locked' : 'replaced';
-  if (canLockShared(fd)) return 'question';
+  if (canLockShared(fd)) return 'shared lock';
   // Whoever holds a file that is no longer there holds nothing that concerns this path.
   return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
@@ -221,6 +224,8 @@ class HeldFileLock implements FileLock {
     this.#held = false;
     try {
       unlock(this.fd);
+    } catch (error) {
+      throw lockUnavailableError(this.path, 'unlock', error);
     } finally {
       closeSync(this.fd);
     }
@@ -250,7 +255,7 @@ function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
 
-function lockUnavailableError(path: string, verb: 'lock' | 'examine', error: unknown): Error {
+function lockUnavailableError(path: string, verb: 'lock' | 'unlock' | 'examine', error: unknown): Error {
   if (error instanceof FlockProcessError) return error;
   return new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
 }

@@ -6,12 +6,14 @@
  * belongs to the open file description, which the two share, so it stays ours when the helper exits.
  *
  * `flockSync` only: fs-ext's asynchronous `flock` aborts the process when it is called in a worker thread, and four
- * blocked ones stall all of `fs`.
+ * blocked ones stall all of `fs`. In the main thread only: fs-ext 2.1.1 keeps handles of the thread that loaded it last in
+ * static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, isAbsolute, join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
 
@@ -69,6 +71,7 @@ function chooseFlock(): Flock {
 }
 
 function addonFlock(): Flock {
+  if (!isMainThread) throw new Error('fs-ext aborts the process when a second thread of it loads it');
   const { flockSync } = require('fs-ext') as { flockSync(fd: number, flags: string): void };
   const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
   const call = (fd: number, flag: string) => {
@@ -125,6 +128,11 @@ const FLOCK_HELPER: Helper = {
   }),
 };
 
+const BUILD_ADDON =
+  'build the addon (it needs Python 3, make and a C++ compiler): ' +
+  'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
+  'pnpm: "pnpm add --allow-build=fs-ext fs-ext", bun: "bun add fs-ext && bun pm trust fs-ext"';
+
 function helperFlock(addonError: unknown): Flock {
   for (const { name, refusedStatus, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
     const path = findExecutable(name);
@@ -133,11 +141,11 @@ function helperFlock(addonError: unknown): Flock {
     const commands = commandsOf(path);
     return (fd, operation) => runHelper(commands[operation], { fd, refusedStatus });
   }
+  const [problem, otherWay] = isMainThread
+    ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
+    : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
   throw new FlockBindingError(
-    'No way to call flock(2): the addon fs-ext is missing or was not built, and neither flock(1) (Debian: util-linux) nor perl is on PATH. ' +
-      'Install one of the two, or build the addon (it needs Python 3, make and a C++ compiler): ' +
-      'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
-      'pnpm: "pnpm add --allow-build=fs-ext fs-ext", bun: "bun add fs-ext && bun pm trust fs-ext"',
+    `No way to call flock(2): ${problem}, and neither perl nor flock(1) (Debian: util-linux) is on PATH. Install one of the two, or ${otherWay}`,
     { cause: addonError },
   );
 }

@@ -9,6 +9,9 @@ import type { Carrier, Listener, ProcessInfo } from './process-table.js';
 /** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
 
+/** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
+const THREAD_EXIT_SIGNAL = '-1';
+
 /** Gone (ENOENT, ESRCH) or not ours to see (EACCES, EPERM): either way nothing can be said of it. */
 const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'];
 
@@ -18,6 +21,8 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   if (stat === undefined) return undefined;
   // The second field is the command in parentheses, and may contain both spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // A thread has an entry of its own, although none is listed, and shows the descriptors of its process: it is none.
+  if (fields[35] === THREAD_EXIT_SIGNAL) return undefined;
   const [state = '', parentPid, groupId, sessionId] = fields;
   return {
     pid,

@@ -1,0 +1,98 @@
+/** Processes that a poisoned PID file may name, and that must live on. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { ProcessManager } from '../../src/index.js';
+import { isRunningProcess, isZombie, startSecond, startTicks } from './evidence.js';
+import { startProgram } from './programs.js';
+import { redisPid } from './redis.js';
+import { freePort, temporaryFolder } from './resources.js';
+import { redisSpec } from './servers.js';
+import { eventually } from './waiting.js';
+
+export interface Bystanders {
+  /** A redis-server that no manager has ever had. */
+  plain: { pid: number; startTime: number; threadId: number };
+  /** A healthy redis-server of another manager. */
+  managed: { pid: number; startTime: number; pidFile: string };
+  zombie: number;
+  /** A process that has ended, and whose PID nobody has. */
+  dead: number;
+  kernelThread: number;
+  /** A file with something precious in it. */
+  treasure: string;
+  /** @throws when one of them is gone, or another one, or something in their files has changed */
+  assertUnharmed(): Promise<void>;
+}
+
+export async function startBystanders(t: TestContext): Promise<Bystanders> {
+  const folder = temporaryFolder(t);
+  const port = await freePort();
+  const plain = startProgram(t, 'redis-server', ['--port', String(port), '--save', '', '--dir', folder]);
+  await plain.printed(/Ready to accept connections/);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const managed = await manager.start();
+  const record = readFileSync(manager.spec.pidFile, 'utf8');
+  const treasure = join(folder, 'treasure');
+  writeFileSync(treasure, 'treasure');
+  const ticks = [plain.pid, managed.pid].map(startTicks);
+
+  return {
+    plain: { pid: plain.pid, startTime: startSecond(plain.pid), threadId: await threadOf(plain.pid) },
+    managed: { pid: managed.pid, startTime: startSecond(managed.pid), pidFile: manager.spec.pidFile },
+    zombie: await zombie(t),
+    dead: await deadPid(t),
+    kernelThread: kernelThread(),
+    treasure,
+    assertUnharmed: async () => {
+      assert.deepEqual([plain.pid, managed.pid].map(startTicks), ticks);
+      assert.deepEqual(
+        await Promise.all([redisPid(port), redisPid(spec.port)]),
+        [plain, managed].map(({ pid }) => pid),
+      );
+      assert.equal(readFileSync(manager.spec.pidFile, 'utf8'), record);
+      assert.equal(readFileSync(treasure, 'utf8'), 'treasure');
+      assert.equal((await manager.status()).state, 'running');
+    },
+  };
+}
+
+/** A thread that is not the first one of its process: it has an entry in /proc like a process, although none is listed. */
+export async function threadOf(pid: number): Promise<number> {
+  return await eventually(`PID ${pid} has more than one thread`, () => {
+    const threads = readdirSync(`/proc/${pid}/task`).map(Number);
+    return threads.find((thread) => thread !== pid);
+  });
+}
+
+/** A shell that replaced itself by a program that collects no children. */
+async function zombie(t: TestContext): Promise<number> {
+  const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 300']);
+  const pid = Number((await parent.printed(/(\d+)\n/))[1]);
+  await eventually('a zombie', () => isZombie(pid));
+  return pid;
+}
+
+async function deadPid(t: TestContext): Promise<number> {
+  const program = startProgram(t, 'true');
+  await program.ended();
+  assert.equal(isRunningProcess(program.pid), false);
+  return program.pid;
+}
+
+/** In a container none is seen: then some number that only a kernel thread has. */
+function kernelThread(): number {
+  const pids = readdirSync('/proc').map(Number);
+  return pids.find((pid) => pid > 1 && isKernelThread(pid)) ?? 2;
+}
+
+function isKernelThread(pid: number): boolean {
+  try {
+    return /^PPid:\s+[02]$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) && isRunningProcess(pid);
+  } catch {
+    // ENOENT, ESRCH: it is gone.
+    return false;
+  }
+}

@@ -1,0 +1,52 @@
+/** A real Temporal for one test: fresh folder, free port, killed after the test, whoever started it. */
+import type { SpawnOptions } from 'node:child_process';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { Client, Connection } from '@temporalio/client';
+import { ProcessManager, type TemporalDevServerOptions, temporalDevServer } from '../../src/index.js';
+import type { Outcome } from '../fixtures/temporal-call.js';
+import { startFixture } from './programs.js';
+import { freePort, temporaryFolder } from './resources.js';
+import { temporalBinary } from './temporal.js';
+
+type Options = TemporalDevServerOptions & { port: number; stateDir: string };
+
+/** In memory and headless, unless `changes` say otherwise. Starts nothing. */
+export async function temporalOptions(
+  test: Pick<TestContext, 'after'>,
+  changes: TemporalDevServerOptions = {},
+): Promise<Options> {
+  const port = await freePort();
+  let options: Options | undefined;
+  // Registered before the folder's removal: `after` hooks run in the order of their registration.
+  test.after(async () => {
+    if (options !== undefined) await new ProcessManager({ ...temporalDevServer(options), stopTimeoutMs: 0 }).stop();
+  });
+  const stateDir = join(temporaryFolder(test), 'state');
+  options = { command: temporalBinary(), stateDir, port, uiPort: false, dbFilename: ':memory:', ...changes };
+  return options;
+}
+
+/** The outcome of one call in a process of its own, which has ended when this resolves. */
+export async function callElsewhere(
+  test: Pick<TestContext, 'after'>,
+  method: 'start' | 'stop',
+  options: TemporalDevServerOptions,
+  spawnOptions: SpawnOptions = {},
+): Promise<Outcome> {
+  const program = startFixture(test, 'temporal-call', [method, JSON.stringify(options)], spawnOptions);
+  const outcome = await program.message<Outcome>();
+  await program.ended();
+  return outcome;
+}
+
+/** A client of that namespace. Its workflows need no worker to be started and described. */
+export async function connect(
+  test: Pick<TestContext, 'after'>,
+  { address }: { address: string | undefined },
+  namespace = 'default',
+): Promise<Client> {
+  const connection = await Connection.connect({ address: address ?? '', connectTimeout: '15s' });
+  test.after(() => connection.close());
+  return new Client({ connection, namespace });
+}

@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { acquireLock, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+const UID = process.getuid?.() ?? -1;
+
+/** There is none in many containers. */
+const HAS_IPV6 = Object.values(networkInterfaces()).some((found) => found?.some(({ address }) => address === '::1'));
+
+for (const [where, address] of [
+  ['on the same address', '127.0.0.1'],
+  ['on all IPv4 addresses', '0.0.0.0'],
+] as const) {
+  test(`a stranger that listens ${where} is named, and nothing is spawned`, async (t) => {
+    const spec = await redisSpec(t);
+    const stranger = await startListener(t, spec.port, address);
+    const manager = new ProcessManager(spec);
+    manager.on('spawned', () => assert.fail('something was spawned'));
+    await assert.rejects(manager.start(), {
+      code: 'ERR_PORT_IN_USE',
+      name: 'PortInUseError',
+      port: spec.port,
+      pid: stranger.pid,
+      message: new RegExp(`PID ${stranger.pid}\\) listens on port ${spec.port}`),
+    });
+    await assertNothingLeft(manager, spec);
+    assert.equal(stranger.isAlive, true);
+  });
+}
+
+test('a listener of the starter itself, on all addresses of both kinds, is named', async (t) => {
+  const spec = await redisSpec(t);
+  await listen(t, spec.port);
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError', pid: process.pid });
+});
+
+test('a stranger that listens on another address does not matter', async (t) => {
+  const spec = await redisSpec(t);
+  const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
+  const strangers = await Promise.all(others.map((address) => startListener(t, spec.port, address)));
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  assert.equal(await redisPid(spec.port), pid);
+  await manager.stop();
+  assert.equal(isRunningProcess(pid), false);
+  assert.ok(strangers.every(({ isAlive }) => isAlive));
+});
+
+if (HAS_IPV6) {
+  test('a stranger on the IPv6 address of the spec is named', async (t) => {
+    const spec = await redisSpec(t, { host: '::1' });
+    const stranger = await startListener(t, spec.port, '::1');
+    await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError', pid: stranger.pid });
+  });
+}
+
+test('a listener that goes while the start looks at it is waited for', async (t) => {
+  const spec = await redisSpec(t);
+  const listener = await listen(t, spec.port);
+  let looks = 0;
+  listener.on('connection', (socket) => {
+    socket.destroy();
+    looks += 1;
+    if (looks === 3) listener.close();
+  });
+  const { pid, reused } = await new ProcessManager(spec).start();
+  assert.equal(looks, 3);
+  assert.equal(reused, false);
+  assert.equal(await redisPid(spec.port), pid);
+});
+
+test('a start waits for the port lock of another one, and then goes on', async (t) => {
+  const TMPDIR = temporaryFolder(t);
+  const spec = await redisSpec(t);
+  const portLock = acquireLock(portLockFile(TMPDIR, spec));
+  const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
+  const started = manager.start();
+  await eventually('it has its own lock', () => isLocked(join(spec.stateDir, 'redis.lock')));
+  const spawned = eventually('a spawn', () => manager.events.some(({ event }) => event === 'spawned'), {
+    withinMs: STILL_MS,
+  });
+  await assert.rejects(spawned, /not within/);
+  portLock.release();
+  assert.equal((await started).reused, false);
+  assert.equal(isLocked(portLock.path), false);
+});
+
+test('a start that does not get the port lock within its start time spawns nothing', async (t) => {
+  const TMPDIR = temporaryFolder(t);
+  const spec = await redisSpec(t, { startTimeoutMs: 300 });
+  using _ = acquireLock(portLockFile(TMPDIR, spec));
+  const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
+  const began = performance.now();
+  await assert.rejects(manager.start(), { code: 'ERR_PORT_IN_USE', port: spec.port, message: /is being started/ });
+  assert.ok(performance.now() - began >= 300);
+  assert.deepEqual(
+    manager.events.map(({ event }) => event),
+    ['up'],
+  );
+  await assertNothingLeft(new ProcessManager(spec), spec);
+});
+
+test('a stop ends a start that waits for the port lock', async (t) => {
+  const TMPDIR = temporaryFolder(t);
+  const spec = await redisSpec(t);
+  using _ = acquireLock(portLockFile(TMPDIR, spec));
+  const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
+  const started = assert.rejects(manager.start(), { name: 'StoppedError' });
+  await eventually('it has its own lock', () => isLocked(join(spec.stateDir, 'redis.lock')));
+  await new ProcessManager(spec).stop();
+  await started;
+  await assertNothingLeft(new ProcessManager(spec), spec);
+});
+
+const oddFolders: Record<string, (folder: string, elsewhere: string) => void> = {
+  'a symbolic link': (folder, elsewhere) => symlinkSync(elsewhere, folder),
+  'a dangling symbolic link': (folder, elsewhere) => symlinkSync(join(elsewhere, 'missing'), folder),
+  "another user's": (folder) => {
+    mkdirSync(folder, { mode: 0o777 });
+    // Only root can give a folder away; anybody else looks at one that everybody may write to.
+    if (UID === 0) chownSync(folder, 65534, 65534);
+    else chmodSync(folder, 0o777);
+  },
+  'one that everybody may write to': (folder) => {
+    mkdirSync(folder);
+    chmodSync(folder, 0o777);
+  },
+};
+
+for (const [what, make] of Object.entries(oddFolders)) {
+  test(`a folder of port locks that is ${what} is not used, and the start works`, async (t) => {
+    const TMPDIR = temporaryFolder(t);
+    const elsewhere = temporaryFolder(t);
+    const folder = join(TMPDIR, `flock-process-${UID}`);
+    make(folder, elsewhere);
+    const spec = await redisSpec(t);
+    const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
+    assert.equal((await manager.start()).reused, false);
+    assert.deepEqual(readdirSync(elsewhere), []);
+    assert.deepEqual(existsSync(folder) ? readdirSync(folder) : [], []);
+  });
+}
+
+test('a folder in the place of the port lock is left there, and the start works', async (t) => {
+  const TMPDIR = temporaryFolder(t);
+  const spec = await redisSpec(t);
+  mkdirSync(portLockFile(TMPDIR, spec), { recursive: true });
+  const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
+  assert.equal((await manager.start()).reused, false);
+  assert.equal(existsSync(portLockFile(TMPDIR, spec)), true);
+});
+
+function portLockFile(tmpdir: string, { port }: { port: number }): string {
+  return join(tmpdir, `flock-process-${UID}`, `port-${port}.lock`);
+}
+
+async function assertNothingLeft(manager: ProcessManager, spec: ProcessSpec): Promise<void> {
+  assert.equal((await manager.status()).state, 'stopped');
+  assert.equal(isLocked(manager.spec.lockFile), false);
+  assert.deepEqual(
+    readdirSync(spec.stateDir).filter((name) => name.endsWith('.pid')),
+    [],
+  );
+}
+
+async function startListener(t: TestContext, port: number, address: string): Promise<Program> {
+  const args = ['--port', String(port), '--bind', address, '--save', '', '--dir', temporaryFolder(t)];
+  const program = startProgram(t, 'redis-server', args);
+  await program.printed(/Ready to accept connections/);
+  return program;
+}
+
+async function listen(t: TestContext, port: number): Promise<Server> {
+  const server = createServer();
+  await new Promise<void>((listening, failed) => server.once('error', failed).listen(port, listening));
+  t.after(() => server.close());
+  return server;
+}

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { killAfter, rounds } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+const losses: Record<string, (lockFile: string) => void> = {
+  deleted: (lockFile) => unlinkSync(lockFile),
+  'replaced by a new file': (lockFile) => {
+    unlinkSync(lockFile);
+    writeFileSync(lockFile, '');
+  },
+  'replaced by a file that was renamed over it': (lockFile) => {
+    writeFileSync(`${lockFile}.new`, '');
+    renameSync(`${lockFile}.new`, lockFile);
+  },
+  'renamed away': (lockFile) => renameSync(lockFile, `${lockFile}.old`),
+  'renamed away, and a new file put in its place': (lockFile) => {
+    renameSync(lockFile, `${lockFile}.old`);
+    writeFileSync(lockFile, '');
+  },
+};
+
+for (const [how, lose] of Object.entries(losses)) {
+  test(`a running server whose lock file is ${how} is unhealthy, and a stop ends it`, async (t) => {
+    const { manager, pid } = await startRedis(t);
+    lose(manager.spec.lockFile);
+    const { state, pid: reported, checks } = await manager.status();
+    assert.deepEqual([state, reported, checks.lock, checks.process], ['unhealthy', pid, false, true]);
+    assert.equal(await manager.isRunning(), false);
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    assert.equal(isRunningProcess(pid), false);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+
+  test(`starts from several processes never make two of a server whose lock file is ${how}`, async (t) => {
+    const { manager, pid, spec } = await startRedis(t);
+    lose(manager.spec.lockFile);
+    const others = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec)));
+    const started = await Promise.all([manager, ...others].map((each) => each.start()));
+    assert.equal(isRunningProcess(pid), false);
+    assert.equal(started.filter(({ reused }) => !reused).length, 1);
+    const [fresh] = started;
+    assert.ok(started.every((instance) => instance.pid === fresh?.pid));
+    assert.equal(await redisPid(spec.port), fresh?.pid);
+    assert.deepEqual(await lockHolders(manager.spec.lockFile), [fresh?.pid]);
+    assert.equal((await manager.status()).state, 'running');
+  });
+}
+
+test('a server that lost its lock file and its record is in the way of a start, which names it', async (t) => {
+  const { manager, pid } = await startRedis(t);
+  killAfter(t, pid);
+  unlinkSync(manager.spec.lockFile);
+  unlinkSync(manager.spec.pidFile);
+  await assert.rejects(manager.start(), { name: 'PortInUseError', pid });
+  assert.equal(isRunningProcess(pid), true);
+});
+
+test('a stranger that locked the new file is not signalled, and a start makes no second server', async (t) => {
+  const { manager, pid } = await startRedis(t, { startTimeoutMs: 300 });
+  killAfter(t, pid);
+  unlinkSync(manager.spec.lockFile);
+  const stranger = startProgram(t, 'setsid', ['flock', '-n', manager.spec.lockFile, 'sleep', '300']);
+  await eventually('the stranger holds the lock', () => isLocked(manager.spec.lockFile));
+  const holders = await lockHolders(manager.spec.lockFile);
+  for (const holder of holders) killAfter(t, holder);
+  await assert.rejects(manager.start(), { name: 'UnhealthyError' });
+  assert.equal(isRunningProcess(pid), true);
+  assert.ok(stranger.isAlive && holders.every(isRunningProcess));
+  stranger.kill();
+  for (const holder of holders) process.kill(holder, 'SIGKILL');
+  await eventually('the lock is free', () => !isLocked(manager.spec.lockFile));
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunningProcess(pid), false);
+});
+
+test('a lock file that is deleted while a start is under way never leads to two servers', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 150 });
+  const managers = await Promise.all([startRemoteManager(t, spec), startRemoteManager(t, spec)]);
+  const lockFile = join(spec.stateDir, 'node-server.lock');
+  for (let round = 1; round <= rounds(20); round += 1) {
+    const [first, second] = managers;
+    const firstStart = first.start().catch((error: Error) => error);
+    const before = first.events.length;
+    await eventually('it is spawned', () => first.events.slice(before).some(({ event }) => event === 'spawned'));
+    rmSync(lockFile);
+    const secondStart = second.start().catch((error: Error) => error);
+    for (const outcome of await Promise.all([firstStart, secondStart])) {
+      if (outcome instanceof Error)
+        assert.match(outcome.name, /^(LockUnavailableError|EarlyExitError|PortInUseError)$/);
+    }
+    const alive = spawnedPids(managers).filter(isRunningProcess);
+    assert.ok(alive.length <= 1, `round ${round}: ${alive}`);
+    await first.stop();
+    assert.deepEqual(spawnedPids(managers).filter(isRunningProcess), [], `round ${round}`);
+  }
+});
+
+test('a server that closes its inherited descriptors is ended, and nothing of it is left', async (t) => {
+  const spec = await pythonSpec(t, 'close-descriptors');
+  const manager = new ProcessManager(spec);
+  let pid = 0;
+  manager.on('spawned', (instance) => {
+    pid = instance.pid;
+  });
+  await assert.rejects(manager.start(), (error: Error & { pid?: number; code?: string }) => {
+    assert.deepEqual([error.name, error.code, error.pid], ['LockDroppedError', 'ERR_LOCK_DROPPED', pid]);
+    return true;
+  });
+  assert.equal(isRunningProcess(pid), false);
+  assert.equal(isLocked(manager.spec.lockFile), false);
+  assert.equal((await manager.status()).state, 'stopped');
+  await assert.rejects(redisPid(spec.port), { code: 'ECONNREFUSED' });
+});
+
+async function startRedis(
+  t: TestContext,
+  changes: Partial<ProcessSpec> = {},
+): Promise<{ manager: ProcessManager; pid: number; spec: ProcessSpec & { port: number } }> {
+  const spec = await redisSpec(t, changes);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  return { manager, pid, spec };
+}
+
+function spawnedPids(managers: Awaited<ReturnType<typeof startRemoteManager>>[]): number[] {
+  return managers
+    .flatMap(({ events }) => events.filter(({ event }) => event === 'spawned'))
+    .map(({ detail }) => (detail as { pid: number }).pid);
+}
