@@ -25,6 +25,7 @@ export {
   LockDroppedError,
   LockHeldError,
   LockUnavailableError,
+  OptionsMismatchError,
   PortInUseError,
   SpawnError,
   StartTimeoutError,
@@ -36,3 +37,4 @@ export {
 } from './shared/errors.js';
 export type { ProcessState, Status } from './shared/status-report.js';
 export { type EphemeralInstance, startEphemeral } from './testing/start-ephemeral.js';
+export { type SharedInstance, startShared } from './testing/start-shared.js';

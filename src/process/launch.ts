@@ -9,6 +9,7 @@ import type { FileLock } from '../lock/file-lock.js';
 import { Deadline } from '../shared/deadline.js';
 import { errorText, LockDroppedError, LockUnavailableError } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
+import { findCommand, spawnError } from './command.js';
 import { heirsOfLock, LOCK_FD } from './identity.js';
 import { type OpenLog, openLog } from './log-file.js';
 import { lockPort, refuseBusyPort } from './port.js';
@@ -16,7 +17,7 @@ import { removeRecord, writeRecord } from './process-record.js';
 import type { CompleteSpec, Instance } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf } from './readiness.js';
-import { findCommand, requireTether, type SpawnedProcess, spawnError, spawnProcess } from './spawn.js';
+import { type SpawnedProcess, spawnProcess } from './spawn.js';
 import { endLostProcess } from './stop.js';
 import { terminate } from './terminate.js';
 import { waitUntilReady } from './wait-until-ready.js';
@@ -62,7 +63,6 @@ async function launchUnderLock(
   await endLostProcess(spec, { signal });
   removeRecord(spec.pidFile);
   noteStart(lock);
-  requireTether(spec);
   const executable = findCommand(spec);
   const { host, port } = spec;
   const portLock =

@@ -7,11 +7,13 @@ import type { Status } from '../shared/status-report.js';
 import { readLogTail } from './log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from './process-spec.js';
 import { restart } from './restart.js';
+import { Sharing } from './sharing.js';
 import { start } from './start.js';
 import { status } from './status.js';
 import { type StopResult, stop } from './stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from './supervise-options.js';
 import { ProcessSupervisor, type Supervisor, type SupervisorEvents } from './supervisor.js';
+import type { User } from './users.js';
 
 export interface ProcessManagerEvents {
   /** It was spawned by this manager, and is not ready yet. */
@@ -36,6 +38,9 @@ export let startWithPortLock: (
   options: { signal?: AbortSignal | undefined; portLock: FileLock | undefined },
 ) => Promise<Instance>;
 
+/** Make the manager of a shared process a user that was counted before. `lastOut` is done by the last user, under the users' lock. */
+export let shareFrom: (manager: ProcessManager, user: User, lastOut: () => Promise<void>) => void;
+
 /**
  * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
  * processes may have the same spec. The managed process never keeps this one alive.
@@ -44,10 +49,14 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
   readonly spec: CompleteSpec;
   readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
+  #sharing: Sharing;
   #supervisor: ProcessSupervisor | undefined;
 
   static {
     startWithPortLock = (manager, options) => start(manager.spec, { ...options, events: manager.#events });
+    shareFrom = (manager, user, lastOut) => {
+      manager.#sharing = new Sharing(manager.spec, { user, lastOut });
+    };
   }
 
   /**
@@ -58,6 +67,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     super();
     assertSupportedPlatform();
     this.spec = completeSpec(spec);
+    this.#sharing = new Sharing(this.spec);
     this.#events = {
       spawned: (instance) => this.#announce('spawned', instance),
       ready: (instance) => this.#announce('ready', instance),
@@ -79,7 +89,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * first and could not; the signal's reason when it is aborted
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
-    return await start(this.spec, { signal: options.signal, events: this.#events });
+    const { signal } = options;
+    return await this.#sharing.during(signal, () => start(this.spec, { signal, events: this.#events }));
   }
 
   /**
@@ -96,9 +107,23 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return result;
   }
 
+  /**
+   * Lifetime 'shared': this manager needs it no longer; the last one out ends it. Resolves at once for all but the last. Two
+   * `start()` calls of one manager count once. Without a `start()` before it does nothing.
+   * @throws TypeError for another lifetime
+   * @throws StopTimeoutError when it, or whoever is ending it already, does not come to an end
+   */
+  async leave(): Promise<void> {
+    if (this.spec.lifetime !== 'shared') {
+      throw new TypeError(`"lifetime" must be "shared" for leave(), not "${this.spec.lifetime}"`);
+    }
+    await this.#sharing.leave();
+  }
+
   /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
-    return await restart(this.spec, { signal: options.signal, events: this.#events });
+    const { signal } = options;
+    return await this.#sharing.during(signal, () => restart(this.spec, { signal, events: this.#events }));
   }
 
   /**
@@ -126,10 +151,13 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * Keep it running: starts it if needed, restarts it after a crash or when it stays unhealthy; takes over if the process
    * that ran it dies. Every failed start counts as a crash. A `stop()` from elsewhere puts it on standby; a later `start()`
    * from anywhere wakes it. A running supervisor keeps this process alive.
-   * @throws TypeError naming option, expectation and value
+   * @throws TypeError naming option, expectation and value, and for the lifetime 'shared'
    * @throws Error when this manager has a supervisor already
    */
   supervise(options: SuperviseOptions = {}): Supervisor {
+    if (this.spec.lifetime === 'shared') {
+      throw new TypeError('"lifetime" must not be "shared" for supervise(): its users start it again');
+    }
     const complete = completeSuperviseOptions(options);
     const { state } = this.#supervisor ?? { state: 'stopped' };
     if (state !== 'stopped' && state !== 'gave-up') {

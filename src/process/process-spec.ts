@@ -34,10 +34,12 @@ export interface ProcessSpec {
    * 'detached': outlives this process; any later process can stop it or ask its status.
    * 'tied': dies with this process (or worker thread), even when it is killed with SIGKILL. Covers the process group, not
    * what leaves it (setsid).
+   * 'shared': lives as long as any process (or worker thread) that called `start()` and has neither called `leave()` nor
+   * died: the kernel counts them.
    * A process that is found running keeps the lifetime that it was started with.
    * @default 'detached'
    */
-  lifetime?: 'detached' | 'tied';
+  lifetime?: 'detached' | 'tied' | 'shared';
   /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
   startTimeoutMs?: number;
   /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
@@ -68,7 +70,7 @@ export type CompleteSpec = Readonly<
 /** @throws TypeError naming option, expectation and value */
 export function completeSpec(spec: ProcessSpec): CompleteSpec {
   if (typeof spec !== 'object' || spec === null) throw wrongOption('spec', 'an object', spec);
-  check('name', spec.name, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
+  checkName('name', spec.name);
   check('command', spec.command, isText, 'a non-empty string without NUL');
   const stateDir = absolutePath('stateDir', spec.stateDir);
   const complete: CompleteSpec = {
@@ -91,15 +93,20 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
-  check('lifetime', complete.lifetime, isLifetime, '"detached" or "tied"');
+  check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
   checkDistinct(complete);
   return Object.freeze(complete);
 }
 
+/** @throws TypeError naming option, expectation and value */
+export function checkName(option: string, value: unknown): void {
+  check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
+}
+
 /** `NAME.down`, `NAME.users`: they lie beside the lock file, with its base name. */
-export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'down'): string {
+export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'down' | 'users'): string {
   return `${lockFile.replace(/\.lock$/, '')}.${extension}`;
 }
 
@@ -144,7 +151,7 @@ function isFunction(value: unknown): boolean {
 }
 
 function isLifetime(value: unknown): boolean {
-  return value === 'detached' || value === 'tied';
+  return value === 'detached' || value === 'tied' || value === 'shared';
 }
 
 function isSignal(value: unknown): boolean {

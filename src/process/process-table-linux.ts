@@ -4,7 +4,10 @@ import { uptime } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
 import { errorCode } from '../shared/errors.js';
-import type { Carrier, Listener, ProcessInfo } from './process-table.js';
+import type { Carrier, Listener, LockKind, ProcessInfo } from './process-table.js';
+
+const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
+const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
 
 /** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -52,12 +55,16 @@ export function age({ startKey }: ProcessInfo): number {
 export function commandNames(pid: number): string[] {
   const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
   // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
-  const words = (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, 2);
+  const words = commandLine(pid).slice(0, 2);
   const titles = words.map((word) => word.split(/:? /, 1)[0]);
   return [executable, ...words, ...titles].flatMap((word) => (word === undefined || word === '' ? [] : basename(word)));
 }
 
-export function carriers(path: string): Carrier[] {
+export function commandLine(pid: number): string[] {
+  return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
+}
+
+export function carriers(path: string, kind: LockKind = 'exclusive'): Carrier[] {
   const file = statFile(path);
   if (file === undefined) return [];
   const name = basename(path);
@@ -66,7 +73,7 @@ export function carriers(path: string): Carrier[] {
       // By name first: a stat of somebody's descriptor on a dead network file system would not return.
       const link = readLink(`/proc/${pid}/fd/${fd}`);
       if (link === undefined || basename(link) !== name) return [];
-      const lock = exclusiveLock(pid, fd);
+      const lock = lockThrough(pid, fd, kind);
       if (lock === undefined || !isSameFile(statFile(`/proc/${pid}/fd/${fd}`), file)) return [];
       const process = lookUp(pid);
       return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock.isOpenedByUs }];
@@ -76,13 +83,13 @@ export function carriers(path: string): Carrier[] {
 
 export function carries(pid: number, fd: number, path: string): boolean {
   const link = readLink(`/proc/${pid}/fd/${fd}`);
-  if (link === undefined || basename(link) !== basename(path) || exclusiveLock(pid, fd) === undefined) return false;
+  if (link === undefined || basename(link) !== basename(path) || lockThrough(pid, fd) === undefined) return false;
   return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
 }
 
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
   const link = readLink(`/proc/${pid}/fd/${fd}`);
-  if (link === undefined || exclusiveLock(pid, fd)?.isOpenedByUs !== true) return undefined;
+  if (link === undefined || lockThrough(pid, fd)?.isOpenedByUs !== true) return undefined;
   if (isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path))) return undefined;
   return link === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
@@ -122,9 +129,10 @@ function descriptors(pid: number): number[] {
  * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
  * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
-function exclusiveLock(pid: number, fd: number): { isOpenedByUs: boolean } | undefined {
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { isOpenedByUs: boolean } | undefined {
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  if (info === undefined || !/^lock:.* FLOCK +ADVISORY +WRITE /m.test(info)) return undefined;
+  const lock = kind === 'exclusive' ? EXCLUSIVE_LOCK : SHARED_LOCK;
+  if (info === undefined || !lock.test(info)) return undefined;
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
   return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
 }

@@ -33,6 +33,11 @@ export function commandNames(pid: number): string[] {
   return command.split(' ', 2).map((word) => basename(word.replace(/:$/, '')));
 }
 
+/** Words with spaces in them cannot be told from several. */
+export function commandLine(pid: number): string[] {
+  return (ps(['-p', String(pid)])[0]?.command ?? '').split(' ');
+}
+
 export function carriers(path: string): Carrier[] {
   return openDescriptors(['--', path], path).flatMap(({ pid, fd }) => {
     const process = lookUp(pid);

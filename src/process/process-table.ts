@@ -25,7 +25,9 @@ export interface ProcessInfo extends ProcessIdentity {
   readonly isSuspended: boolean;
 }
 
-/** A descriptor of a live process through which the exclusive lock on a file is held. */
+export type LockKind = 'exclusive' | 'shared';
+
+/** A descriptor of a live process through which a lock on a file is held. */
 export interface Carrier {
   readonly process: ProcessInfo;
   readonly fd: number;
@@ -49,8 +51,10 @@ export interface ProcessTable {
   age(process: ProcessInfo): number;
   /** Base names of its executable and of the first two words of its command line. */
   commandNames(pid: number): string[];
-  /** Everybody who holds the exclusive lock on the file that is at `path` now. */
-  carriers(path: string): Carrier[];
+  /** The words of its command line, as it was started or has set it since. */
+  commandLine(pid: number): string[];
+  /** Everybody who holds the exclusive lock, or a shared one, on the file that is at `path` now. */
+  carriers(path: string, kind?: LockKind): Carrier[];
   /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
   carries(pid: number, fd: number, path: string): boolean;
   /**

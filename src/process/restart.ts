@@ -3,11 +3,11 @@
 import { dirname } from 'node:path';
 import { errorText } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
+import { spawnError } from './command.js';
 import { type HeldMark, joinMark, markRestart } from './down-mark.js';
 import { identify } from './identity.js';
 import type { LaunchEvents } from './launch.js';
 import { besideLockFile, type CompleteSpec, type Instance } from './process-spec.js';
-import { spawnError } from './spawn.js';
 import { start } from './start.js';
 import { bringDown, type StopResult } from './stop.js';
 

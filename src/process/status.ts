@@ -8,13 +8,15 @@ import { type Holder, identify, lostProcess } from './identity.js';
 import { addressOf, besideLockFile, type CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable, usage } from './process-table.js';
 import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks } from './readiness.js';
+import { countUsers } from './users.js';
 
 /** A holder that was held and then not seen was just going, or is another user's: looked for again a few times. */
 const LOOKS = 3;
 
 /** @throws LockUnavailableError when it cannot be told whether the lock is held */
 export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
-  const report = await ask(spec);
+  const asked = await ask(spec);
+  const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
   if (options.usage !== true || report.pid === undefined) return report;
   const used = await usage(report.pid);
   return used === undefined ? report : { ...report, usage: used };

@@ -116,7 +116,10 @@ export function tryLock({ lockFile }: Pick<CompleteSpec, 'lockFile'>): FileLock 
   }
 }
 
-export function stopTimeoutError({ name, lockFile }: CompleteSpec, holders: readonly number[]): StopTimeoutError {
+export function stopTimeoutError(
+  { name, lockFile }: Pick<CompleteSpec, 'name' | 'lockFile'>,
+  holders: readonly number[],
+): StopTimeoutError {
   const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
   return new StopTimeoutError(`Cannot stop ${name}: lock "${lockFile}" is still held by ${who}`, { holders });
 }

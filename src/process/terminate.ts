@@ -10,7 +10,7 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode } from '../shared/errors.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
-import { isWatcher } from './spawn.js';
+import { isWatcher } from './tether.js';
 
 const log = debugLog('terminate');
 

@@ -1,15 +1,24 @@
-# The watcher of a tied process: forked before the server is exec'd, so the server has the PID that its owner knows.
+# The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
-#   sh tether.sh STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
+#   sh tether.sh tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
+#   sh tether.sh shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
 #
-# Descriptor 3 is the lock, for the server alone. Descriptor 4 is a pipe whose other end only the owner holds: when that
-# is closed, by the owner or by the kernel when the owner dies, the watcher ends the server's group.
+# Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
+# tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
+# shared: the file on which every user holds LOCK_SH; the waiting command, of WORDS words, gets LOCK_EX when the last one is
+# gone, and the watcher keeps it until the server is.
 # The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
 # before its work is done, neither of the group's signals nor of a terminal's.
 
-stop_signal=$1
-grace_ms=$2
-shift 2
+lifetime=$1
+stop_signal=$2
+grace_ms=$3
+shift 3
+words=0
+if [ "$lifetime" = shared ]; then
+  words=$1
+  shift
+fi
 server=$$
 
 # A zombie counts as gone: kill -0 succeeds on it, and who would collect it may be dead.
@@ -36,10 +45,26 @@ wait_until_gone() {
   done
 }
 
+wait_for_turn() {
+  if [ "$lifetime" = tied ]; then
+    while read -r line <&4; do :; done
+    return
+  fi
+  # The first so many words, put behind the others; then the others go.
+  all=$#
+  for word in "$@"; do
+    [ "$words" -gt 0 ] && set -- "$@" "$word"
+    words=$((words - 1))
+  done
+  shift "$all"
+  # A waiting command that fails, or that somebody kills, has not got the lock.
+  until "$@"; do sleep 1; done
+}
+
 watch() {
   cd /
   PATH=$PATH:/usr/bin:/bin
-  while read -r line <&4; do :; done
+  wait_for_turn "$@"
   if [ "$stop_signal" != KILL ]; then
     kill -s "$stop_signal" -- "-$server"
     kill -s CONT -- "-$server"
@@ -57,8 +82,9 @@ trap '' HUP INT QUIT TERM USR1 USR2
 command trap '' "$stop_signal" 2>/dev/null
 (
   exec 3<&- </dev/null >/dev/null 2>&1 # by exec: a redirection of a function would only park the lock at a higher descriptor
-  watch
+  watch "$@"
 ) &
+shift "$words"
 exec 4<&-
 trap - HUP INT QUIT TERM USR1 USR2
 command trap - "$stop_signal" 2>/dev/null

@@ -3,9 +3,9 @@
  * ends it. A restart's mark ends nobody's start: it is waited for like a stop that was there before.
  */
 import { errorText, StoppedError } from '../shared/errors.js';
+import { spawnError } from './command.js';
 import { clearMark, isKnownMark, type Mark, readMark } from './down-mark.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
-import { spawnError } from './spawn.js';
 
 /** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
 export class RestartUnderWay extends Error {}

@@ -193,6 +193,16 @@ export class CrashLoopError extends FlockProcessError {
   }
 }
 
+/** ERR_OPTIONS_MISMATCH: the shared instance of this key was started with another spec; says which fields differ. */
+export class OptionsMismatchError extends FlockProcessError {
+  readonly key: string;
+
+  constructor(message: string, { key, ...options }: ErrorOptions & { key: string }) {
+    super('ERR_OPTIONS_MISMATCH', message, options);
+    this.key = key;
+  }
+}
+
 /** ERR_STATE_FILE: the process was stopped, but the mark that keeps supervisors from bringing it back could not be written. */
 export class StateFileError extends FlockProcessError {
   /** Absolute path of the mark, `NAME.down`. */

@@ -40,6 +40,8 @@ export interface Status {
     /** `isHealthy` said true. */
     readonly health: boolean | undefined;
   };
+  /** Lifetime 'shared': processes and threads that use it now. */
+  readonly users?: number;
   /** With `{ usage: true }`: percent of one core and of memory, as the system's process list gives them. */
   readonly usage?: { readonly cpu: number; readonly memory: number };
 }

@@ -1,11 +1,11 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import type { FileLock } from '../lock/file-lock.js';
 import type { Preset } from '../presets/preset.js';
-import { isPortOpen, reservePort } from '../process/port.js';
+import { reservePort } from '../process/port.js';
 import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
 import type { Instance } from '../process/process-spec.js';
-import { EarlyExitError, PortInUseError } from '../shared/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
+import { isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 export interface EphemeralInstance extends Instance {
   /** `host:port` */
@@ -19,15 +19,6 @@ export interface EphemeralInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What `startEphemeral` sets itself, where the caller does not. */
-export interface EphemeralDefaults {
-  stateDir?: string;
-  port?: number;
-}
-
-/** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
-const PORT_ATTEMPTS = 5;
-
 /**
  * A throw-away instance for tests: own temp folder, own free port (never the same one in parallel test workers), lifetime
  * 'tied', with the preset's `forTests` below the given options. A given `port` is used, a given `stateDir` is used and not
@@ -36,11 +27,11 @@ const PORT_ATTEMPTS = 5;
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
  * @throws TypeError when the preset gives no port
  */
-export async function startEphemeral<O extends EphemeralDefaults | undefined>(
+export async function startEphemeral<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options?: NonNullable<O> & { signal?: AbortSignal },
 ): Promise<EphemeralInstance> {
-  const { signal, ...given } = (options ?? {}) as EphemeralDefaults & { signal?: AbortSignal };
+  const { signal, ...given } = (options ?? {}) as TestDefaults & { signal?: AbortSignal };
   signal?.throwIfAborted();
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const sweeping = sweepTemporaryStates();
@@ -54,9 +45,9 @@ export async function startEphemeral<O extends EphemeralDefaults | undefined>(
   }
 }
 
-async function startOnPort<O extends EphemeralDefaults | undefined>(
+async function startOnPort<O extends TestDefaults | undefined>(
   preset: Preset<O>,
-  given: EphemeralDefaults,
+  given: TestDefaults,
   state: TemporaryState | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EphemeralInstance> {
@@ -74,7 +65,7 @@ async function startOnPort<O extends EphemeralDefaults | undefined>(
   }
 }
 
-function makeManager<O extends EphemeralDefaults | undefined>(
+function makeManager<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options: { stateDir: string | undefined; port: number },
   state: TemporaryState | undefined,
@@ -108,12 +99,4 @@ async function startManager(
 async function throwAway(manager: ProcessManager, state: TemporaryState | undefined): Promise<void> {
   await manager.stop();
   await state?.remove();
-}
-
-/** Did the start fail because somebody else has the port, be it as the near end of a connection? */
-async function isAboutPort(error: unknown, port: number): Promise<boolean> {
-  if (error instanceof PortInUseError) return true;
-  if (!(error instanceof EarlyExitError)) return false;
-  const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
-  return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, 1_000));
 }

@@ -1,0 +1,98 @@
+/**
+ * The watcher of a tied or shared process, seen from Node: how it is started, and how it is told from the process.
+ * What it does stands in tether.sh, a shell file that is shipped beside this one.
+ */
+import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { closeSync, existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { waitingCommand } from '../lock/flock.js';
+import { openLockFile } from '../lock/lock-file.js';
+import { SpawnError } from '../shared/errors.js';
+import { besideLockFile, type CompleteSpec } from './process-spec.js';
+import { type ProcessInfo, processTable } from './process-table.js';
+
+export interface Tether {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** What the child has at descriptor 4. */
+  readonly watched: Extract<StdioOptions, unknown[]>[number];
+  /** To be called when it was spawned. */
+  attach(child: ChildProcess): void;
+  /** To be called when it was spawned, or could not be. */
+  close(): void;
+}
+
+const TETHER = fileURLToPath(new URL('./tether.sh', import.meta.url));
+
+/** The descriptor at which the watcher has what it watches. */
+const WATCHED_FD = 4;
+
+/** Shell arithmetic has at least 32 bits; this is 24 days. */
+const MAX_GRACE_MS = 0x7fffffff;
+
+/**
+ * Undefined for a detached process.
+ * @throws SpawnError when the shell file is not there (a bundle that left it out, a package inside an archive)
+ * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
+ */
+export function tetherFor(spec: CompleteSpec, executable: string, env: Record<string, string>): Tether | undefined {
+  if (spec.lifetime === 'detached') return undefined;
+  if (!existsSync(TETHER)) {
+    throw new SpawnError(
+      `Cannot start ${spec.name}: "${TETHER}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
+    );
+  }
+  const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
+  const args = [
+    TETHER,
+    spec.lifetime,
+    spec.stopSignal.slice('SIG'.length),
+    String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
+    ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
+    ...restoringOddNames(env),
+    executable,
+    ...spec.args,
+  ];
+  return { command: '/bin/sh', args, ...(waiting === undefined ? watchedPipe() : watchedUsers(spec)) };
+}
+
+/** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
+export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
+  return pid !== groupId && processTable().commandNames(pid).includes(basename(TETHER));
+}
+
+/** Is there a watcher in the group of this process that ends it with its last user? */
+export function isShared({ pid }: ProcessInfo): boolean {
+  const table = processTable();
+  return table
+    .list()
+    .some((member) => member.groupId === pid && isWatcher(member) && table.commandLine(member.pid)[2] === 'shared');
+}
+
+/** A shell drops variables whose names it could not set itself: env(1) puts them back. */
+function restoringOddNames(env: Record<string, string>): string[] {
+  const odd = Object.entries(env).filter(([name]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  return odd.length === 0 ? [] : ['/usr/bin/env', ...odd.map(([name, value]) => `${name}=${value}`)];
+}
+
+/** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */
+function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
+  return {
+    watched: 'pipe',
+    attach: (child) => {
+      const pipe = child.stdio[WATCHED_FD] as Socket;
+      pipe.unref();
+      pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+      child.once('exit', () => pipe.destroy());
+    },
+    close: () => undefined,
+  };
+}
+
+/** An open file of its own: the watcher must not share our LOCK_SH. */
+function watchedUsers(spec: CompleteSpec): Pick<Tether, 'watched' | 'attach' | 'close'> {
+  const fd = openLockFile(besideLockFile(spec, 'users'), 0o600);
+  return { watched: fd, attach: () => undefined, close: () => closeSync(fd) };
+}

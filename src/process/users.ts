@@ -1,0 +1,108 @@
+/**
+ * NAME.users: the users of a shared process, counted by the kernel. Each holds LOCK_SH on the file; the watcher beside the
+ * process waits for LOCK_EX, and keeps it while it ends the process. Whoever comes takes LOCK_SH before it looks at the
+ * process's lock: refused, the process is on its way out.
+ */
+import { closeSync } from 'node:fs';
+import { isSameFile } from '../lock/file-lock.js';
+import { tryFlock } from '../lock/flock.js';
+import { openLockFile } from '../lock/lock-file.js';
+import { Deadline, Pace } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
+import { errorText, LockUnavailableError } from '../shared/errors.js';
+import { besideLockFile, type CompleteSpec } from './process-spec.js';
+import { processTable } from './process-table.js';
+import { stopLimitMs, stopTimeoutError } from './stop.js';
+
+type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
+
+/** One user. */
+export interface User {
+  /** Idempotent. */
+  release(): void;
+}
+
+const log = debugLog('users');
+
+/** A shared lock that is still there after so long is another user's, not somebody's look. */
+const LOOK_GRACE_MS = 10;
+
+/** Become a user; waits while the process is being ended. @throws StopTimeoutError | LockUnavailableError; the signal's reason */
+export async function joinUsers(spec: Shared, signal?: AbortSignal): Promise<User> {
+  const path = besideLockFile(spec, 'users');
+  const limit = Deadline.after(stopLimitMs(spec));
+  const pace = new Pace({ maxMs: 10 });
+  for (;;) {
+    signal?.throwIfAborted();
+    const fd = openUsers(path);
+    if (takeShared(fd, path)) {
+      log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
+      return userAt(fd);
+    }
+    closeSync(fd);
+    if (limit.isOver) throw stopTimeoutError(spec, []);
+    await pace.wait({ signal });
+  }
+}
+
+/**
+ * No longer a user. Resolves at once when there are others.
+ * @param end what the last one out does, under LOCK_EX: nobody can come meanwhile
+ * @throws StopTimeoutError when somebody else ends it and does not come to an end; what `end` throws
+ */
+export async function leaveUsers(spec: Shared, user: User, end: () => Promise<void>): Promise<void> {
+  user.release();
+  const path = besideLockFile(spec, 'users');
+  const limit = Deadline.after(stopLimitMs(spec));
+  const pace = new Pace({ maxMs: 4 });
+  let others = Deadline.after(LOOK_GRACE_MS);
+  for (;;) {
+    const fd = openUsers(path);
+    try {
+      if (tryFlock(fd, 'ex')) {
+        if (isSameFile(fd, path)) return await end();
+      } else if (tryFlock(fd, 'sh')) {
+        if (others.isOver) return;
+      } else {
+        // The watcher, or another who leaves, is ending it.
+        if (limit.isOver) throw stopTimeoutError(spec, []);
+        others = Deadline.after(LOOK_GRACE_MS);
+      }
+    } finally {
+      closeSync(fd);
+    }
+    await pace.wait();
+  }
+}
+
+/** Descriptors that hold LOCK_SH: processes and threads that use it now. */
+export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
+  return processTable().carriers(besideLockFile(spec, 'users'), 'shared').length;
+}
+
+function takeShared(fd: number, path: string): boolean {
+  try {
+    return tryFlock(fd, 'sh') && isSameFile(fd, path);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function userAt(fd: number): User {
+  let isOpen = true;
+  return {
+    release: () => {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    },
+  };
+}
+
+function openUsers(path: string): number {
+  try {
+    return openLockFile(path, 0o600);
+  } catch (error) {
+    throw new LockUnavailableError(`Cannot lock "${path}": ${errorText(error)}`, { path, cause: error });
+  }
+}

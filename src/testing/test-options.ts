@@ -1,0 +1,20 @@
+/** What `startEphemeral` and `startShared` have in common. */
+import { isPortOpen } from '../process/port.js';
+import { EarlyExitError, PortInUseError } from '../shared/errors.js';
+
+/** Options of a preset that are set for it, where the caller does not. */
+export interface TestDefaults {
+  stateDir?: string;
+  port?: number;
+}
+
+/** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
+export const PORT_ATTEMPTS = 5;
+
+/** Did the start fail because somebody else has the port, be it as the near end of a connection? */
+export async function isAboutPort(error: unknown, port: number): Promise<boolean> {
+  if (error instanceof PortInUseError) return true;
+  if (!(error instanceof EarlyExitError)) return false;
+  const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
+  return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, 1_000));
+}
