@@ -1,0 +1,47 @@
+/** A call of the library in a process of its own, which has to end by itself. */
+import type { SpawnOptions } from 'node:child_process';
+import type { ProcessSpec } from '../../src/index.js';
+import type { OneCall, Outcome } from '../fixtures/one-call.js';
+import { fixture, plainFixture } from './paths.js';
+import { startProgram } from './programs.js';
+import { RemoteError } from './remote-manager.js';
+
+type Test = Parameters<typeof startProgram>[0];
+
+export interface OneCallOptions extends SpawnOptions {
+  nodeArgs?: readonly string[];
+  /** A command that runs the one that follows it: `['prlimit', '--nofile=40']`. */
+  wrapper?: readonly string[];
+}
+
+/** As user `nobody`: to be spread into the options of a call or a fixture. The test has to be root's. */
+export const asNobody = { uid: 65_534, gid: 65_534 } as const;
+
+/** The reason to skip a test that changes users or mounts a file system, for whoever is not root. CI is. */
+export const unlessRoot = process.getuid?.() === 0 ? false : 'needs root';
+
+/** The command line of a call, to be run by another program. */
+export function oneCallCommand(method: OneCall['method'], spec: ProcessSpec): [string, ...string[]] {
+  return [process.execPath, fixture('one-call'), JSON.stringify({ method, spec } satisfies OneCall)];
+}
+
+/** What the call gives, or throws. */
+export async function callElsewhere<T>(
+  test: Test,
+  method: OneCall['method'],
+  spec: ProcessSpec,
+  { nodeArgs = [], wrapper = [], ...options }: OneCallOptions = {},
+): Promise<T> {
+  const [node, ...args] = oneCallCommand(method, spec);
+  const [command, ...words] = [...wrapper, node, ...nodeArgs, ...args];
+  const { stdout, stderr } = await startProgram(test, command as string, words, options).ended();
+  if (stdout === '') throw new Error(`no outcome: ${stderr}`);
+  const outcome = JSON.parse(stdout) as Outcome;
+  if ('error' in outcome) throw new RemoteError(outcome.error as ConstructorParameters<typeof RemoteError>[0]);
+  return outcome.result as T;
+}
+
+/** The same in a process that believes it runs on macOS: ps(1) and lsof(1) instead of /proc. */
+export function callOnDarwin<T>(test: Test, method: OneCall['method'], spec: ProcessSpec): Promise<T> {
+  return callElsewhere(test, method, spec, { nodeArgs: ['--import', plainFixture('on-darwin.mjs')] });
+}

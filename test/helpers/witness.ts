@@ -1,0 +1,97 @@
+/** A managed server that finds out by itself, without any help of the library, whether it is alone: fixtures/witness.py. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { isLocked, type ProcessSpec } from '../../src/index.js';
+import { plainFixture } from './paths.js';
+import { pythonSpec } from './servers.js';
+
+export interface Witness {
+  readonly spec: ProcessSpec & { port: number };
+  /** PIDs of all servers that ever were, oldest first. */
+  pids(): number[];
+  /** @throws when a server has ever met another one */
+  assertNeverTwo(): void;
+  /** PIDs of the servers that are alive, whether they wrote anything yet or not; zombies are not. */
+  alive(): number[];
+  /** No server is alive, lock and port are free. */
+  assertNothingThere(): Promise<void>;
+}
+
+interface Behaviour {
+  listenAfterMs?: number;
+  /** How long it takes to die of SIGTERM, accepting connections all the while. */
+  dieAfterMs?: number;
+}
+
+let python: string | undefined;
+
+export async function witnessedServer(
+  test: Parameters<typeof pythonSpec>[0],
+  { listenAfterMs = 0, dieAfterMs = 0 }: Behaviour = {},
+  changes: Partial<ProcessSpec> = {},
+): Promise<Witness> {
+  // The program itself: what is on PATH may be a script of a version manager, which takes five times as long.
+  python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
+  const plain = await pythonSpec(test, 'plain', { name: 'witness', command: python, ...changes });
+  const folder = dirname(plain.stateDir);
+  const words = [folder, plain.port, listenAfterMs, dieAfterMs].map(String);
+  const spec = { ...plain, args: ['-I', '-S', plainFixture('witness.py'), ...words] };
+  const journal = () => readOrEmpty(`${folder}/journal`).split('\n').filter(Boolean);
+  const alive = () => livingProcesses().filter((pid) => isServer(pid, folder));
+  return {
+    spec,
+    pids: () => journal().flatMap((line) => (line.startsWith('up ') ? Number(line.slice(3)) : [])),
+    assertNeverTwo: () =>
+      assert.deepEqual(
+        journal().filter((line) => !line.startsWith('up ')),
+        [],
+      ),
+    alive,
+    assertNothingThere: async () => {
+      assert.deepEqual(alive(), []);
+      assert.equal(isLocked(`${spec.stateDir}/witness.lock`), false);
+      assert.equal(await accepts(spec.port), false);
+    },
+  };
+}
+
+/** PIDs of the living in a process group. Signal 0 to the group would also find zombies that nobody has collected yet. */
+export function livingInGroup(groupId: number): number[] {
+  return livingProcesses().filter((pid) => {
+    const [state, , group] = readOrEmpty(`/proc/${pid}/stat`)
+      .replace(/^.*\) /, '')
+      .split(' ');
+    return Number(group) === groupId && state !== 'Z' && state !== 'X';
+  });
+}
+
+/** Connects as anybody would; the library's own look is not asked. */
+export async function accepts(port: number): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
+function livingProcesses(): number[] {
+  return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
+}
+
+/** By its command line, which a zombie does not have any more, and a child that has not become the server yet does not have. */
+function isServer(pid: number, folder: string): boolean {
+  const words = readOrEmpty(`/proc/${pid}/cmdline`).split('\0');
+  return words[3]?.endsWith('/witness.py') === true && words[4] === folder;
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
+}

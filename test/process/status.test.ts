@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { acquireLock, ProcessManager, type Status } from '../../src/index.js';
+import { callElsewhere } from '../helpers/one-call.js';
+import { isRunning, logged, reachesState, snapshot } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+/** The layers in their order; what was not asked is undefined. */
+function layers({ checks: { lock, pidFile, process, identity, port, health } }: Status): (boolean | undefined)[] {
+  return [lock, pidFile, process, identity, port, health];
+}
+
+test('stopped: the lock is free, nothing else was asked, and the address is known', async (t) => {
+  const spec = await redisSpec(t);
+  const status = await new ProcessManager(spec).status();
+  assert.deepEqual(layers(status), [false, undefined, undefined, undefined, undefined, undefined]);
+  assert.deepEqual(
+    { ...status, checks: undefined },
+    {
+      state: 'stopped',
+      pid: undefined,
+      startedAt: undefined,
+      uptimeMs: undefined,
+      address: `127.0.0.1:${spec.port}`,
+      checks: undefined,
+    },
+  );
+});
+
+test('running: every layer passes, and the facts are those of the start', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { isHealthy: () => true }));
+  const instance = await manager.start();
+  const status = await manager.status();
+  assert.equal(status.state, 'running');
+  assert.deepEqual(layers(status), [true, true, true, true, true, true]);
+  assert.deepEqual(
+    [status.pid, status.startedAt, status.address],
+    [instance.pid, instance.startedAt, instance.address],
+  );
+  assert.ok(Number(status.uptimeMs) >= 0 && Number(status.uptimeMs) < 10_000, String(status.uptimeMs));
+  assert.equal('usage' in status, false);
+  assert.equal(await manager.isRunning(), true);
+});
+
+test('running with nothing to ask: port and health were not asked', async (t) => {
+  const { port: _, ...spec } = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const status = await manager.status();
+  assert.equal(status.state, 'running');
+  assert.deepEqual(layers(status), [true, true, true, true, undefined, undefined]);
+  assert.equal(status.address, undefined);
+});
+
+test('an IPv6 address is shown in brackets', async (t) => {
+  const spec = await redisSpec(t, { host: '::1' });
+  assert.equal((await new ProcessManager(spec).status()).address, `[::1]:${spec.port}`);
+});
+
+test('starting, until its checks pass for the first time', async (t) => {
+  let isWell = false;
+  const spec = await redisSpec(t, { isHealthy: () => isWell, startTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const started = manager.start();
+  await logged(manager.spec.logFile, /Ready to accept connections/);
+  const status = await new ProcessManager(spec).status();
+  assert.equal(status.state, 'starting');
+  assert.deepEqual(layers(status), [true, true, true, true, true, false]);
+  isWell = true;
+  assert.equal((await started).pid, status.pid);
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test('starting: the lock is taken and nothing is spawned yet, until start time is over', async (t) => {
+  const { spec } = new ProcessManager(await redisSpec(t, { startTimeoutMs: 30_000 }));
+  using _lock = acquireLock(spec.lockFile);
+  const status = await new ProcessManager(spec).status();
+  assert.deepEqual(
+    [status.state, status.pid, layers(status)],
+    ['starting', undefined, [true, false, false, undefined, undefined, undefined]],
+  );
+  const longAgo = Date.now() / 1000 - 31;
+  utimesSync(spec.lockFile, longAgo, longAgo);
+  assert.equal((await new ProcessManager(spec).status()).state, 'unknown');
+});
+
+test('stopping, while a stop is at work, and never reported as running', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const stopped = manager.stop();
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  const status = await callElsewhere<Status>(t, 'status', spec);
+  assert.deepEqual([status.state, status.pid], ['stopping', pid]);
+  assert.equal(await manager.isRunning(), false);
+  process.kill(pid, 'SIGKILL');
+  assert.deepEqual(await stopped, { outcome: 'stopped' });
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
+test('a missing PID file: the holder is found, and the layer says so', async (t) => {
+  for (const spec of [await redisSpec(t), await nodeSpec(t), await pythonSpec(t)]) {
+    const manager = new ProcessManager(spec);
+    const { pid } = await manager.start();
+    unlinkSync(manager.spec.pidFile);
+    const status = await callElsewhere<Status>(t, 'status', spec);
+    assert.deepEqual([status.state, status.pid], ['running', pid], spec.name);
+    assert.deepEqual(layers(status).slice(0, 5), [true, false, true, true, true]);
+    assert.equal(existsSync(manager.spec.pidFile), false, 'status writes nothing');
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  }
+});
+
+test('unknown: the lock is held by a program that is not ours, which stays alive', async (t) => {
+  const { spec } = new ProcessManager(await redisSpec(t));
+  acquireLock(spec.lockFile).release();
+  const stranger = startProgram(t, 'flock', ['--no-fork', '-n', spec.lockFile, 'sleep', '300']);
+  await eventually('its lock', async () => (await new ProcessManager(spec).status()).checks.lock);
+  await eventually('sleep', () => readFileSync(`/proc/${stranger.pid}/cmdline`, 'utf8').startsWith('sleep'));
+  const status = await new ProcessManager(spec).status();
+  assert.deepEqual([status.state, status.pid], ['unknown', undefined]);
+  assert.deepEqual(layers(status), [true, false, true, false, undefined, undefined]);
+  assert.equal(isRunning(stranger.pid), true);
+  stranger.kill();
+  await stranger.ended();
+});
+
+test('usage gives percent of a core and of memory, for a running process only', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  assert.equal('usage' in (await manager.status({ usage: true })), false);
+  await manager.start();
+  const { usage, state } = await manager.status({ usage: true });
+  assert.equal(state, 'running');
+  assert.ok(usage !== undefined && usage.cpu >= 0 && usage.memory >= 0 && usage.memory < 100, JSON.stringify(usage));
+});
+
+test('status writes nothing, whatever the state', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 400 });
+  const manager = new ProcessManager(spec);
+  const unchanged = async (what: string) => {
+    const before = snapshot(spec.stateDir);
+    await manager.status({ usage: true });
+    await manager.isRunning();
+    assert.deepEqual(snapshot(spec.stateDir), before, what);
+  };
+  mkdirSync(spec.stateDir, { mode: 0o700 });
+  await unchanged('never ran');
+  const { pid } = await manager.start();
+  await unchanged('running');
+  process.kill(pid, 'SIGSTOP');
+  await reachesState(pid, 'T');
+  await unchanged('suspended');
+  writeFileSync(manager.spec.pidFile, 'noise');
+  await unchanged('with noise for a record');
+  process.kill(pid, 'SIGKILL');
+  await eventually('its end', () => !isRunning(pid));
+  await unchanged('dead');
+  await manager.stop();
+  await unchanged('stopped');
+  rmSync(manager.spec.lockFile);
+  await unchanged('without a lock file');
+});
+
+test('status answers at once while another process asks all the time, and the two do not see each other', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const asking = new AbortController();
+  const asker = (async () => {
+    while (!asking.signal.aborted) assert.equal((await callElsewhere<Status>(t, 'status', spec)).state, 'stopped');
+  })();
+  const end = performance.now() + STILL_MS;
+  let looks = 0;
+  while (performance.now() < end) {
+    assert.equal((await manager.status()).state, 'stopped');
+    looks += 1;
+    await delay(0);
+  }
+  asking.abort();
+  await asker;
+  assert.ok(looks > 5, `only ${looks} looks`);
+});

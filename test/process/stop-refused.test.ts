@@ -1,0 +1,177 @@
+/** Stops that cannot come to an end: what may not be signalled, or is not there to be signalled. */
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, test } from 'node:test';
+import { acquireLock, isLocked, ProcessManager, StateFileError, type StopTimeoutError } from '../../src/index.js';
+import { asNobody, callElsewhere, unlessRoot } from '../helpers/one-call.js';
+import { isRunning, logged, processesIn, reachesState, snapshot } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+type Test = Parameters<typeof redisSpec>[0];
+
+/** A redis of root's, in a folder where everybody may read, and its lock file has this mode. */
+async function redisOfRoot(t: Test, { lockMode, folderMode }: { lockMode: number; folderMode: number }) {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  chmodSync(dirname(spec.stateDir), 0o755);
+  chmodSync(spec.stateDir, folderMode);
+  chmodSync(manager.spec.lockFile, lockMode);
+  return { spec, pid };
+}
+
+const seconds = (began: number) => (performance.now() - began) / 1000;
+
+// Some of them wait for seconds: together.
+describe('a stop that is refused', { concurrency: true }, () => {
+  test("another user's process whose lock may not be opened: LockUnavailableError, and it runs on", {
+    skip: unlessRoot,
+  }, async (t) => {
+    const { spec, pid } = await redisOfRoot(t, { lockMode: 0o600, folderMode: 0o755 });
+    const before = snapshot(spec.stateDir);
+    for (const method of ['start', 'stop', 'restart', 'status', 'isRunning'] as const) {
+      await assert.rejects(
+        callElsewhere(t, method, spec, asNobody),
+        { name: method === 'restart' ? 'SpawnError' : 'LockUnavailableError' },
+        method,
+      );
+    }
+    assert.deepEqual(snapshot(spec.stateDir), before);
+    assert.equal(isRunning(pid), true);
+  });
+
+  test("another user's process that cannot be seen: a stop gives up within 10 s, and it runs on", {
+    skip: unlessRoot,
+  }, async (t) => {
+    const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o755 });
+    const began = performance.now();
+    await assert.rejects(callElsewhere(t, 'stop', spec, asNobody), (error) => {
+      assert.deepEqual(
+        [(error as StopTimeoutError).name, (error as StopTimeoutError).holders],
+        ['StopTimeoutError', []],
+      );
+      assert.match((error as Error).message, /is still held by a process that cannot be seen/);
+      return true;
+    });
+    assert.ok(seconds(began) < 10, `${seconds(began)} s`);
+    assert.equal(isRunning(pid), true);
+  });
+
+  test("another user's process that is seen and may not be signalled: a stop names it at once", {
+    skip: unlessRoot,
+  }, async (t) => {
+    const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o777 });
+    chmodSync(new ProcessManager(spec).spec.pidFile, 0o644);
+    const wrapper = [
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      '--inh-caps=+sys_ptrace,+dac_read_search',
+      '--ambient-caps=+sys_ptrace,+dac_read_search',
+    ];
+    const began = performance.now();
+    await assert.rejects(callElsewhere(t, 'stop', { ...spec, stopTimeoutMs: 60_000 }, { wrapper }), {
+      name: 'StopTimeoutError',
+      holders: [pid],
+    });
+    assert.ok(seconds(began) < 5, `${seconds(began)} s`);
+    assert.equal(isRunning(pid), true);
+  });
+
+  test('a lock that a stranger holds: StopTimeoutError names it, and it runs on', async (t) => {
+    const manager = new ProcessManager(await redisSpec(t));
+    acquireLock(manager.spec.lockFile).release();
+    const stranger = startProgram(t, 'flock', ['--no-fork', '-n', manager.spec.lockFile, 'sleep', '300']);
+    await eventually('its lock', () => isLocked(manager.spec.lockFile));
+    await assert.rejects(manager.stop(), {
+      name: 'StopTimeoutError',
+      code: 'ERR_STOP_TIMEOUT',
+      holders: [stranger.pid],
+    });
+    assert.equal(stranger.isAlive, true);
+    stranger.kill();
+    await stranger.ended();
+  });
+
+  test('a starter frozen before its spawn is waited for and named, not signalled; going on, it gives up', async (t) => {
+    const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
+    const manager = new ProcessManager(spec);
+    const portLock = acquireLock(join(tmpdir(), `flock-process-${userInfo().uid}`, `port-${spec.port}.lock`));
+    t.after(() => portLock.release());
+    const remote = await startRemoteManager(t, spec);
+    const started = remote.start().catch((error: Error) => error.name);
+    await eventually('its lock', () => isLocked(manager.spec.lockFile));
+    remote.kill('SIGSTOP');
+    await reachesState(remote.program.pid, 'T');
+    await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [remote.program.pid] });
+    assert.equal(remote.program.isAlive, true);
+    remote.kill('SIGCONT');
+    assert.equal(await started, 'StoppedError');
+    assert.deepEqual(processesIn(spec.stateDir), []);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+
+  test('a starter frozen after its spawn: what it spawned is ended, the starter is named', async (t) => {
+    const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000 });
+    const manager = new ProcessManager(spec);
+    const remote = await startRemoteManager(t, spec);
+    const started = remote.start().catch((error: Error) => error.name);
+    const pid = Number((await logged(manager.spec.logFile, /server (\d+)/))[1]);
+    remote.kill('SIGSTOP');
+    await reachesState(remote.program.pid, 'T');
+    await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [remote.program.pid] });
+    assert.equal(isRunning(pid), false);
+    remote.kill('SIGCONT');
+    assert.equal(await started, 'StoppedError');
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+
+  test('when the mark cannot be written it is stopped all the same, and then StateFileError', async (t) => {
+    const spec = await redisSpec(t);
+    const manager = new ProcessManager(spec);
+    const { pid } = await manager.start();
+    const mark = join(spec.stateDir, 'redis.down');
+    acquireLock(join(mark, 'x')).release(); // a folder in its place
+    t.after(() => rmSync(mark, { recursive: true, force: true }));
+    await assert.rejects(manager.stop(), (error) => {
+      assert.ok(error instanceof StateFileError, String(error));
+      assert.equal(error.path, mark);
+      return true;
+    });
+    assert.equal(isRunning(pid), false);
+    assert.equal(existsSync(manager.spec.pidFile), false);
+    rmSync(mark, { recursive: true });
+  });
+
+  test('an aborted stop leaves the process marked, and the next stop ends it', async (t) => {
+    const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 }));
+    const { pid } = await manager.start();
+    const reason = new Error('enough');
+    await assert.rejects(manager.stop({ signal: AbortSignal.abort(reason) }), reason);
+    assert.equal((await manager.status()).state, 'running', 'aborted before it began');
+    const abort = new AbortController();
+    const stopped = manager.stop({ signal: abort.signal });
+    await logged(manager.spec.logFile, /ignoring SIGTERM/);
+    abort.abort(reason);
+    await assert.rejects(stopped, reason);
+    const { state, pid: found } = await manager.status();
+    assert.deepEqual([state, found], ['stopping', pid]);
+    assert.deepEqual(await new ProcessManager({ ...manager.spec, stopTimeoutMs: 100 }).stop(), { outcome: 'killed' });
+  });
+
+  test('a stop that is too short for a stubborn group ends within 2 × stopTimeoutMs + 5 s', async (t) => {
+    const manager = new ProcessManager(
+      await nodeSpec(t, { 'on-term': 'ignore', child: 'session' }, { stopTimeoutMs: 200 }),
+    );
+    await manager.start();
+    const began = performance.now();
+    assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+    assert.ok(seconds(began) < 5.4, `${seconds(began)} s`);
+  });
+});

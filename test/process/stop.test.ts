@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { existsSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { test } from 'node:test';
+import { isLocked, ProcessManager } from '../../src/index.js';
+import { callElsewhere, oneCallCommand } from '../helpers/one-call.js';
+import { isRunning, logged, processesIn, reachesState, stateOf } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { killAfter } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
+
+async function canListen(port: number): Promise<boolean> {
+  const server = createServer();
+  return await new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+test('a stop from another process frees lock, port and record', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  assert.deepEqual(await callElsewhere(t, 'stop', spec), { outcome: 'stopped' });
+  assert.equal(isLocked(manager.spec.lockFile), false);
+  assert.equal(existsSync(manager.spec.pidFile), false);
+  assert.equal(await canListen(spec.port), true);
+  assert.equal(isRunning(pid), false);
+  assert.deepEqual(processesIn(spec.stateDir), []);
+});
+
+test('one that ignores SIGTERM is killed after stopTimeoutMs, not before', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 400 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  const took = performance.now() - began;
+  assert.ok(took >= 400 && took < 400 + 5_000, `${took} ms`);
+  assert.match((await manager.logTail()).join('\n'), /ignoring SIGTERM/);
+  assert.equal(isRunning(pid), false);
+});
+
+test('one that takes its time to end of SIGTERM is not killed', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 300 }));
+  await manager.start();
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.ok(performance.now() - began >= 290);
+});
+
+test('stopTimeoutMs 0 kills at once, and asks nobody', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 0 }));
+  await manager.start();
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  assert.ok(performance.now() - began < 2_000);
+  assert.doesNotMatch((await manager.logTail()).join('\n'), /ignoring SIGTERM/);
+});
+
+test('stopSignal is the one that is sent', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopSignal: 'SIGINT' }));
+  const exits: unknown[] = [];
+  manager.on('exit', ({ signal }) => exits.push(signal));
+  await manager.start();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  await eventually('its exit', () => exits.length > 0);
+  assert.deepEqual(exits, ['SIGINT']);
+});
+
+test('a suspended process is asked, goes on and ends, long before stopTimeoutMs', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { stopTimeoutMs: MUST_HAPPEN_MS * 2 }));
+  const { pid } = await manager.start();
+  process.kill(pid, 'SIGSTOP');
+  await reachesState(pid, 'T');
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.ok(performance.now() - began < MUST_HAPPEN_MS);
+  assert.match((await manager.logTail()).join('\n'), /bye bye/, 'it ended in its own way');
+});
+
+test('the whole group is stopped, with a child that the server does not end itself', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { child: 'stay' }));
+  await manager.start();
+  const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunning(child), false);
+});
+
+test('a child that ignores SIGTERM keeps the stop waiting, and is killed', async (t) => {
+  const script = 'trap "" TERM; sleep 300 & trap - TERM; echo "child $!"; wait';
+  const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', script], stopTimeoutMs: 400 });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  assert.ok(performance.now() - began >= 400);
+  assert.equal(isRunning(child), false);
+});
+
+test('an heir in a session of its own is stopped too', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { child: 'session' }));
+  await manager.start();
+  const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunning(child), false);
+  assert.deepEqual(processesIn(manager.spec.stateDir), []);
+});
+
+test('a grandchild without the lock, in the group, is stopped too', async (t) => {
+  const script = 'sleep 300 3>&- & echo "grandchild $!"; exec sleep 300';
+  const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', `sh -c '${script}' & wait`] });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const grandchild = killAfter(t, Number((await logged(manager.spec.logFile, /grandchild (\d+)/))[1]));
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunning(grandchild), false);
+});
+
+test('a zombie that its parent never collects is not awaited', async (t) => {
+  const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
+  const parent = startProgram(t, 'python3', [plainFixture('negligent-parent.py'), ...oneCallCommand('start', spec)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  await parent.printed(/left to me/);
+  const manager = new ProcessManager(spec);
+  const pid = Number((await manager.status()).pid);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(stateOf(pid), 'Z', 'this is a test of zombies');
+  assert.equal((await manager.status()).state, 'stopped');
+  const next = await manager.start();
+  assert.notEqual(next.pid, pid);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+});
+
+test('a server that puts itself into the background is adopted under its new PID, and stopped', async (t) => {
+  const manager = new ProcessManager(await pythonSpec(t, 'daemonise'));
+  const spawned: number[] = [];
+  manager.on('spawned', ({ pid }) => spawned.push(pid));
+  const { pid, reused } = await manager.start();
+  assert.notEqual(pid, spawned[0]);
+  assert.equal(reused, false);
+  assert.equal(Number((await logged(manager.spec.logFile, /listening (\d+)/))[1]), pid);
+  const { state, pid: found, checks } = await manager.status();
+  assert.deepEqual([state, found, checks.pidFile, checks.identity], ['running', pid, true, true]);
+  assert.equal((await manager.start()).pid, pid);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunning(pid), false);
+});
+
+test('with the PID file gone it is found and stopped', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const { pid } = await manager.start();
+  rmSync(manager.spec.pidFile);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal(isRunning(pid), false);
+});
+
+test('after a crash there is nothing to stop, and the record is removed', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const { pid } = await manager.start();
+  process.kill(pid, 'SIGKILL');
+  await eventually('its end', () => !isRunning(pid));
+  assert.deepEqual(await manager.stop(), { outcome: 'not-running' });
+  assert.equal(existsSync(manager.spec.pidFile), false);
+});
