@@ -13,7 +13,7 @@ import { findCommand, spawnError } from './command.js';
 import { heirsOfLock, LOCK_FD } from './identity.js';
 import { type OpenLog, openLog } from './log-file.js';
 import { lockPort, refuseBusyPort } from './port.js';
-import { removeRecord, writeRecord } from './process-record.js';
+import { type HeldRecord, removeRecord, writeRecord } from './process-record.js';
 import type { CompleteSpec, Instance } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf } from './readiness.js';
@@ -98,9 +98,12 @@ async function seeItThrough(
 ): Promise<Instance> {
   const { child } = spawned;
   child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));
+  let held: HeldRecord | undefined;
   const record = (process: ProcessInfo) => {
     const startTime = processTable().startTime(process);
-    writeRecord(spec.pidFile, { pid: process.pid, startTime }, basename(spec.command));
+    const former = held;
+    held = writeRecord(spec.pidFile, { pid: process.pid, startTime }, basename(spec.command));
+    former?.release();
   };
   try {
     record(spawned.process);
@@ -115,6 +118,8 @@ async function seeItThrough(
   } catch (error) {
     await abandon(spec, lock, spawned);
     throw error;
+  } finally {
+    held?.release();
   }
 }
 

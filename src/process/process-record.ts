@@ -4,6 +4,8 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { isLocked } from '../lock/file-lock.js';
+import { tryFlock } from '../lock/flock.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
@@ -29,21 +31,42 @@ export function readRecord(pidFile: string): ProcessRecord | undefined {
   }
 }
 
-/** Replaces the file in one step. A failure is a line in the log: the record is a cache, and everything works without it. */
-export function writeRecord(pidFile: string, record: Required<ProcessRecord>, commandName: string): void {
+/** A record whose writer is still starting the process: the file is locked until `release()`, or the writer's end. */
+export interface HeldRecord {
+  release(): void;
+}
+
+/**
+ * Replaces the file in one step, locked. A failure is a line in the log: the record is a cache, and everything works without
+ * it.
+ */
+export function writeRecord(pidFile: string, record: Required<ProcessRecord>, commandName: string): HeldRecord {
   // One name for all writers: they hold the lock or write the same facts, and a killed one leaves at most this file.
   const draft = `${pidFile}.new`;
+  let fd: number | undefined;
+  const release = () => {
+    if (fd !== undefined) closeSync(fd);
+    fd = undefined;
+  };
   try {
     makeFolders(dirname(pidFile));
     removeFile(draft);
-    const startTime = Math.floor(record.startTime ?? 0);
-    writeFileSync(draft, `${record.pid}\n${commandName}\n${startTime}\n`, { mode: 0o600, flag: 'wx' });
+    fd = openSync(draft, 'wx', 0o600);
+    writeFileSync(fd, `${record.pid}\n${commandName}\n${Math.floor(record.startTime ?? 0)}\n`);
+    tryFlock(fd, 'ex');
     renameSync(draft, pidFile);
     log('recorded PID %d in %s', record.pid, pidFile);
   } catch (error) {
     log('cannot write %s: %s', pidFile, errorText(error));
+    release();
     removeRecord(draft);
   }
+  return { release };
+}
+
+/** Is the start that wrote the record still under way? */
+export function isRecordHeld(pidFile: string): boolean {
+  return isLocked(pidFile);
 }
 
 export function removeRecord(pidFile: string): void {

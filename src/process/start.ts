@@ -7,10 +7,10 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { UnhealthyError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
 import { isStopAtWork, joinMark } from './down-mark.js';
-import { identify, LOCK_FD, starters } from './identity.js';
+import { type Holder, identify, LOCK_FD, starters } from './identity.js';
 import { type LaunchEvents, type LaunchOptions, launch } from './launch.js';
 import { foreignListener } from './port.js';
-import { writeRecord } from './process-record.js';
+import { isRecordHeld, writeRecord } from './process-record.js';
 import type { CompleteSpec, Instance } from './process-spec.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf, isReady } from './readiness.js';
@@ -69,7 +69,7 @@ class Contender {
     const spec = this.#spec;
     const holder = identify(spec);
     if (holder.kind === 'process') {
-      if (await this.#isReadyToShare(holder.process)) return this.#reuse(holder.process, holder.isRecorded);
+      if (await this.#isReadyToShare(holder)) return this.#reuse(holder.process, holder.isRecorded);
     } else if (holder.kind === 'leftovers') {
       const found = await findHealthy(spec, holder.candidates);
       if (found !== undefined) return this.#reuse(found.process, false);
@@ -109,12 +109,13 @@ class Contender {
     return waited;
   }
 
-  async #isReadyToShare(process: ProcessInfo): Promise<boolean> {
+  async #isReadyToShare({ process, isRecorded }: Extract<Holder, { kind: 'process' }>): Promise<boolean> {
     const spec = this.#spec;
     if (!(await isReady(spec, process, { reused: true, signal: this.#signal }))) return false;
-    // Older than any start can take: nobody can be about to give it up, and its listener was looked at.
+    // Whoever is still starting it can be about to give it up.
+    if (isRecorded ? isRecordHeld(spec.pidFile) : starters(spec).length > 0) return false;
+    // Older than any start can take: its listener was looked at, or has been there all the time.
     if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
-    if (starters(spec).length > 0) return false;
     return foreignListener(spec, process) === undefined;
   }
 
@@ -125,7 +126,8 @@ class Contender {
     const table = processTable();
     if (!isAlive(process) || !table.carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
     if (!isRecorded) {
-      writeRecord(spec.pidFile, { pid: process.pid, startTime: table.startTime(process) }, basename(spec.command));
+      const record = { pid: process.pid, startTime: table.startTime(process) };
+      writeRecord(spec.pidFile, record, basename(spec.command)).release();
     }
     return instanceOf(spec, process, { reused: true });
   }
