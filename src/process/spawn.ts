@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
-import { CommandNotFoundError, errorText, SpawnError } from '../shared/errors.js';
+import { CommandNotFoundError, errorCode, errorText, SpawnError } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
 import type { OpenLog } from './log-file.js';
 import type { CompleteSpec } from './process-spec.js';
@@ -44,7 +44,10 @@ export async function spawnProcess(
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
-    throw spawnError(spec, errorText(error), error);
+    // It was there a moment ago: what the system misses is what its #! line, or its loader entry, names.
+    const isInterpreterMissing = errorCode(error) === 'ENOENT' && existsSync(executable);
+    const why = isInterpreterMissing ? `the interpreter of "${executable}" does not exist` : errorText(error);
+    throw spawnError(spec, why, error);
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
