@@ -55,11 +55,14 @@ class Crowd {
     }
   }
 
-  /** `{ 'start spawned': 12, … }` */
-  count(): Record<string, number> {
-    const counts: Record<string, number> = {};
-    for (const { method, word } of this.outcomes) counts[`${method} ${word}`] = (counts[`${method} ${word}`] ?? 0) + 1;
-    return Object.fromEntries(Object.entries(counts).sort());
+  /** `start spawned: 12 (at most 204 ms)` and so on. */
+  summary(): string {
+    const times = new Map<string, number[]>();
+    for (const { method, word, ms } of this.outcomes) {
+      times.set(`${method} ${word}`, [...(times.get(`${method} ${word}`) ?? []), ms]);
+    }
+    const parts = [...times].map(([what, all]) => `${what}: ${all.length} (at most ${Math.max(...all).toFixed()} ms)`);
+    return parts.sort().join(', ');
   }
 }
 
@@ -76,7 +79,7 @@ async function runCrowd(
   }
   await crowd.end();
   t.diagnostic(`${crowd.outcomes.length} calls, ${crowd.killed} callers killed, ${server.pids().length} servers`);
-  t.diagnostic(JSON.stringify(crowd.count()));
+  t.diagnostic(crowd.summary());
   server.assertNeverTwo();
   const odd = crowd.outcomes.filter(({ method, word }) => !EXPECTED[method].includes(word));
   assert.deepEqual(odd, []);
