@@ -10,8 +10,13 @@ const log = debugLog('log');
 /** A log over this size is moved to `.1` at a start. */
 const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
 
-/** The last lines are looked for in this much of the end. */
-const TAIL_BYTES = 256 * 1024;
+/** The end is read in such steps until there are enough lines, */
+const TAIL_STEP_BYTES = 64 * 1024;
+
+/** and no further back than this: of a line that is longer, its end is given. */
+const TAIL_MAX_BYTES = 16 * 1024 * 1024;
+
+const LINE_END = 0x0a;
 
 export interface OpenLog {
   readonly fd: number;
@@ -36,12 +41,8 @@ export function openLog(logFile: string): OpenLog {
 export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
   if (lines === 0) return [];
   try {
-    const text = readEnd(logFile, offset);
-    return text
-      .replace(/\n$/, '')
-      .split('\n')
-      .slice(-lines)
-      .filter((line, index) => line !== '' || index > 0);
+    const text = readEnd(logFile, lines, offset);
+    return text === '' ? [] : text.replace(/\n$/, '').split('\n').slice(-lines);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') log('cannot read %s: %s', logFile, errorText(error));
     return [];
@@ -53,18 +54,31 @@ function rotate(logFile: string): void {
   if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
 }
 
-function readEnd(path: string, offset: number): string {
+/** At least so many lines of the end, when there are as many after `offset`. */
+function readEnd(path: string, lines: number, offset: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const file = fstatSync(fd);
     if (!file.isFile()) return '';
-    const start = Math.max(offset, file.size - TAIL_BYTES);
-    const buffer = Buffer.alloc(Math.max(0, file.size - start));
-    const length = readSync(fd, buffer, 0, buffer.length, start);
-    const text = buffer.toString('utf8', 0, length);
-    // Cut in the middle of the file: what comes before the first line end is only a part of a line.
-    return start > offset ? text.slice(text.indexOf('\n') + 1) : text;
+    const limit = Math.max(offset, file.size - TAIL_MAX_BYTES);
+    const steps: Buffer[] = [];
+    let lineEnds = 0;
+    // One more than the lines: the last one may be the end of the last line.
+    for (let start = file.size; start > limit && lineEnds <= lines; ) {
+      const step = Buffer.alloc(Math.min(TAIL_STEP_BYTES, start - limit));
+      start -= step.length;
+      const read = step.subarray(0, readSync(fd, step, 0, step.length, start));
+      steps.unshift(read);
+      lineEnds += read.reduce((count, byte) => (byte === LINE_END ? count + 1 : count), 0);
+    }
+    return dropPartOfCharacter(Buffer.concat(steps)).toString('utf8');
   } finally {
     closeSync(fd);
   }
+}
+
+/** A UTF-8 character that was cut leaves up to three bytes of the form 10xxxxxx. */
+function dropPartOfCharacter(bytes: Buffer): Buffer {
+  const first = bytes.subarray(0, 3).findIndex((byte) => byte >> 6 !== 0b10);
+  return first > 0 ? bytes.subarray(first) : bytes;
 }

@@ -2,7 +2,17 @@
  * The PID file: three lines, PID, command name, start time as a Unix second. A cache and a hint, never the truth:
  * whatever stands in it is read in bounded time and proven before anybody acts on it.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { tryFlock } from '../lock/flock.js';
@@ -86,9 +96,11 @@ function removeFile(path: string): void {
 }
 
 function readStart(path: string): string {
+  // Looked at before it is opened: opening a FIFO wakes the process that waits at its other end, opening a device acts.
+  if (!lstatSync(path).isFile()) throw notRegularFile();
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
   try {
-    if (!fstatSync(fd).isFile()) throw new Error('it is not a regular file');
+    if (!fstatSync(fd).isFile()) throw notRegularFile();
     const buffer = Buffer.alloc(MAX_BYTES + 1);
     const length = readSync(fd, buffer, 0, buffer.length, 0);
     if (length > MAX_BYTES) throw new Error('it is too long for a PID file');
@@ -96,6 +108,10 @@ function readStart(path: string): string {
   } finally {
     closeSync(fd);
   }
+}
+
+function notRegularFile(): Error {
+  return new Error('it is not a regular file');
 }
 
 function parse(text: string): ProcessRecord | undefined {

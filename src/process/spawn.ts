@@ -1,7 +1,8 @@
 /** Start the managed process: the only user of node:child_process for it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { errorText } from '../shared/errors.js';
+import { existsSync } from 'node:fs';
+import { errorCode, errorText } from '../shared/errors.js';
 import { environment, spawnError } from './command.js';
 import type { OpenLog } from './log-file.js';
 import type { CompleteSpec } from './process-spec.js';
@@ -38,7 +39,10 @@ export async function spawnProcess(
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
-    throw spawnError(spec, errorText(error), error);
+    // It was there a moment ago: what the system misses is what its #! line, or its loader entry, names.
+    const isInterpreterMissing = errorCode(error) === 'ENOENT' && existsSync(executable);
+    const why = isInterpreterMissing ? `the interpreter of "${executable}" does not exist` : errorText(error);
+    throw spawnError(spec, why, error);
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();

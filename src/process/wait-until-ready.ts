@@ -27,6 +27,9 @@ const GOING_MS = 200;
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 20;
 
+/** How much of the last one its message repeats. */
+const MESSAGE_LINE_LENGTH = 300;
+
 /**
  * @returns the process: the one that was spawned, or the one that goes on for it in the background
  * @throws EarlyExitError | StartTimeoutError | PortInUseError, what `guard` throws, the signal's reason
@@ -75,7 +78,10 @@ export async function waitUntilReady(
     const { exitCode, signalCode } = child;
     const logTail = readLogTail(spec.logFile, LOG_TAIL_LINES, log);
     const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
-    const last = logTail.length === 0 ? `nothing in its log "${spec.logFile}"` : `last in its log: ${logTail.at(-1)}`;
+    const last =
+      logTail.length === 0
+        ? `nothing in its log "${spec.logFile}"`
+        : `last in its log: ${logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH)}`;
     const message = `Cannot start ${spec.name}: it ended ${how} before it was ready; ${last}`;
     return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
   }

@@ -1,5 +1,6 @@
 /** A call of the library in a process of its own, which has to end by itself. */
 import type { SpawnOptions } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import type { ProcessSpec } from '../../src/index.js';
 import type { OneCall, Outcome } from '../fixtures/one-call.js';
 import { fixture, plainFixture } from './paths.js';
@@ -17,8 +18,18 @@ export interface OneCallOptions extends SpawnOptions {
 /** As user `nobody`: to be spread into the options of a call or a fixture. The test has to be root's. */
 export const asNobody = { uid: 65_534, gid: 65_534 } as const;
 
-/** The reason to skip a test that changes users or mounts a file system, for whoever is not root. CI is. */
+/** The reason to skip a test that changes users, for whoever is not root. CI is. */
 export const unlessRoot = process.getuid?.() === 0 ? false : 'needs root';
+
+/** Bits of CapEff in proc(5), from capabilities(7). */
+const CAPABILITIES = { dac_read_search: 2, sys_ptrace: 19, sys_admin: 21 } as const;
+
+/** The reason to skip a test that needs more of root than a container may give: to mount, to look into other users' processes. */
+export function unlessCapable(...names: (keyof typeof CAPABILITIES)[]): string | false {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  const missing = names.filter((name) => ((BigInt(`0x${effective}`) >> BigInt(CAPABILITIES[name])) & 1n) === 0n);
+  return missing.length === 0 ? false : `needs the capabilities ${missing.join(', ')}`;
+}
 
 /** The command line of a call, to be run by another program. */
 export function oneCallCommand(method: OneCall['method'], spec: ProcessSpec): [string, ...string[]] {

@@ -5,7 +5,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { acquireLock, isLocked, ProcessManager, StateFileError, type StopTimeoutError } from '../../src/index.js';
-import { asNobody, callElsewhere, unlessRoot } from '../helpers/one-call.js';
+import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
@@ -63,7 +63,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
   });
 
   test("another user's process that is seen and may not be signalled: a stop names it at once", {
-    skip: unlessRoot,
+    skip: unlessCapable('sys_ptrace', 'dac_read_search'),
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o777 });
     chmodSync(new ProcessManager(spec).spec.pidFile, 0o644);

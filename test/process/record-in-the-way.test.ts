@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { isLocked, ProcessManager } from '../../src/index.js';
+import { startBystanders } from '../helpers/bystanders.js';
+import { isRunningProcess, startSecond, startTicks } from '../helpers/evidence.js';
+import { startPowerlessManager } from '../helpers/powerless.js';
+import { startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+/** With a PID file that its user may not read, or may not replace, everything works all the same. */
+const places: Record<string, (folder: string, pidFile: string, content: string) => void> = {
+  'is unreadable': (_, pidFile, content) => {
+    writeFileSync(pidFile, content, { mode: 0o000 });
+  },
+  'is in a folder that may not be written': (folder, pidFile, content) => {
+    writeFileSync(pidFile, content);
+    chmodSync(folder, 0o555);
+  },
+  'is in a folder that may not be entered': (folder, pidFile, content) => {
+    writeFileSync(pidFile, content);
+    chmodSync(folder, 0o000);
+  },
+  'is unreadable, in a folder that may not be written': (folder, pidFile, content) => {
+    writeFileSync(pidFile, content, { mode: 0o000 });
+    chmodSync(folder, 0o555);
+  },
+};
+
+for (const [what, make] of Object.entries(places)) {
+  test(`a PID file that ${what} keeps nothing from working`, async (t) => {
+    const bystanders = await startBystanders(t);
+    const { pid: stranger, startTime } = bystanders.plain;
+    const folder = lockableFolder(t);
+    const spec = await redisSpec(t, { pidFile: join(folder, 'redis.pid') });
+    make(folder, join(folder, 'redis.pid'), `${stranger}\nredis-server\n${startTime}\n`);
+    const manager = await startPowerlessManager(t, spec);
+    assert.equal((await manager.status()).state, 'stopped');
+    const { pid } = await manager.start();
+    assert.equal(await redisPid(spec.port), pid);
+    const { state, pid: reported } = await manager.status();
+    assert.deepEqual([state, reported], ['running', pid]);
+    const again = await manager.start();
+    assert.deepEqual([again.pid, again.reused], [pid, true]);
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    assert.equal(isRunningProcess(pid), false);
+    await bystanders.assertUnharmed();
+  });
+}
+
+test('a PID file with the PID of the starter harms neither it nor its server', async (t) => {
+  const spec = await redisSpec(t);
+  const remote = await startRemoteManager(t, spec);
+  const { pid } = await remote.start();
+  const manager = new ProcessManager(spec);
+  const starter = remote.program.pid;
+  for (const record of [`${starter}\n`, `${starter}\nredis-server\n${startSecond(starter)}\n`]) {
+    writeFileSync(manager.spec.pidFile, record);
+    assert.equal((await manager.status()).pid, pid);
+    assert.equal((await manager.start()).pid, pid);
+  }
+  writeFileSync(manager.spec.pidFile, `${starter}\n`);
+  await manager.stop();
+  assert.equal(isRunningProcess(pid), false);
+  assert.equal((await remote.status()).state, 'stopped');
+});
+
+test('a process that waits at a FIFO in the place of the PID file is not woken', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const { pidFile } = manager.spec;
+  unlinkSync(pidFile);
+  execFileSync('mkfifo', [pidFile]);
+  const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; echo woken >&2', pidFile]);
+  await writer.printed(/begun/);
+  await eventually('it waits at the FIFO', () => / S /.test(readFileSync(`/proc/${writer.pid}/stat`, 'utf8')));
+  assert.equal((await manager.status()).pid, pid);
+  await new Promise((still) => setTimeout(still, STILL_MS));
+  assert.deepEqual([writer.isAlive, writer.stderr], [true, '']);
+});
+
+test('what lies in the place of the draft of a PID file is not written to', async (t) => {
+  const treasure = join(temporaryFolder(t), 'treasure');
+  writeFileSync(treasure, 'kept');
+  for (const make of [(path: string) => symlinkSync(treasure, path), (path: string) => mkdirSync(path)]) {
+    const spec = await redisSpec(t);
+    const manager = new ProcessManager(spec);
+    mkdirSync(spec.stateDir);
+    make(`${manager.spec.pidFile}.new`);
+    const { pid } = await manager.start();
+    assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+    await manager.stop();
+    assert.equal(readFileSync(treasure, 'utf8'), 'kept');
+  }
+});
+
+test('a start that adopts a running server puts the PID file right', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const { pidFile, lockFile } = manager.spec;
+  const record = readFileSync(pidFile, 'utf8');
+  assert.equal(record, `${pid}\nredis-server\n${startSecond(pid)}\n`);
+  const gone = startProgram(t, 'true');
+  await gone.ended();
+  const ticks = startTicks(pid);
+  for (const poison of [`${gone.pid}\nredis-server\n1700000000\n`, 'noise', '', `${process.pid}\n`]) {
+    writeFileSync(pidFile, poison);
+    const before = statSync(pidFile).mtimeMs;
+    assert.deepEqual([(await manager.status()).checks.pidFile, statSync(pidFile).mtimeMs], [false, before]);
+    const instance = await manager.start();
+    assert.deepEqual([instance.pid, instance.reused], [pid, true]);
+    assert.equal(readFileSync(pidFile, 'utf8'), record);
+    assert.equal((await manager.status()).checks.pidFile, true);
+  }
+  assert.equal(statSync(pidFile).mode & 0o777, 0o600);
+  assert.equal(startTicks(pid), ticks);
+  assert.equal(isLocked(lockFile), true);
+});
+
+/** A folder that can be removed after the test, whatever its mode is by then. */
+function lockableFolder(t: TestContext): string {
+  let folder: string | undefined;
+  t.after(() => folder !== undefined && chmodSync(folder, 0o700));
+  folder = join(temporaryFolder(t), 'records');
+  mkdirSync(folder);
+  return folder;
+}

@@ -1,0 +1,178 @@
+/** Starts on a system that has run out of something, or does not let this user in. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { ProcessManager } from '../../src/index.js';
+import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
+import { assertNothingLeft, isRunning, processesIn, snapshot } from '../helpers/outside-view.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+
+type Test = Parameters<typeof redisSpec>[0];
+
+const REFUSALS = ['SpawnError', 'LockUnavailableError'];
+
+function run(command: string, ...args: string[]): void {
+  const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
+}
+
+/** As its own user: for others it takes a privilege that containers rarely give. */
+function limitProcesses(pid: number, limit: number): void {
+  const [uid, gid] = [`--reuid=${asNobody.uid}`, `--regid=${asNobody.gid}`];
+  run('setpriv', uid, gid, '--clear-groups', 'prlimit', '--pid', String(pid), `--nproc=${limit}:`);
+}
+
+/** The state folder is a file system of its own, with these mount options. */
+async function specOnTmpfs(t: Test, options: string) {
+  const spec = await redisSpec({ after: () => undefined });
+  t.after(async () => {
+    // A full disk keeps a stop from writing its mark: it stops all the same.
+    await new ProcessManager(spec).stop().catch((error: Error) => assert.equal(error.name, 'StateFileError'));
+    run('umount', spec.stateDir);
+    rmSync(dirname(spec.stateDir), { recursive: true });
+  });
+  mkdirSync(spec.stateDir);
+  run('mount', '-t', 'tmpfs', '-o', options, 'none', spec.stateDir);
+  return spec;
+}
+
+test('a full disk: the record is lost, which costs nothing', { skip: unlessCapable('sys_admin') }, async (t) => {
+  const spec = await specOnTmpfs(t, 'size=64k');
+  const ballast = join(spec.stateDir, 'ballast');
+  assert.throws(() => writeFileSync(ballast, Buffer.alloc(1 << 20)), { code: 'ENOSPC' });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  assert.equal(existsSync(manager.spec.pidFile), false);
+  assert.deepEqual(readdirSync(spec.stateDir).sort(), ['ballast', 'logs', 'redis.lock']);
+  const { state, pid: found } = await manager.status();
+  assert.deepEqual([state, found], ['running', pid]);
+  assert.equal((await callElsewhere<{ pid: number }>(t, 'start', spec)).pid, pid);
+  assert.deepEqual(await callElsewhere(t, 'stop', spec), { outcome: 'stopped' });
+  rmSync(ballast);
+  await manager.start();
+  assert.equal(existsSync(manager.spec.pidFile), true);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+});
+
+for (const inodes of [1, 2, 3, 4, 5]) {
+  test(`a disk with room for ${inodes} files: it starts or is refused, and nothing is left`, {
+    skip: unlessRoot,
+  }, async (t) => {
+    const spec = await specOnTmpfs(t, `size=1m,nr_inodes=${inodes}`);
+    const manager = new ProcessManager(spec);
+    const outcome = await manager.start().catch((error: Error) => error);
+    if (outcome instanceof Error) {
+      assert.ok(REFUSALS.includes(outcome.name), String(outcome));
+      assert.match(outcome.message, /ENOSPC/);
+      assertNothingLeft(spec);
+    } else {
+      assert.equal((await manager.status()).state, 'running');
+      await manager.stop().catch((error: Error) => assert.equal(error.name, 'StateFileError'));
+      assert.equal(isRunning(outcome.pid), false);
+    }
+    assert.equal(outcome instanceof Error, inodes < 4, 'the root folder, the lock, logs/ and the log are needed');
+  });
+}
+
+test('no more descriptors: refused at whichever one is the first too many, and nothing is left', async (t) => {
+  const { port: _, ...spec } = await redisSpec(t);
+  const remote = await startRemoteManager(t, spec);
+  const { pid } = remote.program;
+  await remote.start(); // loads what is loaded when first needed
+  await remote.stop();
+  rmSync(join(spec.stateDir, 'redis.down'));
+  const highest = Math.max(...readdirSync(`/proc/${pid}/fd`).map(Number));
+  const refused: string[] = [];
+  for (let limit = 4; ; limit += 1) {
+    run('prlimit', '--pid', String(pid), `--nofile=${limit}:`);
+    const outcome = await remote.start().catch((error: Error) => error);
+    if (!(outcome instanceof Error)) break;
+    assert.ok(REFUSALS.includes(outcome.name), `${limit}: ${outcome}`);
+    assert.match(outcome.message, /EMFILE/);
+    assert.deepEqual(processesIn(spec.stateDir), [], String(limit));
+    assert.equal(existsSync(join(spec.stateDir, 'redis.pid')), false);
+    refused.push(outcome.name);
+    assert.ok(limit < highest + 40, 'it never starts');
+  }
+  assert.ok(refused.length > 5, refused.join());
+  assert.deepEqual(await new ProcessManager(spec).stop(), { outcome: 'stopped' });
+});
+
+test('no more processes for this user: SpawnError with EAGAIN, and the next start works', {
+  skip: unlessRoot,
+}, async (t) => {
+  const { port: _, ...spec } = await redisSpec(t);
+  chmodSync(dirname(spec.stateDir), 0o777);
+  const remote = await startRemoteManager(t, spec, asNobody);
+  limitProcesses(remote.program.pid, 1);
+  await assert.rejects(remote.start(), { name: 'SpawnError', code: 'ERR_SPAWN', message: /EAGAIN/ });
+  assertNothingLeft(spec);
+  limitProcesses(remote.program.pid, 1_000);
+  const { pid } = await remote.start();
+  assert.equal(isRunning(pid), true);
+  assert.deepEqual(await remote.stop(), { outcome: 'stopped' });
+});
+
+test('a state folder that is read-only: LockUnavailableError, and nothing in it changes', {
+  skip: unlessRoot,
+}, async (t) => {
+  const spec = await redisSpec(t);
+  mkdirSync(spec.stateDir, { mode: 0o755 });
+  for (const folder of [dirname(spec.stateDir), spec.stateDir]) chmodSync(folder, 0o755);
+  const before = snapshot(spec.stateDir);
+  await assert.rejects(callElsewhere(t, 'start', spec, asNobody), { name: 'LockUnavailableError', message: /EACCES/ });
+  assert.equal((await callElsewhere<{ state: string }>(t, 'status', spec, asNobody)).state, 'stopped');
+  assert.deepEqual(await callElsewhere(t, 'stop', spec, asNobody), { outcome: 'not-running' });
+  assert.deepEqual(snapshot(spec.stateDir), before);
+});
+
+test('a state folder that may not be looked into: every question is answered with LockUnavailableError', {
+  skip: unlessRoot,
+}, async (t) => {
+  const spec = await redisSpec(t);
+  const { pid } = await new ProcessManager(spec).start();
+  chmodSync(dirname(spec.stateDir), 0o755);
+  for (const method of ['status', 'isRunning', 'stop'] as const) {
+    await assert.rejects(callElsewhere(t, method, spec, asNobody), { name: 'LockUnavailableError', message: /EACCES/ });
+  }
+  await assert.rejects(callElsewhere(t, 'start', spec, asNobody), (error: Error) => REFUSALS.includes(error.name));
+  assert.deepEqual(await callElsewhere(t, 'logTail', spec, asNobody), []);
+  assert.equal(isRunning(pid), true);
+});
+
+test('a lock file that is none: LockUnavailableError, and it is left as it is', async (t) => {
+  const folder = temporaryFolder(t);
+  const spec = await redisSpec(t);
+  const target = join(folder, 'target');
+  writeFileSync(target, 'kept');
+  mkdirSync(join(folder, 'folder'));
+  symlinkSync(target, join(folder, 'link'));
+  run('mkfifo', join(folder, 'fifo'));
+  const before = snapshot(folder);
+  for (const name of ['folder', 'link', 'fifo']) {
+    const manager = new ProcessManager({ ...spec, lockFile: join(folder, name) });
+    for (const call of [() => manager.start(), () => manager.status(), () => manager.isRunning()]) {
+      await assert.rejects(call, { name: 'LockUnavailableError', path: join(folder, name) }, name);
+    }
+  }
+  for (const lockFile of ['/proc/x/y.lock', '/proc/self/x.lock', '/dev/null/x.lock']) {
+    const start = new ProcessManager({ ...spec, lockFile }).start();
+    await assert.rejects(start, (error: Error) => REFUSALS.includes(error.name), lockFile);
+  }
+  assert.deepEqual(snapshot(folder), before);
+  assert.equal(readFileSync(target, 'utf8'), 'kept');
+  assert.deepEqual(processesIn(spec.stateDir), []);
+});

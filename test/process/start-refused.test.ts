@@ -1,0 +1,164 @@
+/** Starts that the system refuses: the right error, and nothing left. */
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { CommandNotFoundError, ProcessManager, type ProcessSpec, SpawnError } from '../../src/index.js';
+import { assertNothingLeft } from '../helpers/outside-view.js';
+import { redisSpec } from '../helpers/servers.js';
+
+type Test = Parameters<typeof redisSpec>[0];
+
+/** A spec, and the folder around its state folder for whatever the test needs. */
+async function specAnd(t: Test, changes: Partial<ProcessSpec> = {}): Promise<{ spec: ProcessSpec; folder: string }> {
+  const spec = await redisSpec(t, changes);
+  return { spec, folder: dirname(spec.stateDir) };
+}
+
+async function startFails(spec: ProcessSpec): Promise<Error> {
+  const manager = new ProcessManager(spec);
+  manager.on('spawned', () => assert.fail('it was spawned'));
+  const error = await manager.start().then(
+    () => assert.fail('it was started'),
+    (reason: Error) => reason,
+  );
+  assertNothingLeft(spec);
+  return error;
+}
+
+async function isNotFound(spec: ProcessSpec, why: RegExp): Promise<void> {
+  const error = await startFails(spec);
+  assert.ok(error instanceof CommandNotFoundError, String(error));
+  assert.deepEqual([error.code, error.command], ['ERR_COMMAND_NOT_FOUND', spec.command]);
+  assert.match(error.message, why);
+}
+
+async function isRefused(spec: ProcessSpec, why: RegExp): Promise<SpawnError> {
+  const error = await startFails(spec);
+  assert.ok(error instanceof SpawnError, String(error));
+  assert.equal(error.code, 'ERR_SPAWN');
+  assert.match(error.message, why);
+  return error;
+}
+
+function writeScript(path: string, text: string, mode = 0o755): string {
+  writeFileSync(path, text);
+  chmodSync(path, mode);
+  return path;
+}
+
+test('a command that is not there: CommandNotFoundError, by path and by name', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  await isNotFound(
+    { ...spec, command: join(folder, 'none') },
+    /^Cannot start redis: command ".*\/none" not found: no such file$/,
+  );
+  await isNotFound({ ...spec, command: 'no-such-command-anywhere' }, /not found: it is not on PATH$/);
+  await isNotFound({ ...spec, env: { PATH: folder } }, /"redis-server" not found: it is not on PATH$/);
+});
+
+test('installHint ends the message of a command that is not there', async (t) => {
+  const { spec } = await specAnd(t, { command: 'no-such-command', installHint: 'Install it with: apt install it' });
+  await isNotFound(spec, /it is not on PATH\. Install it with: apt install it$/);
+});
+
+test('a file that is not executable, a folder, a broken link: CommandNotFoundError', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  const file = writeScript(join(folder, 'file'), '#!/bin/sh\n', 0o644);
+  mkdirSync(join(folder, 'bin'));
+  symlinkSync('nowhere', join(folder, 'link'));
+  await isNotFound({ ...spec, command: file }, /is not an executable file/);
+  await isNotFound({ ...spec, command: join(folder, 'bin') }, /is not an executable file/);
+  await isNotFound({ ...spec, command: join(folder, 'link') }, /not found/);
+  await isNotFound({ ...spec, command: join(file, 'under') }, /no such file/);
+  await isNotFound({ ...spec, command: 'file', env: { PATH: folder } }, /"\/.*\/file" is not an executable file/);
+});
+
+test('PATH is that of the environment which the process gets, and goes on behind what cannot be run', async (t) => {
+  const { spec, folder } = await specAnd(t, { command: 'server', args: [] });
+  mkdirSync(join(folder, 'first'));
+  mkdirSync(join(folder, 'second'));
+  writeScript(join(folder, 'first/server'), '#!/bin/sh\nexit 1\n', 0o644);
+  writeScript(join(folder, 'second/server'), '#!/bin/sh\nexec sleep 300\n');
+  const { port: _, ...portless } = spec;
+  const PATH = `${folder}/first:${folder}/none:${folder}/second:/usr/bin:/bin`;
+  const manager = new ProcessManager({ ...portless, env: { PATH } });
+  await manager.start();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+});
+
+test('a file that is no program is not handed to a shell: SpawnError', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  const marker = join(folder, 'marker');
+  for (const text of [`touch ${marker}\n`, '', '\0\0\0\0', 'MZ']) {
+    const command = writeScript(join(folder, 'file'), text);
+    await isRefused(
+      { ...spec, command },
+      /"\/.*\/file" is not a program: it has no #! line and no known binary format/,
+    );
+  }
+  assert.equal(existsSync(marker), false);
+});
+
+test('a script whose interpreter is missing: SpawnError that does not blame the script', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  const command = writeScript(join(folder, 'script'), '#!/no/such/interpreter -x\necho\n');
+  const error = await isRefused({ ...spec, command }, /the interpreter of ".*\/script" does not exist$/);
+  assert.equal((error.cause as NodeJS.ErrnoException).code, 'ENOENT');
+});
+
+test('a relative command counts from cwd, not from the folder of the caller', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  mkdirSync(join(folder, 'bin'));
+  writeScript(join(folder, 'bin/server'), '#!/bin/sh\nexec sleep 300\n');
+  const { port: _, ...portless } = { ...spec, args: [], command: './bin/server' };
+  await isNotFound(portless, /no such file/);
+  const manager = new ProcessManager({ ...portless, cwd: folder });
+  await manager.start();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+});
+
+test('a missing cwd, and one that is a file: SpawnError that names it and not the command', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  writeFileSync(join(folder, 'file'), '');
+  for (const cwd of [join(folder, 'none'), join(folder, 'file')]) {
+    await isRefused(
+      { ...spec, cwd },
+      new RegExp(`^Cannot start redis: the working directory "${cwd}" does not exist$`),
+    );
+  }
+});
+
+test('arguments that are too long: SpawnError with E2BIG', async (t) => {
+  const { spec } = await specAnd(t, { args: ['x'.repeat(3_000_000)] });
+  const error = await isRefused(spec, /E2BIG/);
+  assert.equal((error.cause as NodeJS.ErrnoException).code, 'E2BIG');
+});
+
+test('a log that cannot be written: SpawnError names it', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  writeFileSync(join(folder, 'file'), '');
+  mkdirSync(join(folder, 'folder'));
+  const inFile = await isRefused({ ...spec, logFile: join(folder, 'file/x.log') }, /file/);
+  assert.match(String((inFile.cause as NodeJS.ErrnoException).code), /ENOTDIR|EEXIST/);
+  const isFolder = await isRefused({ ...spec, logFile: join(folder, 'folder') }, /folder/);
+  assert.equal((isFolder.cause as NodeJS.ErrnoException).code, 'EISDIR');
+  await isRefused({ ...spec, logFile: '/proc/x/y.log' }, /\/proc\/x/);
+});
+
+test('dataDirs under a file: SpawnError names it', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  writeFileSync(join(folder, 'file'), '');
+  await isRefused({ ...spec, dataDirs: [join(folder, 'good'), join(folder, 'file/data')] }, /file\/data/);
+  await isRefused({ ...spec, dataDirs: ['/proc/x/y'] }, /\/proc\/x/);
+});
+
+test('after each of them the next start just works', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  await isNotFound({ ...spec, command: join(folder, 'none') }, /no such file/);
+  await isRefused({ ...spec, cwd: join(folder, 'none') }, /working directory/);
+  await isRefused({ ...spec, command: writeScript(join(folder, 'text'), 'import sys\n') }, /is not a program/);
+  const manager = new ProcessManager(spec);
+  assert.equal((await manager.start()).reused, false);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+});
