@@ -40,7 +40,8 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const { managed, starters } = lookAround(spec);
   if (recorded !== undefined) return withHeirs(recorded, true, managed, spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
-  if (record !== undefined && starters.length === 0 && isDead(record)) return leftovers(managed, spec);
+  const isOver = record !== undefined && starters.length === 0 && isDead(record, managed);
+  if (isOver) return leftovers(managed, spec);
   return search(managed, spec);
 }
 
@@ -51,19 +52,22 @@ export function starters(spec: Files): readonly ProcessInfo[] {
 
 /**
  * The recorded process, when it is alive and its lock file was deleted or replaced under it: it carries our lock on a file
- * that is no longer there. One whose file merely has another name could as well belong to another manager whose record
- * was copied over ours: that one must also write to our log.
+ * that is no longer there. One whose file merely has another name now could as well belong to another manager whose record
+ * was copied over ours: that one must also write to our log, and have no record of its own beside its lock file.
  */
 export function lostProcess(spec: Files): ProcessInfo | undefined {
   const record = readRecord(spec.pidFile);
   const process = record === undefined ? undefined : livingRecorded(record);
   if (record === undefined || process === undefined) return undefined;
-  const table = processTable();
-  const lost = table.lostLock(process.pid, LOCK_FD, spec.lockFile);
-  if (lost === 'deleted') return process;
-  if (lost === undefined || record.startTime === undefined) return undefined;
-  const logFiles = [spec.logFile, `${spec.logFile}.1`];
-  return logFiles.some((logFile) => table.logsTo(process.pid, logFile)) ? process : undefined;
+  const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
+  if (lost === undefined) return undefined;
+  if (lost.isDeleted) return process;
+  const isAnothers = readRecord(lost.path.replace(/(\.lock)?$/, '.pid'))?.pid === process.pid;
+  return record.startTime !== undefined && !isAnothers && hasOurLog(process, spec) ? process : undefined;
+}
+
+function hasOurLog({ pid }: ProcessInfo, { logFile }: Files): boolean {
+  return [logFile, `${logFile}.1`].some((path) => processTable().logsTo(pid, path));
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
@@ -89,14 +93,21 @@ function livingRecorded({ pid, startTime }: ProcessRecord): ProcessInfo | undefi
   return Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S ? process : undefined;
 }
 
-function isDead(record: ProcessRecord): boolean {
-  return livingRecorded(record) === undefined;
+/**
+ * Not when a carrier of the lock has its number, be it in a PID namespace inside ours: the start time of the record can be
+ * wrong, since the wall clock of a machine that boots or wakes up is set.
+ */
+function isDead(record: ProcessRecord, managed: readonly Carrier[]): boolean {
+  if (livingRecorded(record) !== undefined) return false;
+  return !managed.some(({ process: { pid } }) => processTable().pidsInNamespaces(pid).includes(record.pid));
 }
 
 function lookAround({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
   const carriers = processTable().carriers(lockFile);
   const managed = carriers.filter(({ fd, process: { pid } }) => fd === LOCK_FD && pid !== process.pid);
-  const starters = carriers.filter(({ fd }) => fd !== LOCK_FD).map((carrier) => carrier.process);
+  // One that has it at both has made a copy for itself.
+  const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
+  const starters = carriers.map((carrier) => carrier.process).filter((process) => !isManaged(process));
   return { managed, starters };
 }
 

@@ -7,6 +7,7 @@ import { closeSync, futimesSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { FileLock } from '../lock/file-lock.js';
 import { Deadline } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
 import { errorText, LockDroppedError, LockUnavailableError } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
 import { findCommand, spawnError } from './command.js';
@@ -37,6 +38,8 @@ export interface LaunchOptions {
   portLock?: FileLock | undefined;
 }
 
+const log = debugLog('start');
+
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
 
@@ -58,9 +61,9 @@ async function launchUnderLock(
   lock: FileLock,
   { wanted, events, signal, portLock: givenPortLock }: LaunchOptions,
 ): Promise<Instance | 'again'> {
-  const deadline = Deadline.after(spec.startTimeoutMs);
   const guard = () => wanted.guard();
-  await endLostProcess(spec, { signal });
+  await endLostProcess(spec, { signal, guard });
+  const deadline = Deadline.after(spec.startTimeoutMs);
   removeRecord(spec.pidFile);
   noteStart(lock);
   const executable = findCommand(spec);
@@ -69,16 +72,16 @@ async function launchUnderLock(
     port === undefined ? undefined : (givenPortLock ?? (await lockPort(spec, port, { deadline, guard })));
   try {
     if (port !== undefined) await refuseBusyPort(spec, { host, port }, guard);
-    const log = prepareFiles(spec);
+    const output = prepareFiles(spec);
     let spawned: SpawnedProcess;
     try {
       guard();
       if (!lock.isIntact()) return 'again';
-      spawned = await spawnProcess(spec, { executable, log, lockFd: lock.fd });
+      spawned = await spawnProcess(spec, { executable, log: output, lockFd: lock.fd });
     } finally {
-      closeSync(log.fd);
+      closeSync(output.fd);
     }
-    return await seeItThrough(spec, lock, spawned, { log, deadline, guard, events, signal });
+    return await seeItThrough(spec, lock, spawned, { output, deadline, guard, events, signal });
   } finally {
     portLock?.release();
   }
@@ -89,17 +92,21 @@ async function seeItThrough(
   lock: FileLock,
   spawned: SpawnedProcess,
   {
-    log,
+    output,
     deadline,
     guard,
     events,
     signal,
-  }: { log: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted' | 'portLock'>,
+  }: { output: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted' | 'portLock'>,
 ): Promise<Instance> {
   const { child } = spawned;
   child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));
   let held: HeldRecord | undefined;
+  let current = spawned.process;
   const record = (process: ProcessInfo) => {
+    current = process;
+    // Whoever has locked the file that is there now has a record of its own.
+    if (!lock.isIntact()) return;
     const startTime = processTable().startTime(process);
     const former = held;
     held = writeRecord(spec.pidFile, { pid: process.pid, startTime }, basename(spec.command));
@@ -108,7 +115,7 @@ async function seeItThrough(
   try {
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
-    const process = await waitUntilReady(spec, spawned, { log, deadline, guard, signal, onSuccessor: record });
+    const process = await waitUntilReady(spec, spawned, { log: output, deadline, guard, signal, onSuccessor: record });
     requireLock(spec, lock, process);
     guard();
     lock.handOver();
@@ -116,7 +123,7 @@ async function seeItThrough(
     events.ready(instance);
     return instance;
   } catch (error) {
-    await abandon(spec, lock, spawned);
+    await abandon(spec, lock, spawned, current);
     throw error;
   } finally {
     held?.release();
@@ -126,7 +133,12 @@ async function seeItThrough(
 /** The lock file's time is when the last start began: 'starting' counts from it while there is no record. */
 function noteStart(lock: FileLock): void {
   const now = Date.now() / 1000;
-  futimesSync(lock.fd, now, now);
+  try {
+    futimesSync(lock.fd, now, now);
+  } catch (error) {
+    // EPERM: somebody else's file that we may write to.
+    log('cannot set the time of %s: %s', lock.path, errorText(error));
+  }
 }
 
 function prepareFiles(spec: CompleteSpec): OpenLog {
@@ -152,11 +164,25 @@ function requireLock(spec: CompleteSpec, lock: FileLock, { pid }: ProcessInfo): 
   }
 }
 
-/** We hold the lock, so whoever carries it as a managed process does shares our open file: an heir of what we spawned. */
-async function abandon(spec: CompleteSpec, lock: FileLock, { process }: SpawnedProcess): Promise<void> {
+/**
+ * We hold the lock, so whoever carries it as a managed process does shares our open file: an heir of what we spawned.
+ * @param current what went on for the spawned process, if it put itself into the background
+ */
+async function abandon(
+  spec: CompleteSpec,
+  lock: FileLock,
+  { child, process: spawned }: SpawnedProcess,
+  current: ProcessInfo,
+): Promise<void> {
   const { stopSignal, stopTimeoutMs } = spec;
   const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
-  const find = () => [process, ...(lock.isIntact() ? heirsOfLock(spec) : [])];
-  await terminate(find, { stopSignal, graceMs });
+  const find = () => [spawned, current, ...(lock.isIntact() ? heirsOfLock(spec) : [])];
+  try {
+    await terminate(find, { stopSignal, graceMs });
+  } catch (error) {
+    // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
+    log('cannot look for what is left of %s: %s', spec.name, errorText(error));
+    if (child.exitCode === null && child.signalCode === null) process.kill(-spawned.pid, 'SIGKILL');
+  }
   if (lock.isIntact()) removeRecord(spec.pidFile);
 }

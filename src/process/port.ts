@@ -1,14 +1,14 @@
 /**
- * TCP ports: one look at who answers, and a kernel lock per port. The only user of tcp-port-used (its waiting loop is
- * 200 ms a step: the pace is ours).
+ * TCP ports: one look at who answers, and a kernel lock per port.
  *
  * A listener that was there before us makes a naive check say "ready". Two managers with different locks and one port can
  * both have looked before either spawned. So whoever starts something on a port takes that port's lock before the look and
  * keeps it until ready.
  */
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { acquireLock, type FileLock } from '../lock/file-lock.js';
-import { Deadline, Pace } from '../shared/deadline.js';
+import { abortAfter, Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText, LockHeldError, PortInUseError } from '../shared/errors.js';
 import { userFolder } from '../shared/user-folder.js';
@@ -29,21 +29,27 @@ export interface PortAddress {
   readonly port: number;
 }
 
-/** Does something accept connections there? No answer within `timeoutMs`, and an address that cannot be reached, are a no. */
-export async function isPortOpen({ host, port }: PortAddress, timeoutMs: number): Promise<boolean> {
-  const { default: tcpPortUsed } = await import('tcp-port-used');
-  let timer: NodeJS.Timeout | undefined;
-  const timedOut = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, Math.min(timeoutMs, 0x7fffffff), false);
-  });
-  const answer = tcpPortUsed.check(port, host).catch((error: unknown) => {
-    log('%s:%d cannot be reached: %s', host, port, errorText(error));
-    return false;
-  });
+/**
+ * Does something accept connections there? No answer within `timeoutMs`, an abort, and an address that cannot be reached are
+ * a no. Nothing is left open: a listener whose queue is full answers nothing, and the attempt would go on for two minutes.
+ */
+export async function isPortOpen(
+  { host, port }: PortAddress,
+  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
+): Promise<boolean> {
+  const { connect } = await import('node:net');
+  const over = abortAfter(timeoutMs, signal);
+  const socket = connect({ host, port });
+  socket.on('error', (error) => log('%s:%d cannot be reached: %s', host, port, errorText(error)));
   try {
-    return await Promise.race([answer, timedOut]);
+    await once(socket, 'connect', { signal: over.signal });
+    return true;
+  } catch {
+    // ECONNREFUSED and its like, or the end of the time.
+    return false;
   } finally {
-    clearTimeout(timer);
+    over.clear();
+    socket.destroy();
   }
 }
 
@@ -115,7 +121,7 @@ function portLockFile(folder: string, port: number): string {
 export async function refuseBusyPort(spec: CompleteSpec, address: PortAddress, guard: () => void): Promise<void> {
   const grace = Deadline.after(LISTENER_GRACE_MS);
   const pace = new Pace();
-  while (await isPortOpen(address, spec.checkTimeoutMs)) {
+  while (await isPortOpen(address, { timeoutMs: spec.checkTimeoutMs })) {
     guard();
     if (grace.isOver) throw portInUseError(spec, address.port, visibleListener(address.port)?.pid);
     await pace.wait();

@@ -1,10 +1,9 @@
 /** The process table of Linux: the only reader of /proc. Formats: proc(5). */
 import { type BigIntStats, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { uptime } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
 import { errorCode } from '../shared/errors.js';
-import type { Carrier, Listener, LockKind, ProcessInfo } from './process-table.js';
+import type { Carrier, Listener, LockKind, LostLock, ProcessInfo } from './process-table.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
 const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
@@ -15,8 +14,8 @@ const TICKS_PER_SECOND = 100;
 /** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
 const THREAD_EXIT_SIGNAL = '-1';
 
-/** Gone (ENOENT, ESRCH) or not ours to see (EACCES, EPERM): either way nothing can be said of it. */
-const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR'];
+/** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
+const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
@@ -33,7 +32,8 @@ export function lookUp(pid: number): ProcessInfo | undefined {
     parentPid: Number(parentPid),
     groupId: Number(groupId),
     sessionId: Number(sessionId),
-    isZombie: 'ZXx'.includes(state),
+    // A dead main thread whose process lives on in other threads looks like a zombie.
+    isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
     isSuspended: state === 'T',
   };
 }
@@ -43,13 +43,35 @@ export function list(): ProcessInfo[] {
 }
 
 export function startTime({ startKey }: ProcessInfo): number {
-  // Not from os.uptime(): it is this process's view of the clocks, and btime is the kernel's.
   const bootTime = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1]);
-  return bootTime + Number(startKey) / TICKS_PER_SECOND;
+  return bootTime + ticksMs(startKey) / 1000;
+}
+
+export function startedAt({ startKey }: ProcessInfo): Date {
+  bootedAt ??= Date.now() - bootTicksMs();
+  return new Date(bootedAt + ticksMs(startKey));
 }
 
 export function age({ startKey }: ProcessInfo): number {
-  return Math.max(0, (uptime() - Number(startKey) / TICKS_PER_SECOND) * 1000);
+  return Math.max(0, bootTicksMs() - ticksMs(startKey));
+}
+
+/** By the wall clock of this process. Worked out once, so that a process has one start time here, whatever the clock does. */
+let bootedAt: number | undefined;
+
+let ownStartMs: number | undefined;
+
+/**
+ * Milliseconds between boot and now, on the scale of the start times: reckoned from the start of this very process.
+ * /proc/uptime is no help: in a container it can count from the container's own start (lxcfs).
+ */
+function bootTicksMs(): number {
+  ownStartMs ??= ticksMs(lookUp(process.pid)?.startKey ?? '0');
+  return ownStartMs + process.uptime() * 1000;
+}
+
+function ticksMs(startKey: string): number {
+  return (Number(startKey) / TICKS_PER_SECOND) * 1000;
 }
 
 export function commandNames(pid: number): string[] {
@@ -87,14 +109,21 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
 }
 
-export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
+export function pidsInNamespaces(pid: number): number[] {
+  const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? String(pid);
+  return numbers.split(/\s+/).map(Number);
+}
+
+export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   const link = readLink(`/proc/${pid}/fd/${fd}`);
   if (link === undefined || lockThrough(pid, fd)?.isOpenedByUs !== true) return undefined;
   if (isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path))) return undefined;
-  return link === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
+  return { path: link, isDeleted: link === `${realPath(path)} (deleted)` };
 }
 
 export function logsTo(pid: number, path: string): boolean {
+  // Not /dev/null, nor a terminal: those are everybody's.
+  if (statFile(path)?.isFile() !== true) return false;
   return [1, 2].some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === realPath(path));
 }
 

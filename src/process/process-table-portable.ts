@@ -4,13 +4,16 @@
  * the file open counts as its carrier.
  */
 import { spawnSync } from 'node:child_process';
-import { statSync } from 'node:fs';
-import { basename } from 'node:path';
+import { realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { LockUnavailableError } from '../shared/errors.js';
-import type { Carrier, Listener, ProcessInfo } from './process-table.js';
+import type { Carrier, Listener, LostLock, ProcessInfo } from './process-table.js';
 
 /** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
 const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
+
+/** lsof asks every mount: one that is dead must not stop us for good. */
+const LSOF_TIMEOUT_MS = 10_000;
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
@@ -22,6 +25,10 @@ export function list(): ProcessInfo[] {
 
 export function startTime({ startKey }: ProcessInfo): number {
   return Date.parse(`${startKey} UTC`) / 1000;
+}
+
+export function startedAt(process: ProcessInfo): Date {
+  return new Date(startTime(process) * 1000);
 }
 
 export function age(process: ProcessInfo): number {
@@ -50,14 +57,19 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return inode !== undefined && descriptor(pid, fd, path)?.inode === inode;
 }
 
-export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
+export function pidsInNamespaces(pid: number): number[] {
+  return [pid];
+}
+
+export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   const open = descriptor(pid, fd, path);
   if (open === undefined || open.inode === inodeOf(path)) return undefined;
-  return open.name.replace(/ \(deleted\)$/, '') === path ? 'deleted' : undefined;
+  const isDeleted = open.name.replace(/ \(deleted\)$/, '') === realPath(path);
+  return isDeleted ? { path: open.name, isDeleted } : undefined;
 }
 
 export function logsTo(pid: number, path: string): boolean {
-  return [1, 2].some((fd) => descriptor(pid, fd, path)?.name === path);
+  return [1, 2].some((fd) => descriptor(pid, fd, path)?.name === realPath(path));
 }
 
 export function listeners(): Listener[] {
@@ -103,7 +115,10 @@ function descriptor(pid: number, fd: number, path: string): OpenDescriptor | und
 
 /** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), i(node), n(ame). */
 function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
-  const { stdout, error } = spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], { encoding: 'utf8' });
+  const { stdout, error } = spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
+    encoding: 'utf8',
+    timeout: LSOF_TIMEOUT_MS,
+  });
   if (error !== undefined) {
     const message = `Cannot tell who has "${path}" open: lsof cannot be run (${error.message}); install lsof`;
     throw new LockUnavailableError(message, { path, cause: error });
@@ -123,4 +138,14 @@ function openDescriptors(selection: readonly string[], path: string): OpenDescri
 
 function inodeOf(path: string): string | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino.toString();
+}
+
+/** lsof shows paths without symbolic links; the file itself is never one, and may be gone. */
+function realPath(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    // ENOENT, EACCES: then nothing that is open can have this name.
+    return path;
+  }
 }

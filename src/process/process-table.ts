@@ -35,6 +35,13 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
+export interface LostLock {
+  /** It was the one at the path that was asked for. */
+  readonly isDeleted: boolean;
+  /** What it is called now. */
+  readonly path: string;
+}
+
 export interface Listener {
   /** Undefined: no visible process has the socket. */
   readonly process: ProcessInfo | undefined;
@@ -45,8 +52,10 @@ export interface ProcessTable {
   lookUp(pid: number): ProcessInfo | undefined;
   /** Every visible process. */
   list(): ProcessInfo[];
-  /** Unix seconds, with fraction. */
+  /** Unix seconds, with fraction, as every process of this machine works it out. */
   startTime(process: ProcessInfo): number;
+  /** The same for callers: by the clock of this process, which never says that it started before it did. */
+  startedAt(process: ProcessInfo): Date;
   /** Milliseconds since it started, untouched by changes of the wall clock. */
   age(process: ProcessInfo): number;
   /** Base names of its executable and of the first two words of its command line. */
@@ -57,12 +66,11 @@ export interface ProcessTable {
   carriers(path: string, kind?: LockKind): Carrier[];
   /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
   carries(pid: number, fd: number, path: string): boolean;
-  /**
-   * The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`:
-   * 'deleted' when it was the one of that name, 'elsewhere' when it has another name now.
-   */
-  lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined;
-  /** Is one of its standard streams appended to this file? */
+  /** Its PIDs in the PID namespaces that it is in, from ours inwards. */
+  pidsInNamespaces(pid: number): number[];
+  /** The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`. */
+  lostLock(pid: number, fd: number, path: string): LostLock | undefined;
+  /** Is one of its standard streams appended to this regular file? */
   logsTo(pid: number, path: string): boolean;
   /** Who listens on this TCP port; empty where the system does not tell. Processes in `likely` are asked first. */
   listeners(port: number, likely: readonly number[]): Listener[];

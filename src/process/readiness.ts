@@ -1,4 +1,6 @@
 /** One look at port and health, and the wait until both are right. */
+import { once } from 'node:events';
+import { abortAfter, type Deadline } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/errors.js';
 import { isPortOpen } from './port.js';
@@ -17,7 +19,7 @@ export interface CheckResult {
 }
 
 export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
-  const startedAt = new Date(processTable().startTime(process) * 1000);
+  const startedAt = processTable().startedAt(process);
   return Object.freeze({ pid: process.pid, startedAt, address: addressOf(spec), reused });
 }
 
@@ -25,12 +27,24 @@ export function hasChecks({ port, isHealthy }: CompleteSpec): boolean {
   return port !== undefined || isHealthy !== undefined;
 }
 
+export interface CheckOptions {
+  signal?: AbortSignal | undefined;
+  /** Cuts `checkTimeoutMs` short. */
+  limit?: Deadline | undefined;
+}
+
 /** Each of the two has `checkTimeoutMs`. An aborted signal ends the look with false. */
-export async function runChecks(spec: CompleteSpec, instance: Instance, signal?: AbortSignal): Promise<CheckResult> {
+export async function runChecks(
+  spec: CompleteSpec,
+  instance: Instance,
+  { signal, limit }: CheckOptions = {},
+): Promise<CheckResult> {
   const { host, port, isHealthy, checkTimeoutMs } = spec;
-  const portIsOpen = port === undefined ? undefined : await isPortOpen({ host, port }, checkTimeoutMs);
+  const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
+  const portIsOpen =
+    port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
   if (portIsOpen === false || isHealthy === undefined) return { port: portIsOpen, health: undefined };
-  return { port: portIsOpen, health: await askHealth(spec, isHealthy, instance, signal) };
+  return { port: portIsOpen, health: await askHealth(spec, isHealthy, instance, abortAfter(timeoutMs(), signal)) };
 }
 
 export function arePassed({ port, health }: CheckResult): boolean {
@@ -41,11 +55,11 @@ export function arePassed({ port, health }: CheckResult): boolean {
 export async function isReady(
   spec: CompleteSpec,
   process: ProcessInfo,
-  { reused, signal }: { reused: boolean; signal?: AbortSignal | undefined },
+  { reused, ...options }: { reused: boolean } & CheckOptions,
 ): Promise<boolean> {
   if (process.isSuspended) return false;
   if (!hasChecks(spec)) return isSettled(process);
-  return arePassed(await runChecks(spec, instanceOf(spec, process, { reused }), signal));
+  return arePassed(await runChecks(spec, instanceOf(spec, process, { reused }), options));
 }
 
 /** Old enough to count as ready when there is nothing to ask. */
@@ -54,27 +68,23 @@ export function isSettled(process: ProcessInfo): boolean {
 }
 
 async function askHealth(
-  spec: CompleteSpec,
+  { name }: CompleteSpec,
   isHealthy: NonNullable<CompleteSpec['isHealthy']>,
   instance: Instance,
-  signal: AbortSignal | undefined,
+  { signal, clear }: ReturnType<typeof abortAfter>,
 ): Promise<boolean> {
-  const over = new AbortController();
-  const timeLimit = new Error(`no answer within ${spec.checkTimeoutMs} ms`);
-  const timer = setTimeout(() => over.abort(timeLimit), Math.min(spec.checkTimeoutMs, 0x7fffffff));
-  const both = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
   // A check that ignores its signal must not hold up the one who waits for it.
-  const aborted = new Promise<never>((_, reject) => {
-    if (both.aborted) reject(both.reason);
-    both.addEventListener('abort', () => reject(both.reason), { once: true });
-  });
+  const over = new AbortController();
+  const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
   try {
-    return (await Promise.race([callHealth(isHealthy, instance, both), aborted])) === true;
+    signal.throwIfAborted();
+    return (await Promise.race([callHealth(isHealthy, instance, signal), aborted])) === true;
   } catch (error) {
-    log('%s is not healthy: %s', spec.name, errorText(error));
+    log('%s is not healthy: %s', name, errorText(error));
     return false;
   } finally {
-    clearTimeout(timer);
+    clear();
+    aborted.catch(() => undefined);
     over.abort();
   }
 }

@@ -49,6 +49,10 @@ export async function spawnProcess(
   tether?.attach(child);
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   const process = processTable().lookUp(child.pid);
-  if (process === undefined) throw spawnError(spec, `PID ${child.pid} is not in the process table`, undefined);
+  if (process === undefined) {
+    // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with.
+    child.kill('SIGKILL');
+    throw spawnError(spec, `PID ${child.pid} is not in the process table`, undefined);
+  }
   return { child, process };
 }

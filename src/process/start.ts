@@ -4,7 +4,7 @@
  */
 import { basename } from 'node:path';
 import { Deadline, Pace } from '../shared/deadline.js';
-import { UnhealthyError } from '../shared/errors.js';
+import { type StopTimeoutError, UnhealthyError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
 import { isStopAtWork, joinMark } from './down-mark.js';
 import { type Holder, identify, LOCK_FD, starters } from './identity.js';
@@ -15,7 +15,7 @@ import type { CompleteSpec, Instance } from './process-spec.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf, isReady } from './readiness.js';
 import { findHealthy, status } from './status.js';
-import { endHolder, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
+import { endHolder, endLeftovers, holders, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
 import { Wanted, type WantedOptions } from './wanted.js';
 
 export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
@@ -73,7 +73,7 @@ class Contender {
     } else if (holder.kind === 'leftovers') {
       const found = await findHealthy(spec, holder.candidates);
       if (found !== undefined) return this.#reuse(found.process, false);
-      await endHolder(spec, { signal: this.#signal, deadline: Deadline.after(stopLimitMs(spec)) });
+      await endLeftovers(spec, { signal: this.#signal, limit: Deadline.after(stopLimitMs(spec)) });
       return undefined;
     }
     if (this.#deadline.isOver) throw unhealthyError(spec, await status(spec));
@@ -86,9 +86,9 @@ class Contender {
     const mark = await joinMark(this.wanted.markFile);
     if (mark === undefined) return;
     try {
-      const deadline = Deadline.after(stopLimitMs(this.#spec));
-      const { outcome } = await endHolder(this.#spec, { signal: this.#signal, deadline });
-      if (outcome === 'nothing' && this.#deadline.isOver) throw stopTimeoutError(this.#spec, []);
+      const limit = Deadline.after(stopLimitMs(this.#spec));
+      const { outcome } = await endHolder(this.#spec, { signal: this.#signal, limit });
+      if (outcome === 'nothing' && this.#deadline.isOver) throw this.#unfinishedStop();
     } finally {
       mark.release();
     }
@@ -102,11 +102,15 @@ class Contender {
     while (this.wanted.isMarked() && (await isStopAtWork(this.wanted.markFile))) {
       waited = true;
       this.#stopDeadline ??= Deadline.after(stopLimitMs(this.#spec));
-      if (this.#stopDeadline.isOver) throw stopTimeoutError(this.#spec, []);
+      if (this.#stopDeadline.isOver) throw this.#unfinishedStop();
       await pace.wait({ signal: this.#signal });
     }
     this.#deadline = this.#deadline.extendedBy(performance.now() - began);
     return waited;
+  }
+
+  #unfinishedStop(): StopTimeoutError {
+    return stopTimeoutError(this.#spec, holders(identify(this.#spec)));
   }
 
   async #isReadyToShare({ process, isRecorded }: Extract<Holder, { kind: 'process' }>): Promise<boolean> {

@@ -5,6 +5,7 @@ import { errorText, LockUnavailableError } from '../shared/errors.js';
 import type { ProcessState, Status } from '../shared/status-report.js';
 import { readMark } from './down-mark.js';
 import { type Holder, identify, lostProcess } from './identity.js';
+import { foreignListener } from './port.js';
 import { addressOf, besideLockFile, type CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable, usage } from './process-table.js';
 import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks } from './readiness.js';
@@ -60,13 +61,13 @@ async function reportProcess(
   { process, isRecorded }: Extract<Holder, { kind: 'process' }>,
   isMarked: boolean,
 ): Promise<Status> {
-  const layers = { lock: true, pidFile: isRecorded, process: !process.isSuspended, identity: true };
+  const layers = { lock: true, pidFile: isRecorded, process: !process.isSuspended };
   if (process.isSuspended) return report(spec, isMarked ? 'stopping' : 'unhealthy', process, layers);
   const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
   const isYoung = processTable().age(process) < spec.startTimeoutMs;
   const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
   const state = isMarked ? 'stopping' : isReady ? 'running' : isYoung ? 'starting' : 'unhealthy';
-  return report(spec, state, process, { ...layers, ...checks });
+  return report(spec, state, process, { ...layers, identity: true, ...checks });
 }
 
 /** The recorded process is dead, and one that has its lock passes all checks: it is the process. */
@@ -89,7 +90,7 @@ export async function findHealthy(
   if (!hasChecks(spec)) return undefined;
   for (const process of candidates) {
     const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
-    if (arePassed(checks)) return { process, checks };
+    if (arePassed(checks) && foreignListener(spec, process) === undefined) return { process, checks };
   }
   return undefined;
 }
@@ -108,8 +109,8 @@ function report(
   return {
     state,
     pid: process?.pid,
-    startedAt: process === undefined ? undefined : new Date(processTable().startTime(process) * 1000),
-    uptimeMs: process === undefined ? undefined : processTable().age(process),
+    startedAt: process === undefined ? undefined : processTable().startedAt(process),
+    uptimeMs: process === undefined ? undefined : Math.round(processTable().age(process)),
     address: addressOf(spec),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
   };

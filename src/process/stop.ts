@@ -12,7 +12,7 @@ import { isPortOpen } from './port.js';
 import { removeRecord } from './process-record.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 import type { ProcessInfo } from './process-table.js';
-import { KILL_WAIT_MS, type Termination, terminate } from './terminate.js';
+import { KILL_WAIT_MS, type TerminateOptions, type Termination, terminate } from './terminate.js';
 
 export interface StopResult {
   /** 'killed': SIGKILL was needed. */
@@ -22,7 +22,7 @@ export interface StopResult {
 /** A socket can be there an instant longer than the process; a stranger's is not waited for any longer. */
 const PORT_WAIT_MS = 300;
 
-/** How long a holder that is not ours to signal is waited for: a starter sees the mark and goes within this time. */
+/** How long a holder that is not ours to signal is waited for. A starter is waited for as long as a stop may take. */
 const UNTOUCHABLE_WAIT_MS = 5_000;
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
@@ -68,7 +68,7 @@ export async function bringDown(
     const lock = tryLock(spec);
     if (lock !== undefined) {
       try {
-        result = combine(result, await endLostProcess(spec, { signal }));
+        result = combine(result, await endLostProcess(spec, { signal, limit: deadline }));
         removeRecord(spec.pidFile);
       } finally {
         lock.handOver();
@@ -76,34 +76,44 @@ export async function bringDown(
       if (result.outcome !== 'not-running') await waitForFreePort(spec, deadline);
       return result;
     }
-    const termination = await endHolder(spec, { signal, deadline });
+    const termination = await endHolder(spec, { signal, limit: deadline });
     result = combine(result, termination);
-    if (termination.outcome !== 'nothing') untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
-    else if (deadline.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(identify(spec)));
-    else if (identify(spec).kind === 'starting') result = combine(result, { outcome: 'stopped', survivors: [] });
+    const holder = identify(spec);
+    if (holder.kind === 'starting') result = combine(result, { outcome: 'stopped', survivors: [] });
+    if (termination.outcome !== 'nothing' || holder.kind === 'starting') {
+      untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
+    }
+    if (deadline.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));
     await pace.wait({ deadline, signal });
   }
 }
 
+type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
+
 /** End our process, its heirs, or its leftovers, if they are what holds the lock. @throws StopTimeoutError when they stay */
-export async function endHolder(
-  spec: CompleteSpec,
-  { signal, deadline }: { signal?: AbortSignal | undefined; deadline: Deadline },
-): Promise<Termination> {
-  const { stopSignal, stopTimeoutMs } = spec;
-  const graceMs = Math.min(stopTimeoutMs, deadline.remainingMs);
-  const find = () => endable(identify(spec, { heirs: true }));
-  return unlessSurvived(spec, await terminate(find, { stopSignal, graceMs, signal }));
+export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Termination> {
+  return await end(spec, () => endable(identify(spec, { heirs: true })), limits);
+}
+
+/** End the leftovers of a dead process, if they are what holds the lock. @throws StopTimeoutError when they stay */
+export async function endLeftovers(spec: CompleteSpec, limits: Limits): Promise<Termination> {
+  const find = () => {
+    const holder = identify(spec);
+    return holder.kind === 'leftovers' ? holder.members : [];
+  };
+  return await end(spec, find, limits);
 }
 
 /** End a process that lost its lock file. Only under the lock, so that nobody starts another one meanwhile. */
-export async function endLostProcess(
-  spec: CompleteSpec,
-  { signal }: { signal?: AbortSignal | undefined },
-): Promise<Termination> {
-  const find = () => [lostProcess(spec)].filter((process) => process !== undefined);
+export async function endLostProcess(spec: CompleteSpec, limits: Limits): Promise<Termination> {
+  return await end(spec, () => [lostProcess(spec)].filter((process) => process !== undefined), limits);
+}
+
+async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limits: Limits): Promise<Termination> {
   const { stopSignal, stopTimeoutMs } = spec;
-  return unlessSurvived(spec, await terminate(find, { stopSignal, graceMs: stopTimeoutMs, signal }));
+  const termination = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
+  if (termination.survivors.length > 0) throw stopTimeoutError(spec, termination.survivors);
+  return termination;
 }
 
 /** The lock, or undefined when somebody holds it. @throws LockUnavailableError */
@@ -124,19 +134,15 @@ export function stopTimeoutError(
   return new StopTimeoutError(`Cannot stop ${name}: lock "${lockFile}" is still held by ${who}`, { holders });
 }
 
-function unlessSurvived(spec: CompleteSpec, termination: Termination): Termination {
-  if (termination.survivors.length > 0) throw stopTimeoutError(spec, termination.survivors);
-  return termination;
-}
-
 function endable(holder: Holder): readonly ProcessInfo[] {
   if (holder.kind === 'process') return [holder.process, ...(holder.heirs ?? [])];
   return holder.kind === 'leftovers' ? holder.members : [];
 }
 
-function holders(holder: Holder): number[] {
-  const found = holder.kind === 'strangers' ? holder.holders : holder.kind === 'starting' ? holder.starters : [];
-  return found.map(({ pid }) => pid);
+/** Whom a StopTimeoutError names. */
+export function holders(holder: Holder): number[] {
+  if (holder.kind === 'starting') return holder.starters.map(({ pid }) => pid);
+  return [...(holder.kind === 'strangers' ? holder.holders : endable(holder))].map(({ pid }) => pid);
 }
 
 function combine(result: StopResult, { outcome }: Termination): StopResult {
@@ -148,7 +154,7 @@ async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, dea
   if (port === undefined) return;
   const grace = Deadline.after(Math.min(PORT_WAIT_MS, deadline.remainingMs));
   const pace = new Pace();
-  while (!grace.isOver && (await isPortOpen({ host, port }, checkTimeoutMs))) await pace.wait();
+  while (!grace.isOver && (await isPortOpen({ host, port }, { timeoutMs: checkTimeoutMs }))) await pace.wait();
 }
 
 /** False only when it is certain that there is no such file. */

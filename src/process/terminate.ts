@@ -17,11 +17,18 @@ const log = debugLog('terminate');
 /** How long after SIGKILL a process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
 export const KILL_WAIT_MS = 5_000;
 
+/** Whoever was killed is waited for this long whatever the limit says. */
+const LEAST_KILL_WAIT_MS = 100;
+
 export interface TerminateOptions {
   stopSignal: NodeJS.Signals;
   /** Milliseconds between `stopSignal` and SIGKILL. */
   graceMs: number;
+  /** Cuts both waits short. */
+  limit?: Deadline;
   signal?: AbortSignal | undefined;
+  /** Called while waiting; ends the wait by throwing. */
+  guard?: (() => void) | undefined;
 }
 
 export interface Termination {
@@ -31,31 +38,40 @@ export interface Termination {
   readonly survivors: readonly number[];
 }
 
-/** @throws the signal's reason, as soon as it is aborted */
+/**
+ * @param find who may be signalled. Looked at once for `stopSignal`, and again for SIGKILL: then only while one of the first
+ * look is still among them, for those who have come since are its heirs and not another process that got the lock
+ * @throws what `guard` throws; the signal's reason, as soon as it is aborted
+ */
 export async function terminate(
   find: () => readonly ProcessInfo[],
-  { stopSignal, graceMs, signal }: TerminateOptions,
+  { stopSignal, graceMs, limit = Deadline.after(Number.POSITIVE_INFINITY), signal, guard }: TerminateOptions,
 ): Promise<Termination> {
-  const targets = new Targets(find);
-  if (graceMs > 0) {
+  const targets = new Targets(find());
+  const isAsked = graceMs > 0;
+  if (isAsked) {
     if (!targets.send(stopSignal)) return { outcome: 'nothing', survivors: [] };
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
-    if (await targets.areGone(Deadline.after(graceMs), signal)) return { outcome: 'stopped', survivors: [] };
+    const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
+    if (await targets.areGone(grace, { signal, guard })) return { outcome: 'stopped', survivors: [] };
     if (targets.areDenied) return { outcome: 'stopped', survivors: targets.survivors() };
+    targets.addHeirs(find());
   }
-  if (!targets.send('SIGKILL')) return { outcome: graceMs > 0 ? 'stopped' : 'nothing', survivors: [] };
-  const areGone = await targets.areGone(Deadline.after(KILL_WAIT_MS), signal);
+  if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'nothing', survivors: [] };
+  const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
+  const areGone = await targets.areGone(killWait, { signal, guard });
   return { outcome: 'killed', survivors: areGone ? [] : targets.survivors() };
 }
 
 class Targets {
-  readonly #find: () => readonly ProcessInfo[];
-  readonly #known = new Map<number, ProcessInfo>();
+  readonly #known: Map<number, ProcessInfo>;
+  /** Groups that were seen without a member: from then on their number can be anybody's. */
+  readonly #goneGroups = new Set<number>();
   #deniedAll = false;
 
-  constructor(find: () => readonly ProcessInfo[]) {
-    this.#find = find;
+  constructor(found: readonly ProcessInfo[]) {
+    this.#known = new Map(found.map((target) => [target.pid, target]));
   }
 
   /** The system refused every signal (EPERM): waiting is in vain. */
@@ -63,26 +79,30 @@ class Targets {
     return this.#deniedAll;
   }
 
-  /** Proof and signal in one synchronous turn. False when nobody was there. */
+  addHeirs(found: readonly ProcessInfo[]): void {
+    if (!found.some(({ pid, startKey }) => this.#known.get(pid)?.startKey === startKey)) return;
+    for (const target of found) this.#known.set(target.pid, target);
+  }
+
+  /** False when nobody was there. */
   send(signal: NodeJS.Signals): boolean {
-    for (const target of this.#find()) this.#known.set(target.pid, target);
-    const groups = [...this.#known.values()].filter(leadsGroup).filter((leader) => isGroupThere(leader));
+    const targets = [...this.#known.values()];
+    const groups = targets.filter((target) => leadsGroup(target) && this.#isGroupThere(target));
     const signalledGroups = new Set(groups.map(({ pid }) => pid));
-    const singles = [...this.#known.values()].filter(
-      (target) => !signalledGroups.has(target.groupId) && isAlive(target),
-    );
+    const singles = targets.filter((target) => !signalledGroups.has(target.groupId) && isAlive(target));
     const numbers = [...Array.from(signalledGroups, (groupId) => -groupId), ...singles.map(({ pid }) => pid)];
     const results = numbers.map((number) => sendTo(number, signal));
     this.#deniedAll = results.length > 0 && results.every((result) => result === 'denied');
     return results.includes('sent') || this.#deniedAll;
   }
 
-  async areGone(deadline: Deadline, signal: AbortSignal | undefined): Promise<boolean> {
+  async areGone(deadline: Deadline, { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>): Promise<boolean> {
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
     for (;;) {
       if (this.survivors().length === 0 && !this.#endWatchers()) return true;
       if (deadline.isOver || this.#deniedAll) return false;
       await pace.wait({ deadline, signal });
+      guard?.();
     }
   }
 
@@ -104,22 +124,30 @@ class Targets {
   }
 
   #groupMembers(): { pid: number; isWatching: boolean }[] {
-    const leaders = [...this.#known.values()].filter(leadsGroup);
-    const members = leaders.flatMap(groupMembers);
+    const members = [...this.#known.values()].filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
     const watchers = members.filter(isWatcher).map(({ pid }) => pid);
     return members.map(({ pid, parentPid }) => ({
       pid,
       isWatching: watchers.some((it) => it === pid || it === parentPid),
     }));
   }
+
+  #isGroupThere(leader: ProcessInfo): boolean {
+    return isAlive(leader) || this.#membersOf(leader).some((member) => !isWatcher(member));
+  }
+
+  #membersOf(leader: ProcessInfo): ProcessInfo[] {
+    if (this.#goneGroups.has(leader.pid)) return [];
+    const atNumber = processTable().lookUp(leader.pid);
+    const isReused = atNumber !== undefined && atNumber.startKey !== leader.startKey;
+    const members = isReused ? [] : groupMembers(leader);
+    if (members.length === 0) this.#goneGroups.add(leader.pid);
+    return members;
+  }
 }
 
 function leadsGroup({ pid, groupId }: ProcessInfo): boolean {
   return pid === groupId;
-}
-
-function isGroupThere(leader: ProcessInfo): boolean {
-  return isAlive(leader) || groupMembers(leader).some((member) => !isWatcher(member));
 }
 
 function groupMembers({ groupId, sessionId }: ProcessInfo): ProcessInfo[] {
@@ -129,6 +157,8 @@ function groupMembers({ groupId, sessionId }: ProcessInfo): ProcessInfo[] {
 }
 
 function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
+  // To kill(2), 0 is our own group and -1 is everybody: process 1, which leads group 1 in a container, is never signalled.
+  if (Math.abs(pidOrGroup) <= 1) return 'denied';
   try {
     process.kill(pidOrGroup, signal);
     log('%s to %s %d', signal, pidOrGroup < 0 ? 'group' : 'PID', Math.abs(pidOrGroup));

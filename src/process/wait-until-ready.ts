@@ -1,6 +1,6 @@
 /** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
 import { once } from 'node:events';
-import { Deadline, Pace } from '../shared/deadline.js';
+import { Deadline, Pace, sleep as pause } from '../shared/deadline.js';
 import { EarlyExitError, StartTimeoutError } from '../shared/errors.js';
 import { LOCK_FD, successor } from './identity.js';
 import { type OpenLog, readLogTail } from './log-file.js';
@@ -23,6 +23,13 @@ export interface WaitOptions {
 
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
 const GOING_MS = 200;
+
+/** A process that forks twice into the background can slip through one walk through all processes. */
+const SUCCESSOR_LOOKS = 10;
+const SUCCESSOR_PAUSE_MS = 5;
+
+/** How long the look may take that a StartTimeoutError reports. */
+const LAST_LOOK_MS = 250;
 
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 20;
@@ -50,7 +57,8 @@ export async function waitUntilReady(
       process = await findSuccessor();
       onSuccessor(process);
     }
-    const ready = await isReady(spec, process, { reused: false, signal: exit.signal.aborted ? signal : wake });
+    const lookSignal = exit.signal.aborted ? signal : wake;
+    const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
     guard();
     if (ready && isAlive(process)) {
       refuseForeignListener(spec, process);
@@ -69,9 +77,13 @@ export async function waitUntilReady(
       await once(child, 'exit');
     }
     // The watcher of a tied process could not guard one that leaves its group.
-    const next = child.exitCode === 0 && spec.lifetime === 'detached' ? successor(spec) : undefined;
-    if (next === undefined) throw earlyExitError();
-    return next;
+    const mayGoOn = child.exitCode === 0 && spec.lifetime === 'detached';
+    for (let look = 0; mayGoOn && look < SUCCESSOR_LOOKS; look += 1) {
+      const next = successor(spec);
+      if (next !== undefined) return next;
+      await pause(SUCCESSOR_PAUSE_MS);
+    }
+    throw earlyExitError();
   }
 
   function earlyExitError(): EarlyExitError {
@@ -88,7 +100,7 @@ export async function waitUntilReady(
 
   async function startTimeoutError(): Promise<StartTimeoutError> {
     const { name, startTimeoutMs: timeoutMs, logFile } = spec;
-    const report = await status(spec);
+    const report = await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
     const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
     const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
     return new StartTimeoutError(message, {

@@ -1,6 +1,9 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
 import { setTimeout as delay } from 'node:timers/promises';
 
+/** setTimeout() takes longer times for 1. */
+const MAX_TIMER_MS = 0x7fffffff;
+
 export class Deadline {
   readonly #end: number;
 
@@ -36,6 +39,17 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     throw error;
   }
+}
+
+/** A signal that is aborted after so many milliseconds, or with the given one. `clear()` when it is not needed any more. */
+export function abortAfter(ms: number, signal?: AbortSignal): { signal: AbortSignal; clear(): void } {
+  const over = new AbortController();
+  // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
+  const timer = setTimeout(() => over.abort(new Error(`no answer within ${ms} ms`)), Math.min(ms, MAX_TIMER_MS));
+  return {
+    signal: signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]),
+    clear: () => clearTimeout(timer),
+  };
 }
 
 /** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */

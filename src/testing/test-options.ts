@@ -16,5 +16,5 @@ export async function isAboutPort(error: unknown, port: number): Promise<boolean
   if (error instanceof PortInUseError) return true;
   if (!(error instanceof EarlyExitError)) return false;
   const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
-  return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, 1_000));
+  return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, { timeoutMs: 1_000 }));
 }
