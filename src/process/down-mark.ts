@@ -4,20 +4,24 @@
  * A stop() creates the file, gives it a new time and holds LOCK_SH on it until it resolves: a mark with a living lock is a
  * stop at work, one without is a stop that is over or died. Only the start() that won the process's lock removes it, and
  * only under LOCK_EX on it, so a stop at work never loses its mark. Each stop makes another mark of it (inode and time),
- * which is how a start tells the one that it found at its call from one that came later.
+ * which is how a start tells the one that it found at its call from one that came later. A mark that is removed becomes
+ * NAME.down.past, so that a start that was busy meanwhile still learns of that stop.
  *
  * A restart() creates it with the word `restart` in it, in one step by link(2): with nobody on it such a mark means a
  * restart that died between its halves, and the process is still wanted.
  */
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
   ftruncateSync,
   futimesSync,
   linkSync,
+  lstatSync,
   openSync,
   readSync,
+  renameSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -37,6 +41,9 @@ const MARK_WAIT_MS = 1_000;
 /** A shared lock that is still there after so long is a stop at work, not somebody's look. */
 const LOOK_GRACE_MS = 10;
 
+/** A mark that comes and goes faster than it can be locked is left to whoever is at it. */
+const MAX_REOPENS = 100;
+
 export interface Mark {
   /** Differs from stop to stop. */
   readonly generation: string;
@@ -53,13 +60,15 @@ export interface HeldMark {
 
 /** Undefined when there is none. What cannot be a mark (a folder, a link) is none. @throws the system's error (EACCES, …) */
 export function readMark(path: string): Mark | undefined {
-  const fd = openMark(path);
-  if (fd === undefined) return undefined;
-  try {
-    return markOf(fd);
-  } finally {
-    closeSync(fd);
-  }
+  const file = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (!file?.isFile()) return undefined;
+  return { generation: generationOf(file), isRestart: file.size > 0 && readWord(path) === RESTART };
+}
+
+/** The stop whose mark was cleared last: also one that came and was undone between two looks is seen. */
+export function readPastMark(path: string): string | undefined {
+  const file = lstatSync(pastOf(path), { bigint: true, throwIfNoEntry: false });
+  return file === undefined ? undefined : generationOf(file);
 }
 
 /** Is it the same mark? A restart's counts as known: it ends nobody's start. */
@@ -129,7 +138,8 @@ export async function isStopAtWork(path: string): Promise<boolean> {
 export function clearMark(path: string, known: Mark | undefined): 'cleared' | 'in use' | 'changed' {
   const outcome = underExclusiveLock(path, (mark) => {
     if (!isKnownMark(mark, known)) return 'changed';
-    unlinkSync(path);
+    if (mark.isRestart) unlinkSync(path);
+    else renameSync(path, pastOf(path));
     log('cleared %s', path);
     return 'cleared';
   });
@@ -138,7 +148,7 @@ export function clearMark(path: string, known: Mark | undefined): 'cleared' | 'i
 
 /** Undefined: there is no mark. */
 function underExclusiveLock<T>(path: string, act: (mark: Mark) => T): T | 'in use' | undefined {
-  for (;;) {
+  for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
     const fd = openMark(path);
     if (fd === undefined) return undefined;
     try {
@@ -148,6 +158,7 @@ function underExclusiveLock<T>(path: string, act: (mark: Mark) => T): T | 'in us
       closeSync(fd);
     }
   }
+  return 'in use';
 }
 
 async function holdShared(path: string, flags: number): Promise<number> {
@@ -179,25 +190,41 @@ function held(fd: number): HeldMark {
   };
 }
 
+/** LOCK_EX needs no more than reading: the mark of a stop by another user may be readable alone. */
 function openMark(path: string): number | undefined {
-  let fd: number;
+  if (readMark(path) === undefined) return undefined;
   try {
-    fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
   } catch (error) {
-    // ELOOP: a link, EISDIR: a folder, ENXIO: a socket. None of them is a mark.
-    if (['ENOENT', 'ELOOP', 'EISDIR', 'ENXIO'].includes(errorCode(error) ?? '')) return undefined;
-    throw error;
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
   }
-  if (fstatSync(fd).isFile()) return fd;
-  closeSync(fd);
-  return undefined;
+}
+
+function readWord(path: string): string | undefined {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  try {
+    return wordAt(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function wordAt(fd: number): string {
+  const word = Buffer.alloc(RESTART.length);
+  return word.toString('latin1', 0, readSync(fd, word, 0, word.length, 0));
 }
 
 function markOf(fd: number): Mark {
-  const { dev, ino, mtimeNs } = fstatSync(fd, { bigint: true });
-  const word = Buffer.alloc(RESTART.length);
-  const length = readSync(fd, word, 0, word.length, 0);
-  return { generation: `${dev}:${ino}:${mtimeNs}`, isRestart: word.toString('latin1', 0, length) === RESTART };
+  return { generation: generationOf(fstatSync(fd, { bigint: true })), isRestart: wordAt(fd) === RESTART };
+}
+
+function generationOf({ dev, ino, mtimeNs }: BigIntStats): string {
+  return `${dev}:${ino}:${mtimeNs}`;
+}
+
+function pastOf(path: string): string {
+  return `${path}.past`;
 }
 
 /** A later time than before, even when the wall clock was set back, and not the one of another stop in the same millisecond. */

@@ -4,6 +4,7 @@ import { type FileLock, isLocked } from '../lock/file-lock.js';
 import { assertSupportedPlatform } from '../lock/flock.js';
 import type { CrashLoopError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
+import { asLockErrors, asSpawnErrors } from './contract-errors.js';
 import { readLogTail } from './log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from './process-spec.js';
 import { restart } from './restart.js';
@@ -53,7 +54,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   #supervisor: ProcessSupervisor | undefined;
 
   static {
-    startWithPortLock = (manager, options) => start(manager.spec, { ...options, events: manager.#events });
+    startWithPortLock = (manager, options) =>
+      asSpawnErrors(manager.spec, () => start(manager.spec, { ...options, events: manager.#events }));
     shareFrom = (manager, user, lastOut) => {
       manager.#sharing = new Sharing(manager.spec, { user, lastOut });
     };
@@ -90,7 +92,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    return await this.#sharing.during(signal, () => start(this.spec, { signal, events: this.#events }));
+    return await asSpawnErrors(this.spec, () =>
+      this.#sharing.during(signal, () => start(this.spec, { signal, events: this.#events })),
+    );
   }
 
   /**
@@ -101,7 +105,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
     this.#supervisor?.end();
-    const result = await stop(this.spec, { signal: options.signal });
+    const result = await asLockErrors(this.spec, () => stop(this.spec, { signal: options.signal }));
     await this.#supervisor?.stop();
     this.#events.stopped(result);
     return result;
@@ -123,7 +127,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    return await this.#sharing.during(signal, () => restart(this.spec, { signal, events: this.#events }));
+    return await asSpawnErrors(this.spec, () =>
+      this.#sharing.during(signal, () => restart(this.spec, { signal, events: this.#events })),
+    );
   }
 
   /**
@@ -131,7 +137,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws LockUnavailableError when it cannot be told whether the lock is held
    */
   async status(options: { usage?: boolean } = {}): Promise<Status> {
-    return await status(this.spec, options);
+    return await asLockErrors(this.spec, () => status(this.spec, options));
   }
 
   /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */

@@ -14,6 +14,9 @@ const TICKS_PER_SECOND = 100;
 /** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
 const THREAD_EXIT_SIGNAL = '-1';
 
+/** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
+const MAX_ROUNDS = 10;
+
 /** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
 const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];
 
@@ -39,7 +42,7 @@ export function lookUp(pid: number): ProcessInfo | undefined {
 }
 
 export function list(): ProcessInfo[] {
-  return pids().flatMap((pid) => lookUp(pid) ?? []);
+  return lookAtAll((pid) => lookUp(pid) ?? []);
 }
 
 export function startTime({ startKey }: ProcessInfo): number {
@@ -90,7 +93,7 @@ export function carriers(path: string, kind: LockKind = 'exclusive'): Carrier[] 
   const file = statFile(path);
   if (file === undefined) return [];
   const name = basename(path);
-  return pids().flatMap((pid) =>
+  return lookAtAll((pid) =>
     descriptors(pid).flatMap((fd): Carrier[] => {
       // By name first: a stat of somebody's descriptor on a dead network file system would not return.
       const link = readLink(`/proc/${pid}/fd/${fd}`);
@@ -139,6 +142,22 @@ export function listeners(port: number, likely: readonly number[]): Listener[] {
     }
   }
   return [...found, ...Array.from(wanted, () => ({ process: undefined }))];
+}
+
+/**
+ * One that forks and ends during the walk (a server that puts itself into the background does) would be missed together
+ * with its child, which is not in the list yet: so PIDs that came meanwhile are looked at too.
+ */
+function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
+  const seen = new Set<number>();
+  const found: T[] = [];
+  for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+    const fresh = pids().filter((pid) => !seen.has(pid));
+    if (fresh.length === 0) break;
+    for (const pid of fresh) seen.add(pid);
+    found.push(...fresh.flatMap(look));
+  }
+  return found;
 }
 
 function pids(): number[] {

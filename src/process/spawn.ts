@@ -48,11 +48,13 @@ export async function spawnProcess(
   child.unref();
   tether?.attach(child);
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
-  const process = processTable().lookUp(child.pid);
-  if (process === undefined) {
-    // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with.
+  try {
+    const process = processTable().lookUp(child.pid);
+    if (process === undefined) throw new Error(`PID ${child.pid} is not in the process table`);
+    return { child, process };
+  } catch (error) {
+    // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
-    throw spawnError(spec, `PID ${child.pid} is not in the process table`, undefined);
+    throw spawnError(spec, errorText(error), error);
   }
-  return { child, process };
 }

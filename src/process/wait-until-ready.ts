@@ -1,6 +1,6 @@
 /** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
 import { once } from 'node:events';
-import { Deadline, Pace, sleep as pause } from '../shared/deadline.js';
+import { Deadline, Pace } from '../shared/deadline.js';
 import { EarlyExitError, StartTimeoutError } from '../shared/errors.js';
 import { LOCK_FD, successor } from './identity.js';
 import { type OpenLog, readLogTail } from './log-file.js';
@@ -23,10 +23,6 @@ export interface WaitOptions {
 
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
 const GOING_MS = 200;
-
-/** A process that forks twice into the background can slip through one walk through all processes. */
-const SUCCESSOR_LOOKS = 10;
-const SUCCESSOR_PAUSE_MS = 5;
 
 /** How long the look may take that a StartTimeoutError reports. */
 const LAST_LOOK_MS = 250;
@@ -77,13 +73,9 @@ export async function waitUntilReady(
       await once(child, 'exit');
     }
     // The watcher of a tied process could not guard one that leaves its group.
-    const mayGoOn = child.exitCode === 0 && spec.lifetime === 'detached';
-    for (let look = 0; mayGoOn && look < SUCCESSOR_LOOKS; look += 1) {
-      const next = successor(spec);
-      if (next !== undefined) return next;
-      await pause(SUCCESSOR_PAUSE_MS);
-    }
-    throw earlyExitError();
+    const next = child.exitCode === 0 && spec.lifetime === 'detached' ? successor(spec) : undefined;
+    if (next === undefined) throw earlyExitError();
+    return next;
   }
 
   function earlyExitError(): EarlyExitError {

@@ -4,7 +4,7 @@
  */
 import { errorText, StoppedError } from '../shared/errors.js';
 import { spawnError } from './command.js';
-import { clearMark, isKnownMark, type Mark, readMark } from './down-mark.js';
+import { clearMark, isKnownMark, type Mark, readMark, readPastMark } from './down-mark.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 
 /** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
@@ -23,12 +23,15 @@ export class Wanted {
   readonly #spec: CompleteSpec;
   readonly #signal: AbortSignal | undefined;
   #known: Mark | undefined;
+  /** Stops that came before this start, known from their marks, cleared or not. */
+  readonly #formerStops: Set<string | undefined>;
 
   constructor(spec: CompleteSpec, { signal, known, respectMarks = false }: WantedOptions) {
     this.#spec = spec;
     this.#signal = signal;
     this.markFile = besideLockFile(spec, 'down');
     this.#known = respectMarks ? undefined : (known ?? this.#read());
+    this.#formerStops = new Set([undefined, this.#readPast(), this.#known?.generation]);
   }
 
   /**
@@ -38,7 +41,7 @@ export class Wanted {
   isMarked(): boolean {
     this.#signal?.throwIfAborted();
     const mark = this.#read();
-    if (mark === undefined) return false;
+    if (mark === undefined) return this.#refuseUndoneStop();
     if (!isKnownMark(mark, this.#known)) throw this.#stoppedError();
     this.#known = mark;
     return true;
@@ -56,9 +59,22 @@ export class Wanted {
   guard(): void {
     this.#signal?.throwIfAborted();
     const mark = this.#read();
-    if (mark === undefined) return;
+    if (mark === undefined) {
+      this.#refuseUndoneStop();
+      return;
+    }
     if (!mark.isRestart) throw this.#stoppedError();
     throw new RestartUnderWay();
+  }
+
+  /** A stop came, and another start undid it, between two looks: to this start it is a later stop all the same. */
+  #refuseUndoneStop(): false {
+    if (!this.#formerStops.has(this.#readPast())) throw this.#stoppedError();
+    return false;
+  }
+
+  #readPast(): string | undefined {
+    return this.#wrapped('examine', () => readPastMark(this.markFile));
   }
 
   #read(): Mark | undefined {

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isRunningProcess, watchSignals } from '../helpers/evidence.js';
+import { startProgram } from '../helpers/programs.js';
+import { killAfter } from '../helpers/resources.js';
+import { nodeSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+const kinds = { stay: 'stopped', ignore: 'killed', session: 'stopped' } as const;
+
+for (const [kind, outcome] of Object.entries(kinds)) {
+  test(`what a crashed server left (--child=${kind}) is unhealthy, and a stop ends it: ${outcome}`, async (t) => {
+    const { manager, child, pid } = await crash(t, kind, { stopTimeoutMs: outcome === 'killed' ? 300 : 10_000 });
+    const { state, pid: none, checks } = await manager.status();
+    assert.deepEqual([state, none, checks.lock, checks.process], ['unhealthy', undefined, true, false]);
+    assert.deepEqual(await lockHolders(manager.spec.lockFile), [child]);
+    const signals = watchSignals(t);
+    assert.deepEqual(await manager.stop(), { outcome });
+    assert.deepEqual(signals.targets(), [child]);
+    assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+
+  test(`a start replaces what a crashed server left (--child=${kind})`, async (t) => {
+    const { manager, child } = await crash(t, kind, { stopTimeoutMs: 300 });
+    const { pid, reused } = await manager.start();
+    assert.deepEqual([reused, isRunningProcess(child)], [false, false]);
+    assert.ok((await lockHolders(manager.spec.lockFile)).includes(pid));
+    assert.equal((await manager.status()).state, 'running');
+    // An heir in a session of its own, or one that ignores the signal, ends with it all the same.
+    const heir = await childOf(t, manager, pid);
+    await manager.stop();
+    assert.deepEqual([pid, heir].map(isRunningProcess), [false, false]);
+    assert.equal(isLocked(manager.spec.lockFile), false);
+  });
+
+  test(`a restart takes the heirs along (--child=${kind})`, async (t) => {
+    const { manager, child, pid } = await run(t, kind, { stopTimeoutMs: 300 });
+    const next = await manager.restart();
+    assert.notEqual(next.pid, pid);
+    assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+    await childOf(t, manager, next.pid);
+  });
+}
+
+test('concurrent starts replace leftovers by one server', async (t) => {
+  const { manager, child } = await crash(t, 'stay');
+  const others = [1, 2, 3].map(() => new ProcessManager(manager.spec));
+  const started = await Promise.all([manager, ...others].map((each) => each.start()));
+  assert.equal(new Set(started.map(({ pid }) => pid)).size, 1);
+  assert.equal(started.filter(({ reused }) => !reused).length, 1);
+  assert.equal(isRunningProcess(child), false);
+  await childOf(t, manager, started[0]?.pid ?? 0);
+});
+
+test('a healthy server with heirs is not taken for leftovers when its record names a dead process', async (t) => {
+  const { manager, child, pid } = await run(t, 'session');
+  const dead = startProgram(t, 'true');
+  await dead.ended();
+  const poison = () => writeFileSync(manager.spec.pidFile, `${dead.pid}\nnode\n1700000000\n`);
+  poison();
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+  const { pid: adopted, reused } = await manager.start();
+  assert.deepEqual([adopted, reused], [pid, true]);
+  assert.match(readFileSync(manager.spec.pidFile, 'utf8'), new RegExp(`^${pid}\n`));
+  poison();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+});
+
+test('a server with heirs that lost its record is found, and its heirs end with it', async (t) => {
+  const { manager, child, pid } = await run(t, 'session');
+  writeFileSync(manager.spec.pidFile, '');
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+});
+
+for (const [how, exitCode, name] of [
+  ['fails', 1, 'EarlyExitError'],
+  // With exit code 0 it could have put itself into the background: its heir is waited for.
+  ['ends without becoming ready', 0, 'StartTimeoutError'],
+] as const) {
+  test(`a server that ${how} while it starts takes its heirs along`, async (t) => {
+    const behaviour = { child: 'session', 'listen-after': 60_000, 'exit-after': 300, 'exit-code': exitCode };
+    const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs: 1_500 }));
+    await assert.rejects(manager.start(), { name });
+    const child = Number(/child (\d+)/.exec(readFileSync(manager.spec.logFile, 'utf8'))?.[1]);
+    assert.equal(isRunningProcess(killAfter(t, child)), false);
+    assert.equal((await manager.status()).state, 'stopped');
+    assert.equal(isLocked(manager.spec.lockFile), false);
+  });
+}
+
+interface Running {
+  manager: ProcessManager;
+  pid: number;
+  child: number;
+}
+
+async function run(t: TestContext, kind: string, changes: Partial<ProcessSpec> = {}): Promise<Running> {
+  const manager = new ProcessManager(await nodeSpec(t, { child: kind }, changes));
+  const { pid } = await manager.start();
+  return { manager, pid, child: await childOf(t, manager, pid) };
+}
+
+/** Killed as a crash would: the server alone. */
+async function crash(t: TestContext, kind: string, changes: Partial<ProcessSpec> = {}): Promise<Running> {
+  const running = await run(t, kind, changes);
+  process.kill(running.pid, 'SIGKILL');
+  await eventually('the server is gone', () => !isRunningProcess(running.pid));
+  return running;
+}
+
+/** The child that this run of the server has logged, as soon as it does what its kind says. */
+async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): Promise<number> {
+  const logged = new RegExp(`server ${pid} [^]*?child (\\d+)\n`);
+  const child = await eventually('a child that is up', () => {
+    const log = readFileSync(spec.logFile, 'utf8');
+    const found = logged.exec(log)?.[1];
+    return log.includes(`up: ${found}\n`) ? found : undefined;
+  });
+  return killAfter(t, Number(child));
+}

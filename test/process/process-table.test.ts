@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { acquireLock, lockHolders, ProcessManager } from '../../src/index.js';
+import { isAlive, type ProcessInfo, processTable } from '../../src/process/process-table.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { killAfter, temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+const table = () => processTable();
+
+function lookUp(pid: number): ProcessInfo {
+  const found = table().lookUp(pid);
+  assert.ok(found !== undefined, `PID ${pid}`);
+  return found;
+}
+
+test('start time and age are right to 2 s and to a tenth', async (t) => {
+  const before = Date.now();
+  const { pid } = startProgram(t, 'sleep', ['300']);
+  const after = Date.now();
+  const found = lookUp(pid);
+  const startTime = table().startTime(found) * 1000;
+  assert.ok(startTime >= before - 2_000 && startTime <= after + 2_000, `${startTime}, not in ${before}..${after}`);
+  const age = table().age(found);
+  assert.ok(age >= 0 && age <= Date.now() - before + 100, String(age));
+});
+
+test('parent, group and session are those of the process', (t) => {
+  const ours = lookUp(process.pid);
+  const same = lookUp(startProgram(t, 'sleep', ['300']).pid);
+  assert.deepEqual([same.parentPid, same.groupId, same.sessionId], [process.pid, ours.groupId, ours.sessionId]);
+  const { pid } = startProgram(t, 'sleep', ['300'], { detached: true });
+  const own = lookUp(pid);
+  assert.deepEqual([own.groupId, own.sessionId, own.isZombie, own.isSuspended], [pid, pid, false, false]);
+});
+
+test('what is no PID is nobody', () => {
+  for (const pid of [0, -1, 1.5, Number.NaN, 2 ** 31 - 1, 2 ** 40])
+    assert.equal(table().lookUp(pid), undefined, String(pid));
+});
+
+test('a zombie is one, and not alive; a suspended process is alive', async (t) => {
+  const parent = startProgram(t, 'python3', [
+    '-c',
+    'import os,time\nprint(os.fork() or os._exit(0), flush=True)\ntime.sleep(300)',
+  ]);
+  const pid = Number((await parent.printed(/(\d+)\n/))[1]);
+  const zombie = await eventually('a zombie', () => {
+    const found = table().lookUp(pid);
+    return found?.isZombie ? found : undefined;
+  });
+  assert.equal(isAlive(zombie), false);
+  parent.kill('SIGSTOP');
+  const suspended = await eventually('suspended', () => {
+    const found = table().lookUp(parent.pid);
+    return found?.isSuspended ? found : undefined;
+  });
+  assert.equal(isAlive(suspended), true);
+  assert.equal(isAlive({ ...suspended, startKey: '1' }), false, 'another start time is another process');
+});
+
+test('a process whose name has spaces and parentheses is read right', async (t) => {
+  const program = startProgram(t, process.execPath, [
+    '-e',
+    'process.title = ") R 1 ("; console.log("named"); setInterval(() => 0, 1 << 30)',
+  ]);
+  await program.printed(/named/);
+  assert.equal(lookUp(program.pid).parentPid, process.pid);
+});
+
+test('the names of redis, which sets its own title, of python and of node', async (t) => {
+  for (const [spec, name] of [
+    [await redisSpec(t), 'redis-server'],
+    [await pythonSpec(t), 'python3'],
+    [await nodeSpec(t), 'node'],
+  ] as const) {
+    const { pid } = await new ProcessManager(spec).start();
+    const names = table().commandNames(pid);
+    assert.ok(names.includes(name), `${name} in ${names.join()}`);
+  }
+});
+
+test('a name with a colon after it, as nginx has, counts without it', async (t) => {
+  const program = startProgram(t, process.execPath, [
+    '-e',
+    'process.title = "nginx: master process /usr/sbin/nginx"; console.log("named"); setInterval(() => 0, 1 << 30)',
+  ]);
+  await program.printed(/named/);
+  assert.ok(table().commandNames(program.pid).includes('nginx'));
+  assert.deepEqual(table().commandNames(2 ** 31 - 1), []);
+});
+
+test('carriers are those who have the lock, inherited too: not who asks, waits, shares or merely has the file open', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const lock = acquireLock(path);
+  t.after(() => lock.release());
+  const pids = () =>
+    table()
+      .carriers(path)
+      .map(({ process: { pid } }) => pid)
+      .sort();
+  assert.deepEqual(
+    table()
+      .carriers(path)
+      .map(({ fd, isOpenedByUs }) => [fd, isOpenedByUs]),
+    [[lock.fd, true]],
+  );
+
+  const heir = spawn('sleep', ['300'], { stdio: ['ignore', 'ignore', 'ignore', lock.fd] });
+  killAfter(t, heir.pid as number);
+  const onlooker = openSync(path, 'r+');
+  t.after(() => closeSync(onlooker));
+  const reader = spawn('sleep', ['300'], { stdio: ['ignore', 'ignore', 'ignore', onlooker] });
+  killAfter(t, reader.pid as number);
+  const waiter = startProgram(t, 'flock', ['-x', path, 'true']);
+  await eventually('a waiter', () => / -> FLOCK/.test(readFileSync('/proc/locks', 'latin1')));
+  assert.deepEqual(pids(), [process.pid, heir.pid].sort());
+  assert.equal(table().carries(heir.pid as number, 3, path), true);
+  assert.equal(table().carries(reader.pid as number, 3, path), false);
+  assert.equal(table().carries(heir.pid as number, 0, path), false);
+  assert.deepEqual(await lockHolders(path), [process.pid, heir.pid].sort());
+
+  lock.handOver();
+  assert.deepEqual(pids(), [heir.pid]);
+  heir.kill('SIGKILL');
+  await waiter.ended();
+  assert.deepEqual(pids(), []);
+});
+
+test('who has a shared lock carries nothing', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  acquireLock(path).release();
+  const sharer = startProgram(t, 'flock', ['-s', '--no-fork', path, 'sleep', '300']);
+  await eventually('its lock', () => /^lock:/m.test(readFileSync(`/proc/${sharer.pid}/fdinfo/3`, 'latin1')));
+  assert.deepEqual(table().carriers(path), []);
+});
+
+test('one that forks and ends all the time is never missed', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  writeFileSync(path, '');
+  const chain = startProgram(t, 'perl', [plainFixture('fork-chain.pl'), path]);
+  await chain.printed(/locked/);
+  let missed = 0;
+  for (let look = 0; look < 100; look += 1) if (table().carriers(path).length === 0) missed += 1;
+  assert.equal(missed, 0);
+  rmSync(path);
+});

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type Instance, ProcessManager, type ProcessSpec, StoppedError } from '../../src/index.js';
+import { isRunning, logged } from '../helpers/outside-view.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+test('a restart gives a new process, ready, and the old one is gone', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const first = await manager.start();
+  const second = await manager.restart();
+  assert.notEqual(second.pid, first.pid);
+  assert.equal(second.reused, false);
+  assert.equal(isRunning(first.pid), false);
+  const { state, pid } = await manager.status();
+  assert.deepEqual([state, pid], ['running', second.pid]);
+  assert.equal(existsSync(join(manager.spec.stateDir, 'redis.down')), false);
+});
+
+test('a restart of what is stopped, and of what never ran, is a start', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const first = await manager.restart();
+  assert.equal(isRunning(first.pid), true);
+  await manager.stop();
+  const second = await manager.restart();
+  assert.equal(isRunning(second.pid), true);
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test('meanwhile the mark says "restart"; afterwards it is gone', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const mark = join(spec.stateDir, 'node-server.down');
+  const { pid } = await manager.start();
+  const restarted = manager.restart();
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  assert.equal(readFileSync(mark, 'utf8'), 'restart');
+  assert.equal((await manager.status()).state, 'stopping');
+  process.kill(pid, 'SIGKILL');
+  await restarted;
+  assert.equal(existsSync(mark), false);
+  await killedNow(spec);
+});
+
+test('a restart after a stop keeps its mark a plain one', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => true });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const mark = join(spec.stateDir, 'redis.down');
+  let seen = 'none';
+  manager.once('stopped', () => {
+    seen = readFileSync(mark, 'utf8');
+  });
+  await manager.restart();
+  assert.equal(seen, '');
+});
+
+test('a start elsewhere during a restart is not ended: both get the new process', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const elsewhere = await startRemoteManager(t, spec);
+  const { pid } = await manager.start();
+  const restarted = manager.restart();
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  const started = elsewhere.start();
+  process.kill(pid, 'SIGKILL');
+  const [one, other] = await Promise.all([restarted, started]);
+  assert.equal(one.pid, other.pid);
+  assert.notEqual(one.pid, pid);
+  assert.deepEqual([one.reused, other.reused].sort(), [false, true]);
+  await killedNow(spec);
+});
+
+test('a start that is under way when a restart comes is given a process all the same', async (t) => {
+  let isWell = false;
+  const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => isWell });
+  const manager = new ProcessManager(spec);
+  const started = manager.start();
+  await logged(manager.spec.logFile, /Ready to accept connections/);
+  const restarted = new ProcessManager(spec).restart();
+  await eventually('the end of the first', async () => readFileSync(manager.spec.logFile, 'utf8').includes('bye bye'));
+  isWell = true;
+  const [one, other] = await Promise.all([started, restarted]);
+  assert.equal(one.pid, other.pid);
+  assert.equal((await manager.status()).pid, one.pid);
+});
+
+test('a stop during a restart wins: the restart ends with StoppedError, and nothing comes up', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const restarted = assert.rejects(manager.restart(), StoppedError);
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  const stopped = new ProcessManager(spec).stop();
+  await eventually('the mark', () => readFileSync(join(spec.stateDir, 'node-server.down'), 'utf8') === '');
+  process.kill(pid, 'SIGKILL');
+  await Promise.all([restarted, stopped]);
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
+test('a restart that is killed half-way: the next start ends the old process and gives a new one', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 300 });
+  const manager = new ProcessManager(spec);
+  const remote = await startRemoteManager(t, { ...spec, stopTimeoutMs: 60_000 });
+  const { pid } = await manager.start();
+  void remote.restart().catch(() => undefined);
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  remote.kill();
+  await remote.program.ended();
+  assert.equal((await manager.status()).state, 'stopping');
+  const next: Instance = await manager.start();
+  assert.notEqual(next.pid, pid);
+  assert.equal(isRunning(pid), false);
+  assert.equal((await manager.status()).state, 'running');
+  await killedNow(spec);
+});
+
+test('a restart that was killed between its halves: the next start just starts', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  await manager.start();
+  await manager.stop();
+  const mark = join(manager.spec.stateDir, 'redis.down');
+  rmSync(mark);
+  writeFileSync(mark, 'restart', { mode: 0o600 });
+  assert.equal((await manager.status()).state, 'stopped');
+  assert.equal((await manager.start()).reused, false);
+  assert.equal(existsSync(mark), false);
+});
+
+test('what a restart cannot do is told: a stop that fails, a start that fails', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const broken = new ProcessManager({ ...spec, command: 'no-such-command' });
+  await assert.rejects(broken.restart(), { name: 'CommandNotFoundError' });
+  assert.equal(isRunning(pid), false, 'its first half is done');
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
+/** For a server that ignores SIGTERM. */
+async function killedNow(spec: ProcessSpec): Promise<void> {
+  await new ProcessManager({ ...spec, stopTimeoutMs: 0 }).stop();
+}

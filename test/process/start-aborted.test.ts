@@ -1,0 +1,166 @@
+/** A start that is aborted throws the signal's reason, soon, in whichever wait it is, and leaves nothing of its own. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { acquireLock, type FileLock, isLocked, ProcessManager } from '../../src/index.js';
+import { assertNothingLeft, isRunning, logged } from '../helpers/outside-view.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+const REASON = new Error('not wanted any more');
+
+/** How long an abort may take to be noticed; the machines are shared. */
+const SOON_MS = 3_000;
+
+async function isAborted(started: Promise<unknown>, abort: AbortController): Promise<void> {
+  const began = performance.now();
+  abort.abort(REASON);
+  await assert.rejects(started, REASON);
+  assert.ok(performance.now() - began < SOON_MS, `after ${performance.now() - began} ms`);
+}
+
+function lockPort(t: TestContext, port: number): FileLock {
+  const lock = acquireLock(join(tmpdir(), `flock-process-${userInfo().uid}`, `port-${port}.lock`));
+  t.after(() => lock.release());
+  return lock;
+}
+
+test('aborted before it begins: nothing is touched', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const signal = AbortSignal.abort(REASON);
+  await assert.rejects(manager.start({ signal }), REASON);
+  await assert.rejects(manager.restart({ signal }), REASON);
+  await assert.rejects(manager.stop({ signal }), REASON);
+  assert.equal(existsSync(spec.stateDir), false);
+});
+
+test("aborted by a time limit: the reason is the signal's own", async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 60_000 });
+  await assert.rejects(new ProcessManager(spec).start({ signal: AbortSignal.timeout(300) }), { name: 'TimeoutError' });
+  assertNothingLeft(spec);
+});
+
+test('aborted while it waits for the lock of the port', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const portLock = lockPort(t, spec.port);
+  const abort = new AbortController();
+  const started = manager.start({ signal: abort.signal });
+  await eventually('its lock', () => isLocked(manager.spec.lockFile));
+  await isAborted(started, abort);
+  assertNothingLeft(spec);
+  portLock.release();
+  assert.equal((await manager.start()).reused, false);
+});
+
+test('aborted while it waits for a listener to go', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  let looks = 0;
+  const listener = createServer((socket) => {
+    looks += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((listening) => listener.listen(spec.port, '127.0.0.1', listening));
+  t.after(() => listener.close());
+  const abort = new AbortController();
+  const started = manager.start({ signal: abort.signal });
+  await eventually('a look at the port', () => looks > 0, { everyMs: 1 });
+  await isAborted(started, abort);
+  assertNothingLeft(spec);
+});
+
+test('aborted while it waits for readiness: the process is ended, and what it left behind too', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 60_000, child: 'session' }, { startTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const exits: unknown[] = [];
+  manager.on('exit', (detail) => exits.push(detail));
+  const abort = new AbortController();
+  const started = manager.start({ signal: abort.signal });
+  const child = Number((await logged(manager.spec.logFile, /child (\d+)/))[1]);
+  await isAborted(started, abort);
+  assert.equal(isRunning(child), false);
+  assertNothingLeft(spec);
+  await eventually('its exit', () => exits.length === 1);
+});
+
+test('aborted while isHealthy is asked: its signal is aborted, and one that never answers holds up nobody', async (t) => {
+  let given: AbortSignal | undefined;
+  const spec = await redisSpec(t, {
+    startTimeoutMs: 60_000,
+    checkTimeoutMs: 60_000,
+    isHealthy: (_, signal) => {
+      given = signal;
+      return new Promise<boolean>(() => undefined);
+    },
+  });
+  const abort = new AbortController();
+  const started = new ProcessManager(spec).start({ signal: abort.signal });
+  await eventually('a look at its health', () => given !== undefined);
+  assert.equal(given?.aborted, false);
+  await isAborted(started, abort);
+  assert.equal(given?.aborted, true);
+  assertNothingLeft(spec);
+});
+
+test("aborted while it waits for another's start: that one is left alone", async (t) => {
+  let isWell = false;
+  const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => isWell });
+  const first = new ProcessManager(spec).start();
+  const manager = new ProcessManager(spec);
+  await logged(manager.spec.logFile, /Ready to accept connections/);
+  let asked = 0;
+  const second = new ProcessManager({
+    ...spec,
+    isHealthy: () => {
+      asked += 1;
+      return false;
+    },
+  });
+  const abort = new AbortController();
+  const started = second.start({ signal: abort.signal });
+  await eventually('a look of the second', () => asked > 1);
+  await isAborted(started, abort);
+  isWell = true;
+  const { pid, reused } = await first;
+  assert.equal(reused, false);
+  assert.deepEqual([isRunning(pid), (await manager.status()).state], [true, 'running']);
+});
+
+test("aborted while it waits for another's stop: that one comes to its end", async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const stopped = new ProcessManager(spec).stop();
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  const abort = new AbortController();
+  const spawned: number[] = [];
+  manager.on('spawned', (instance) => spawned.push(instance.pid));
+  const started = manager.start({ signal: abort.signal });
+  await new Promise((turn) => setImmediate(turn));
+  await isAborted(started, abort);
+  assert.equal(isRunning(pid), true, 'it waited');
+  process.kill(pid, 'SIGKILL');
+  assert.deepEqual(await stopped, { outcome: 'stopped' });
+  assert.deepEqual(spawned, []);
+});
+
+test('aborted while a restart stops it: the mark stays, and the next start brings it back', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const abort = new AbortController();
+  const restarted = manager.restart({ signal: abort.signal });
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  await isAborted(restarted, abort);
+  assert.equal(isRunning(pid), true);
+  assert.equal((await manager.status()).state, 'stopping');
+  const next = await new ProcessManager({ ...spec, stopTimeoutMs: 100 }).start();
+  assert.notEqual(next.pid, pid);
+  assert.equal(isRunning(pid), false);
+  await new ProcessManager({ ...spec, stopTimeoutMs: 0 }).stop();
+});

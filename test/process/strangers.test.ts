@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { chmodSync, copyFileSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { startBystanders } from '../helpers/bystanders.js';
+import { isRunningProcess, startTicks, watchSignals } from '../helpers/evidence.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { startPowerlessManager } from '../helpers/powerless.js';
+import { startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
+
+/** Ours, while the library's own calls are watched. */
+const kill = process.kill.bind(process);
+
+const NOBODY = 65_534;
+
+interface Scene {
+  spec: ProcessSpec & { port: number };
+  lockFile: string;
+  pidFile: string;
+}
+
+type Stranger = (t: TestContext, scene: Scene) => Promise<number[]>;
+
+/** Each takes the lock, and says who is not to be signalled. */
+const strangers: Record<string, Stranger> = {
+  'flock(1) with a job': (t, { lockFile }) => flockJob(t, lockFile),
+  'flock(1) with a job, beside the record of a dead process': async (t, { lockFile, pidFile }) => {
+    const dead = startProgram(t, 'true');
+    await dead.ended();
+    writeFileSync(pidFile, `${dead.pid}\nredis-server\n1700000000\n`);
+    return await flockJob(t, lockFile);
+  },
+  'flock(1) with a job, whose record is in the place of ours': async (t, { lockFile, pidFile }) => {
+    const pids = await flockJob(t, lockFile);
+    writeFileSync(pidFile, `${startProgram(t, 'sleep', ['300']).pid}\n`);
+    return pids;
+  },
+  'another program with this library': async (t, { lockFile }) => {
+    const agent = startLockAgent(t);
+    await agent.acquire(lockFile);
+    return [agent.program.pid];
+  },
+};
+
+test('a stranger that holds the lock is never signalled: it is', { concurrency: true }, async (t) => {
+  const signals = watchSignals(t);
+  const all = new Set<number>();
+  await Promise.all(
+    Object.entries(strangers).map(([name, hold]) =>
+      t.test(name, async (t) => {
+        const { scene, pids, end } = await begin(t, hold);
+        for (const pid of pids) all.add(pid);
+        const ticks = pids.map(startTicks);
+        const manager = new ProcessManager(scene.spec);
+        const { checks } = await eventually('an answer without a start time', async () => {
+          const status = await manager.status();
+          return status.state === 'unknown' ? status : undefined;
+        });
+        assert.deepEqual([checks.lock, checks.pidFile, checks.identity === true], [true, false, false]);
+        assert.equal(await manager.isRunning(), false);
+        await assert.rejects(manager.start(), { name: 'UnhealthyError', message: /could not be identified/ });
+        await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: pids });
+        assert.deepEqual(pids.map(startTicks), ticks);
+        assert.deepEqual(await lockHolders(scene.lockFile), pids);
+        await end();
+        const { pid, reused } = await new ProcessManager({ ...scene.spec, startTimeoutMs: 10_000 }).start();
+        assert.deepEqual([await redisPid(scene.spec.port), reused], [pid, false]);
+      }),
+    ),
+  );
+  assert.deepEqual(
+    signals.targets().filter((target) => all.has(target)),
+    [],
+  );
+});
+
+if (process.getuid?.() === 0) {
+  test("another user's process that holds the lock, and cannot be seen, is unknown and lives", async (t) => {
+    const { scene, pids, end } = await begin(t, (t, { lockFile }) => flockJob(t, lockFile, NOBODY));
+    const manager = await startPowerlessManager(t, scene.spec);
+    await eventually('an answer', async () => (await manager.status()).state === 'unknown');
+    await assert.rejects(manager.start(), { name: 'UnhealthyError' });
+    await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [] });
+    assert.ok(pids.every(isRunningProcess));
+    await end();
+    assert.equal((await new ProcessManager(scene.spec).start()).reused, false);
+  });
+}
+
+test("another manager's server is not touched when its record was copied over ours", async (t) => {
+  const bystanders = await startBystanders(t);
+  const signals = watchSignals(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  const copy = () => copyFileSync(bystanders.managed.pidFile, manager.spec.pidFile);
+  mkdirSync(manager.spec.stateDir);
+
+  copy();
+  assert.equal((await manager.status()).state, 'stopped');
+  assert.deepEqual(await manager.stop(), { outcome: 'not-running' });
+  copy();
+  const { pid, reused } = await manager.start();
+  assert.equal(reused, false);
+  assert.notEqual(pid, bystanders.managed.pid);
+  copy();
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+  assert.equal((await manager.start()).pid, pid);
+  copy();
+  const next = await manager.restart();
+  copy();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.deepEqual([pid, next.pid].map(isRunningProcess), [false, false]);
+  copy();
+  assert.equal((await manager.status()).state, 'stopped');
+  assert.deepEqual(signals.targets(), [pid, next.pid]);
+  await bystanders.assertUnharmed();
+});
+
+test("another manager's server that lost its lock file is not taken for ours by its record", async (t) => {
+  const other = new ProcessManager(await redisSpec(t));
+  const { pid } = await other.start();
+  const ours = new ProcessManager(await redisSpec(t));
+  await ours.start();
+  await ours.stop();
+  copyFileSync(other.spec.pidFile, ours.spec.pidFile);
+  unlinkSync(other.spec.lockFile);
+  assert.equal((await ours.status()).state, 'stopped');
+  assert.deepEqual(await ours.stop(), { outcome: 'not-running' });
+  copyFileSync(other.spec.pidFile, ours.spec.pidFile);
+  assert.equal((await ours.start()).reused, false);
+  assert.equal(isRunningProcess(pid), true);
+  assert.equal((await other.status()).state, 'unhealthy');
+});
+
+/** The stranger is ended before the hook of the spec stops what holds the lock. */
+async function begin(t: TestContext, hold: Stranger): Promise<{ scene: Scene; pids: number[]; end(): Promise<void> }> {
+  let end = async () => {};
+  t.after(() => end());
+  const spec = await redisSpec(t, { startTimeoutMs: 400 });
+  const scene = { spec, lockFile: join(spec.stateDir, 'redis.lock'), pidFile: join(spec.stateDir, 'redis.pid') };
+  mkdirSync(spec.stateDir);
+  for (const folder of [spec.stateDir, join(spec.stateDir, '..')]) chmodSync(folder, 0o711);
+  writeFileSync(scene.lockFile, '');
+  chmodSync(scene.lockFile, 0o666);
+  const pids = await hold(t, scene);
+  const ticks = pids.map(startTicks);
+  end = async () => {
+    end = async () => {};
+    for (const [index, pid] of pids.entries()) if (startTicks(pid) === ticks[index]) kill(pid, 'SIGKILL');
+    await eventually('the lock is free', () => !isLocked(scene.lockFile));
+  };
+  return { scene, pids, end: () => end() };
+}
+
+async function flockJob(t: TestContext, lockFile: string, uid?: number): Promise<number[]> {
+  const options = uid === undefined ? {} : { uid, gid: uid };
+  startProgram(t, 'setsid', ['flock', '-n', lockFile, 'sleep', '300'], options);
+  return await eventually('the job holds the lock', async () => {
+    const pids = await lockHolders(lockFile);
+    return pids.length === 2 ? pids : undefined;
+  });
+}

@@ -1,0 +1,88 @@
+/** What the managed process is given: arguments, environment, folder, streams, session. */
+import assert from 'node:assert/strict';
+import { realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { logged } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
+import { redisSpec } from '../helpers/servers.js';
+
+interface Surroundings {
+  words: string[];
+  environment: Record<string, string>;
+  folder: string;
+  session: number;
+  group: number;
+  pid: number;
+  streams: string[];
+}
+
+const PROGRAM = plainFixture('surroundings.mjs');
+
+async function startedWith(
+  t: TestContext,
+  changes: Partial<ProcessSpec>,
+): Promise<Surroundings & { spec: ProcessSpec }> {
+  const { port: _, ...spec } = await redisSpec(t, { command: 'node', args: [PROGRAM], ...changes });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const [line] = await logged(manager.spec.logFile, /^\{.*\}$/m);
+  return { ...(JSON.parse(line) as Surroundings), spec };
+}
+
+test('arguments arrive as they are: no shell, no splitting, empty ones too', async (t) => {
+  const args = ['two words', '', '$HOME', '`id`', '"quoted"', "it's", '*', ';exit', 'new\nline', 'größer', '-n', '--'];
+  const { words } = await startedWith(t, { args: [PROGRAM, ...args] });
+  assert.deepEqual(words, ['node', PROGRAM, ...args]);
+});
+
+test('the environment is the own one, with changes over it; undefined removes a variable', async (t) => {
+  process.env.FLOCK_PROCESS_TEST_KEPT = 'kept';
+  process.env.FLOCK_PROCESS_TEST_CHANGED = 'old';
+  process.env.FLOCK_PROCESS_TEST_REMOVED = 'there';
+  t.after(() => {
+    for (const name of ['KEPT', 'CHANGED', 'REMOVED']) delete process.env[`FLOCK_PROCESS_TEST_${name}`];
+  });
+  const { environment } = await startedWith(t, {
+    env: {
+      FLOCK_PROCESS_TEST_CHANGED: 'new',
+      FLOCK_PROCESS_TEST_REMOVED: undefined,
+      FLOCK_PROCESS_TEST_NEVER_THERE: undefined,
+      FLOCK_PROCESS_TEST_EMPTY: '',
+      FLOCK_PROCESS_TEST_ODD: 'a=b\nc $HOME',
+    },
+  });
+  const ours = Object.entries(environment).filter(([name]) => /^FLOCK_PROCESS_TEST_(?!RUN)/.test(name));
+  assert.deepEqual(Object.fromEntries(ours), {
+    FLOCK_PROCESS_TEST_KEPT: 'kept',
+    FLOCK_PROCESS_TEST_CHANGED: 'new',
+    FLOCK_PROCESS_TEST_EMPTY: '',
+    FLOCK_PROCESS_TEST_ODD: 'a=b\nc $HOME',
+  });
+  assert.equal(environment.PATH, process.env.PATH);
+});
+
+test('it works in cwd, and without one in the folder of the caller', async (t) => {
+  const plain = await startedWith(t, {});
+  assert.equal(plain.folder, process.cwd());
+  const folder = realpathSync(dirname(plain.spec.stateDir));
+  assert.equal((await startedWith(t, { cwd: folder })).folder, folder);
+});
+
+test('it leads a session and a group of its own', async (t) => {
+  const { pid, session, group } = await startedWith(t, {});
+  assert.deepEqual([session, group], [pid, pid]);
+});
+
+test('its streams are nothing to read, the log twice, and the lock', async (t) => {
+  const { streams, spec } = await startedWith(t, {});
+  const folder = realpathSync(spec.stateDir);
+  const log = `${folder}/logs/redis.log`;
+  assert.deepEqual(streams, ['/dev/null', log, log, `${folder}/redis.lock`]);
+});
+
+test('the first word is the command as it was given', async (t) => {
+  assert.equal((await startedWith(t, { command: 'node' })).words[0], 'node');
+  assert.equal((await startedWith(t, { command: process.execPath })).words[0], process.execPath);
+});
