@@ -54,7 +54,7 @@ test('stop() lets Temporal end by itself, and lock and port are free when it res
   t.diagnostic(`stop() took ${ms.toFixed(0)} ms`);
   assert.equal(outcome, 'stopped');
   assert.equal(isLocked(lockFile), false);
-  assert.equal(await isPortOpen(address, 1_000), false);
+  assert.equal(await isPortOpen(address, { timeoutMs: 1_000 }), false);
   assert.ok(ms < manager.spec.stopTimeoutMs, `it took ${ms} ms`);
   await eventually('the exit event', () => exits.length > 0);
   assert.deepEqual(exits, [{ pid, exitCode: 0, signal: null }]);
