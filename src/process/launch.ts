@@ -123,11 +123,22 @@ async function seeItThrough(
     events.ready(instance);
     return instance;
   } catch (error) {
+    const reason = whyUnwanted(guard) ?? error;
     await abandon(spec, lock, spawned, current);
-    throw error;
+    throw reason;
   } finally {
     held?.release();
   }
+}
+
+/** A stop that came meanwhile has its mark set before it signals: what else was met, an early exit say, is its doing. */
+function whyUnwanted(guard: () => void): unknown {
+  try {
+    guard();
+  } catch (reason) {
+    return reason;
+  }
+  return undefined;
 }
 
 /** The lock file's time is when the last start began: 'starting' counts from it while there is no record. */

@@ -3,6 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { pathWithOnly } from '../helpers/path-with-only.js';
+import { plainFixture } from '../helpers/paths.js';
 import { startFixture } from '../helpers/programs.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 
@@ -17,6 +20,20 @@ for (const count of [1, 4]) {
       probers.every((prober) => prober.isAlive),
       probers.map((prober) => prober.stderr).join(),
     );
+  });
+}
+
+for (const [how, options] of [
+  ['fs-ext', {}],
+  ['perl', { nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')] }],
+] as const) {
+  test(`a question through ${how} is over when it is answered, not when its descriptor is closed`, async (t) => {
+    const path = join(temporaryFolder(t), 'x.lock');
+    writeFileSync(path, '');
+    const agent = startLockAgent(t, { ...options, env: { PATH: pathWithOnly(t, 'perl') } });
+    assert.deepEqual(await agent.ask({ do: 'askThenLock', path }), [true, true]);
+    using _lock = acquireLock(path);
+    assert.deepEqual(await agent.ask({ do: 'askThenLock', path }), [false, false]);
   });
 }
 

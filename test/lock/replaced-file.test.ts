@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  existsSync,
   linkSync,
   mkdirSync,
   readdirSync,
@@ -11,9 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
+import { plainFixture } from '../helpers/paths.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 
 const changes: Record<string, (path: string) => void> = {
@@ -81,6 +83,42 @@ test('who waits for a file that is deleted under its holder gets the new one', a
   assert.equal(statSync(path).isFile(), true);
 });
 
+function startDeleter(t: TestContext, path: string, times: number) {
+  return startLockAgent(t, {
+    nodeArgs: ['--require', plainFixture('deletes-before-flock.cjs')],
+    env: { ...process.env, VICTIM: path, TIMES: String(times) },
+  });
+}
+
+test('a file that is deleted between its being opened and locked is left for the new one', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  for (const times of [1, 2, 50]) {
+    const agent = startDeleter(t, path, times);
+    const before = await agent.ask<number>({ do: 'descriptors' });
+    await agent.acquire(path);
+    assert.equal(await agent.ask({ do: 'isIntact' }), true, 'it locked the deleted file');
+    assert.equal(isLocked(path), true);
+    await agent.release();
+    assert.ok((await agent.ask<number>({ do: 'descriptors' })) <= before + 1, 'the addon, at most');
+  }
+});
+
+test('who holds a file that is deleted after it was opened does not stand in the way', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  using old = acquireLock(path);
+  const agent = startDeleter(t, path, 1);
+  await agent.acquire(path);
+  assert.equal(await agent.ask({ do: 'isIntact' }), true);
+  assert.equal(old.isIntact(), false);
+});
+
+test('a file that is deleted again and again is unavailable in the end', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const agent = startDeleter(t, path, 1_000_000);
+  await assert.rejects(agent.acquire(path), { name: 'LockUnavailableError', path, message: /again and again/ });
+  assert.equal(existsSync(path) && isLocked(path), false);
+});
+
 test('a lock that is won is intact, however often somebody deletes the file', async (t) => {
   const folder = temporaryFolder(t);
   const path = join(folder, 'sub/x.lock');
@@ -89,7 +127,7 @@ test('a lock that is won is intact, however often somebody deletes the file', as
       '--eval',
       `const fs = require('node:fs');
        process.send('begun');
-       for (;;) fs.rmSync(${JSON.stringify(path)}, { force: true });`,
+       for (const parent = process.ppid; process.ppid === parent; ) fs.rmSync(${JSON.stringify(path)}, { force: true });`,
     ],
   });
   assert.equal(await vandal.program.message(), 'begun');

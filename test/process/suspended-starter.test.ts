@@ -1,0 +1,48 @@
+/** A suspended process stretches every instant of its start: what is a matter of microseconds otherwise becomes likely. */
+import assert from 'node:assert/strict';
+import { existsSync, statSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { seededRandom } from '../helpers/random.js';
+import { rounds } from '../helpers/resources.js';
+import { startTimedManagers, type TimedManager } from '../helpers/timed-manager.js';
+import { eventually } from '../helpers/waiting.js';
+import { witnessedServer } from '../helpers/witness.js';
+
+/** A start from a warm process takes less; some instants are after it. */
+const START_MS = 120;
+
+test('a stop while a starter is suspended ends its start with StoppedError, wherever it was', async (t) => {
+  const random = seededRandom(t);
+  const server = await witnessedServer(t);
+  const [starter, stopper] = (await startTimedManagers(t, server.spec, 2)) as [TimedManager, TimedManager];
+  const markFile = `${server.spec.stateDir}/${server.spec.name}.down`;
+  const seen = { through: 0, StoppedError: 0 };
+  let late = 0;
+  await starter.start();
+  await stopper.stop();
+  for (let round = 1; round <= rounds(200); round += 1) {
+    const oldMark = statSync(markFile).ctimeMs;
+    const started = Promise.allSettled([starter.start()]);
+    await starter.hasCalled();
+    await delay(random.between(0, START_MS));
+    starter.kill('SIGSTOP');
+    const stopped = stopper.stop();
+    const isMarked = () => existsSync(markFile) && statSync(markFile).ctimeMs > oldMark;
+    await eventually('a mark, and no server', () => isMarked() && server.alive().length === 0);
+    starter.kill('SIGCONT');
+    const [outcome] = await started;
+    await stopped;
+    if (outcome.status === 'fulfilled') {
+      seen.through += 1;
+      if (outcome.value.at > statSync(markFile).ctimeMs + 100) late += 1;
+    } else {
+      assert.equal(outcome.reason.name, 'StoppedError', `round ${round}: ${outcome.reason.message}`);
+      seen.StoppedError += 1;
+    }
+    await server.assertNothingThere();
+  }
+  t.diagnostic(JSON.stringify({ ...seen, late }));
+  server.assertNeverTwo();
+  assert.ok(late <= 1, 'it can be suspended after its last look, but hardly ever is');
+});
