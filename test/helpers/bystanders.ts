@@ -7,7 +7,7 @@ import { ProcessManager } from '../../src/index.js';
 import { isRunningProcess, isZombie, startSecond, startTicks } from './evidence.js';
 import { startProgram } from './programs.js';
 import { redisPid } from './redis.js';
-import { freePort, temporaryFolder } from './resources.js';
+import { freePort, killAfter, temporaryFolder } from './resources.js';
 import { redisSpec } from './servers.js';
 import { eventually } from './waiting.js';
 
@@ -67,10 +67,12 @@ export async function threadOf(pid: number): Promise<number> {
   });
 }
 
-/** A shell that replaced itself by a program that collects no children. */
+/** The child of a shell that has replaced itself by a program that collects no children. */
 async function zombie(t: TestContext): Promise<number> {
-  const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 300']);
-  const pid = Number((await parent.printed(/(\d+)\n/))[1]);
+  const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 300 & echo $!; exec sleep 300']);
+  const pid = killAfter(t, Number((await parent.printed(/(\d+)\n/))[1]));
+  await eventually('no shell any more', () => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
+  process.kill(pid, 'SIGKILL');
   await eventually('a zombie', () => isZombie(pid));
   return pid;
 }

@@ -47,6 +47,14 @@ class Crowd {
     this.#callers.push(this.#startOne());
   }
 
+  /** One of them is suspended for a while, wherever it is. */
+  async suspendOne(): Promise<void> {
+    const victim = this.#callers[Math.floor(this.#random.between(0, CALLERS))];
+    victim?.kill('SIGSTOP');
+    await delay(this.#random.between(0, 150));
+    victim?.kill('SIGCONT');
+  }
+
   async end(): Promise<void> {
     for (const caller of this.#callers) caller.send({ end: true });
     for (const caller of this.#callers) {
@@ -74,7 +82,9 @@ async function runCrowd(
   const crowd = new Crowd(t, server.spec, random);
   const end = performance.now() + forMs;
   while (performance.now() < end) {
-    await delay(random.between(200, 800));
+    await delay(random.between(0, 300));
+    await crowd.suspendOne();
+    await delay(random.between(0, 900));
     await crowd.replaceOne();
   }
   await crowd.end();
