@@ -10,7 +10,7 @@ import { type ProcessInfo, processTable } from './process-table.js';
 const log = debugLog('readiness');
 
 /** With nothing to ask, a process that is still alive after this time counts as ready. */
-const ALIVE_MS = 100;
+export const ALIVE_MS = 100;
 
 /** Undefined: not configured, or not reached. */
 export interface CheckResult {

@@ -7,7 +7,7 @@ import { type OpenLog, readLogTail } from './log-file.js';
 import { foreignListener, portInUseError } from './port.js';
 import type { CompleteSpec } from './process-spec.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
-import { isReady } from './readiness.js';
+import { ALIVE_MS, hasChecks, isReady } from './readiness.js';
 import type { SpawnedProcess } from './spawn.js';
 import { status } from './status.js';
 
@@ -46,6 +46,9 @@ export async function waitUntilReady(
   child.once('exit', () => exit.abort());
   const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
   const pace = new Pace({ firstMs: 1, maxMs: 20 });
+  const began = performance.now();
+  // Where start times are known to the second only, a process looks older than it is.
+  const isSettledHere = () => hasChecks(spec) || performance.now() - began >= ALIVE_MS;
   let process = spawned;
   for (;;) {
     guard();
@@ -56,7 +59,7 @@ export async function waitUntilReady(
     const lookSignal = exit.signal.aborted ? signal : wake;
     const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
     guard();
-    if (ready && isAlive(process)) {
+    if (ready && isSettledHere() && isAlive(process)) {
       refuseForeignListener(spec, process);
       if (!(await isGoing(spec, process))) return process;
       continue;
