@@ -15,7 +15,7 @@ const TICKS_PER_SECOND = 100;
 const THREAD_EXIT_SIGNAL = '-1';
 
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
-const MAX_ROUNDS = 10;
+const MAX_ROUNDS = 30;
 
 /** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
 const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];

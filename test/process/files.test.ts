@@ -45,14 +45,16 @@ test('the PID file has three lines: PID, command name, start time', async (t) =>
   assert.ok(Math.abs(Number(third) - before) <= 2, `${third} is not near ${before}`);
 });
 
-test('a run leaves nothing in the state folder but its five files', async (t) => {
+test('a run leaves nothing in the state folder but its own few files', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.lock', 'redis.pid']);
   await manager.stop();
   assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down', 'redis.lock']);
-  await manager.restart();
-  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.lock', 'redis.pid']);
+  await manager.start();
+  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down.past', 'redis.lock', 'redis.pid']);
+  for (let round = 0; round < 3; round += 1) await manager.restart();
+  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down.past', 'redis.lock', 'redis.pid']);
 });
 
 test("a start sets the lock file's time, and reuse does not", async (t) => {
