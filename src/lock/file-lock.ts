@@ -21,14 +21,15 @@ export { isSameFile, LOCK_OPEN_FLAGS } from './lock-file.js';
 
 const log = debugLog('lock');
 
-/** A lasting LOCK_SH of somebody else counts as a holder after this time; a question's is gone after microseconds. */
-const SHARED_LOCK_GRACE_MS = 100;
-
 /**
- * And when it was met in as many attempts, of about a millisecond each. On a starved machine 100 ms can be two attempts, and
- * a process that asks can be kept from giving its LOCK_SH back for 200 ms.
+ * A lasting LOCK_SH of somebody else counts as a holder after this time. A question's is gone after microseconds, unless the
+ * process that asks is kept from running meanwhile: with four that ask all the time and a load of seven for each core,
+ * 100 ms made one acquire in 200,000 fail.
  */
-const SHARED_LOCK_MIN_ATTEMPTS = 100;
+const SHARED_LOCK_GRACE_MS = 500;
+
+/** And when it was met in as many attempts: on a starved machine that time can be a handful of unlucky ones. */
+const SHARED_LOCK_MIN_ATTEMPTS = 30;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -71,7 +72,7 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries (100 of them at least)
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after half a second of retries
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
