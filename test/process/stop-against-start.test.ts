@@ -13,7 +13,7 @@ import { type Witness, witnessedServer } from '../helpers/witness.js';
 const DYING_MS = 1_500;
 
 /** From a start's last look at the mark to the time that it notes, on a busy machine: it can be suspended in between. */
-const NOISE_MS = 100;
+const NOISE_MS = 150;
 
 /** Side by side, each with a server of its own: the rounds mostly wait for one to die. */
 const LANES = 3;
