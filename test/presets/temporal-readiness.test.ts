@@ -1,0 +1,63 @@
+/** What counts as ready, against a server that answers as it is told. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
+import { type GrpcCall, NOT_SERVING, reply, replyWithError, startGrpcServer } from '../helpers/grpc-servers.js';
+import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
+
+/** Answers as a healthy Temporal does, but for the methods named in `otherwise`. */
+async function startFake(t: TestContext, otherwise: Record<string, (call: GrpcCall) => void> = {}) {
+  const calls: string[] = [];
+  const answers: Record<string, (call: GrpcCall) => void> = {
+    Check: ({ stream }) => reply(stream),
+    DescribeNamespace: ({ stream }) => reply(stream),
+    DescribeWorkflowExecution: ({ stream }) => replyWithError(stream, 5),
+    ...otherwise,
+  };
+  const server = await startGrpcServer(t, (call) => {
+    const method = call.path.replace(/^.*\//, '');
+    calls.push(method);
+    answers[method]?.(call);
+  });
+  const ask = (...namespaces: string[]) =>
+    canStartWorkflows({ address: server.address, namespaces, signal: AbortSignal.timeout(MUST_HAPPEN_MS) });
+  return { ask, calls, connections: server.connections };
+}
+
+test('one connection serves all questions', async (t) => {
+  const fake = await startFake(t);
+  assert.equal(await fake.ask('a', 'b', 'c'), true);
+  assert.equal(fake.connections.opened, 1);
+  assert.deepEqual(fake.calls.toSorted(), [
+    'Check',
+    ...Array(3).fill('DescribeNamespace'),
+    ...Array(3).fill('DescribeWorkflowExecution'),
+  ]);
+});
+
+test('nothing else is asked of a server that is not serving', async (t) => {
+  const fake = await startFake(t, { Check: ({ stream }) => reply(stream, { frames: [NOT_SERVING] }) });
+  assert.equal(await fake.ask('a'), false);
+  assert.deepEqual(fake.calls, ['Check']);
+});
+
+test('a namespace that cannot be described is not healthy', async (t) => {
+  for (const status of [5, 7, 13, 14]) {
+    const fake = await startFake(t, { DescribeNamespace: ({ stream }) => replyWithError(stream, status) });
+    assert.equal(await fake.ask('a'), false, `gRPC status ${status}`);
+  }
+});
+
+test('of workflows "not found" and "here it is" are healthy answers, and no other is', async (t) => {
+  const found = await startFake(t, { DescribeWorkflowExecution: ({ stream }) => reply(stream) });
+  assert.equal(await found.ask('a'), true);
+  for (const status of [1, 4, 8, 13, 14]) {
+    const fake = await startFake(t, { DescribeWorkflowExecution: ({ stream }) => replyWithError(stream, status) });
+    assert.equal(await fake.ask('a'), false, `gRPC status ${status}`);
+  }
+});
+
+test('a server that dies between two answers is not healthy', async (t) => {
+  const fake = await startFake(t, { DescribeWorkflowExecution: ({ stream }) => stream.session?.destroy() });
+  assert.equal(await fake.ask('a', 'b'), false);
+});

@@ -1,0 +1,154 @@
+/** A real Temporal, started as the preset says and by nobody else. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { checkGrpcHealth } from '../../src/presets/grpc-health.js';
+import { temporalDevServer } from '../../src/presets/temporal-dev-server.js';
+import type { TemporalDevServerOptions } from '../../src/presets/temporal-options.js';
+import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
+import type { Instance, ProcessSpec } from '../../src/process/process-spec.js';
+import * as activities from '../fixtures/activities.js';
+import type { greeting } from '../fixtures/workflows.js';
+import { fixture } from '../helpers/paths.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { freePort, rounds, temporaryFolder } from '../helpers/resources.js';
+import { temporalBinary } from '../helpers/temporal.js';
+import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
+
+const SERVICE = 'temporal.api.workflowservice.v1.WorkflowService';
+
+interface Running {
+  readonly spec: ProcessSpec;
+  readonly address: string;
+  readonly program: Program;
+}
+
+async function startTemporal(t: TestContext, options: TemporalDevServerOptions = {}): Promise<Running> {
+  const home = temporaryFolder(t);
+  const port = await freePort();
+  const command = temporalBinary();
+  const spec = temporalDevServer({ ...temporalDevServer.forTests, stateDir: home, command, port, ...options });
+  // In memory, too, it keeps a file in the home folder, and reads settings there.
+  const program = startProgram(t, spec.command, spec.args, { env: { ...process.env, HOME: home } });
+  return { spec, address: `${spec.host}:${port}`, program };
+}
+
+/** Asked without a pause, so that the first true is as early as it can be. */
+async function startHealthyTemporal(t: TestContext, options: TemporalDevServerOptions = {}): Promise<Running> {
+  const { spec, address, program } = await startTemporal(t, options);
+  const instance: Instance = { pid: program.pid, startedAt: new Date(), address, reused: false };
+  const outcome = await eventually(
+    'Temporal is healthy, or ends',
+    async () => {
+      if (!program.isAlive) return 'ended';
+      return (await spec.isHealthy?.(instance, AbortSignal.timeout(2_000))) && 'healthy';
+    },
+    { everyMs: 1 },
+  );
+  if (outcome === 'healthy') return { spec, address, program };
+  // It chooses five more ports at random, and now and then hits the one that it was given.
+  const { stdout, stderr } = await program.exited;
+  assert.match(stdout + stderr, /address already in use/);
+  return await startHealthyTemporal(t, options);
+}
+
+async function connect(t: TestContext, address: string): Promise<Connection> {
+  const connection = await Connection.connect({ address });
+  t.after(() => connection.close());
+  return connection;
+}
+
+test('the moment it is healthy, a workflow can be started in every namespace, with a search attribute', async (t) => {
+  for (let round = 0; round < rounds(30, { least: 3 }); round += 1) {
+    const running = await startHealthyTemporal(t, {
+      namespaces: ['one', 'two'],
+      searchAttributes: { Colour: 'Keyword' },
+    });
+    // Lazy: it connects with the first call, so that nothing but the start itself comes after the first true.
+    const connection = Connection.lazy({ address: running.address });
+    await Promise.all(
+      ['default', 'one', 'two'].map(async (namespace) => {
+        const { workflow } = new Client({ connection, namespace });
+        const workflowId = `in ${namespace}`;
+        const searchAttributes = { Colour: ['red'] };
+        await workflow.start('anything', { taskQueue: 'nobody', workflowId, searchAttributes });
+      }),
+    );
+    await connection.close();
+    running.program.kill();
+    await running.program.exited;
+  }
+});
+
+test('a workflow that a client starts is completed by a worker', async (t) => {
+  const running = await startHealthyTemporal(t, { namespaces: ['orders'] });
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const connection = await NativeConnection.connect({ address: running.address });
+  t.after(() => connection.close());
+  const taskQueue = 'greetings';
+  const namespace = 'orders';
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    taskQueue,
+    activities,
+    workflowsPath: fixture('workflows'),
+  });
+  const client = new Client({ connection: await connect(t, running.address), namespace });
+  const result = await worker.runUntil(
+    client.workflow.execute<typeof greeting>('greeting', { taskQueue, workflowId: 'first', args: ['Ada'] }),
+  );
+  assert.equal(result, 'Hello Ada, from orders');
+});
+
+for (const ip of ['0.0.0.0', '::']) {
+  test(`a server that listens on ${ip} is healthy on loopback, and a workflow can be started there`, async (t) => {
+    const running = await startHealthyTemporal(t, { ip });
+    const { workflow } = new Client({ connection: await connect(t, running.address) });
+    await workflow.start('anything', { taskQueue: 'nobody', workflowId: 'first' });
+  });
+}
+
+test('a server that serves and describes, but starts no workflow, is not healthy', async (t) => {
+  // Temporal 1.9.1 on such an address; should a later one start workflows there, it is to be healthy.
+  const running = await startTemporal(t, { ip: process.platform === 'linux' ? '127.0.0.2' : '::1' });
+  const { address } = running;
+  await eventually('it serves', () =>
+    checkGrpcHealth({ address, service: SERVICE, signal: AbortSignal.timeout(1_000) }),
+  );
+  const connection = await connect(t, address);
+  await connection.workflowService.describeNamespace({ namespace: 'default' });
+  const { workflow } = new Client({ connection });
+  const start = connection.withDeadline(Date.now() + 3_000, () =>
+    workflow.start('anything', { taskQueue: 'nobody', workflowId: 'first' }),
+  );
+  const isStarted = start.then(
+    () => true,
+    () => false,
+  );
+  const isHealthy = canStartWorkflows({ address, namespaces: ['default'], signal: AbortSignal.timeout(3_000) });
+  assert.equal(await isHealthy, await isStarted);
+});
+
+test('a namespace that is not there is not healthy, whatever the others are', async (t) => {
+  const running = await startHealthyTemporal(t);
+  const signal = AbortSignal.timeout(MUST_HAPPEN_MS);
+  const ask = (...namespaces: string[]) => canStartWorkflows({ address: running.address, namespaces, signal });
+  assert.equal(await ask('default'), true);
+  assert.equal(await ask('default', 'nowhere'), false);
+});
+
+test('dynamic configuration and the UI port are what the server has', async (t) => {
+  const uiPort = await freePort();
+  const running = await startHealthyTemporal(t, { uiPort, dynamicConfig: { 'limit.maxIDLength': 40 } });
+  const { workflow } = new Client({ connection: await connect(t, running.address) });
+  await workflow.start('anything', { taskQueue: 'nobody', workflowId: 'x'.repeat(40) });
+  await assert.rejects(workflow.start('anything', { taskQueue: 'nobody', workflowId: 'x'.repeat(41) }));
+  const isUp = () =>
+    fetch(`http://127.0.0.1:${uiPort}/`).then(
+      (page) => page.ok,
+      () => false,
+    );
+  await eventually('the UI', isUp);
+});
