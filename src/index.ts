@@ -15,7 +15,7 @@ export { ProcessManager, type ProcessManagerEvents } from './process/process-man
 export type { Instance, ProcessSpec } from './process/process-spec.js';
 export type { StopResult } from './process/stop.js';
 export type { SuperviseOptions } from './process/supervise-options.js';
-export type { Supervisor, SupervisorState } from './process/supervisor.js';
+export type { Supervisor, SupervisorState } from './process/supervision.js';
 export {
   CommandNotFoundError,
   CrashLoopError,

@@ -6,7 +6,7 @@ export interface CrashPolicy {
   readonly giveUpAfter: { readonly restarts: number; readonly withinMs: number };
 }
 
-/** So that several supervisors that saw the same crash do not come back in the same instant. */
+/** The share of a delay that is left to chance: several supervisors that saw the same crash do not come back in the same instant. */
 const JITTER = 0.2;
 
 export class CrashHistory {
@@ -40,8 +40,9 @@ export class CrashHistory {
   /** The first restart within the window is immediate. */
   delayMs(): number {
     const { initialMs, factor, maxMs } = this.#policy.backoff;
-    if (this.count <= 1) return 0;
-    const jitter = 1 - JITTER + Math.random() * 2 * JITTER;
-    return Math.min(maxMs, initialMs * factor ** (this.count - 2) * jitter);
+    const count = this.count;
+    if (count <= 1 || initialMs === 0) return 0;
+    // At the maximum too, and never above it.
+    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * Math.random());
   }
 }

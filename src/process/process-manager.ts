@@ -13,7 +13,8 @@ import { start } from './start.js';
 import { status } from './status.js';
 import { type StopResult, stop } from './stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from './supervise-options.js';
-import { ProcessSupervisor, type Supervisor, type SupervisorEvents } from './supervisor.js';
+import type { Supervisor, SupervisorEvents } from './supervision.js';
+import { ProcessSupervisor } from './supervisor.js';
 import type { User } from './users.js';
 
 export interface ProcessManagerEvents {

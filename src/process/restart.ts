@@ -1,6 +1,7 @@
 /** Stop, then start, under a mark that says so: whoever supervises it elsewhere stands by, and nobody's start is ended. */
 
 import { dirname } from 'node:path';
+import { Deadline } from '../shared/deadline.js';
 import { errorText } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
 import { spawnError } from './command.js';
@@ -9,7 +10,7 @@ import { identify } from './identity.js';
 import type { LaunchEvents } from './launch.js';
 import { besideLockFile, type CompleteSpec, type Instance } from './process-spec.js';
 import { start } from './start.js';
-import { bringDown, type StopResult } from './stop.js';
+import { bringDown, endLostProcess, type StopResult, stopLimitMs, tryLock } from './stop.js';
 
 /** The mark that is in the way can be gone when it is to be joined, and be there again. */
 const MARK_ATTEMPTS = 100;
@@ -36,18 +37,30 @@ export async function restart(
 
 /**
  * A supervisor's first half of a restart, of a process that is sick. It undoes nobody's stop: with any mark there it does nothing.
- * @param pid the sick one; another one that is there now is left alone
+ * @param pid the sick one, undefined for leftovers; another one that is there now is left alone
  * @returns whether it was ended
  */
 export async function endForRestart(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const holder = identify(spec);
-  if (holder.kind === 'process' && pid !== undefined && holder.process.pid !== pid) return false;
+  const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
+  if (!isSickOne) return false;
   return await endUnder(spec, markRestart(besideLockFile(spec, 'down')));
 }
 
 /** The rest of the first half of a restart that died. @returns whether there was one */
-export async function finishRestart(spec: CompleteSpec): Promise<boolean> {
+export async function finishStop(spec: CompleteSpec): Promise<boolean> {
   return await endUnder(spec, await joinMark(besideLockFile(spec, 'down')));
+}
+
+/** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
+export async function endLost(spec: CompleteSpec): Promise<void> {
+  const lock = tryLock(spec);
+  if (lock === undefined) return;
+  try {
+    await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
+  } finally {
+    lock.handOver();
+  }
 }
 
 async function endUnder(spec: CompleteSpec, mark: HeldMark | undefined): Promise<boolean> {

@@ -1,6 +1,6 @@
 /** Options of `supervise()`, checked and completed: the one place where each default exists. */
 import { wrongOption } from './process-spec.js';
-import type { SupervisorOptions } from './supervisor.js';
+import type { SupervisorOptions } from './supervision.js';
 
 export interface SuperviseOptions {
   /** Milliseconds between two checks of a live process. @default 5_000 */
@@ -21,14 +21,14 @@ export interface SuperviseOptions {
 }
 
 /** @throws TypeError naming option, expectation and value */
-export function completeSuperviseOptions({
-  checkIntervalMs = 5_000,
-  respectStop = false,
-  unhealthyAfter = 3,
-  backoff: { initialMs = 500, factor = 2, maxMs = 30_000 } = {},
-  giveUpAfter: { restarts = 5, withinMs = 60_000 } = {},
-  signal,
-}: SuperviseOptions): SupervisorOptions {
+export function completeSuperviseOptions(options: SuperviseOptions): SupervisorOptions {
+  checkObject('options', options);
+  const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
+  const { backoff = {}, giveUpAfter = {} } = options;
+  checkObject('backoff', backoff);
+  checkObject('giveUpAfter', giveUpAfter);
+  const { initialMs = 500, factor = 2, maxMs = 30_000 } = backoff;
+  const { restarts = 5, withinMs = 60_000 } = giveUpAfter;
   checkNumber('checkIntervalMs', checkIntervalMs, { least: 0 });
   checkNumber('unhealthyAfter', unhealthyAfter, { least: 1 });
   checkNumber('backoff.initialMs', initialMs, { least: 0 });
@@ -37,8 +37,13 @@ export function completeSuperviseOptions({
   checkNumber('giveUpAfter.restarts', restarts, { least: 0 });
   checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
   if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrongOption('signal', 'an AbortSignal', signal);
   const policy = { backoff: { initialMs, factor, maxMs }, giveUpAfter: { restarts, withinMs } };
   return { checkIntervalMs, respectStop, unhealthyAfter, ...policy, signal };
+}
+
+function checkObject(option: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null) throw wrongOption(option, 'an object', value);
 }
 
 function checkNumber(option: string, value: number, { least }: { least: number }): void {

@@ -100,7 +100,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
   });
 
   test('a starter frozen before its spawn is waited for and named, not signalled; going on, it gives up', async (t) => {
-    const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
+    const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const portLock = acquireLock(join(tmpdir(), `flock-process-${userInfo().uid}`, `port-${spec.port}.lock`));
     t.after(() => portLock.release());
@@ -118,7 +118,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
   });
 
   test('a starter frozen after its spawn: what it spawned is ended, the starter is named', async (t) => {
-    const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000 });
+    const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const remote = await startRemoteManager(t, spec);
     const started = remote.start().catch((error: Error) => error.name);

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
+import { CrashHistory } from '../../src/process/crash-history.js';
+import { HealthChecks } from '../../src/process/health-checks.js';
+import { completeSuperviseOptions } from '../../src/process/supervise-options.js';
+import { type ActiveState, isActive, type Sight, TABLE } from '../../src/process/supervision-table.js';
+
+const STATES: ActiveState[] = ['watching', 'restarting', 'standby'];
+
+test('in no state is a stopped process started, nor anything else than a free or a sick one', () => {
+  const starting = ['replace', 'restart', 'finish stop', 'finish restart', 'start when due'];
+  const startedAt = (sight: Sight) => STATES.filter((state) => starting.includes(TABLE[state][sight]));
+  assert.deepEqual(startedAt('stopped'), []);
+  assert.deepEqual(startedAt('unsettled'), []);
+  assert.deepEqual(startedAt('held'), []);
+  assert.deepEqual(startedAt('sick'), ['watching']);
+  assert.deepEqual(startedAt('free'), STATES);
+  assert.deepEqual(startedAt('half restarted'), STATES);
+  assert.deepEqual(startedAt('half stopped'), STATES);
+});
+
+test('a stop puts every state on standby, and a process that is up ends the standby', () => {
+  for (const state of STATES) assert.equal(TABLE[state].stopped, 'stand by');
+  assert.equal(TABLE.standby.held, 'watch');
+  assert.deepEqual((['stopped', 'gave-up'] as const).map(isActive), [false, false]);
+  assert.equal(STATES.every(isActive), true);
+});
+
+test('the first restart within the window is immediate, each further one waits longer, up to the maximum', (t) => {
+  const now = clock(t);
+  const backoff = { initialMs: 500, factor: 2, maxMs: 3_000 };
+  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: 100, withinMs: 60_000 } });
+  for (const most of [0, 500, 1_000, 2_000, 3_000, 3_000]) {
+    history.add();
+    const delays = Array.from({ length: 200 }, () => history.delayMs());
+    assert.ok(delays.every((delay) => delay <= most && delay >= most * 0.8));
+    assert.equal(new Set(delays).size > 1, most > 0, 'jitter, at the maximum too');
+  }
+  now.ms += 60_000;
+  history.add();
+  assert.equal(history.delayMs(), 0);
+});
+
+test('a thousand crashes without a delay still have none', () => {
+  const backoff = { initialMs: 0, factor: 2, maxMs: 30_000 };
+  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: Number.POSITIVE_INFINITY, withinMs: 60_000 } });
+  for (let crash = 0; crash < 1_200; crash += 1) history.add();
+  assert.equal(history.delayMs(), 0);
+});
+
+test('a crash loop is more restarts than allowed within the window, and what lies before it does not count', (t) => {
+  const now = clock(t);
+  const backoff = { initialMs: 0, factor: 2, maxMs: 0 };
+  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: 2, withinMs: 1_000 } });
+  const loops: boolean[] = [];
+  for (const ms of [0, 400, 600, 10, 10]) {
+    now.ms += ms;
+    history.add();
+    loops.push(history.isLoop);
+  }
+  assert.deepEqual(loops, [false, false, false, true, true]);
+  history.takeBack();
+  history.takeBack();
+  assert.equal(history.isLoop, false, 'restarts that somebody else made are none');
+});
+
+test('only checks that fail in a row make a process sick, of one and the same process', async () => {
+  const { checks, check, announced } = checked(3);
+  for (const state of ['unhealthy', 'unhealthy', 'running', 'unhealthy', 'unhealthy'] as const) await check({ state });
+  assert.equal(checks.isSick, false);
+  await check({ state: 'unhealthy', pid: 2 });
+  await check({ state: 'starting', pid: 2 });
+  await check({ state: 'unhealthy', pid: 2 });
+  assert.equal(checks.isSick, false);
+  await check({ state: 'unhealthy', pid: 2 });
+  assert.deepEqual([checks.isSick, checks.pid, announced.length], [true, 2, 7]);
+  checks.reset();
+  assert.equal(checks.isSick, false);
+});
+
+test('leftovers are sick at the first look, and what a check finds out about the process before is dropped', async () => {
+  const { checks, check, announced } = checked(3);
+  await check({ state: 'unhealthy', pid: undefined });
+  assert.equal(checks.isSick, true);
+  checks.reset();
+  const late = check({ state: 'unhealthy', pid: undefined });
+  checks.reset();
+  await late;
+  assert.deepEqual([checks.isSick, announced.length], [false, 1]);
+});
+
+test('a check that throws, or that cannot tell, changes nothing', async () => {
+  const { checks, check } = checked(1);
+  await check(new Error('no answer'));
+  await check({ state: 'unknown', pid: undefined });
+  await check({ state: 'stopped', pid: undefined });
+  assert.equal(checks.isSick, false);
+});
+
+const WRONG: [unknown, RegExp][] = [
+  [null, /"options" must be an object, not null/],
+  [{ checkIntervalMs: -1 }, /"checkIntervalMs" must be a number, 0 or more, not -1/],
+  [{ checkIntervalMs: '5' }, /"checkIntervalMs" must be .*, not "5"/],
+  [{ unhealthyAfter: 0 }, /"unhealthyAfter" must be a number, 1 or more, not 0/],
+  [{ unhealthyAfter: Number.NaN }, /"unhealthyAfter" must be .*, not NaN/],
+  [{ respectStop: 1 }, /"respectStop" must be true or false, not 1/],
+  [{ backoff: null }, /"backoff" must be an object, not null/],
+  [{ backoff: 500 }, /"backoff" must be an object, not 500/],
+  [{ backoff: { initialMs: -1 } }, /"backoff.initialMs" must be .*, not -1/],
+  [{ backoff: { factor: 0.5 } }, /"backoff.factor" must be a number, 1 or more, not 0.5/],
+  [{ backoff: { maxMs: 'x' } }, /"backoff.maxMs" must be .*, not "x"/],
+  [{ giveUpAfter: 5 }, /"giveUpAfter" must be an object, not 5/],
+  [{ giveUpAfter: { restarts: -1 } }, /"giveUpAfter.restarts" must be .*, not -1/],
+  [{ giveUpAfter: { withinMs: null } }, /"giveUpAfter.withinMs" must be .*, not null/],
+  [{ signal: {} }, /"signal" must be an AbortSignal, not {}/],
+];
+
+for (const [options, message] of WRONG) {
+  test(`supervise() refuses ${JSON.stringify(options)} with a TypeError, and supervises nothing`, () => {
+    const manager = new ProcessManager({ name: 'x', command: 'x', stateDir: '/nonexistent/x' });
+    for (const _ of [1, 2]) {
+      assert.throws(() => manager.supervise(options as SuperviseOptions), { name: 'TypeError', message });
+    }
+  });
+}
+
+test('a shared process is not supervised', () => {
+  const manager = new ProcessManager({ name: 'x', command: 'x', stateDir: '/nonexistent/x', lifetime: 'shared' });
+  assert.throws(() => manager.supervise(), { name: 'TypeError', message: /"lifetime" must not be "shared"/ });
+});
+
+test('the defaults are those of the documentation', () => {
+  assert.deepEqual(completeSuperviseOptions({}), {
+    checkIntervalMs: 5_000,
+    respectStop: false,
+    unhealthyAfter: 3,
+    backoff: { initialMs: 500, factor: 2, maxMs: 30_000 },
+    giveUpAfter: { restarts: 5, withinMs: 60_000 },
+    signal: undefined,
+  });
+});
+
+function clock(t: TestContext): { ms: number } {
+  const now = { ms: 1_000 };
+  t.mock.method(performance, 'now', () => now.ms);
+  return now;
+}
+
+function checked(unhealthyAfter: number) {
+  const announced: Status[] = [];
+  let answer: (() => Promise<Status>) | undefined;
+  const checks = new HealthChecks(
+    async () => await (answer as () => Promise<Status>)(),
+    { checkIntervalMs: 60_000, unhealthyAfter },
+    (report) => announced.push(report),
+  );
+  const check = async (report: { state: Status['state']; pid?: number | undefined } | Error) => {
+    answer = async () => {
+      await turn();
+      if (report instanceof Error) throw report;
+      return { pid: 1, ...report } as Status;
+    };
+    checks.hurry();
+    checks.runWhenDue();
+    await checks.settled();
+  };
+  return { checks, check, announced };
+}
