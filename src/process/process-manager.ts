@@ -74,7 +74,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     this.#events = {
       spawned: (instance) => this.#announce('spawned', instance),
       ready: (instance) => this.#announce('ready', instance),
-      exit: (detail) => this.#announce('exit', detail),
+      exit: (detail) => {
+        this.#announce('exit', detail);
+        this.#supervisor?.onExit();
+      },
       stopped: (result) => this.#announce('stopped', result),
       unhealthy: (status) => this.#announce('unhealthy', status),
       restarting: (detail) => this.#announce('restarting', detail),
