@@ -74,6 +74,16 @@ export function writeRecord(pidFile: string, record: Required<ProcessRecord>, co
   return { release };
 }
 
+/** When the record was written; undefined when there is none. Unix milliseconds. */
+export function recordTime(pidFile: string): number | undefined {
+  try {
+    return Math.round(lstatSync(pidFile).mtimeMs);
+  } catch {
+    // ENOENT, EACCES, ENOTDIR: no record that could be read.
+    return undefined;
+  }
+}
+
 /** Is the start that wrote the record still under way? */
 export function isRecordHeld(pidFile: string): boolean {
   return isLocked(pidFile);

@@ -50,17 +50,9 @@ export function startTime({ startKey }: ProcessInfo): number {
   return bootTime + ticksMs(startKey) / 1000;
 }
 
-export function startedAt({ startKey }: ProcessInfo): Date {
-  bootedAt ??= Date.now() - bootTicksMs();
-  return new Date(bootedAt + ticksMs(startKey));
-}
-
 export function age({ startKey }: ProcessInfo): number {
   return Math.max(0, bootTicksMs() - ticksMs(startKey));
 }
-
-/** By the wall clock of this process. Worked out once, so that a process has one start time here, whatever the clock does. */
-let bootedAt: number | undefined;
 
 let ownStartMs: number | undefined;
 

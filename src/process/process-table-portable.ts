@@ -27,10 +27,6 @@ export function startTime({ startKey }: ProcessInfo): number {
   return Date.parse(`${startKey} UTC`) / 1000;
 }
 
-export function startedAt(process: ProcessInfo): Date {
-  return new Date(startTime(process) * 1000);
-}
-
 export function age(process: ProcessInfo): number {
   return Math.max(0, Date.now() - startTime(process) * 1000);
 }

@@ -4,8 +4,12 @@
  * All looks are synchronous, so that a proof and the signal that rests on it fit into one turn. That is why the portable
  * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
  */
+import { debugLog } from '../shared/debug.js';
+import { errorText } from '../shared/errors.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
+
+const log = debugLog('table');
 
 /** PID and start time together: a PID alone can have been given to another process. */
 export interface ProcessIdentity {
@@ -54,8 +58,6 @@ export interface ProcessTable {
   list(): ProcessInfo[];
   /** Unix seconds, with fraction, as every process of this machine works it out. */
   startTime(process: ProcessInfo): number;
-  /** The same for callers: by the clock of this process, which never says that it started before it did. */
-  startedAt(process: ProcessInfo): Date;
   /** Milliseconds since it started, untouched by changes of the wall clock. */
   age(process: ProcessInfo): number;
   /** Base names of its executable and of the first two words of its command line. */
@@ -91,9 +93,17 @@ export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
   return pid === sessionId;
 }
 
-/** Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds. */
+/**
+ * Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds.
+ * Undefined when the process is gone, or there is no ps(1) to list it.
+ */
 export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
   const { default: psList } = await import('ps-list');
-  const found = (await psList()).find((entry) => entry.pid === pid);
-  return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
+  try {
+    const found = (await psList()).find((entry) => entry.pid === pid);
+    return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
+  } catch (error) {
+    log('cannot list processes: %s', errorText(error));
+    return undefined;
+  }
 }

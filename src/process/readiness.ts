@@ -4,6 +4,7 @@ import { abortAfter, type Deadline } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/errors.js';
 import { isPortOpen } from './port.js';
+import { recordTime } from './process-record.js';
 import { addressOf, type CompleteSpec, type Instance } from './process-spec.js';
 import { type ProcessInfo, processTable } from './process-table.js';
 
@@ -12,6 +13,9 @@ const log = debugLog('readiness');
 /** With nothing to ask, a process that is still alive after this time counts as ready. */
 export const ALIVE_MS = 100;
 
+/** A second that the system's time is early, and as much for a busy machine. */
+const RECORDED_WITHIN_MS = 2_000;
+
 /** Undefined: not configured, or not reached. */
 export interface CheckResult {
   readonly port: boolean | undefined;
@@ -19,8 +23,18 @@ export interface CheckResult {
 }
 
 export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
-  const startedAt = processTable().startedAt(process);
-  return Object.freeze({ pid: process.pid, startedAt, address: addressOf(spec), reused });
+  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address: addressOf(spec), reused });
+}
+
+/**
+ * The system tells the start to a second. The record was written right after it: its time is nearer, and the same for
+ * everybody who asks.
+ */
+export function startedAt({ pidFile }: CompleteSpec, process: ProcessInfo): Date {
+  const toTheSecond = processTable().startTime(process) * 1000;
+  const recordedAt = recordTime(pidFile) ?? 0;
+  const isOfThisStart = recordedAt >= toTheSecond && recordedAt < toTheSecond + RECORDED_WITHIN_MS;
+  return new Date(isOfThisStart ? recordedAt : toTheSecond);
 }
 
 export function hasChecks({ port, isHealthy }: CompleteSpec): boolean {

@@ -8,7 +8,7 @@ import { type Holder, identify, lostProcess } from './identity.js';
 import { foreignListener } from './port.js';
 import { addressOf, besideLockFile, type CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable, usage } from './process-table.js';
-import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks } from './readiness.js';
+import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks, startedAt } from './readiness.js';
 import { countUsers } from './users.js';
 
 /** A holder that was held and then not seen was just going, or is another user's: looked for again a few times. */
@@ -109,7 +109,7 @@ function report(
   return {
     state,
     pid: process?.pid,
-    startedAt: process === undefined ? undefined : processTable().startedAt(process),
+    startedAt: process === undefined ? undefined : startedAt(spec, process),
     uptimeMs: process === undefined ? undefined : Math.round(processTable().age(process)),
     address: addressOf(spec),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
