@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager } from '../../src/index.js';
+import { isRunning, logged } from '../helpers/outside-view.js';
+import { type Program, startFixture } from '../helpers/programs.js';
+import { seededRandom } from '../helpers/random.js';
+import { rounds } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually } from '../helpers/waiting.js';
+import { type Witness, witnessedServer } from '../helpers/witness.js';
+
+test('after a stop and a start from outside, however close, the supervisor elsewhere supervises again', async (t) => {
+  const random = seededRandom(t);
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t);
+  const outside = new ProcessManager(server.spec);
+  const supervisor = await supervision.elsewhere(server.spec, NEVER_GIVE_UP);
+  const count = rounds(50);
+  for (let round = 1; round <= count; round += 1) {
+    await outside.stop();
+    await delay(random.between(0, 200));
+    const { pid } = await outside.start();
+    await reaches(supervisor, 'watching');
+    if (round % 4 !== 0 && round !== count) continue;
+    process.kill(pid, 'SIGKILL');
+    await comesBack(server, pid);
+  }
+  server.assertNeverTwo();
+});
+
+test('twenty restarts from outside are no crash loop', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const outside = new ProcessManager(spec);
+  const supervisor = await supervision.elsewhere(spec);
+  const began = performance.now();
+  let pid = 0;
+  for (let round = 0; round < 20; round += 1) ({ pid } = await outside.restart());
+  t.diagnostic(`20 restarts in ${(performance.now() - began).toFixed()} ms`);
+  await reaches(supervisor, 'watching');
+  assert.equal((await outside.status()).pid, pid);
+  const before = supervisor.all('restarting').length;
+  process.kill(pid, 'SIGKILL');
+  const crash = await eventually('a restart', () => supervisor.all('restarting')[before]);
+  assert.deepEqual(crash.detail, { attempt: 1, delayMs: 0 }, 'the first crash of all');
+  await eventually('it is up again', () => outside.isRunning());
+  assert.deepEqual(supervisor.all('gaveUp'), []);
+});
+
+test("the manager's own restart() is no crash, and supervision goes on", async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 0 } });
+  for (const _ of [1, 2, 3]) await manager.restart();
+  await reaches(supervisor, 'watching');
+  const { pid } = await manager.status();
+  process.kill(pid ?? 0, 'SIGKILL');
+  await assert.rejects(supervisor.done, { name: 'CrashLoopError' });
+});
+
+test('a server comes back when the restart that stopped it is killed between its halves', async (t) => {
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t);
+  const mark = join(server.spec.stateDir, 'witness.down');
+  const supervisor = await supervision.elsewhere(server.spec);
+  const restarters = restartersOf(t, server, () => 'between');
+  for (let round = 0; round < rounds(50); round += 1) {
+    const [pid = 0] = server.alive();
+    const restarter = await restarters.next();
+    restarter.send({ go: true });
+    assert.equal((await restarter.ended()).signal, 'SIGKILL', restarter.stderr);
+    assert.equal(isRunning(pid), false);
+    await comesBack(server, pid);
+    await eventually('no mark', () => !existsSync(mark));
+  }
+  await reaches(supervisor, 'watching');
+  server.assertNeverTwo();
+});
+
+test('nor is it lost when a restart is killed at any other instant', async (t) => {
+  const random = seededRandom(t);
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t, { dieAfterMs: 30 });
+  const outside = new ProcessManager(server.spec);
+  await supervision.elsewhere(server.spec, NEVER_GIVE_UP);
+  const restarters = restartersOf(t, server, () => String(Math.round(random.between(0, 120))));
+  for (let round = 0; round < rounds(30); round += 1) {
+    const restarter = await restarters.next();
+    restarter.send({ go: true });
+    await restarter.ended();
+    await eventually('it runs, and no mark is there', async () => {
+      const { state } = await outside.status();
+      return state === 'running' && !existsSync(join(server.spec.stateDir, 'witness.down'));
+    });
+    assert.equal(server.alive().length, 1);
+  }
+  server.assertNeverTwo();
+});
+
+test('the first half of a restart that died is finished by the supervisor, and is no crash', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 200 });
+  const manager = new ProcessManager(spec);
+  const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 0 } });
+  const { pid = 0 } = await manager.status();
+  const restarter = startFixture(t, 'restarter', [JSON.stringify({ ...spec, stopTimeoutMs: 60_000 }), '60000']);
+  restarter.send({ go: true });
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  restarter.kill();
+  await eventually('another one is up', async () => {
+    const report = await manager.status();
+    return report.state === 'running' && report.pid !== pid;
+  });
+  await reaches(supervisor, 'watching');
+  assert.equal(isRunning(pid), false);
+});
+
+/** Each one is on its way before the one before it is needed: Node takes its time to start. */
+function restartersOf(t: Parameters<typeof startFixture>[0], { spec }: Witness, when: () => string) {
+  const launch = () => startFixture(t, 'restarter', [JSON.stringify(spec), when()]);
+  let following = launch();
+  return {
+    next: async (): Promise<Program> => {
+      const restarter = following;
+      following = launch();
+      return restarter;
+    },
+  };
+}
+
+async function comesBack(server: Witness, pid: number): Promise<void> {
+  await eventually('another server', () => server.alive().some((other) => other !== pid));
+  const manager = new ProcessManager(server.spec);
+  await eventually('it is ready', () => manager.isRunning());
+}

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { getEventListeners, once } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Instance, isLocked, ProcessManager, type StopResult } from '../../src/index.js';
+import { callElsewhere } from '../helpers/one-call.js';
+import { isRunning, processesIn } from '../helpers/outside-view.js';
+import { seededRandom } from '../helpers/random.js';
+import { rounds } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+import { witnessedServer } from '../helpers/witness.js';
+
+test('what is stopped from outside at a random instant of a restart stays stopped', async (t) => {
+  const random = seededRandom(t);
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t);
+  const outside = new ProcessManager(server.spec);
+  const supervisor = await supervision.elsewhere(server.spec, NEVER_GIVE_UP);
+  const outcomes: Record<string, number> = {};
+  for (let round = 0; round < rounds(50); round += 1) {
+    const { pid } = await outside.start();
+    await reaches(supervisor, 'watching');
+    process.kill(pid, 'SIGKILL');
+    await delay(random.between(0, 150));
+    const { outcome } = await outside.stop();
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    assert.deepEqual(server.alive(), [], `round ${round}: ${outcome}`);
+    await reaches(supervisor, 'standby');
+    await delay(STILL_MS);
+    await server.assertNothingThere();
+  }
+  t.diagnostic(JSON.stringify(outcomes));
+  server.assertNeverTwo();
+});
+
+test('a stop from elsewhere puts it on standby, and a start from elsewhere wakes it', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
+  for (const round of [1, 2]) {
+    assert.deepEqual(await callElsewhere<StopResult>(t, 'stop', spec), { outcome: 'stopped' });
+    await reaches(supervisor, 'standby');
+    await delay(STILL_MS);
+    assert.equal(isLocked(manager.spec.lockFile), false);
+    const { pid } = await callElsewhere<Instance>(t, 'start', spec);
+    await reaches(supervisor, 'watching');
+    const ready = once(manager, 'ready');
+    process.kill(pid, 'SIGKILL');
+    await ready;
+    await eventually('that one counted alone', () => supervisor.restarts === round);
+  }
+});
+
+test('a start that wakes it and fails is made good by the supervisor', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const supervisor = await supervision.here(manager);
+  await callElsewhere(t, 'stop', spec);
+  await reaches(supervisor, 'standby');
+  await assert.rejects(callElsewhere(t, 'start', { ...spec, command: 'no-such-command' }), {
+    name: 'CommandNotFoundError',
+  });
+  await reaches(supervisor, 'watching');
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test("the manager's own stop ends its supervisor, before or after it is ready", async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { 'listen-after': 100 });
+  const manager = new ProcessManager(spec);
+  for (const event of ['spawned', 'ready'] as const) {
+    const supervisor = supervision.add(manager.supervise());
+    await once(manager, event);
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    assert.equal(supervisor.state, 'stopped');
+    await supervisor.done;
+    await delay(STILL_MS);
+    assert.deepEqual(processesIn(spec.stateDir), []);
+  }
+});
+
+test('supervisor.stop() lets a start in progress finish, and the process stays up', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await nodeSpec(t, { 'listen-after': 300 }));
+  const ready: number[] = [];
+  manager.on('ready', ({ pid }) => ready.push(pid));
+  const supervisor = supervision.add(manager.supervise());
+  await once(manager, 'spawned');
+  await Promise.all([supervisor.stop(), supervisor.stop()]);
+  assert.equal(supervisor.state, 'stopped');
+  assert.equal(ready.length, 1);
+  const { state, pid } = await manager.status();
+  assert.deepEqual([state, pid], ['running', ready[0]]);
+  await supervisor.stop();
+});
+
+test('supervision that is ended while it replaces a sick process leaves the new one up', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { 'on-term': 300 }, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  const options = { checkIntervalMs: 10, unhealthyAfter: 1, giveUpAfter: { restarts: 0 } };
+  const supervisor = await supervision.here(manager, options);
+  const { pid } = await manager.status();
+  process.kill(pid ?? 0, 'SIGSTOP');
+  await reaches(supervisor, 'restarting');
+  await supervisor.stop();
+  const { state, pid: next } = await manager.status();
+  assert.equal(state, 'running');
+  assert.notEqual(next, pid);
+  await supervisor.done;
+});
+
+test('with respectStop it leaves alone what was stopped on purpose, until somebody starts it', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const supervisor = await supervision.here(manager, { respectStop: true });
+  assert.equal(supervisor.state, 'standby');
+  await delay(STILL_MS);
+  assert.equal(isLocked(manager.spec.lockFile), false);
+  const { pid } = await callElsewhere<Instance>(t, 'start', spec);
+  await reaches(supervisor, 'watching');
+  assert.equal(isRunning(pid), true);
+});
+
+test('with respectStop it starts what was never stopped, and what a restart that died has left', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const mark = join(spec.stateDir, 'redis.down');
+  const manager = new ProcessManager(spec);
+  const first = await supervision.here(manager, { respectStop: true });
+  assert.equal(first.state, 'watching');
+  await manager.stop();
+  writeFileSync(mark, 'restart');
+  const second = await supervision.here(manager, { respectStop: true });
+  assert.deepEqual([second.state, existsSync(mark)], ['watching', false]);
+});
+
+test('without respectStop it starts also what was stopped on purpose', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  await manager.start();
+  await manager.stop();
+  assert.equal((await supervision.here(manager)).state, 'watching');
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test('its signal ends supervision, and an aborted one does not let it begin', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const never = supervision.add(manager.supervise({ signal: AbortSignal.abort() }));
+  await never.done;
+  assert.equal(never.state, 'stopped');
+  assert.equal(existsSync(spec.stateDir), false);
+  const controller = new AbortController();
+  const supervisor = await supervision.here(manager, { signal: controller.signal });
+  const { pid } = await manager.status();
+  controller.abort();
+  await supervisor.done;
+  assert.equal(supervisor.state, 'stopped');
+  assert.equal(isRunning(pid ?? 0), true);
+  const other = new AbortController();
+  await (await supervision.here(manager, { signal: other.signal })).stop();
+  assert.deepEqual(getEventListeners(other.signal, 'abort'), [], 'no listener is left');
+  await manager.stop();
+  assert.deepEqual(processesIn(spec.stateDir), []);
+});
