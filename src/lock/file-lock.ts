@@ -28,8 +28,8 @@ const log = debugLog('lock');
  */
 const SHARED_LOCK_GRACE_MS = 500;
 
-/** And when it was met in as many attempts: on a starved machine that time can be a handful of unlucky ones. */
-const SHARED_LOCK_MIN_ATTEMPTS = 30;
+/** And when it was met in as many attempts: through a helper, on a starved machine, that time is a handful of unlucky ones. */
+const SHARED_LOCK_MIN_ATTEMPTS = 100;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
