@@ -29,6 +29,8 @@ export interface Agreed {
   readonly spec: ProcessSpec;
   /** Fields in which the spec differs from the one that was agreed on. */
   readonly differences: readonly string[];
+  /** Whoever agreed on it was killed a moment ago: its server is up, and nobody keeps to it but us. */
+  readonly isOrphaned: boolean;
   /** Holds the agreement; to be released with the user. */
   readonly user: User;
 }
@@ -36,6 +38,10 @@ export interface Agreed {
 interface Agreement {
   port: number;
   spec: Record<string, unknown>;
+}
+
+interface KnownAgreement extends Agreement {
+  isOrphaned: boolean;
 }
 
 /** A newcomer has the agreement to itself for a few milliseconds. */
@@ -55,12 +61,14 @@ export async function agree(
   const setup = await waitForLock(place.setupFile, { timeoutMs: SETUP_WAIT_MS, ...(signal && { signal }) });
   try {
     const known = readAgreement(place);
-    if (known !== undefined) return { ...compare(known, makeSpec(known.port)), user: holdAgreement(place) };
+    if (known !== undefined) {
+      return { ...compare(known, makeSpec(known.port)), isOrphaned: known.isOrphaned, user: holdAgreement(place) };
+    }
     await rm(place.folder, { recursive: true, force: true, maxRetries: 3 });
     const port = givenPort ?? (await chooseFreePort());
     const spec = makeSpec(port);
     writeAgreement(place, { port, spec: withoutFunctions(spec) });
-    return { spec, differences: [], user: holdAgreement(place) };
+    return { spec, differences: [], isOrphaned: false, user: holdAgreement(place) };
   } finally {
     setup.release();
   }
@@ -89,7 +97,7 @@ function agreementFile({ folder }: Place): string {
 }
 
 /** Undefined when there is none that anybody has to keep to. */
-function readAgreement(place: Place): Agreement | undefined {
+function readAgreement(place: Place): KnownAgreement | undefined {
   let fd: number;
   try {
     fd = openSync(agreementFile(place), constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -98,8 +106,9 @@ function readAgreement(place: Place): Agreement | undefined {
     return undefined;
   }
   try {
-    const isAbandoned = tryFlock(fd, 'ex') && !isLocked(place.lockFile);
-    return isAbandoned ? undefined : (JSON.parse(readFileSync(fd, 'utf8')) as Agreement);
+    const isOrphaned = tryFlock(fd, 'ex');
+    if (isOrphaned && !isLocked(place.lockFile)) return undefined;
+    return { ...(JSON.parse(readFileSync(fd, 'utf8')) as Agreement), isOrphaned };
   } finally {
     closeSync(fd);
   }

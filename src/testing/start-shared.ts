@@ -77,7 +77,7 @@ async function joinInstance(
   const files = { name: key, lockFile: place.lockFile, stopTimeoutMs: ENDING_MS };
   const user = await joinUsers(files, options.signal);
   try {
-    const { spec, differences, user: agreed } = await agree(place, makeSpec, options);
+    const { spec, differences, isOrphaned, user: agreed } = await agree(place, makeSpec, options);
     const both: User = {
       release: () => {
         agreed.release();
@@ -88,11 +88,13 @@ async function joinInstance(
     shareFrom(manager, both, () => rm(place.folder, { recursive: true, force: true, maxRetries: 3 }));
     if (differences.length === 0) return manager;
     await manager.leave();
-    throw mismatchError(key, differences);
+    if (!isOrphaned) throw mismatchError(key, differences);
   } catch (error) {
     user.release();
     throw error;
   }
+  // It was the watcher's to end, and is gone with us, who came in between.
+  return await joinInstance(place, key, makeSpec, options);
 }
 
 async function startJoined(manager: ProcessManager, signal: AbortSignal | undefined): Promise<SharedInstance> {

@@ -1,0 +1,139 @@
+/** The last user leaves, or is killed, and at that very moment others come, or leave as well. */
+import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, startShared } from '../../src/index.js';
+import { seededRandom } from '../helpers/random.js';
+import { redisPid } from '../helpers/redis.js';
+import { rounds } from '../helpers/resources.js';
+import {
+  lockFileOf,
+  nothingIsLeft,
+  ownKey,
+  processesOf,
+  redisPreset,
+  type SharedUser,
+  sharedFolder,
+  startUser,
+  startUsers,
+} from '../helpers/shared.js';
+import { temporalBinary } from '../helpers/temporal.js';
+import { accepts } from '../helpers/witness.js';
+
+/** Ten times what the issue allows: other work may have the processors meanwhile. */
+const GONE_WITHIN_MS = 10_000;
+
+test('the last user is killed: server, watcher and port are gone, and the next call starts anew', async (t) => {
+  const key = ownKey();
+  const ends: number[] = [];
+  for (let round = 1; round <= rounds(40); round += 1) {
+    const user = await startUser(t, { key });
+    const { pid, port, reused } = await user.join();
+    assert.equal(reused, false);
+    assert.equal(await redisPid(port), pid);
+    // The server, the watcher, its flock, the user.
+    assert.equal(processesOf(key).length, 4);
+    user.kill();
+    await user.program.exited;
+    ends.push(await nothingIsLeft(key));
+    assert.equal(await accepts(port), false);
+  }
+  t.diagnostic(`${ends.length} users killed, the last process gone after ${worst(ends)} ms`);
+  assert.ok(worst(ends) < GONE_WITHIN_MS);
+  const instance = await startShared(redisPreset, { key });
+  assert.equal(instance.reused, false);
+  assert.equal(await redisPid(instance.port), instance.pid);
+  await instance.leave();
+  assert.equal(existsSync(instance.stateDir), false);
+});
+
+test('the last user of a Temporal is killed: it is gone, and the next call starts anew', async (t) => {
+  const key = ownKey();
+  const options = { preset: 'temporal', key, command: temporalBinary() } as const;
+  const [first, second, heir] = await startUsers(t, 3, options);
+  const { pid, port } = await first.join();
+  assert.equal((await second.join()).pid, pid);
+  first.kill();
+  await first.program.exited;
+  assert.equal((await second.join()).pid, pid);
+  second.kill();
+  await second.program.exited;
+  t.diagnostic(`gone after ${Math.round(await nothingIsLeft(key))} ms`);
+  assert.equal(await accepts(port), false);
+  const again = await heir?.join();
+  assert.notEqual(again?.pid, pid);
+  await heir?.leave();
+  await nothingIsLeft(key);
+  assert.deepEqual(processesOf(key), []);
+});
+
+test('a newcomer at the very moment of the last leave has a working server', async (t) => {
+  const random = seededRandom(t);
+  const key = ownKey();
+  const options = { key };
+  let [user, newcomer]: SharedUser[] = await startUsers(t, 2, options);
+  await user?.join();
+  let anew = 0;
+  const whole = rounds(300);
+  for (let round = 1; round <= whole; round += 1) {
+    const offset = random.between(-15, 15);
+    const leaving = delay(Math.max(0, -offset)).then(() => user?.leave());
+    const joining = delay(Math.max(0, offset)).then(() => newcomer?.join());
+    const [joined] = await Promise.all([joining, leaving]);
+    assert.ok(joined !== undefined);
+    assert.equal(await redisPid(joined.port), joined.pid, `round ${round}, offset ${offset}`);
+    assert.equal(isLocked(lockFileOf(key)), true);
+    assert.equal(existsSync(joined.stateDir), true);
+    if (!joined.reused) anew += 1;
+    [user, newcomer] = [newcomer, user];
+  }
+  await user?.leave();
+  t.diagnostic(`${whole} newcomers, ${anew} of them started it anew`);
+  await nothingIsLeft(key);
+  assert.ok(anew > 0 && anew < whole, `${anew} of ${whole} offsets were late`);
+});
+
+test('four users leave at the same instant: server and folder are gone', async (t) => {
+  const key = ownKey();
+  const users = await startUsers(t, 4, { key });
+  for (let round = 1; round <= rounds(100); round += 1) {
+    const joined = await Promise.all(users.map((user) => user.join()));
+    const [{ pid, port, stateDir }] = joined as [(typeof joined)[number]];
+    assert.deepEqual(
+      joined.map((one) => one.pid),
+      [pid, pid, pid, pid],
+    );
+    assert.equal(joined.filter(({ reused }) => !reused).length, 1);
+    await Promise.all(users.map((user) => user.leave()));
+    // With the last answer, not a moment later.
+    assert.equal(isLocked(lockFileOf(key)), false, `round ${round}`);
+    assert.equal(existsSync(stateDir), false, `round ${round}`);
+    assert.equal(await accepts(port), false, `round ${round}`);
+    await nothingIsLeft(key);
+  }
+});
+
+test('all users are killed: a call with other options starts its own, and the old folder is gone', async (t) => {
+  const key = ownKey();
+  for (let round = 1; round <= rounds(60); round += 1) {
+    const users = await startUsers(t, 2, { key });
+    const joined = await Promise.all(users.map((user) => user.join()));
+    const [{ stateDir }] = joined as [(typeof joined)[number]];
+    const relic = join(stateDir, 'relic');
+    writeFileSync(relic, '');
+    for (const user of users) user.kill();
+    await Promise.all(users.map((user) => user.program.exited));
+    const other = await startShared(redisPreset, { key, args: ['--databases', String(round + 1)] });
+    assert.equal(other.reused, false, `round ${round}`);
+    assert.equal(await redisPid(other.port), other.pid);
+    assert.equal(existsSync(relic), false);
+    await other.leave();
+    assert.equal(existsSync(join(sharedFolder(), key)), false);
+  }
+});
+
+function worst(times: readonly number[]): number {
+  return Math.round(Math.max(...times));
+}
