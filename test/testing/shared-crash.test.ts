@@ -1,0 +1,90 @@
+/** The server ends while it has users: their next call starts it again, and finds it where it was. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { startShared } from '../../src/index.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { redisPid } from '../helpers/redis.js';
+import { rounds } from '../helpers/resources.js';
+import { nothingIsLeft, ownKey, processesOf, redisPreset, startUsers } from '../helpers/shared.js';
+import { eventually } from '../helpers/waiting.js';
+
+test('the server is killed while three users are in: the next call of each has the same new PID and the same port', async (t) => {
+  const key = ownKey();
+  const users = await startUsers(t, 3, { key });
+  const before = await Promise.all(users.map((user) => user.join()));
+  let [{ pid: old, port, stateDir }] = before as [(typeof before)[number]];
+  for (let round = 1; round <= rounds(20); round += 1) {
+    process.kill(old, 'SIGKILL');
+    const after = await Promise.all(users.map((user) => user.join()));
+    const [{ pid }] = after as [(typeof after)[number]];
+    assert.notEqual(pid, old);
+    assert.deepEqual(
+      after.map((joined) => joined.pid),
+      [pid, pid, pid],
+    );
+    assert.deepEqual(
+      after.map((joined) => joined.port),
+      [port, port, port],
+    );
+    assert.equal(await redisPid(port), pid);
+    old = pid;
+    await Promise.all(users.map((user) => user.leave()));
+    // They were in twice; that they left once ends nothing.
+    assert.equal(await redisPid(port), pid);
+  }
+  await Promise.all(users.map((user) => user.leave()));
+  await nothingIsLeft(key);
+  assert.equal(existsSync(stateDir), false);
+});
+
+test('after a crash the old watcher ends nothing but itself, and only when the last user leaves', async () => {
+  const key = ownKey();
+  const first = await startShared(redisPreset, { key });
+  const watchers = processesOf(key).filter((pid) => ![first.pid, process.pid].includes(pid));
+  assert.equal(watchers.length, 2);
+  process.kill(first.pid, 'SIGKILL');
+  const second = await startShared(redisPreset, { key });
+  await second.leave();
+  assert.equal(await redisPid(second.port), second.pid);
+  assert.ok(watchers.every(isRunning));
+  await first.leave();
+  assert.equal(isRunning(second.pid), false);
+  await eventually('no watcher', () => !watchers.some(isRunning));
+  await nothingIsLeft(key);
+});
+
+test('a crash of the server is in its log, which can be read until the last one leaves', async (t) => {
+  const key = ownKey();
+  const one = await startShared(redisPreset, { key });
+  process.kill(one.pid, 'SIGABRT');
+  await eventually('the end of redis, which reports first', () => !isRunning(one.pid));
+  const other = await startShared(redisPreset, { key });
+  assert.notEqual(other.pid, one.pid);
+  await one.leave();
+  const log = readFileSync(other.manager.spec.logFile, 'utf8');
+  assert.match(log, /crashed by signal/);
+  assert.ok((await other.manager.logTail()).length > 0);
+  await other.leave();
+  assert.equal(existsSync(other.manager.spec.logFile), false);
+  t.diagnostic(`${log.split('\n').length} lines`);
+});
+
+test('stop() ends it for all; who was in starts it again with a call, on the same port', async () => {
+  const key = ownKey();
+  const one = await startShared(redisPreset, { key });
+  const other = await startShared(redisPreset, { key });
+  await other.manager.stop();
+  assert.equal(isRunning(one.pid), false);
+  assert.equal((await one.manager.status()).state, 'stopped');
+  assert.equal((await one.manager.status()).users, 2);
+  const again = await one.manager.start();
+  assert.equal(await redisPid(one.port), again.pid);
+  assert.equal((await one.manager.status()).users, 2);
+  await one.leave();
+  assert.equal(isRunning(again.pid), true);
+  await other.leave();
+  assert.equal(isRunning(again.pid), false);
+  await nothingIsLeft(key);
+  assert.equal(existsSync(one.stateDir), false);
+});
