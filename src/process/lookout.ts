@@ -2,8 +2,8 @@
 import { isLocked } from '../lock/file-lock.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/errors.js';
-import { isStopAtWork, readMark } from './down-mark.js';
-import { besideLockFile, type CompleteSpec } from './process-spec.js';
+import { isKnownMark, isStopAtWork, type Mark, readMark } from './down-mark.js';
+import type { CompleteSpec } from './process-spec.js';
 import type { Sight } from './supervision-table.js';
 
 /** A restart with nobody at it may be about to win the lock; one that died leaves its mark for longer. */
@@ -14,24 +14,28 @@ const log = debugLog('supervisor');
 export class Lookout {
   readonly #spec: CompleteSpec;
   readonly #markFile: string;
+  readonly #undone: Mark | undefined;
   /** Since when nobody has been seen at the restart whose mark is there. */
   #deserted: { generation: string; since: number } | undefined;
 
-  constructor(spec: CompleteSpec) {
+  /** @param undone the mark of a stop that counts no more, although nobody has won the lock to clear it yet */
+  constructor(spec: CompleteSpec, markFile: string, undone: Mark | undefined) {
     this.#spec = spec;
-    this.#markFile = besideLockFile(spec, 'down');
+    this.#markFile = markFile;
+    this.#undone = undone;
   }
 
   async look(): Promise<Exclude<Sight, 'sick'>> {
     try {
       const mark = readMark(this.#markFile);
-      if (mark === undefined) this.#deserted = undefined;
-      else if (!mark.isRestart) return 'stopped';
+      if (mark !== undefined && !isKnownMark(mark, this.#undone)) return 'stopped';
+      const isRestart = mark?.isRestart === true;
+      if (!isRestart) this.#deserted = undefined;
       else if (!(await this.#isDead(mark.generation))) return 'unsettled';
       const isHeld = isLocked(this.#spec.lockFile);
       // A stop that came between the two looks is the reason why the lock is free.
       if (readMark(this.#markFile)?.generation !== mark?.generation) return 'unsettled';
-      if (mark === undefined) return isHeld ? 'held' : 'free';
+      if (!isRestart) return isHeld ? 'held' : 'free';
       return isHeld ? 'half stopped' : 'half restarted';
     } catch (error) {
       log('%s cannot be looked at: %s', this.#spec.name, errorText(error));
@@ -47,5 +51,15 @@ export class Lookout {
     const now = performance.now();
     if (this.#deserted?.generation !== generation) this.#deserted = { generation, since: now };
     return now - this.#deserted.since >= DEAD_RESTART_MS;
+  }
+}
+
+/** Undefined also when it cannot be read: the first start says so. */
+export function readableMark(markFile: string): Mark | undefined {
+  try {
+    return readMark(markFile);
+  } catch (error) {
+    log('%s cannot be read: %s', markFile, errorText(error));
+    return undefined;
   }
 }

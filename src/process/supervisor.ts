@@ -3,15 +3,16 @@
  * stands in supervision-table.ts.
  *
  * Our own child's exit wakes the look at once; a process that somebody else spawned is seen to end by its lock, which is
- * looked at every POLL_MS. A supervisor never clears a stop's mark: its starts end on it.
+ * looked at every POLL_MS. A supervisor never clears the mark of a stop that came after it: its starts end on it.
  */
 import { debugLog } from '../shared/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../shared/errors.js';
 import { CrashHistory } from './crash-history.js';
 import { crashLoopError, leaveNothing } from './crash-loop.js';
+import type { Mark } from './down-mark.js';
 import { HealthChecks } from './health-checks.js';
-import { Lookout } from './lookout.js';
-import type { CompleteSpec } from './process-spec.js';
+import { Lookout, readableMark } from './lookout.js';
+import { besideLockFile, type CompleteSpec } from './process-spec.js';
 import { endForRestart, finishStop } from './restart.js';
 import { start } from './start.js';
 import { status } from './status.js';
@@ -28,6 +29,8 @@ export class ProcessSupervisor implements Supervisor {
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
+  /** The stop that this supervision undoes: the one that was there when it began. */
+  readonly #undone: Mark | undefined;
   readonly #lookout: Lookout;
   readonly #checks: HealthChecks;
   readonly #crashes: CrashHistory;
@@ -46,7 +49,9 @@ export class ProcessSupervisor implements Supervisor {
     this.#spec = spec;
     this.#options = options;
     this.#events = events;
-    this.#lookout = new Lookout(spec);
+    const markFile = besideLockFile(spec, 'down');
+    this.#undone = options.respectStop ? undefined : readableMark(markFile);
+    this.#lookout = new Lookout(spec, markFile, this.#undone);
     this.#checks = new HealthChecks(
       () => status(spec),
       options,
@@ -90,7 +95,6 @@ export class ProcessSupervisor implements Supervisor {
 
   async #run(): Promise<void> {
     try {
-      // A stop's mark is undone by the first start, but for `respectStop`; a failure counts as a crash.
       if (!this.#isEnding) await this.#start({ isFirst: true });
       while (!this.#isEnding && isActive(this.#state)) {
         const action = TABLE[this.#state][await this.#look()];
@@ -172,8 +176,7 @@ export class ProcessSupervisor implements Supervisor {
 
   async #start({ isFirst }: { isFirst: boolean }): Promise<void> {
     try {
-      const respectMarks = !isFirst || this.#options.respectStop;
-      const { reused } = await start(this.#spec, { events: this.#events, respectMarks });
+      const { reused } = await start(this.#spec, { events: this.#events, respectMarks: true, known: this.#undone });
       this.#lastError = undefined;
       if (!isFirst && !reused) this.#restarts += 1;
       if (!isFirst && reused && this.#isAfterCrash) this.#crashes.takeBack();

@@ -12,9 +12,9 @@ export class RestartUnderWay extends Error {}
 
 export interface WantedOptions {
   signal?: AbortSignal | undefined;
-  /** The mark of the restart whose second half this start is. */
+  /** The mark of the restart whose second half this start is, or of the stop that it is to undo. */
   known?: Mark | undefined;
-  /** A stop's mark ends this start even when it was there before: for supervisors, which never undo a stop. */
+  /** Any other stop's mark ends this start even when it was there before: for supervisors, which never undo one that came after them. */
   respectMarks?: boolean | undefined;
 }
 
@@ -30,7 +30,7 @@ export class Wanted {
     this.#spec = spec;
     this.#signal = signal;
     this.markFile = besideLockFile(spec, 'down');
-    this.#known = respectMarks ? undefined : (known ?? this.#read());
+    this.#known = known ?? (respectMarks ? undefined : this.#read());
     this.#formerStops = new Set([undefined, this.#readPast(), this.#known?.generation]);
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { getEventListeners, once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -173,4 +173,23 @@ test('its signal ends supervision, and an aborted one does not let it begin', as
   assert.deepEqual(getEventListeners(other.signal, 'abort'), [], 'no listener is left');
   await manager.stop();
   assert.deepEqual(processesIn(spec.stateDir), []);
+});
+
+test('a first start that fails before it could undo an earlier stop is tried again, and a later stop counts', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  await manager.start();
+  await manager.stop();
+  const { lockFile } = manager.spec;
+  rmSync(lockFile);
+  mkdirSync(lockFile);
+  const supervisor = supervision.add(manager.supervise({ ...NEVER_GIVE_UP, backoff: { initialMs: 10, maxMs: 10 } }));
+  await once(manager, 'restarting');
+  await delay(STILL_MS);
+  assert.equal(supervisor.state, 'restarting');
+  rmdirSync(lockFile);
+  await reaches(supervisor, 'watching');
+  assert.equal((await manager.status()).state, 'running');
+  await new ProcessManager(manager.spec).stop();
+  await reaches(supervisor, 'standby');
 });
