@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { assertNothingLeft, isRunning, processesIn } from '../helpers/outside-view.js';
+import { startFixture } from '../helpers/programs.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { reaches, Supervision } from '../helpers/supervisor-process.js';
+import { STILL_MS } from '../helpers/waiting.js';
+
+const FAILS = { 'exit-after': 0, 'exit-code': 1, 'listen-after': 60_000 };
+
+test('a second supervise() throws while the first goes on, and not after its end', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  const first = supervision.add(manager.supervise());
+  assert.throws(() => manager.supervise(), { name: 'Error', message: /redis is supervised by this manager already/ });
+  await first.stop();
+  const second = await supervision.here(manager);
+  assert.throws(() => manager.supervise(), { name: 'Error' });
+  assert.deepEqual([first.state, second.state], ['stopped', 'watching']);
+});
+
+test('`await using` ends supervision, and the process stays up', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  let outside: ReturnType<ProcessManager['supervise']>;
+  {
+    await using supervisor = manager.supervise();
+    await reaches(supervisor, 'watching');
+    outside = supervisor;
+  }
+  assert.equal(outside.state, 'stopped');
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test('`done` fulfils when supervision is stopped', async (t) => {
+  const supervision = new Supervision(t);
+  const supervisor = await supervision.here(new ProcessManager(await redisSpec(t)));
+  let isDone = false;
+  void supervisor.done.then(() => {
+    isDone = true;
+  });
+  await delay(STILL_MS);
+  assert.equal(isDone, false);
+  await supervisor.stop();
+  assert.equal(await supervisor.done, undefined);
+  assert.equal(isDone, true);
+});
+
+test('a `done` that nobody looks at is no unhandled rejection, and having given up keeps no process alive', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, FAILS);
+  const supervisor = supervision.launch(spec, { giveUpAfter: { restarts: 1 } });
+  const { exitCode, stderr } = await supervisor.program.ended();
+  assert.deepEqual([exitCode, stderr], [0, '']);
+  assert.equal(supervisor.all('gaveUp').length, 1);
+  assertNothingLeft(spec);
+});
+
+test('a supervisor keeps its process alive, and one that has ended does not', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const supervisor = await supervision.elsewhere(spec);
+  await delay(STILL_MS);
+  assert.equal(supervisor.program.isAlive, true);
+  await manager.stop();
+  await reaches(supervisor, 'standby');
+  await delay(STILL_MS);
+  assert.equal(supervisor.program.isAlive, true, 'on standby too');
+  const { pid } = await manager.start();
+  supervisor.end();
+  const { exitCode, stderr } = await supervisor.program.ended();
+  assert.deepEqual([exitCode, stderr, isRunning(pid)], [0, '', true]);
+});
+
+test('listeners that throw do not keep it from restarting and giving up, and their errors surface', async (t) => {
+  const spec = await nodeSpec(t, FAILS);
+  const { stdout, exitCode } = await startFixture(t, 'throwing-supervisor', [JSON.stringify(spec)], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  }).ended();
+  const lines = stdout.trimEnd().split('\n').sort();
+  assert.equal(exitCode, 0);
+  assert.deepEqual(lines, [
+    'done: CrashLoopError',
+    'state: gave-up',
+    'surfaced: listener of exit',
+    'surfaced: listener of exit',
+    'surfaced: listener of gaveUp',
+    'surfaced: listener of restarting',
+    'surfaced: listener of spawned',
+    'surfaced: listener of spawned',
+  ]);
+});
+
+test('fifty processes supervised by one cost it little, and its descriptors stay as they are', async (t) => {
+  const supervision = new Supervision(t);
+  const managers = await Promise.all(Array.from({ length: 50 }, async () => new ProcessManager(await sleepSpec(t))));
+  const supervisors = await Promise.all(
+    managers.map((manager) => supervision.here(manager, { checkIntervalMs: 500, giveUpAfter: { restarts: 0 } })),
+  );
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  const usage = process.cpuUsage();
+  const began = performance.now();
+  const counts: number[] = [];
+  while (performance.now() - began < 2_000) {
+    await delay(100);
+    counts.push(descriptors());
+  }
+  const { user, system } = process.cpuUsage(usage);
+  const share = (user + system) / 1_000 / (performance.now() - began);
+  t.diagnostic(`${(share * 100).toFixed(1)} % of a core, ${before} descriptors`);
+  assert.ok(Math.max(...counts) <= before, `${before} descriptors, then ${counts}`);
+  assert.ok(share < 0.3, `${share} of a core`);
+  assert.ok(supervisors.every(({ state }) => state === 'watching'));
+  await Promise.all(managers.map((manager) => manager.stop()));
+  assert.ok(managers.every(({ spec }) => processesIn(spec.stateDir).length === 0));
+});
+
+/** Without a port, and light enough to have fifty of them. */
+async function sleepSpec(t: TestContext): Promise<ProcessSpec> {
+  const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], stopTimeoutMs: 60_000 });
+  return spec;
+}

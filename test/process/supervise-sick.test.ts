@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
+import { endForRestart } from '../../src/process/restart.js';
+import { watchSignals } from '../helpers/evidence.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { killAfter } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+const OFTEN = { checkIntervalMs: 10, ...NEVER_GIVE_UP };
+
+test('a process that is alive but fails its checks is replaced after that many in a row, and not before', async (t) => {
+  const supervision = new Supervision(t);
+  const answers: boolean[] = [];
+  const isHealthy = () => answers.shift() ?? true;
+  const spec = await redisSpec(t, { isHealthy, startTimeoutMs: 200 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  await eventually('it is too old to be starting', async () => ((await manager.status()).uptimeMs ?? 0) > 200);
+  const unhealthy: (number | undefined)[] = [];
+  manager.on('unhealthy', (report) => {
+    assert.equal(report.checks.health, false);
+    unhealthy.push(report.pid);
+  });
+  const supervisor = await supervision.here(manager, { ...OFTEN, unhealthyAfter: 3 });
+  answers.push(...[false, false, true, false, false, true, false, false, true]);
+  await eventually('nine checks', () => answers.length === 0);
+  assert.deepEqual([supervisor.restarts, isRunning(pid)], [0, true]);
+  assert.deepEqual(unhealthy, Array(6).fill(pid));
+  answers.push(false, false, false);
+  await once(manager, 'ready');
+  await eventually('it is counted', () => supervisor.restarts === 1);
+  assert.deepEqual(unhealthy, Array(9).fill(pid));
+  assert.equal(isRunning(pid), false);
+  assert.notEqual(await redisPid(spec.port), pid);
+});
+
+test('a frozen process is replaced without waiting for SIGKILL', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
+  const manager = new ProcessManager(spec);
+  await supervision.here(manager, OFTEN);
+  const pid = await redisPid(spec.port);
+  const [exited, ready] = [once(manager, 'exit'), once(manager, 'ready')];
+  process.kill(pid, 'SIGSTOP');
+  assert.deepEqual(await exited, [{ pid, exitCode: 0, signal: null }]);
+  await ready;
+  assert.notEqual(await redisPid(spec.port), pid);
+});
+
+test("another process's child that is frozen is replaced too", async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
+  await supervision.elsewhere(spec, OFTEN);
+  const pid = await redisPid(spec.port);
+  await supervision.here(new ProcessManager(spec), OFTEN);
+  process.kill(pid, 'SIGSTOP');
+  await eventually('another one answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+  assert.equal(isRunning(pid), false);
+});
+
+for (const kind of ['stay', 'ignore', 'session']) {
+  test(`what a crashed server leaves (--child=${kind}) is ended, and a new server started`, async (t) => {
+    const supervision = new Supervision(t);
+    const spec = await nodeSpec(t, { child: kind }, { stopTimeoutMs: 300 });
+    const manager = new ProcessManager(spec);
+    const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
+    const { pid = 0 } = await manager.status();
+    const child = await eventually('a child that is up', () => {
+      const log = readFileSync(manager.spec.logFile, 'utf8');
+      const found = /child (\d+)\n/.exec(log)?.[1];
+      return log.includes(`up: ${found}\n`) ? Number(found) : undefined;
+    });
+    killAfter(t, child);
+    const unhealthy = once(manager, 'unhealthy');
+    const ready = once(manager, 'ready');
+    process.kill(pid, 'SIGKILL');
+    // Its exit makes the check come at once, not after the five seconds between two checks.
+    const [report] = await unhealthy;
+    assert.deepEqual([report.checks.process, report.pid], [false, undefined]);
+    const [{ pid: next }] = await ready;
+    assert.deepEqual([pid, child].map(isRunning), [false, false]);
+    assert.ok((await lockHolders(manager.spec.lockFile)).includes(next));
+    await reaches(supervisor, 'watching');
+    assert.equal(supervisor.restarts, 1);
+    // An heir of a heir of the test: the stop afterwards finds them all.
+    assert.deepEqual(await manager.stop().then(() => isLocked(manager.spec.lockFile)), false);
+  });
+}
+
+test('leftovers that somebody else has replaced meanwhile are not ended', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const { pid } = await manager.start();
+  assert.equal(await endForRestart(manager.spec, undefined), false);
+  assert.equal(await endForRestart(manager.spec, pid + 1), false);
+  assert.equal((await manager.status()).pid, pid);
+  assert.equal(await endForRestart(manager.spec, pid), true);
+});
+
+const losses: Record<string, (lockFile: string) => void> = {
+  deleted: (lockFile) => rmSync(lockFile),
+  'replaced by a new file': (lockFile) => {
+    writeFileSync(`${lockFile}.new`, '');
+    renameSync(`${lockFile}.new`, lockFile);
+  },
+};
+
+for (const [how, lose] of Object.entries(losses)) {
+  test(`a process whose lock file is ${how} is ended and started again, here or elsewhere supervised`, async (t) => {
+    const supervision = new Supervision(t);
+    const spec = await redisSpec(t);
+    const manager = new ProcessManager(spec);
+    await supervision.elsewhere(spec, NEVER_GIVE_UP);
+    const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
+    const pids = new Set<number>();
+    for (let round = 0; round < 3; round += 1) {
+      const pid = await redisPid(spec.port);
+      pids.add(pid);
+      lose(manager.spec.lockFile);
+      await eventually('another one has the lock', async () => {
+        const { state, pid: now } = await manager.status();
+        return state === 'running' && now !== pid;
+      });
+      assert.equal(isRunning(pid), false);
+      await reaches(supervisor, 'watching');
+    }
+    assert.equal(pids.size, 3);
+    // Whoever made it has handed the lock over.
+    await eventually('one holder', async () => (await lockHolders(manager.spec.lockFile)).length === 1);
+    assert.deepEqual(await lockHolders(manager.spec.lockFile), [await redisPid(spec.port)]);
+  });
+}
+
+test("a supervisor over a stranger's lock ends nobody, and starts its process when that lock is free, stopped or not before", async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t, { startTimeoutMs: 400 }));
+  await manager.start();
+  await manager.stop();
+  const { lockFile } = manager.spec;
+  const stranger = startProgram(t, 'setsid', ['flock', '-n', lockFile, 'sleep', '300'], {
+    stdio: 'ignore',
+  });
+  await eventually(
+    'two that hold the lock',
+    async () => isLocked(lockFile) && (await lockHolders(lockFile)).length === 2,
+  );
+  const holders = await lockHolders(lockFile);
+  for (const holder of holders) killAfter(t, holder);
+  const signals = watchSignals(t);
+  const supervisor = await supervision.here(manager, { ...OFTEN, unhealthyAfter: 1 });
+  await delay(STILL_MS);
+  assert.deepEqual(signals.targets(), []);
+  assert.ok(stranger.isAlive && holders.every(isRunning));
+  assert.deepEqual([supervisor.state, (await manager.status()).state], ['watching', 'unknown']);
+  const ready = once(manager, 'ready');
+  for (const holder of holders) process.kill(holder, 'SIGKILL');
+  await ready;
+});

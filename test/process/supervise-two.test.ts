@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager } from '../../src/index.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { redisPid } from '../helpers/redis.js';
+import { rounds } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+import { witnessedServer } from '../helpers/witness.js';
+
+/** What a user may count on; the fastest of a few counts, for the machines are shared. */
+const TAKEOVER_MS = 1_000;
+
+test('when the first supervisor is killed together with the server, the second has taken over within a second', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  let first = await supervision.elsewhere(spec);
+  const times: number[] = [];
+  for (let round = 0; round < rounds(10, { least: 3 }); round += 1) {
+    const second = await supervision.elsewhere(spec);
+    const pid = await redisPid(spec.port);
+    const began = performance.now();
+    first.kill();
+    process.kill(pid, 'SIGKILL');
+    await eventually('another server', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+    times.push(performance.now() - began);
+    assert.equal(isRunning(pid), false);
+    assert.equal(second.all('spawned').length, 1);
+    first = second;
+  }
+  t.diagnostic(`taken over within ${times.map((ms) => ms.toFixed()).join(', ')} ms`);
+  assert.ok(Math.min(...times) < TAKEOVER_MS);
+});
+
+test('when only the first is killed the server keeps running, and the second watches and mends it', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const first = await supervision.elsewhere(spec);
+  const second = await supervision.elsewhere(spec);
+  const pid = await redisPid(spec.port);
+  assert.deepEqual([first.all('spawned').length, second.all('spawned').length], [1, 0]);
+  first.kill();
+  await first.program.ended();
+  await delay(STILL_MS);
+  assert.equal(await redisPid(spec.port), pid);
+  assert.deepEqual([second.state, second.all('restarting').length], ['watching', 0]);
+  process.kill(pid, 'SIGKILL');
+  await eventually('another server', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+  await eventually('the second has made it', () => second.all('ready').length === 1);
+});
+
+test('two supervisors that see the same crashes never make two servers, and both end up watching', async (t) => {
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t);
+  const both = [await supervision.elsewhere(server.spec, NEVER_GIVE_UP)];
+  both.push(await supervision.elsewhere(server.spec, NEVER_GIVE_UP));
+  const count = rounds(50, { least: 5 });
+  for (let round = 0; round < count; round += 1) {
+    const [pid] = await eventually('one server', () => (server.alive().length === 1 ? server.alive() : undefined));
+    process.kill(pid ?? 0, 'SIGKILL');
+    await eventually('another one', () => server.alive().length === 1 && !server.alive().includes(pid ?? 0));
+  }
+  for (const supervisor of both) await reaches(supervisor, 'watching');
+  server.assertNeverTwo();
+  const spawned = both.map((supervisor) => supervisor.all('spawned').length);
+  t.diagnostic(`servers made: ${spawned.join(' and ')}`);
+  // Killed before its starter had it ready, one is started twice: at least as many as kills.
+  assert.ok(spawned.reduce((sum, each) => sum + each, 0) > count);
+});
+
+test('two supervisors over leftovers replace them once', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { child: 'session' });
+  const options = { checkIntervalMs: 10, ...NEVER_GIVE_UP };
+  const both = [await supervision.elsewhere(spec, options), await supervision.elsewhere(spec, options)];
+  const made = () => both.flatMap((supervisor) => supervisor.all('ready'));
+  for (let round = 1; round <= 3; round += 1) {
+    const pid = Number((made().at(-1)?.detail as { pid: number } | undefined)?.pid);
+    process.kill(pid, 'SIGKILL');
+    await eventually('a new server', () => made().length > round);
+    for (const supervisor of both) await reaches(supervisor, 'watching');
+    await delay(STILL_MS);
+    assert.equal(made().length, round + 1);
+  }
+});
+
+test('one stop puts both on standby, and one start wakes both', async (t) => {
+  const supervision = new Supervision(t);
+  const server = await witnessedServer(t);
+  const [first, second] = [await supervision.elsewhere(server.spec), await supervision.elsewhere(server.spec)];
+  const outside = new ProcessManager(server.spec);
+  for (let round = 0; round < 2; round += 1) {
+    await outside.stop();
+    for (const supervisor of [first, second]) await reaches(supervisor, 'standby');
+    await server.assertNothingThere();
+    await outside.start();
+    for (const supervisor of [first, second]) await reaches(supervisor, 'watching');
+  }
+  server.assertNeverTwo();
+});
