@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { completeSpec, type ProcessSpec } from '../process/process-spec.js';
-import { absolutePath, checkRecord } from './option-checks.js';
+import { absolutePath, checkRecord } from '../shared/options.js';
 import {
   type CompleteTemporalOptions,
   completeTemporalOptions,

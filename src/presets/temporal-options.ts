@@ -10,8 +10,8 @@ import {
   isArgument,
   isPort,
   isText,
-  wrong,
-} from './option-checks.js';
+  wrongOption,
+} from '../shared/options.js';
 
 export interface TemporalDevServerOptions {
   /** Folder for lock, PID file, log and database; a leading `~` is the home folder. @default '~/.stigmer' */
@@ -143,7 +143,8 @@ function isNamespace(value: unknown): boolean {
 function databasePath(dbFilename: string): string | undefined {
   if (dbFilename === IN_MEMORY) return undefined;
   const path = absolutePath('dbFilename', dbFilename);
-  if (/[?#]|%[0-9a-f]{2}/i.test(path)) throw wrong('dbFilename', 'a path without "?", "#" and percent-encoding', path);
+  if (/[?#]|%[0-9a-f]{2}/i.test(path))
+    throw wrongOption('dbFilename', 'a path without "?", "#" and percent-encoding', path);
   return path;
 }
 
@@ -178,7 +179,7 @@ function checkKey(option: string, key: string): void {
 /** JSON has no NaN and no Infinity, and makes `null` of them. */
 function toJson(option: string, value: unknown): string {
   const expectation = 'a value that JSON can express';
-  if (typeof value === 'number' && !Number.isFinite(value)) throw wrong(option, expectation, value);
+  if (typeof value === 'number' && !Number.isFinite(value)) throw wrongOption(option, expectation, value);
   let json: string | undefined;
   try {
     json = JSON.stringify(value);
@@ -186,6 +187,6 @@ function toJson(option: string, value: unknown): string {
     // A BigInt, or an object that contains itself.
     throw new TypeError(`"${option}" must be ${expectation}`, { cause: error });
   }
-  if (json === undefined) throw wrong(option, expectation, value);
+  if (json === undefined) throw wrongOption(option, expectation, value);
   return json;
 }

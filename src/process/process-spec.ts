@@ -1,7 +1,19 @@
 /** What a caller says of a process, checked and completed: the one place where each default exists. */
-import { homedir, constants as osConstants } from 'node:os';
-import { join, resolve } from 'node:path';
-import { inspect } from 'node:util';
+import { constants as osConstants } from 'node:os';
+import { join } from 'node:path';
+import {
+  absolutePath,
+  check,
+  checkList,
+  checkName,
+  checkNumber,
+  checkRecord,
+  isArgument,
+  isPort,
+  isText,
+  optional,
+  wrongOption,
+} from '../shared/options.js';
 
 export interface ProcessSpec {
   /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
@@ -72,24 +84,29 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   if (typeof spec !== 'object' || spec === null) throw wrongOption('spec', 'an object', spec);
   checkName('name', spec.name);
   check('command', spec.command, isText, 'a non-empty string without NUL');
+  checkList('args', spec.args ?? [], isArgument, 'a string without NUL');
+  checkList('dataDirs', spec.dataDirs ?? [], isText, 'a non-empty path without NUL');
   const stateDir = absolutePath('stateDir', spec.stateDir);
   const complete: CompleteSpec = {
     ...spec,
     stateDir,
-    args: checkList('args', spec.args ?? [], isArgument),
-    env: checkEnvironment(spec.env ?? {}),
+    args: [...(spec.args ?? [])],
+    env: checkedEnvironment(spec.env ?? {}),
     lockFile: absolutePath('lockFile', spec.lockFile ?? join(stateDir, `${spec.name}.lock`)),
     pidFile: absolutePath('pidFile', spec.pidFile ?? join(stateDir, `${spec.name}.pid`)),
     logFile: absolutePath('logFile', spec.logFile ?? join(stateDir, 'logs', `${spec.name}.log`)),
-    dataDirs: checkList('dataDirs', spec.dataDirs ?? [], isText).map((folder) => absolutePath('dataDirs', folder)),
+    dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',
-    startTimeoutMs: duration('startTimeoutMs', spec.startTimeoutMs ?? 10_000),
-    checkTimeoutMs: duration('checkTimeoutMs', spec.checkTimeoutMs ?? 2_000),
-    stopTimeoutMs: duration('stopTimeoutMs', spec.stopTimeoutMs ?? 10_000),
+    startTimeoutMs: spec.startTimeoutMs ?? 10_000,
+    checkTimeoutMs: spec.checkTimeoutMs ?? 2_000,
+    stopTimeoutMs: spec.stopTimeoutMs ?? 10_000,
     stopSignal: spec.stopSignal ?? 'SIGTERM',
     ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
   };
+  for (const option of ['startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
+    checkNumber(option, complete[option], { least: 0, unit: 'milliseconds' });
+  }
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
@@ -98,11 +115,6 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
   checkDistinct(complete);
   return Object.freeze(complete);
-}
-
-/** @throws TypeError naming option, expectation and value */
-export function checkName(option: string, value: unknown): void {
-  check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
 }
 
 /** `NAME.down`, `NAME.users`: they lie beside the lock file, with its base name. */
@@ -114,36 +126,6 @@ export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, ext
 export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
   if (port === undefined) return undefined;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/** A TypeError in the words that all of them have. */
-export function wrongOption(option: string, expectation: string, value: unknown): TypeError {
-  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : inspect(value, { depth: 0 });
-  return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
-}
-
-function check(option: string, value: unknown, isRight: (value: unknown) => boolean, expectation: string): void {
-  if (!isRight(value)) throw wrongOption(option, expectation, value);
-}
-
-function optional(isRight: (value: unknown) => boolean): (value: unknown) => boolean {
-  return (value) => value === undefined || isRight(value);
-}
-
-function isName(value: unknown): boolean {
-  return typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(value);
-}
-
-function isArgument(value: unknown): boolean {
-  return typeof value === 'string' && !value.includes('\0');
-}
-
-function isText(value: unknown): boolean {
-  return isArgument(value) && value !== '';
-}
-
-function isPort(value: unknown): boolean {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535;
 }
 
 function isFunction(value: unknown): boolean {
@@ -158,34 +140,13 @@ function isSignal(value: unknown): boolean {
   return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
 }
 
-function duration(option: string, value: number): number {
-  const isDuration = typeof value === 'number' && value >= 0;
-  if (!isDuration) throw wrongOption(option, 'a number of milliseconds, 0 or more', value);
-  return value;
-}
-
-function checkList(option: string, values: readonly string[], isRight: (value: unknown) => boolean): readonly string[] {
-  if (!Array.isArray(values)) throw wrongOption(option, 'an array of strings', values);
-  values.forEach((value, index) => {
-    check(`${option}[${index}]`, value, isRight, 'a string without NUL');
-  });
-  return [...values];
-}
-
-function checkEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
-  if (typeof env !== 'object' || env === null) throw wrongOption('env', 'an object', env);
+function checkedEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
+  checkRecord('env', env);
   for (const [name, value] of Object.entries(env)) {
     check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
     check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
   }
   return { ...env };
-}
-
-function absolutePath(option: string, path: string): string {
-  check(option, path, isText, 'a non-empty path without NUL');
-  if (path === '~' || path.startsWith('~/')) return join(homedir(), path.slice(1));
-  check(option, path, (it) => !String(it).startsWith('~'), 'a path that begins with "~/" or has no "~" in front');
-  return resolve(path);
 }
 
 function checkDistinct(spec: CompleteSpec): void {

@@ -1,5 +1,5 @@
 /** Options of `supervise()`, checked and completed: the one place where each default exists. */
-import { wrongOption } from './process-spec.js';
+import { checkNumber, checkRecord, wrongOption } from '../shared/options.js';
 import type { SupervisorOptions } from './supervision.js';
 
 export interface SuperviseOptions {
@@ -22,11 +22,11 @@ export interface SuperviseOptions {
 
 /** @throws TypeError naming option, expectation and value */
 export function completeSuperviseOptions(options: SuperviseOptions): SupervisorOptions {
-  checkObject('options', options);
+  checkRecord('options', options);
   const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
   const { backoff = {}, giveUpAfter = {} } = options;
-  checkObject('backoff', backoff);
-  checkObject('giveUpAfter', giveUpAfter);
+  checkRecord('backoff', backoff);
+  checkRecord('giveUpAfter', giveUpAfter);
   const { initialMs = 500, factor = 2, maxMs = 30_000 } = backoff;
   const { restarts = 5, withinMs = 60_000 } = giveUpAfter;
   checkNumber('checkIntervalMs', checkIntervalMs, { least: 0 });
@@ -40,13 +40,4 @@ export function completeSuperviseOptions(options: SuperviseOptions): SupervisorO
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrongOption('signal', 'an AbortSignal', signal);
   const policy = { backoff: { initialMs, factor, maxMs }, giveUpAfter: { restarts, withinMs } };
   return { checkIntervalMs, respectStop, unhealthyAfter, ...policy, signal };
-}
-
-function checkObject(option: string, value: unknown): void {
-  if (typeof value !== 'object' || value === null) throw wrongOption(option, 'an object', value);
-}
-
-function checkNumber(option: string, value: number, { least }: { least: number }): void {
-  const isRight = typeof value === 'number' && value >= least;
-  if (!isRight) throw wrongOption(option, `a number, ${least} or more`, value);
 }

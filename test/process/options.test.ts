@@ -44,7 +44,7 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
   ['args[1]', ['a', 1], STRING, '1'],
   ['args[0]', ['a\0'], STRING, '"a\\u0000"'],
   ['dataDirs', '/a', /an array of strings/, '"/a"'],
-  ['dataDirs[0]', [''], STRING, '""'],
+  ['dataDirs[0]', [''], /a non-empty path without NUL/, '""'],
   ['env', 'A=1', /an object/, '"A=1"'],
   ['env', { 'A=B': '1' }, /names that have no "="/, '"A=B"'],
   ['env', { '': '1' }, /names that have no "="/, '""'],

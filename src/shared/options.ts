@@ -1,0 +1,75 @@
+/** What is asked of options: a wrong one is a TypeError that names option, expectation and value. */
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { inspect } from 'node:util';
+
+type Predicate = (value: unknown) => boolean;
+
+export function wrongOption(option: string, expectation: string, value: unknown): TypeError {
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 120)) : inspect(value, { depth: 0 });
+  return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
+}
+
+/** @throws TypeError */
+export function check(option: string, value: unknown, isRight: Predicate, expectation: string): void {
+  if (!isRight(value)) throw wrongOption(option, expectation, value);
+}
+
+/** The names of processes and of what is shared: they become file names. @throws TypeError */
+export function checkName(option: string, value: unknown): void {
+  const isName = (it: unknown) => typeof it === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(it);
+  check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
+}
+
+/** @throws TypeError when it is no list, or when an element is not right */
+export function checkList(option: string, values: unknown, isRight: Predicate, expectation: string): void {
+  if (!Array.isArray(values)) throw wrongOption(option, 'an array of strings', values);
+  values.forEach((value: unknown, index) => {
+    check(`${option}[${index}]`, value, isRight, expectation);
+  });
+}
+
+/** @throws TypeError when it is not an object with names and values */
+export function checkRecord(option: string, value: unknown): void {
+  check(option, value, (it) => typeof it === 'object' && it !== null && !Array.isArray(it), 'an object');
+}
+
+/** @throws TypeError when it is not a number of this size. Infinity is one, NaN is none */
+export function checkNumber(
+  option: string,
+  value: unknown,
+  { least, unit = '' }: { least: number; unit?: string },
+): void {
+  const isRight = (it: unknown) => typeof it === 'number' && it >= least;
+  check(option, value, isRight, `a number${unit === '' ? '' : ` of ${unit}`}, ${least} or more`);
+}
+
+export function optional(isRight: Predicate): Predicate {
+  return (value) => value === undefined || isRight(value);
+}
+
+/** Fit for a command line: a NUL would cut it off. */
+export function isArgument(value: unknown): value is string {
+  return typeof value === 'string' && !value.includes('\0');
+}
+
+export function isText(value: unknown): value is string {
+  return isArgument(value) && value !== '';
+}
+
+export function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
+}
+
+/** Absolute; a leading `~` is the home folder. `~user` is refused, since only a shell knows what it is. @throws TypeError */
+export function absolutePath(option: string, path: unknown): string {
+  check(option, path, isText, 'a non-empty path without NUL');
+  const expanded = expandHome(String(path));
+  check(option, expanded, (it) => !String(it).startsWith('~'), 'a path that begins with "~/" or has no "~" in front');
+  return resolve(expanded);
+}
+
+/** A leading `~` becomes the home folder; everything else stays as it is. */
+export function expandHome(path: string): string {
+  return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
+}
