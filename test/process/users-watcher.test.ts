@@ -1,0 +1,157 @@
+/** What waits for the last user: tether.sh under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { FlockBindingError, ProcessManager } from '../../src/index.js';
+import { tryFlock } from '../../src/lock/flock.js';
+import { isRunning, logged, stateOf } from '../helpers/outside-view.js';
+import { pathWithOnly, whereIs } from '../helpers/path-with-only.js';
+import { projectRoot } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { memoryOf } from '../helpers/shared.js';
+import { argumentsOf, descriptorsOf, groupEnds, watcherOf } from '../helpers/tied.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+import { livingInGroup } from '../helpers/witness.js';
+
+/** What the design allows for all helpers of a shared process. */
+const HELPERS_KIB = 4 * 1024;
+
+/** The process that waits for the lock. */
+async function waiterOf(pid: number): Promise<number> {
+  const isWaiter = (member: number) =>
+    ['flock', 'perl'].includes(basename(argumentsOf(member)[0] ?? '')) && stateOf(member) === 'S';
+  return await eventually(`a waiter in group ${pid}`, () => livingInGroup(pid).find(isWaiter));
+}
+
+async function startShared(t: TestContext, changes: Parameters<typeof redisSpec>[1] = {}) {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared', ...changes }));
+  const { pid } = await manager.start();
+  return { manager, pid, watcher: watcherOf(pid), waiter: await waiterOf(pid) };
+}
+
+for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const) {
+  for (const tool of ['flock', 'perl'] as const) {
+    test(`${[shell, ...words].join(' ')} with ${tool}: the server lives as long as somebody has the users file locked`, async (t) => {
+      const folder = temporaryFolder(t);
+      const path = join(folder, 'x.users');
+      const [lock, users, watched] = [openSync(join(folder, 'x.lock'), 'w'), openSync(path, 'w'), openSync(path, 'w')];
+      assert.equal(tryFlock(users, 'sh'), true);
+      const waiting =
+        tool === 'flock'
+          ? [whereIs('flock'), '-x', '4']
+          : [whereIs('perl'), '-e', 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'];
+      const script = join(projectRoot, 'src/process/tether.sh');
+      const args = ['shared', 'TERM', '10000', String(waiting.length), ...waiting, 'sleep', '300'];
+      const program = startProgram(t, shell, [...words, script, ...args], {
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe', lock, watched],
+      });
+      closeSync(lock);
+      closeSync(watched);
+      await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
+      assert.deepEqual(argumentsOf(program.pid), ['sleep', '300']);
+      // The watcher's file is not the server's, and the server's lock is not the watcher's.
+      const { 3: serverLock, 4: atFour, ...others } = descriptorsOf(program.pid);
+      assert.deepEqual([serverLock, atFour], [join(folder, 'x.lock'), undefined]);
+      assert.ok(!Object.values(others).includes(path));
+      const waiter = await waiterOf(program.pid);
+      assert.equal(descriptorsOf(waiter)[3], undefined);
+      await delay(STILL_MS);
+      assert.equal(program.isAlive, true);
+      closeSync(users);
+      assert.equal((await program.ended()).signal, 'SIGTERM');
+      await groupEnds(program.pid);
+    });
+  }
+}
+
+test('no flock(1) on PATH: perl waits, and the last user that is killed ends the server', async (t) => {
+  const PATH = pathWithOnly(t, 'redis-server', 'perl', 'sleep');
+  const spec = await redisSpec(t, { lifetime: 'shared' });
+  const user = await startRemoteManager(t, spec, { env: { ...process.env, PATH } });
+  const { pid } = await user.start();
+  assert.match(argumentsOf(await waiterOf(pid))[0] ?? '', /\/perl$/);
+  user.kill();
+  await groupEnds(pid);
+});
+
+test('neither flock(1) nor perl: FlockBindingError says what to install, nothing is spawned, nobody is counted', async (t) => {
+  const spec = await redisSpec(t, { lifetime: 'shared' });
+  const user = await startRemoteManager(t, spec, { env: { ...process.env, PATH: pathWithOnly(t, 'redis-server') } });
+  await assert.rejects(user.start(), {
+    name: 'FlockBindingError',
+    code: new FlockBindingError('').code,
+    message: /flock\(1\).*util-linux.*perl/,
+  });
+  assert.deepEqual(
+    user.events.filter(({ event }) => event === 'spawned'),
+    [],
+  );
+  assert.equal((await new ProcessManager(spec).status()).state, 'stopped');
+  assert.equal((await new ProcessManager(spec).status()).users, 0);
+});
+
+test('a waiting flock that somebody kills ends nothing under a user, and is replaced', async (t) => {
+  const { manager, pid, waiter } = await startShared(t);
+  process.kill(waiter, 'SIGKILL');
+  await eventually('the end of the waiter', () => !isRunning(waiter));
+  const other = await waiterOf(pid);
+  assert.notEqual(other, waiter);
+  assert.equal((await manager.status()).state, 'running');
+  await manager.leave();
+  await groupEnds(pid);
+});
+
+test('a waiting flock that is killed as the last user is: the server is gone all the same', async (t) => {
+  const spec = await redisSpec(t, { lifetime: 'shared' });
+  const user = await startRemoteManager(t, spec);
+  const { pid } = await user.start();
+  process.kill(await waiterOf(pid), 'SIGKILL');
+  user.kill();
+  await groupEnds(pid);
+});
+
+test('signals that a server handles end neither the watcher nor its waiter', async (t) => {
+  const { manager, pid, watcher, waiter } = await startShared(t);
+  for (const helper of [watcher, waiter]) {
+    for (const signal of ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const) {
+      process.kill(helper, signal);
+    }
+  }
+  // Each signal would be delivered before the program that is started after it has ended.
+  await startProgram(t, 'true').ended();
+  assert.ok(isRunning(watcher) && isRunning(waiter));
+  assert.equal((await manager.status()).state, 'running');
+  await manager.leave();
+  await groupEnds(pid);
+});
+
+test('a server that ignores SIGTERM is killed after its grace, and a newcomer waits for its end', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'shared', stopTimeoutMs: 600 });
+  const user = await startRemoteManager(t, spec);
+  const { pid } = await user.start();
+  await logged(new ProcessManager(spec).spec.logFile, /listening/);
+  user.kill();
+  await logged(new ProcessManager(spec).spec.logFile, /ignoring SIGTERM/);
+  assert.equal(isRunning(pid), true);
+  const newcomer = new ProcessManager(spec);
+  const again = await newcomer.start();
+  assert.equal(isRunning(pid), false);
+  assert.notEqual(again.pid, pid);
+  await newcomer.leave();
+  await groupEnds(again.pid);
+});
+
+test('the helpers of a shared process have at most 4 MiB in all', async (t) => {
+  const { manager, pid, watcher, waiter } = await startShared(t);
+  assert.deepEqual(livingInGroup(pid).toSorted(), [pid, watcher, waiter].toSorted());
+  const [shell, flock] = [memoryOf(watcher), memoryOf(waiter)];
+  t.diagnostic(`sh: RSS ${shell.rss}, PSS ${shell.pss} KiB; flock: RSS ${flock.rss}, PSS ${flock.pss} KiB`);
+  assert.ok(shell.rss + flock.rss <= HELPERS_KIB, `${shell.rss + flock.rss} KiB`);
+  await manager.leave();
+});
