@@ -7,18 +7,22 @@ import { makeFolders } from './folders.js';
 
 const log = debugLog('folder');
 
+/** Where `userFolder()` looks: TMP/flock-process-UID. */
+export function userFolderPath(): string {
+  // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
+  return join(tmpdir(), `flock-process-${process.getuid?.()}`);
+}
+
 /**
  * This user's own folder under the system's temp folder, TMP/flock-process-UID: where processes of one user meet whatever
  * their state folders are. Undefined when it cannot be made, or somebody else made it or may write to it.
  */
 export function userFolder(): string | undefined {
-  // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
-  const uid = process.getuid?.();
-  const folder = join(tmpdir(), `flock-process-${uid}`);
+  const folder = userFolderPath();
   try {
     makeFolders(folder);
     const found = lstatSync(folder);
-    if (found.isDirectory() && found.uid === uid && (found.mode & 0o022) === 0) return folder;
+    if (found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o022) === 0) return folder;
     log('%s is not ours', folder);
   } catch (error) {
     log('cannot use %s: %s', folder, errorText(error));

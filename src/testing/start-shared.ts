@@ -12,7 +12,7 @@ import { joinUsers, type User } from '../process/users.js';
 import { Pace } from '../shared/deadline.js';
 import { OptionsMismatchError, SpawnError } from '../shared/errors.js';
 import { checkName } from '../shared/options.js';
-import { userFolder } from '../shared/user-folder.js';
+import { userFolder, userFolderPath } from '../shared/user-folder.js';
 import { agree, type Place } from './agreement.js';
 import { isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
@@ -112,7 +112,7 @@ function placeOf(key: string): Place {
   const parent = userFolder();
   if (parent === undefined) {
     throw new SpawnError(
-      `Cannot share "${key}": the folder for it in the system's temp folder belongs to somebody else`,
+      `Cannot share "${key}": "${userFolderPath()}" cannot be made, or is not a folder to which this user alone may write; remove it, or set TMPDIR`,
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);

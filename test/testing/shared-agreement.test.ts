@@ -1,0 +1,214 @@
+/** What the users of one key agree on: options, port and folder, and what happens to who does not. */
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { EarlyExitError, OptionsMismatchError, type ProcessSpec, startShared } from '../../src/index.js';
+import { unlessRoot } from '../helpers/one-call.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
+import { redisPid } from '../helpers/redis.js';
+import { freePort, temporaryFolder } from '../helpers/resources.js';
+import {
+  nothingIsLeft,
+  ownKey,
+  processesOf,
+  type RedisOptions,
+  redisPreset,
+  sharedFolder,
+  startUser,
+  startUsers,
+} from '../helpers/shared.js';
+import { eventually } from '../helpers/waiting.js';
+import { accepts } from '../helpers/witness.js';
+
+test('a caller with other options gets an OptionsMismatchError that names the fields, and is not counted', async () => {
+  const key = ownKey();
+  const instance = await startShared(redisPreset, { key });
+  const slower = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), startTimeoutMs: 5_000 });
+  await assert.rejects(startShared(slower, { key, args: ['--databases', '3'] }), (error) => {
+    assert.ok(error instanceof OptionsMismatchError);
+    assert.deepEqual([error.key, error.code], [key, 'ERR_OPTIONS_MISMATCH']);
+    for (const field of [key, 'args', 'startTimeoutMs']) assert.match(error.message, new RegExp(`"${field}"`));
+    assert.doesNotMatch(error.message, /"command"|"port"|"stateDir"/);
+    return true;
+  });
+  assert.equal((await instance.manager.status()).users, 1);
+  assert.equal(await redisPid(instance.port), instance.pid);
+  await instance.leave();
+  await nothingIsLeft(key);
+  const other = await startShared(slower, { key, args: ['--databases', '3'] });
+  assert.equal(other.reused, false);
+  await other.leave();
+});
+
+test('functions are left out of the comparison, and so are options that are undefined', async () => {
+  const key = ownKey();
+  const healthy = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), isHealthy: () => true });
+  const one = await startShared(healthy, { key });
+  const other = await startShared(redisPreset, { key, args: undefined } as unknown as { key: string });
+  assert.equal(other.pid, one.pid);
+  await Promise.all([one.leave(), other.leave(), other.leave()]);
+  await one.leave();
+  await nothingIsLeft(key);
+});
+
+test('a given port is used, and another one is a mismatch', async () => {
+  const [key, port] = [ownKey(), await freePort()];
+  const one = await startShared(redisPreset, { key, port });
+  assert.equal(one.port, port);
+  assert.equal(one.address, `127.0.0.1:${port}`);
+  const other = startShared(redisPreset, { key, port: await freePort() });
+  await assert.rejects(other, { name: 'OptionsMismatchError', message: /"args", "port" differ/ });
+  await one.leave();
+});
+
+test('a given stateDir is used and not removed', async (t) => {
+  const key = ownKey();
+  const stateDir = join(temporaryFolder(t), 'state');
+  await using one = await startShared(redisPreset, { key, stateDir });
+  assert.equal(one.stateDir, stateDir);
+  const other = await startShared(redisPreset, { key, stateDir });
+  assert.equal(other.pid, one.pid);
+  await other.leave();
+  await assert.rejects(startShared(redisPreset, { key }), OptionsMismatchError);
+  await one.leave();
+  assert.ok(existsSync(join(stateDir, 'logs/redis.log')));
+});
+
+test('await using leaves at the end of the block', async () => {
+  const key = ownKey();
+  let pid = 0;
+  {
+    await using instance = await startShared(redisPreset, { key });
+    pid = instance.pid;
+    assert.equal(isRunning(pid), true);
+  }
+  assert.equal(isRunning(pid), false);
+  await nothingIsLeft(key);
+});
+
+test('files lie in folders that are for this user alone, and beside the removed folder only empty ones stay', async () => {
+  const key = ownKey();
+  const { leave, stateDir, manager } = await startShared(redisPreset, { key });
+  const folder = sharedFolder();
+  assert.equal(stateDir, join(folder, key));
+  for (const path of [join(folder, '..'), folder, stateDir]) assert.equal(statSync(path).mode & 0o777, 0o700, path);
+  assert.ok(manager.spec.logFile.startsWith(`${stateDir}/`));
+  await leave();
+  const left = readdirSync(folder).filter((name) => name === key || name.startsWith(`${key}.`));
+  assert.ok(left.length > 0 && !left.includes(key));
+  for (const name of left) assert.equal(statSync(join(folder, name)).size, 0, name);
+});
+
+for (const key of ['', '.hidden', 'a/b', '../a', 'a b', 'ä', 'a\0', 'x'.repeat(101), 7, undefined]) {
+  test(`the key ${JSON.stringify(key)?.slice(0, 20)} is a TypeError that names it`, async () => {
+    const call = startShared(redisPreset, { key: key as string });
+    await assert.rejects(call, { name: 'TypeError', message: /"key" must be/ });
+  });
+}
+
+test('a key of 100 letters, digits, dots, underscores and hyphens works', async () => {
+  const key = `k${ownKey()}._-A`.padEnd(100, 'x');
+  const instance = await startShared(redisPreset, { key });
+  assert.equal(instance.reused, false);
+  await instance.leave();
+  await nothingIsLeft(key);
+});
+
+const intruders: Record<string, (path: string, t: TestContext) => void> = {
+  'belongs to somebody else': (path) => {
+    mkdirSync(path, { mode: 0o700 });
+    chownSync(path, 65_534, 65_534);
+  },
+  'may be written by others': (path) => {
+    mkdirSync(path);
+    chmodSync(path, 0o777);
+  },
+  'is a symbolic link': (path, t) => symlinkSync(temporaryFolder(t), path),
+};
+
+for (const [what, make] of Object.entries(intruders)) {
+  test(`a folder in the temp folder that ${what} is refused, and nothing is made in it`, {
+    skip: unlessRoot,
+  }, async (t) => {
+    const temp = temporaryFolder(t);
+    const folder = join(temp, `flock-process-${process.getuid?.()}`);
+    make(folder, t);
+    const key = ownKey();
+    const user = await startUser(t, { key }, { env: { ...process.env, TMPDIR: temp } });
+    await assert.rejects(user.join(), {
+      name: 'SpawnError',
+      message: new RegExp(`"${key}".*"${folder}".*TMPDIR`),
+    });
+    assert.deepEqual(readdirSync(folder), []);
+  });
+}
+
+test('a server that fails to start: every caller gets the error with the log, and nothing is left', async (t) => {
+  const key = ownKey();
+  const broken = { key, args: ['--no-such-option', 'x'] };
+  await assert.rejects(startShared(redisPreset, broken), (error) => {
+    assert.ok(error instanceof EarlyExitError);
+    assert.match(error.logTail.join('\n'), /no-such-option/);
+    return true;
+  });
+  assert.equal(existsSync(join(sharedFolder(), key)), false);
+  const users = await startUsers(t, 3, broken);
+  const outcomes = await Promise.allSettled(users.map((user) => user.join()));
+  for (const outcome of outcomes) assert.match(String(outcome.status === 'rejected' && outcome.reason), /EarlyExit/);
+  assert.deepEqual(processesOf(key), []);
+  assert.equal(existsSync(join(sharedFolder(), key)), false);
+  const [healthy] = await startUsers(t, 1, { key });
+  assert.equal((await healthy.join()).reused, false);
+  await healthy.leave();
+});
+
+test('an aborted call leaves, and its reason is thrown', async () => {
+  const key = ownKey();
+  const signal = AbortSignal.abort(new Error('not wanted'));
+  await assert.rejects(startShared(redisPreset, { key, signal }), /not wanted/);
+  const one = await startShared(redisPreset, { key });
+  await assert.rejects(startShared(redisPreset, { key, signal }), /not wanted/);
+  assert.equal((await one.manager.status()).users, 1);
+  await one.leave();
+});
+
+test('a stranger on the port after a crash: PortInUseError while it is agreed on, another port when all have left', async (t) => {
+  const key = ownKey();
+  const one = await startShared(redisPreset, { key });
+  process.kill(one.pid, 'SIGKILL');
+  await eventually('a free port', async () => !(await accepts(one.port)));
+  const stranger = startProgram(t, 'redis-server', ['--port', String(one.port), '--save', '']);
+  await stranger.printed(/Ready to accept connections/);
+  await assert.rejects(startShared(redisPreset, { key }), {
+    name: 'PortInUseError',
+    port: one.port,
+    pid: stranger.pid,
+  });
+  assert.equal((await one.manager.status()).users, 1);
+  await one.leave();
+  const other = await startShared(redisPreset, { key });
+  assert.notEqual(other.port, one.port);
+  assert.equal(await redisPid(one.port), stranger.pid);
+  await other.leave();
+});
+
+test('the defaults for tests of a preset are below the given options', async () => {
+  const seen: unknown[] = [];
+  const preset = Object.assign(
+    (options: RedisOptions) => {
+      seen.push(options.args);
+      return redisPreset(options);
+    },
+    { forTests: { args: ['--databases', '2'] } },
+  );
+  for (const args of [undefined, ['--databases', '5']]) {
+    const key = ownKey();
+    await (await startShared(preset, { key, ...(args && { args }) })).leave();
+  }
+  assert.deepEqual(seen, [
+    ['--databases', '2'],
+    ['--databases', '5'],
+  ]);
+});
