@@ -10,17 +10,6 @@
 # The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
 # before its work is done, neither of the group's signals nor of a terminal's.
 
-lifetime=$1
-stop_signal=$2
-grace_ms=$3
-shift 3
-words=0
-if [ "$lifetime" = shared ]; then
-  words=$1
-  shift
-fi
-server=$$
-
 # A zombie counts as gone: kill -0 succeeds on it, and who would collect it may be dead.
 is_gone() {
   kill -0 "$server" 2>/dev/null || return 0
@@ -51,6 +40,8 @@ wait_for_turn() {
     return
   fi
   # The first so many words, put behind the others; then the others go.
+  words=$1
+  shift
   all=$#
   for word in "$@"; do
     [ "$words" -gt 0 ] && set -- "$@" "$word"
@@ -62,6 +53,11 @@ wait_for_turn() {
 }
 
 watch() {
+  server=$$
+  lifetime=$1
+  stop_signal=$2
+  grace_ms=$3
+  shift 3
   cd /
   PATH=$PATH:/usr/bin:/bin
   wait_for_turn "$@"
@@ -76,16 +72,37 @@ watch() {
   kill -s KILL -- "-$server"
 }
 
-# From its first instant the watcher ignores what may end the group. `command`: a name that this shell does not know must
-# not end it (trap is a special builtin).
-trap '' HUP INT QUIT TERM USR1 USR2
-command trap '' "$stop_signal" 2>/dev/null
-(
-  exec 3<&- </dev/null >/dev/null 2>&1 # by exec: a redirection of a function would only park the lock at a higher descriptor
-  watch "$@"
-) &
-shift "$words"
+# A shell between the two begins the watcher, and is gone when the server begins:
+# - from its first instant the watcher ignores what may end the group, while this shell, which becomes the server, never
+#   ignores anything: it would lose a stop signal that comes early
+# - no variable is set here, for one of that name may be in the server's environment
+# - the server has no child that it does not know
+# It is waited for until the watcher has closed the substitution's pipe. `command`: a signal that this shell does not know
+# must not end it (trap is a special builtin). By exec: a redirection of a function would park a descriptor at a higher one.
+: "$(
+  exec 3<&-
+  trap '' HUP INT QUIT TERM USR1 USR2
+  command trap '' "$2" 2>/dev/null
+  (
+    exec </dev/null >/dev/null 2>&1
+    watch "$@"
+  ) &
+)"
 exec 4<&-
-trap - HUP INT QUIT TERM USR1 USR2
-command trap - "$stop_signal" 2>/dev/null
+case $1 in
+  shared) shift "$((4 + $4))" ;;
+  *) shift 3 ;;
+esac
+
+# Variables whose names no shell can set: env(1) puts them back. They come as the values of others, since the watcher's
+# arguments can be read by every user for as long as it lives.
+if [ -n "${FLOCK_PROCESS_ODD_NAMES-}" ]; then
+  while [ "$FLOCK_PROCESS_ODD_NAMES" -gt 0 ]; do
+    eval 'set -- "$FLOCK_PROCESS_ODD_NAME_'"$FLOCK_PROCESS_ODD_NAMES"'" "$@"'
+    unset "FLOCK_PROCESS_ODD_NAME_$FLOCK_PROCESS_ODD_NAMES"
+    FLOCK_PROCESS_ODD_NAMES=$((FLOCK_PROCESS_ODD_NAMES - 1))
+  done
+  unset FLOCK_PROCESS_ODD_NAMES
+  set -- /usr/bin/env -- "$@"
+fi
 exec "$@"

@@ -16,6 +16,7 @@ import { type ProcessInfo, processTable } from './process-table.js';
 export interface Tether {
   readonly command: string;
   readonly args: readonly string[];
+  readonly env: Record<string, string>;
   /** What the child has at descriptor 4. */
   readonly watched: Extract<StdioOptions, unknown[]>[number];
   /** To be called when it was spawned. */
@@ -51,11 +52,11 @@ export function tetherFor(spec: CompleteSpec, executable: string, env: Record<st
     spec.stopSignal.slice('SIG'.length),
     String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
     ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
-    ...restoringOddNames(env),
     executable,
     ...spec.args,
   ];
-  return { command: '/bin/sh', args, ...(waiting === undefined ? watchedPipe() : watchedUsers(spec)) };
+  const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
+  return { command: '/bin/sh', args, env: throughShell(env), ...watched };
 }
 
 /** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
@@ -71,10 +72,14 @@ export function isShared({ pid }: ProcessInfo): boolean {
     .some((member) => member.groupId === pid && isWatcher(member) && table.commandLine(member.pid)[2] === 'shared');
 }
 
-/** A shell drops variables whose names it could not set itself: env(1) puts them back. */
-function restoringOddNames(env: Record<string, string>): string[] {
-  const odd = Object.entries(env).filter(([name]) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
-  return odd.length === 0 ? [] : ['/usr/bin/env', ...odd.map(([name, value]) => `${name}=${value}`)];
+/** A shell drops variables whose names it could not set itself: they go as values, and env(1) puts them back. */
+function throughShell(env: Record<string, string>): Record<string, string> {
+  const isOdd = (name: string) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name);
+  const odd = Object.entries(env).filter(([name]) => name !== '' && isOdd(name));
+  if (odd.length === 0) return env;
+  const plain = Object.entries(env).filter(([name]) => !isOdd(name));
+  const carried = odd.map(([name, value], index) => [`FLOCK_PROCESS_ODD_NAME_${index + 1}`, `${name}=${value}`]);
+  return Object.fromEntries([...plain, ...carried, ['FLOCK_PROCESS_ODD_NAMES', String(odd.length)]]);
 }
 
 /** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */

@@ -1,0 +1,80 @@
+/** Owners of tied processes, and what the system says of them, their process and its watcher. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { ProcessSpec } from '../../src/index.js';
+import type { Ending, Owned } from '../fixtures/tied-owner.js';
+import { isRunning } from './outside-view.js';
+import { type Program, startFixture } from './programs.js';
+import { eventually } from './waiting.js';
+import { livingInGroup } from './witness.js';
+
+export interface Owner extends Owned {
+  readonly program: Program;
+  readonly pid: number;
+}
+
+/** A process that owns one of this spec, is told that it is ready, and then ends as it is told. */
+export async function startOwner(
+  test: Parameters<typeof startFixture>[0],
+  spec: ProcessSpec,
+  ending: Ending = 'stays',
+  options: Parameters<typeof startFixture>[3] = {},
+): Promise<Owner> {
+  const program = startFixture(test, 'tied-owner', [JSON.stringify({ lifetime: 'tied', ...spec }), ending], options);
+  const owned = await program.message<Owned>();
+  return { ...owned, program, pid: owned.instance.pid };
+}
+
+/** Processes, zombies excepted, whose command line has the text in it: a server, its shell before, its watcher. */
+export function processesNaming(text: string): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => readOrEmpty(`/proc/${pid}/cmdline`).includes(text) && isRunning(pid));
+}
+
+/** Everybody of the group of a tied process, zombies excepted, is gone. @returns after how many milliseconds */
+export async function groupEnds(pid: number, withinMs = 15_000): Promise<number> {
+  const begin = performance.now();
+  await eventually(`the end of group ${pid}`, () => livingInGroup(pid).length === 0, { withinMs, everyMs: 2 });
+  return performance.now() - begin;
+}
+
+/** The watcher: the one process of the group that is a shell with tether.sh. */
+export function watcherOf(pid: number): number {
+  const watchers = livingInGroup(pid).filter(
+    (member) => member !== pid && argumentsOf(member).some((word) => word.endsWith('/tether.sh')),
+  );
+  assert.equal(watchers.length, 1, `watchers of ${pid}: ${watchers.join()}`);
+  return watchers[0] as number;
+}
+
+export function argumentsOf(pid: number): string[] {
+  return readOrEmpty(`/proc/${pid}/cmdline`).split('\0').slice(0, -1);
+}
+
+/** Name to value, as the kernel gave it to the program. */
+export function environmentOf(pid: number): Record<string, string> {
+  const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter(Boolean);
+  return Object.fromEntries(entries.map((entry) => [entry.replace(/=.*$/s, ''), entry.replace(/^[^=]*=/, '')]));
+}
+
+/** Descriptor to what is open there. */
+export function descriptorsOf(pid: number): Record<string, string> {
+  const numbers = readdirSync(`/proc/${pid}/fd`);
+  return Object.fromEntries(numbers.map((fd) => [fd, readlinkSync(`/proc/${pid}/fd/${fd}`)]));
+}
+
+/** A line of /proc/PID/status: `statusField(pid, 'SigIgn')`. */
+export function statusField(pid: number, name: string): string {
+  const value = new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+  if (value === undefined) throw new Error(`no ${name} in the status of PID ${pid}`);
+  return value;
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return '';
+    throw error;
+  }
+}

@@ -1,0 +1,156 @@
+/** What a tied process is given, beside what a detached one of the same command is given. */
+import assert from 'node:assert/strict';
+import { readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { redisSpec } from '../helpers/servers.js';
+import { argumentsOf, descriptorsOf, environmentOf, startOwner, statusField, watcherOf } from '../helpers/tied.js';
+
+/** sleep(1) leaves all as it found it. */
+async function started(t: TestContext, changes: Partial<ProcessSpec>): Promise<{ pid: number; spec: ProcessSpec }> {
+  const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], name: 'sleep', ...changes });
+  const { pid } = await new ProcessManager(spec).start();
+  return { pid, spec };
+}
+
+const FIELDS = [
+  'SigQ',
+  'SigPnd',
+  'ShdPnd',
+  'SigBlk',
+  'SigIgn',
+  'SigCgt',
+  'Umask',
+  'Uid',
+  'Gid',
+  'CapEff',
+  'NoNewPrivs',
+];
+
+test('signals, mask, limits, streams and descriptors are those of a detached one', async (t) => {
+  const [detached, tied] = [await started(t, {}), await started(t, { lifetime: 'tied' })];
+  for (const field of FIELDS.slice(1))
+    assert.equal(statusField(tied.pid, field), statusField(detached.pid, field), field);
+  const limits = [tied, detached].map(({ pid }) => readFileSync(`/proc/${pid}/limits`, 'utf8'));
+  assert.equal(limits[0], limits[1]);
+  const open = [tied, detached].map(({ pid, spec }) => {
+    const folder = realpathSync(spec.stateDir);
+    return Object.entries(descriptorsOf(pid)).map(([fd, link]) => `${fd} ${link.replace(folder, 'STATE')}`);
+  });
+  // Whoever runs the tests may have left one open for all.
+  const first = ['0 /dev/null', '1 STATE/logs/sleep.log', '2 STATE/logs/sleep.log', '3 STATE/sleep.lock'];
+  assert.deepEqual(open[0]?.slice(0, 4), first);
+  assert.deepEqual(open[1], open[0]);
+});
+
+test('it is the process that Node spawned, leads its session, and is run with the same arguments', async (t) => {
+  const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  const spawned: number[] = [];
+  manager.on('spawned', ({ pid }) => spawned.push(pid));
+  const { pid } = await manager.start();
+  assert.deepEqual(spawned, [pid]);
+  assert.equal(Number(statusField(pid, 'PPid')), process.pid);
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ')
+    .map(Number);
+  assert.deepEqual(stat.slice(2, 4), [pid, pid]);
+  const [first, ...others] = argumentsOf(pid);
+  // A shell cannot give another first word than the file that it runs.
+  assert.equal(first, readlinkFirst(pid, first));
+  assert.deepEqual(others, ['300']);
+});
+
+test('its environment is that of a detached one, but for what /bin/sh itself adds', async (t) => {
+  const env = {
+    'a.b': 'dotted',
+    'npm-x': 'with "quotes", $HOME and `id`',
+    'npm_config_//registry.example/:_authToken': 'secret',
+    FLOCK_PROCESS_TEST_ODD: 'a=b\nc $HOME',
+    FLOCK_PROCESS_TEST_EMPTY: '',
+    server: 'mine',
+    words: 'mine',
+    ENV: '/nonexistent/startup',
+    BASH_ENV: '/nonexistent/startup',
+    PWD: realpathSync('/tmp'),
+  };
+  const cwd = realpathSync('/tmp');
+  const [detached, tied] = [await started(t, { env, cwd }), await started(t, { env, cwd, lifetime: 'tied' })];
+  const [plain, through] = [environmentOf(detached.pid), environmentOf(tied.pid)];
+  const added = Object.keys(through).filter((name) => !(name in plain));
+  t.diagnostic(
+    `/bin/sh (${readlinkSync('/proc/self/exe') && realpathSync('/bin/sh')}) adds: ${added.join(', ') || 'nothing'}`,
+  );
+  assert.deepEqual(
+    added.filter((name) => !['PWD', 'OLDPWD', 'SHLVL', '_'].includes(name)),
+    [],
+  );
+  // bash counts itself, and says what it runs.
+  const { SHLVL: _1, _: _2, ...expected } = plain;
+  for (const [name, value] of Object.entries(expected)) assert.equal(through[name], value, name);
+  assert.equal(readlinkSync(`/proc/${tied.pid}/cwd`), cwd);
+});
+
+test('what a variable without a shell name holds is not to be read in any argument, for as long as it runs', async (t) => {
+  const { pid } = await started(t, {
+    env: { 'npm_config_//registry.example/:_authToken': 'secret' },
+    lifetime: 'tied',
+  });
+  for (const process of [pid, watcherOf(pid)]) assert.doesNotMatch(argumentsOf(process).join(' '), /secret/);
+});
+
+test('arguments arrive as they are: no splitting, no expansion, empty ones too', async (t) => {
+  const args = [
+    '300',
+    'two words',
+    '',
+    '$HOME',
+    '`id`',
+    '"quoted"',
+    "it's",
+    '*',
+    ';exit',
+    'new\nline',
+    'größer',
+    '-n',
+    '--',
+  ];
+  const command = process.execPath;
+  const script = 'setInterval(() => 0, 1 << 30)';
+  const { pid } = await started(t, { command, args: ['-e', script, '--', ...args], lifetime: 'tied' });
+  assert.deepEqual(argumentsOf(pid), [command, '-e', script, '--', ...args]);
+});
+
+test('an owner with an IPC channel, with NODE_OPTIONS and in another folder has the same kind of server', async (t) => {
+  const folder = dirname((await redisSpec(t)).stateDir);
+  const spec = await redisSpec(t);
+  const env = { ...process.env, NODE_OPTIONS: '--no-warnings --title=titled', NODE_CHANNEL_SERIALIZATION_MODE: 'json' };
+  const owner = await startOwner(t, spec, 'stays', { env, cwd: folder });
+  assert.deepEqual(Object.keys(descriptorsOf(owner.pid)).slice(0, 4), ['0', '1', '2', '3']);
+  const watcher = watcherOf(owner.pid);
+  assert.match(readlinkSync(`/proc/${watcher}/exe`), /\/(dash|bash|busybox|sh)$/);
+  assert.equal(readlinkSync(`/proc/${watcher}/cwd`), '/');
+  assert.equal(environmentOf(owner.pid).NODE_CHANNEL_FD, undefined);
+});
+
+test('the watcher is in the group of the process, and does not keep the lock', async (t) => {
+  const { pid, spec } = await started(t, { lifetime: 'tied' });
+  const watcher = watcherOf(pid);
+  const stat = readFileSync(`/proc/${watcher}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ')
+    .map(Number);
+  assert.deepEqual(stat.slice(2, 4), [pid, pid]);
+  const { lockFile } = new ProcessManager(spec).spec;
+  assert.equal(Object.values(descriptorsOf(watcher)).includes(realpathSync(lockFile)), false);
+  for (const signal of [1, 2, 3, 10, 12, 15]) {
+    const ignored = BigInt(`0x${statusField(watcher, 'SigIgn')}`);
+    assert.equal((ignored >> BigInt(signal - 1)) & 1n, 1n, `signal ${signal}`);
+  }
+});
+
+function readlinkFirst(pid: number, first: string | undefined): string | undefined {
+  return realpathSync(first ?? '') === readlinkSync(`/proc/${pid}/exe`) ? first : undefined;
+}
