@@ -1,0 +1,109 @@
+/** Test files of a whole run, under the runners that there are, use one real Temporal. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, type TestContext, test } from 'node:test';
+import { bundleWorkflowCode } from '@temporalio/worker';
+import type { Report, TestRun } from '../fixtures/temporal-file.js';
+import { fixture, projectRoot } from '../helpers/paths.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { rounds } from '../helpers/resources.js';
+import { nothingIsLeft, ownKey, sharedFolder } from '../helpers/shared.js';
+import { temporalBinary } from '../helpers/temporal.js';
+import { eventually } from '../helpers/waiting.js';
+
+const FILES = rounds(8, { least: 2 });
+
+/** Runners and the client's packages load slowly on a busy machine. */
+const RUN_WITHIN_MS = 90_000;
+
+type Runner = 'node --test' | 'vitest forks' | 'vitest threads';
+
+let bundle = '';
+before(async () => {
+  const logger = { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error: console.error };
+  bundle = (await bundleWorkflowCode({ workflowsPath: fixture('workflows'), logger })).code;
+});
+
+/** Files in a folder inside the project, where they can resolve what they import; and the runner, in a group of its own. */
+function startRun(t: TestContext, runner: Runner, { awaited }: { awaited: number }) {
+  const root = mkdtempSync(join(projectRoot, 'build', 'run-'));
+  t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
+  const folder = join(root, 'reports');
+  mkdirSync(folder);
+  writeFileSync(join(root, 'bundle.js'), bundle);
+  const namespaces = Array.from({ length: FILES }, (_, index) => `file-${index + 1}`);
+  const command = temporalBinary();
+  const run: TestRun = { key: ownKey(), command, namespaces, bundle: join(root, 'bundle.js'), folder, awaited };
+  const files = namespaces.map((namespace) => {
+    const path = join(root, `${namespace}.test.mjs`);
+    writeFileSync(path, testFile(runner, run, namespace));
+    return path;
+  });
+  writeFileSync(
+    join(root, 'vitest.config.mjs'),
+    'export default { test: { server: { deps: { external: [/build/] } } } };\n',
+  );
+  const vitest = ['run', '--root', root, `--maxWorkers=${FILES}`];
+  const args = {
+    'node --test': ['--test', `--test-concurrency=${FILES}`, ...files],
+    'vitest forks': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=forks'],
+    'vitest threads': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=threads'],
+  }[runner];
+  // Under a runner, a runner takes itself for one of its files.
+  const env = { ...process.env, NODE_TEST_CONTEXT: undefined, CI: 'true' };
+  const program = startProgram(t, process.execPath, args, { cwd: root, env, detached: true });
+  t.after(() => killGroup(program));
+  return { program, key: run.key, folder };
+}
+
+function testFile(runner: Runner, run: TestRun, namespace: string): string {
+  const [words, body] = [[run, namespace].map((word) => JSON.stringify(word)).join(', '), fixture('temporal-file')];
+  return `import { test } from '${runner === 'node --test' ? 'node:test' : 'vitest'}';
+import { runTestFile } from '${body}';
+test('a workflow', ${runner === 'node --test' ? '' : `{ timeout: ${RUN_WITHIN_MS} }, `}() => runTestFile(${words}));
+`;
+}
+
+function reportsIn(folder: string): Report[] {
+  return readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8') || '{}') as Report);
+}
+
+function killGroup({ pid }: Program): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
+  test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
+    const { program, key, folder } = startRun(t, runner, { awaited: FILES });
+    const { exitCode, stdout, stderr } = await program.ended({ withinMs: RUN_WITHIN_MS });
+    assert.equal(exitCode, 0, `${stdout}${stderr}`);
+    const reports = reportsIn(folder);
+    assert.equal(reports.length, FILES);
+    assert.equal(new Set(reports.map(({ pid }) => pid)).size, 1);
+    assert.equal(reports.filter(({ reused }) => !reused).length, 1);
+    const results = reports.map(({ result }) => result).sort();
+    assert.deepEqual(results, Array.from({ length: FILES }, (_, index) => `Hello Ada, from file-${index + 1}`).sort());
+    await nothingIsLeft(key);
+    assert.equal(existsSync(join(sharedFolder(), key)), false);
+  });
+
+  test(`a run of ${runner} that is killed in the middle leaves nothing`, async (t) => {
+    const { program, key, folder } = startRun(t, runner, { awaited: FILES + 1 });
+    await eventually(
+      `all files in the middle of ${runner}:\n`,
+      () => {
+        if (!program.isAlive) throw new Error(`${program.stdout}${program.stderr}`);
+        return readdirSync(folder).length === FILES;
+      },
+      { withinMs: RUN_WITHIN_MS, everyMs: 20 },
+    );
+    killGroup(program);
+    await program.exited;
+    t.diagnostic(`gone after ${Math.round(await nothingIsLeft(key))} ms`);
+  });
+}
