@@ -33,6 +33,7 @@ export class Lookout {
       if (!isRestart) this.#deserted = undefined;
       else if (!(await this.#isDead(mark.generation))) return 'unsettled';
       const isHeld = isLocked(this.#spec.lockFile);
+      if (isHeld && mark === undefined) return 'held';
       // A stop that came between the two looks is the reason why the lock is free.
       if (readMark(this.#markFile)?.generation !== mark?.generation) return 'unsettled';
       if (!isRestart) return isHeld ? 'held' : 'free';

@@ -65,7 +65,7 @@ test("the end of another process's child is seen by looking at its lock", async 
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const times: number[] = [];
-  for (let round = 0; round < 5; round += 1) {
+  for (let round = 0; round < 3; round += 1) {
     const { pid } = await callElsewhere<Instance>(t, 'start', spec);
     const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
     const restarting = once(manager, 'restarting');
