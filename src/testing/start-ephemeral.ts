@@ -5,7 +5,7 @@ import { reservePort } from '../process/port.js';
 import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
 import type { Instance } from '../process/process-spec.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 export interface EphemeralInstance extends Instance {
   /** `host:port` */
@@ -31,7 +31,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options?: NonNullable<O> & { signal?: AbortSignal },
 ): Promise<EphemeralInstance> {
-  const { signal, ...given } = (options ?? {}) as TestDefaults & { signal?: AbortSignal };
+  const { signal, ...given }: TestDefaults & { signal?: AbortSignal } = definedOptions(options ?? {});
   signal?.throwIfAborted();
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const sweeping = sweepTemporaryStates();

@@ -14,7 +14,7 @@ import { OptionsMismatchError, SpawnError } from '../shared/errors.js';
 import { checkName } from '../shared/options.js';
 import { userFolder, userFolderPath } from '../shared/user-folder.js';
 import { agree, type Place } from './agreement.js';
-import { isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 export interface SharedInstance extends Instance {
   /** `host:port` */
@@ -46,7 +46,7 @@ export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options: NonNullable<O> & { key: string; signal?: AbortSignal },
 ): Promise<SharedInstance> {
-  const { key, signal, ...given }: Given = options;
+  const { key, signal, ...given }: Given = definedOptions(options);
   const place = placeOf(key);
   const makeSpec = (agreedPort: number): ProcessSpec => {
     const chosen = { stateDir: place.folder, port: agreedPort };

@@ -8,6 +8,11 @@ export interface TestDefaults {
   port?: number;
 }
 
+/** Without those that are undefined: they would hide the defaults below them, a folder and a port of its own among these. */
+export function definedOptions<O extends object>(options: O): O {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O;
+}
+
 /** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
 export const PORT_ATTEMPTS = 5;
 

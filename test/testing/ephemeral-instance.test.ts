@@ -1,0 +1,166 @@
+/** One throw-away instance: what it is given, and that nothing of it is left. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { EarlyExitError, type ProcessSpec, startEphemeral } from '../../src/index.js';
+import { nodePreset, redisPreset, userFolder } from '../helpers/ephemeral.js';
+import { freePort, temporaryFolder } from '../helpers/resources.js';
+import { argumentsOf } from '../helpers/tied.js';
+import { accepts, livingInGroup } from '../helpers/witness.js';
+
+function folders(): string[] {
+  return existsSync(userFolder()) ? readdirSync(userFolder()).filter((name) => name.startsWith('ephemeral-')) : [];
+}
+
+/** Alone in its temp folder, so that all folders are its own. */
+function ownTemporaryFolder(t: TestContext): void {
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = temporaryFolder(t);
+  t.after(() => {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  });
+}
+
+test('it has a port and a folder of its own, and is ready, tied and without a reuse', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startEphemeral(redisPreset);
+  t.after(() => server.stop());
+  assert.equal(server.address, `127.0.0.1:${server.port}`);
+  assert.equal(await accepts(server.port), true);
+  assert.equal(server.reused, false);
+  assert.equal(dirname(server.stateDir), userFolder());
+  assert.equal(server.manager.spec.lifetime, 'tied');
+  assert.equal(server.manager.spec.stopSignal, 'SIGKILL');
+  assert.equal((await server.manager.status()).state, 'running');
+  assert.deepEqual(
+    folders().map((name) => join(userFolder(), name)),
+    [server.stateDir],
+  );
+});
+
+test('stop ends it, removes its folder, and can be called again, at once and later', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startEphemeral(redisPreset);
+  await Promise.all([server.stop(), server.stop()]);
+  assert.deepEqual(livingInGroup(server.pid), []);
+  assert.equal(await accepts(server.port), false);
+  assert.deepEqual(folders(), []);
+  await server.stop();
+});
+
+test('await using ends it with its block, also when that throws', async (t) => {
+  ownTemporaryFolder(t);
+  let pid = 0;
+  await assert.rejects(async () => {
+    await using server = await startEphemeral(redisPreset);
+    pid = server.pid;
+    throw new Error('a failed test');
+  }, /a failed test/);
+  assert.notEqual(pid, 0);
+  assert.deepEqual([livingInGroup(pid), folders()], [[], []]);
+});
+
+test('the defaults of the preset for tests lie below the options, and undefined is no option', async (t) => {
+  const databases = async (options?: { databases?: number }) => {
+    await using server = await startEphemeral(redisPreset, options);
+    return argumentsOf(server.pid).length > 0 ? server.manager.spec.args?.at(-1) : undefined;
+  };
+  assert.equal(await databases(), '3');
+  assert.equal(await databases({ databases: 5 }), '5');
+  const nothing = { databases: undefined, port: undefined, stateDir: undefined, signal: undefined };
+  await using server = await startEphemeral(redisPreset, nothing as unknown as { databases: number });
+  assert.equal(server.manager.spec.args?.at(-1), '3');
+  assert.equal(dirname(server.stateDir), userFolder());
+  assert.notEqual(server.port, 1);
+  t.diagnostic(server.address);
+});
+
+test('a given port is used', async () => {
+  const port = await freePort();
+  await using server = await startEphemeral(redisPreset, { port });
+  assert.equal(server.port, port);
+  assert.equal(await accepts(port), true);
+});
+
+test('a given port that somebody has: PortInUseError, and no other is tried', async (t) => {
+  ownTemporaryFolder(t);
+  const port = await freePort();
+  const other = createServer().listen(port, '127.0.0.1');
+  t.after(() => other.close());
+  await assert.rejects(startEphemeral(redisPreset, { port }), { code: 'ERR_PORT_IN_USE' });
+  assert.deepEqual(folders(), []);
+});
+
+test('a given folder is used and stays, and the server in it is asked to end', async (t) => {
+  const stateDir = join(temporaryFolder(t), 'state');
+  const server = await startEphemeral(nodePreset({ 'on-term': 0 }), { stateDir });
+  assert.equal(server.stateDir, stateDir);
+  assert.equal(server.manager.spec.stopSignal, 'SIGTERM');
+  const exits: unknown[] = [];
+  server.manager.on('exit', ({ exitCode, signal }) => exits.push([exitCode, signal]));
+  await server.stop();
+  assert.ok(existsSync(join(stateDir, 'node-server.lock')));
+  assert.deepEqual([exits, livingInGroup(server.pid)], [[[0, null]], []]);
+});
+
+test('with a folder of its own it is killed at once: no SIGTERM arrives', async () => {
+  const server = await startEphemeral(nodePreset({ 'on-term': 'ignore' }));
+  const log: string[] = [];
+  const exits: unknown[] = [];
+  server.manager.on('exit', ({ exitCode, signal }) => {
+    exits.push([exitCode, signal]);
+    log.push(readFileSync(server.manager.spec.logFile, 'utf8'));
+  });
+  await server.stop();
+  assert.deepEqual(exits, [[null, 'SIGKILL']]);
+  assert.doesNotMatch(log[0] ?? '', /SIGTERM/);
+});
+
+test('a start that fails leaves neither folder nor process', async (t) => {
+  ownTemporaryFolder(t);
+  await assert.rejects(startEphemeral(nodePreset({ 'exit-after': 0, 'exit-code': 3 })), EarlyExitError);
+  const slow = { ...nodePreset({ 'listen-after': 60_000 })({ port: 1, stateDir: '/' }), startTimeoutMs: 300 };
+  const preset = (options: { stateDir?: string; port?: number }): ProcessSpec => ({ ...slow, ...options });
+  await assert.rejects(startEphemeral(preset), { code: 'ERR_START_TIMEOUT' });
+  assert.deepEqual(folders(), []);
+});
+
+test('an aborted start leaves neither, and an aborted signal starts nothing', async (t) => {
+  ownTemporaryFolder(t);
+  const preset = nodePreset({ 'listen-after': 60_000 });
+  await assert.rejects(startEphemeral(preset, { signal: AbortSignal.timeout(150) }), { name: 'TimeoutError' });
+  assert.deepEqual(folders(), []);
+  await assert.rejects(startEphemeral(preset, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  assert.deepEqual(folders(), []);
+});
+
+test('a preset without a port is a TypeError that names it', async (t) => {
+  ownTemporaryFolder(t);
+  const preset = ({ stateDir = '/' }: { stateDir?: string; port?: number }): ProcessSpec => ({
+    name: 'portless',
+    command: 'sleep',
+    args: ['300'],
+    stateDir,
+  });
+  await assert.rejects(startEphemeral(preset), (error) => error instanceof TypeError && /portless/.test(error.message));
+  assert.deepEqual(folders(), []);
+});
+
+test('a port that is taken between the look and the start is given up for another', async () => {
+  const takers = new Set<ReturnType<typeof createServer>>();
+  const tried: number[] = [];
+  // The preset is asked after the port was reserved, and before anybody listens on it.
+  const preset = (options: { stateDir?: string; port?: number }): ProcessSpec => {
+    tried.push(options.port ?? 0);
+    if (tried.length <= 2) takers.add(createServer().listen(options.port, '127.0.0.1'));
+    return redisPreset(options);
+  };
+  await using server = await startEphemeral(preset);
+  for (const taker of takers) taker.close();
+  assert.equal(tried.length, 3);
+  assert.equal(new Set(tried).size, 3);
+  assert.equal(server.port, tried[2]);
+});
