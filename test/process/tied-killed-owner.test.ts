@@ -1,0 +1,143 @@
+/** The owner of a tied process is killed with SIGKILL: whatever it was doing, the process does not outlive it. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager } from '../../src/index.js';
+import { isRunning, logged } from '../helpers/outside-view.js';
+import { seededRandom } from '../helpers/random.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { rounds } from '../helpers/resources.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
+import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
+
+/** What law 7 allows between the owner's end and the server's, for one that ends when it is asked to. */
+const GONE_WITHIN_MS = 1_000;
+
+test('an owner killed at a random instant of start, or right after the spawn, leaves no server', async (t) => {
+  const random = seededRandom(t);
+  const { spec, pids, assertNeverTwo, assertNothingThere } = await witnessedServer(
+    t,
+    { listenAfterMs: 20 },
+    { lifetime: 'tied' },
+  );
+  const ends: number[] = [];
+  const first = await startRemoteManager(t, spec);
+  const startMs = await timed(() => first.start());
+  await first.stop();
+  first.kill();
+  let next = startRemoteManager(t, spec);
+  for (let round = 1; round <= rounds(200); round += 1) {
+    const owner = await next;
+    next = startRemoteManager(t, spec);
+    const starting = owner.start();
+    starting.catch(() => undefined);
+    const begun = pids().length;
+    if (round % 4 === 0) await eventually('spawned', () => owner.events.some(({ event }) => event === 'spawned'));
+    else if (round % 4 === 1) await eventually('a server', () => pids().length > begun, { everyMs: 1 });
+    else await delay(random.between(0, 1.2 * startMs));
+    owner.kill();
+    await owner.program.exited;
+    const begin = performance.now();
+    // Its shell before it is exec'd, and its watcher, name the folder as it does; the next owner waits for its first call.
+    await eventually(`nobody of round ${round}`, () => others(dirname(spec.stateDir)).length === 0, { everyMs: 2 });
+    ends.push(performance.now() - begin);
+    await assertNothingThere();
+  }
+  (await next).kill();
+  assertNeverTwo();
+  t.diagnostic(
+    `${ends.length} owners killed, ${pids().length} servers had begun, the last gone after ${worst(ends)} ms`,
+  );
+  assert.ok(pids().length > rounds(200) / 4);
+  assert.ok(worst(ends) < GONE_WITHIN_MS, `${worst(ends)} ms`);
+});
+
+test('an owner of a server that is ready is killed: the server and its watcher are gone', async (t) => {
+  const ends: number[] = [];
+  for (let round = 1; round <= rounds(40); round += 1) {
+    const spec = await redisSpec(t);
+    const owner = await startOwner(t, spec);
+    assert.equal(await accepts(spec.port), true);
+    owner.program.kill();
+    await owner.program.exited;
+    ends.push(await groupEnds(owner.pid));
+    assert.equal(await accepts(spec.port), false);
+  }
+  t.diagnostic(`${ends.length} owners killed, the last group gone after ${worst(ends)} ms`);
+  assert.ok(worst(ends) < GONE_WITHIN_MS, `${worst(ends)} ms`);
+});
+
+test('a server that ignores SIGTERM is asked, and gone after its grace', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore', child: 'ignore' }, { stopTimeoutMs: 600 });
+  const owner = await startOwner(t, spec);
+  const { logFile } = new ProcessManager(spec).spec;
+  await logged(logFile, /up: \d+/);
+  owner.program.kill();
+  await logged(logFile, /ignoring SIGTERM/);
+  const asked = performance.now();
+  assert.equal(isRunning(owner.pid), true);
+  await groupEnds(owner.pid);
+  const grace = performance.now() - asked;
+  t.diagnostic(`gone ${Math.round(grace)} ms after it was asked, with a grace of 600 ms`);
+  assert.ok(grace > 450, `${grace} ms`);
+});
+
+test('a server that takes its time to end is given it', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 300 }, { stopTimeoutMs: 60_000 });
+  const owner = await startOwner(t, spec);
+  owner.program.kill();
+  await owner.program.exited;
+  const end = await groupEnds(owner.pid);
+  assert.ok(end > 200 && end < 15_000, `${end} ms`);
+});
+
+test('a suspended server is ended as well', async (t) => {
+  const spec = await redisSpec(t);
+  const owner = await startOwner(t, spec);
+  process.kill(owner.pid, 'SIGSTOP');
+  owner.program.kill();
+  await owner.program.exited;
+  await groupEnds(owner.pid);
+  assert.match(readFileSync(new ProcessManager(spec).spec.logFile, 'utf8'), /SIGTERM/);
+});
+
+test('what a crashed server left in its group is ended, while its owner lives', async (t) => {
+  const spec = await nodeSpec(t, { child: 'ignore' });
+  const owner = await startOwner(t, spec);
+  await logged(new ProcessManager(spec).spec.logFile, /up: \d+/);
+  assert.equal(livingInGroup(owner.pid).length, 3);
+  process.kill(owner.pid, 'SIGKILL');
+  await groupEnds(owner.pid);
+  assert.equal(owner.program.isAlive, true);
+});
+
+test('a suspended owner keeps its server, and when it is killed the server goes', async (t) => {
+  const spec = await redisSpec(t);
+  const owner = await startOwner(t, spec);
+  owner.program.kill('SIGSTOP');
+  const watcher = watcherOf(owner.pid);
+  // The watcher would have acted by then: it is at its pipe.
+  await delay(500);
+  assert.deepEqual(livingInGroup(owner.pid).toSorted(), [owner.pid, watcher].toSorted());
+  assert.equal((await new ProcessManager(spec).status()).state, 'running');
+  owner.program.kill();
+  await groupEnds(owner.pid);
+});
+
+function others(folder: string): number[] {
+  return processesNaming(folder).filter((pid) => !processesNaming('remote-manager').includes(pid));
+}
+
+async function timed(act: () => Promise<unknown>): Promise<number> {
+  const begin = performance.now();
+  await act();
+  return performance.now() - begin;
+}
+
+function worst(times: readonly number[]): number {
+  return Math.round(Math.max(...times));
+}

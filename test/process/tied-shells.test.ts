@@ -1,0 +1,179 @@
+/** tether.sh by itself, under each shell that is /bin/sh somewhere. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isRunning, reachesState, stateOf } from '../helpers/outside-view.js';
+import { projectRoot } from '../helpers/paths.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { seededRandom } from '../helpers/random.js';
+import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
+import { argumentsOf, descriptorsOf, environmentOf, groupEnds, statusField, watcherOf } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
+import { livingInGroup } from '../helpers/witness.js';
+
+const SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const;
+
+interface Tethered {
+  readonly program: Program;
+  readonly pid: number;
+  /** The signal that ended the server. */
+  readonly ended: Promise<string | null>;
+  /** What the owner's death does. */
+  closePipe(): void;
+}
+
+interface Wishes {
+  stopSignal?: string;
+  graceMs?: number;
+  command?: readonly string[];
+  env?: NodeJS.ProcessEnv;
+}
+
+/** Not waited for: the shell may not have become the command yet. */
+function tether(
+  t: TestContext,
+  [shell, ...words]: readonly string[],
+  { stopSignal = 'TERM', graceMs = 10_000, command = ['sleep', '300'], env = process.env }: Wishes = {},
+): Tethered {
+  let pipe: Duplex | undefined;
+  // Registered first: as long as it is open, the end of the program is not complete.
+  t.after(() => pipe?.destroy());
+  const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
+  const script = join(projectRoot, 'src/process/tether.sh');
+  const args = [...words, script, 'tied', stopSignal, String(graceMs), ...command];
+  const program = startProgram(t, shell as string, args, {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],
+    env,
+  });
+  closeSync(lock);
+  pipe = program.child.stdio[4] as Duplex;
+  const ended = once(program.child, 'exit').then(([, signal]) => signal as string | null);
+  return { program, pid: program.pid, ended, closePipe: () => pipe?.destroy() };
+}
+
+async function becomes(pid: number, name: string): Promise<void> {
+  await eventually(`PID ${pid} is ${name}`, () => argumentsOf(pid)[0] === name);
+}
+
+for (const shell of SHELLS) {
+  const name = shell.join(' ');
+
+  test(`${name}: the server has the shell’s PID, and goes when the pipe is closed`, async (t) => {
+    const { pid, ended, closePipe } = tether(t, shell);
+    await becomes(pid, 'sleep');
+    watcherOf(pid);
+    closePipe();
+    await groupEnds(pid);
+    assert.equal(await ended, 'SIGTERM');
+  });
+
+  test(`${name}: a stop signal is not lost, however early it comes, and leaves no watcher behind`, async (t) => {
+    const random = seededRandom(t);
+    for (let round = 1; round <= rounds(100, { least: 20 }); round += 1) {
+      const { pid, ended, closePipe } = tether(t, shell);
+      await delay(random.between(0, 10));
+      process.kill(-pid, 'SIGTERM');
+      assert.equal(await ended, 'SIGTERM', `round ${round}`);
+      closePipe();
+      await groupEnds(pid);
+    }
+  });
+
+  test(`${name}: an owner that dies while the shell is at work leaves nothing`, async (t) => {
+    const random = seededRandom(t);
+    for (let round = 1; round <= rounds(100, { least: 20 }); round += 1) {
+      const { pid, closePipe } = tether(t, shell);
+      await delay(random.between(0, 10));
+      closePipe();
+      await groupEnds(pid);
+    }
+  });
+
+  for (const stopSignal of ['KILL', 'INT', 'WINCH', 'USR1', 'ALRM', 'QUIT', 'NOSUCH'] as const) {
+    test(`${name}: with SIG${stopSignal} as stop signal the server goes as well`, async (t) => {
+      const isEnding = !['WINCH', 'NOSUCH'].includes(stopSignal);
+      const { pid, ended, closePipe } = tether(t, shell, { stopSignal, graceMs: isEnding ? 60_000 : 200 });
+      await becomes(pid, 'sleep');
+      closePipe();
+      await groupEnds(pid);
+      assert.equal(await ended, isEnding ? `SIG${stopSignal}` : 'SIGKILL');
+    });
+  }
+
+  test(`${name}: the watcher outlives the stop signal of the group`, async (t) => {
+    for (const stopSignal of ['ALRM', 'PROF', 'HUP'] as const) {
+      const { pid, closePipe } = tether(t, shell, { stopSignal, command: ['cat', '/proc/self/status', '-'] });
+      await eventually('a watcher', () => livingInGroup(pid).length > 0);
+      process.kill(-pid, `SIG${stopSignal}`);
+      closePipe();
+      await groupEnds(pid);
+    }
+  });
+
+  test(`${name}: the watcher has neither the lock nor any stream of the server, and at most 2 MiB of its own`, async (t) => {
+    const { pid } = tether(t, shell);
+    await becomes(pid, 'sleep');
+    const watcher = watcherOf(pid);
+    const { 1: output, 2: errors, 3: lock, 4: pipe } = descriptorsOf(watcher);
+    assert.deepEqual([output, errors, lock], ['/dev/null', '/dev/null', undefined]);
+    assert.match(pipe ?? '', /^socket:/);
+    // For a moment its loader has a library open there.
+    await eventually('no fourth descriptor', () => descriptorsOf(pid)[4] === undefined);
+    assert.match(descriptorsOf(pid)[3] ?? '', /lock$/);
+    const ownKiB = Number.parseInt(statusField(watcher, 'RssAnon'), 10);
+    t.diagnostic(`${name}: ${ownKiB} KiB of its own, ${statusField(watcher, 'VmRSS')} with shared pages`);
+    assert.ok(ownKiB <= 2048, `${ownKiB} KiB`);
+  });
+
+  test(`${name}: the server has no child that it did not start, and no signal is ignored`, async (t) => {
+    const { pid } = tether(t, shell);
+    await becomes(pid, 'sleep');
+    assert.notEqual(Number(statusField(watcherOf(pid), 'PPid')), pid);
+    for (const set of ['SigIgn', 'SigBlk', 'SigCgt']) assert.match(statusField(pid, set), /^0+$/, set);
+  });
+
+  test(`${name}: variables named like those of the script, or as no shell could name them, arrive unchanged`, async (t) => {
+    const own = [
+      'server',
+      'lifetime',
+      'stop_signal',
+      'grace_ms',
+      'words',
+      'word',
+      'all',
+      'line',
+      'stat',
+      'state',
+      'left_ms',
+    ];
+    const env = { PATH: process.env.PATH, ...Object.fromEntries(own.map((variable) => [variable, `my ${variable}`])) };
+    const odd = { 'a.b': 'two words', 'npm-x': 'it\'s $HOME `id` \\ "', '-u': 'dash', ü: 'new\nline' };
+    const values = Object.entries(odd).map(([key, value], index) => [
+      `FLOCK_PROCESS_ODD_NAME_${index + 1}`,
+      `${key}=${value}`,
+    ]);
+    const carried = { FLOCK_PROCESS_ODD_NAMES: String(values.length), ...Object.fromEntries(values) };
+    const { pid } = tether(t, shell, { env: { ...env, ...carried } });
+    await becomes(pid, 'sleep');
+    const { PWD, OLDPWD, SHLVL, _, ...environment } = environmentOf(pid);
+    assert.deepEqual(environment, { ...env, ...odd });
+    t.diagnostic(`${name} adds ${JSON.stringify({ PWD, OLDPWD, SHLVL, _ })}`);
+  });
+
+  test(`${name}: what the crashed server left is ended when the owner closes the pipe, a suspended one too`, async (t) => {
+    const script = 'trap "" TERM; sleep 300 & kill -STOP $!; echo $!; wait';
+    const { pid, program, closePipe } = tether(t, shell, { command: ['/bin/sh', '-c', script] });
+    const child = killAfter(t, Number((await program.printed(/(\d+)\n/))[1]));
+    await reachesState(child, 'T');
+    program.kill();
+    await eventually('a crash', () => !isRunning(pid));
+    assert.equal(stateOf(child), 'T');
+    closePipe();
+    await groupEnds(pid);
+  });
+}

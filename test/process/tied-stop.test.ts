@@ -1,0 +1,180 @@
+/** Start, stop and supervision of a tied process: as those of a detached one. */
+import assert from 'node:assert/strict';
+import { copyFileSync, cpSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { EarlyExitError, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { logged } from '../helpers/outside-view.js';
+import { projectRoot } from '../helpers/paths.js';
+import { type RemoteError, startRemoteManager } from '../helpers/remote-manager.js';
+import { rounds, temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
+import { accepts, livingInGroup } from '../helpers/witness.js';
+
+test('start and stop by the owner: stopped, nobody of the group left, and started again', async (t) => {
+  const spec = await redisSpec(t, { lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  for (let round = 0; round < rounds(20); round += 1) {
+    const { pid, reused } = await manager.start();
+    assert.equal(reused, false);
+    assert.equal((await manager.start()).reused, true);
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    assert.deepEqual(livingInGroup(pid), []);
+    assert.equal(await accepts(spec.port), false);
+    assert.equal(isLocked(manager.spec.lockFile), false);
+  }
+});
+
+test('a stop by another process leaves nobody, and the watcher does not count as killed', async (t) => {
+  const spec = await redisSpec(t);
+  const owner = await startOwner(t, spec);
+  assert.deepEqual(await (await startRemoteManager(t, spec)).stop(), { outcome: 'stopped' });
+  assert.deepEqual(livingInGroup(owner.pid), []);
+  assert.equal(owner.program.isAlive, true);
+});
+
+test('a stop while the owner is suspended leaves nobody, and is not killed either', async (t) => {
+  const spec = await redisSpec(t);
+  const owner = await startOwner(t, spec);
+  owner.program.kill('SIGSTOP');
+  assert.deepEqual(await new ProcessManager(spec).stop(), { outcome: 'stopped' });
+  assert.deepEqual(livingInGroup(owner.pid), []);
+});
+
+for (const stopSignal of ['SIGKILL', 'SIGINT', 'SIGUSR1', 'SIGWINCH'] as const) {
+  test(`stopSignal ${stopSignal}: a stop and the owner's death both end it`, async (t) => {
+    const spec = await redisSpec(t, { stopSignal, stopTimeoutMs: 300 });
+    const manager = new ProcessManager({ ...spec, lifetime: 'tied' });
+    const { pid } = await manager.start();
+    const { outcome } = await manager.stop();
+    assert.notEqual(outcome, 'not-running');
+    assert.deepEqual(livingInGroup(pid), []);
+    const owner = await startOwner(t, spec);
+    owner.program.kill();
+    await groupEnds(owner.pid);
+  });
+}
+
+test('a server that ignores SIGTERM is killed by a stop, after its time', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'tied', stopTimeoutMs: 300 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  assert.deepEqual(livingInGroup(pid), []);
+});
+
+test('a server found running keeps its lifetime: detached for a tied manager, and tied for a detached one', async (t) => {
+  const detachedSpec = await redisSpec(t);
+  const { pid } = await new ProcessManager(detachedSpec).start();
+  const finder = await startOwner(t, detachedSpec);
+  assert.equal(finder.instance.reused, true);
+  finder.program.kill();
+  await finder.program.exited;
+  assert.deepEqual(livingInGroup(pid), [pid]);
+  assert.equal((await new ProcessManager(detachedSpec).status()).state, 'running');
+
+  const tiedSpec = await redisSpec(t);
+  const owner = await startOwner(t, tiedSpec);
+  const { reused } = await new ProcessManager(tiedSpec).start();
+  assert.equal(reused, true);
+  owner.program.kill();
+  await groupEnds(owner.pid);
+});
+
+test('under supervision it comes back with a new watcher after a crash, and goes with its owner', async (t) => {
+  const spec = await redisSpec(t, { lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  const ready: number[] = [];
+  manager.on('ready', ({ pid }) => ready.push(pid));
+  const supervisor = manager.supervise({ giveUpAfter: { restarts: 100 }, backoff: { initialMs: 10, maxMs: 10 } });
+  for (let round = 1; round <= rounds(10); round += 1) {
+    const pid = await eventually('a server', () => ready[round - 1]);
+    watcherOf(pid);
+    process.kill(pid, 'SIGKILL');
+    await groupEnds(pid);
+  }
+  const last = await eventually('the last server', () => ready[rounds(10)]);
+  await manager.stop();
+  await supervisor.done;
+  assert.deepEqual(livingInGroup(last), []);
+});
+
+test('the exit of a tied process is told with its own exit code', async (t) => {
+  const spec = await nodeSpec(t, { 'exit-after': 400, 'exit-code': 7 }, { lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  const exits: unknown[] = [];
+  manager.on('exit', (detail) => exits.push(detail));
+  const { pid } = await manager.start();
+  await eventually('its exit', () => exits.length > 0);
+  assert.deepEqual(exits, [{ pid, exitCode: 7, signal: null }]);
+  await groupEnds(pid);
+});
+
+test('a server that puts itself into the background is ended, with EarlyExitError', async (t) => {
+  const spec = await pythonSpec(t, 'daemonise', { lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  await assert.rejects(manager.start(), (error) => error instanceof EarlyExitError && error.exitCode === 0);
+  assert.deepEqual(processesNaming(`server.py\0${spec.port}`), []);
+  assert.equal(isLocked(manager.spec.lockFile), false);
+});
+
+test('a start that is aborted at the spawn leaves nobody', async (t) => {
+  for (let round = 0; round < rounds(20); round += 1) {
+    const spec = await redisSpec(t, { lifetime: 'tied', stopTimeoutMs: 60_000 });
+    const manager = new ProcessManager(spec);
+    const abortion = new AbortController();
+    let pid = 0;
+    manager.on('spawned', (instance) => {
+      pid = instance.pid;
+      abortion.abort();
+    });
+    const begin = performance.now();
+    await assert.rejects(manager.start({ signal: abortion.signal }), { name: 'AbortError' });
+    // A lost SIGTERM would cost the whole grace of a failed start, 2 s.
+    assert.ok(performance.now() - begin < 1_900);
+    assert.deepEqual(livingInGroup(pid), []);
+  }
+});
+
+test('without tether.sh beside it, a tied start is a SpawnError that names it, and a detached one works', async (t) => {
+  const folder = temporaryFolder(t);
+  cpSync(join(projectRoot, 'build/src'), join(folder, 'src'), { recursive: true });
+  copyFileSync(join(projectRoot, 'package.json'), join(folder, 'package.json'));
+  symlinkSync(join(projectRoot, 'node_modules'), join(folder, 'node_modules'));
+  const missing = join(folder, 'src/process/tether.sh');
+  rmSync(missing);
+  const library = (await import(pathToFileURL(join(folder, 'src/index.js')).href)) as {
+    ProcessManager: new (spec: ProcessSpec) => ProcessManager;
+  };
+  const spec = await redisSpec(t);
+  const start = (lifetime: 'tied' | 'detached') => new library.ProcessManager({ ...spec, lifetime }).start();
+  await assert.rejects(start('tied'), (error) => {
+    const { name, code, message } = error as RemoteError;
+    assert.deepEqual([name, code], ['SpawnError', 'ERR_SPAWN']);
+    return message.includes(missing);
+  });
+  assert.equal(isLocked(join(spec.stateDir, 'redis.lock')), false);
+  await start('detached');
+});
+
+test('a restart by the owner, and one by another process, work', async (t) => {
+  const spec = await redisSpec(t);
+  const owner = await startRemoteManager(t, { ...spec, lifetime: 'tied' });
+  const first = await owner.start();
+  const second = await owner.restart();
+  assert.notEqual(second.pid, first.pid);
+  await groupEnds(first.pid);
+  const other = await startRemoteManager(t, { ...spec, lifetime: 'tied' });
+  const third = await other.restart();
+  assert.notEqual(third.pid, second.pid);
+  // It is the second owner's now.
+  owner.kill();
+  await owner.program.exited;
+  assert.equal((await new ProcessManager(spec).status()).state, 'running');
+  other.kill();
+  await groupEnds(third.pid);
+  await logged(new ProcessManager(spec).spec.logFile, /ready to exit/);
+});
