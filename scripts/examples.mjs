@@ -2,19 +2,22 @@
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
-/** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number }} Example */
+/** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number, inBackground?: 'begins' | 'ends' }} Example */
 
 const temporal = ['temporal-cli.mjs', `--port=${await freePort()}`];
+const daemon = ['daemon.mjs', ...temporal.slice(1)];
+/** @param {string} path */
+const installed = (path) => fileURLToPath(new URL(`../node_modules/${path}`, import.meta.url));
 
 /**
- * In this order: `command` is a file of examples/ and its arguments, `prints` must match its output. `during` is another
- * such command: started before, and still at work when it has printed its first line.
+ * In this order: `command` is what node is given, as a rule a file of examples/ and its arguments; `prints` must match its
+ * output. `during` is another such command: started before, and still at work when it has printed its first line.
  * @type {Example[]}
  */
 const examples = [
@@ -39,7 +42,25 @@ const examples = [
     prints: /not found.*Install the Temporal CLI/s,
     exitCode: 1,
   },
+  { command: daemon, inBackground: 'begins', prints: /Temporal is ready on 127\.0\.0\.1:\d+, PID \d+/ },
+  { command: [...temporal, 'status'], prints: /Temporal is running/ },
+  { command: [...temporal, 'stop'], prints: /Temporal is stopped, after/ },
+  { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
+  { command: [...temporal, 'start'], prints: /Temporal is ready on/ },
+  { command: daemon, inBackground: 'ends', prints: /is ready on.*PID \d+ ended: 0\n.*the daemon ends/s },
+  { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
+  { command: ['--test', 'in-tests/node.test.mjs'], prints: /pass 1\n.*fail 0\n/s },
+  { command: [installed('vitest/vitest.mjs'), 'run', '--root', 'in-tests'], prints: /1 passed/ },
+  { command: [installed('jest/bin/jest.js'), '--config', 'in-tests/jest.config.mjs'], prints: /1 passed/ },
   { command: ['redis.mjs', `${await freePort()}`], prints: /is ready.*reused: true.*running.*redis: stopped/s },
+  {
+    command: ['--test', '--require=./shared-temporal/hold.cjs', ...testsIn('shared-temporal/node-test')],
+    prints: /has PID (\d+)\n(.*has PID \1\n){3}.*pass 4/s,
+  },
+  {
+    command: ['../node_modules/vitest/vitest.mjs', 'run', '--root=shared-temporal/vitest'],
+    prints: /has PID (\d+)\n(.*has PID \1\n){3}.*4 passed/s,
+  },
 ];
 
 const TIMEOUT_MS = 120_000;
@@ -52,15 +73,55 @@ mkdirSync(home);
 const path = [process.env.PATH, fileURLToPath(new URL('../.cache/temporal/bin', import.meta.url))].join(delimiter);
 const options = { cwd: folder, env: { ...run.environment, HOME: home, PATH: path } };
 
+/** @type {Map<string, { child: import('node:child_process').ChildProcess, output: string, ended: Promise<unknown[]> }>} */
+const background = new Map();
+
 let failures = 0;
 for (const example of examples) {
-  const failure = example.during === undefined ? runExample(example) : await runDuring(example.during, example);
+  const failure = await failureOf(example);
   console.log(`${failure === undefined ? '✔' : '✖'} ${example.command.join(' ')}${failure ?? ''}`);
   if (failure !== undefined) failures += 1;
 }
 const leftovers = await endTestRun(run);
 console.log(`${examples.length} examples, of which ${failures} failed`);
 process.exitCode = failures + leftovers > 0 ? 1 : 0;
+
+/** @param {Example} example @returns {Promise<string | undefined>} */
+async function failureOf(example) {
+  if (example.inBackground === 'begins') return await beginInBackground(example);
+  if (example.inBackground === 'ends') return await endInBackground(example);
+  return example.during === undefined ? runExample(example) : await runDuring(example.during, example);
+}
+
+/** @param {Example} example @returns {Promise<string | undefined>} why it failed */
+async function beginInBackground({ command, prints }) {
+  const child = spawn(process.execPath, command, {
+    ...options,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: TIMEOUT_MS,
+  });
+  const program = { child, output: '', ended: once(child, 'close') };
+  background.set(command.join(' '), program);
+  for await (const text of child.stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+    program.output += text;
+    if (!prints.test(program.output)) continue;
+    child.stdout.on('data', (more) => {
+      program.output += more;
+    });
+    return undefined;
+  }
+  return ` ended; wanted ${prints} in:\n${program.output}`;
+}
+
+/** @param {Example} example @returns {Promise<string | undefined>} why it failed */
+async function endInBackground({ command, prints, exitCode = 0 }) {
+  const program = background.get(command.join(' '));
+  if (program === undefined) return ' was not begun';
+  program.child.kill('SIGTERM');
+  const [status] = await program.ended;
+  if (status === exitCode && prints.test(program.output)) return undefined;
+  return ` ended with exit code ${status}; wanted ${exitCode} and ${prints} in:\n${program.output}`;
+}
 
 /** @param {string[]} during @param {Example} example @returns {Promise<string | undefined>} why it failed */
 async function runDuring(during, example) {
@@ -88,6 +149,12 @@ function runExample({ command, prints, exitCode = 0 }) {
   const output = `${stdout}${stderr}`;
   if (status === exitCode && prints.test(output)) return undefined;
   return ` ended with ${signal ?? `exit code ${status}`}; wanted ${exitCode} and ${prints} in:\n${output}`;
+}
+
+/** @param {string} directory of examples/ */
+function testsIn(directory) {
+  const names = readdirSync(new URL(`../examples/${directory}`, import.meta.url));
+  return names.map((name) => `${directory}/${name}`);
 }
 
 /** @returns {Promise<number>} a TCP port on which nobody listens */

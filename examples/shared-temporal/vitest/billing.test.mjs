@@ -1,0 +1,16 @@
+// @ts-check
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openNamespace } from '../temporal.mjs';
+
+const taskQueue = 'billing';
+/** @type {Awaited<ReturnType<typeof openNamespace>>} */
+let temporal;
+beforeAll(async () => {
+  temporal = await openNamespace('billing', taskQueue);
+});
+afterAll(() => temporal.close());
+
+test('a bill is confirmed', async () => {
+  const options = { taskQueue, workflowId: 'first', args: ['Ada'] };
+  expect(await temporal.client.workflow.execute('confirm', options)).toBe('confirmed for Ada');
+});

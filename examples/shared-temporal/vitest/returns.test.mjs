@@ -1,0 +1,16 @@
+// @ts-check
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openNamespace } from '../temporal.mjs';
+
+const taskQueue = 'returns';
+/** @type {Awaited<ReturnType<typeof openNamespace>>} */
+let temporal;
+beforeAll(async () => {
+  temporal = await openNamespace('returns', taskQueue);
+});
+afterAll(() => temporal.close());
+
+test('a return is confirmed', async () => {
+  const options = { taskQueue, workflowId: 'first', args: ['Ada'] };
+  expect(await temporal.client.workflow.execute('confirm', options)).toBe('confirmed for Ada');
+});

@@ -1,0 +1,6 @@
+// @ts-check
+
+/** @param {string} customer */
+export async function confirm(customer) {
+  return `confirmed for ${customer}`;
+}
