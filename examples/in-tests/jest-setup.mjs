@@ -1,0 +1,10 @@
+/** jest imports this file as it is, an ES module, in the process that starts the workers. */
+// @ts-check
+import { startEphemeral, temporalDevServer } from 'flock-process';
+
+export default async function setUp() {
+  const temporal = await startEphemeral(temporalDevServer);
+  // The workers are started later and inherit it.
+  process.env.TEMPORAL_ADDRESS = temporal.address;
+  Object.assign(globalThis, { temporal });
+}

@@ -1,0 +1,11 @@
+/** A CommonJS test, as most of jest's are. With a server of its own per file it could not require flock-process on Node 20. */
+// @ts-nocheck jest’s globals are not declared here
+const { Client, Connection } = require('@temporalio/client');
+
+test('a workflow can be started', async () => {
+  const connection = await Connection.connect({ address: process.env.TEMPORAL_ADDRESS });
+  const { workflow } = new Client({ connection });
+  const handle = await workflow.start('greeting', { taskQueue: 'nobody', workflowId: 'jest' });
+  expect((await handle.describe()).status.name).toBe('RUNNING');
+  await connection.close();
+});
