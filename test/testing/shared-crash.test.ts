@@ -15,7 +15,7 @@ test('the server is killed while three users are in: the next call of each has t
   const before = await Promise.all(users.map((user) => user.join()));
   let [{ pid: old, port, stateDir }] = before as [(typeof before)[number]];
   for (let round = 1; round <= rounds(20); round += 1) {
-    process.kill(old, 'SIGKILL');
+    await kill(old);
     const after = await Promise.all(users.map((user) => user.join()));
     const [{ pid }] = after as [(typeof after)[number]];
     assert.notEqual(pid, old);
@@ -43,7 +43,7 @@ test('after a crash the old watcher ends nothing but itself, and only when the l
   const first = await startShared(redisPreset, { key });
   const watchers = processesOf(key).filter((pid) => ![first.pid, process.pid].includes(pid));
   assert.equal(watchers.length, 2);
-  process.kill(first.pid, 'SIGKILL');
+  await kill(first.pid);
   const second = await startShared(redisPreset, { key });
   await second.leave();
   assert.equal(await redisPid(second.port), second.pid);
@@ -88,3 +88,9 @@ test('stop() ends it for all; who was in starts it again with a call, on the sam
   await nothingIsLeft(key);
   assert.equal(existsSync(one.stateDir), false);
 });
+
+/** Until it is gone it may still be taken for one that runs. */
+async function kill(pid: number): Promise<void> {
+  process.kill(pid, 'SIGKILL');
+  await eventually(`the end of PID ${pid}`, () => !isRunning(pid), { everyMs: 1 });
+}

@@ -1,0 +1,31 @@
+/** What it costs to join a shared instance that runs. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startShared } from '../../src/index.js';
+import { rounds } from '../helpers/resources.js';
+import { nothingIsLeft, ownKey, redisPreset, startUser } from '../helpers/shared.js';
+
+/** Ten times what the issue allows: other work may have the processors meanwhile. */
+const JOIN_MS = 100;
+
+test('joining one that runs is quick in a process that has the library loaded', async (t) => {
+  const key = ownKey();
+  const user = await startUser(t, { key });
+  const { pid } = await user.join();
+  const times: number[] = [];
+  for (let round = 0; round <= rounds(200); round += 1) {
+    const begin = performance.now();
+    const instance = await startShared(redisPreset, { key });
+    const took = performance.now() - begin;
+    assert.deepEqual([instance.pid, instance.reused], [pid, true]);
+    await instance.leave();
+    // The first one loads what is loaded when it is needed.
+    if (round > 0) times.push(took);
+  }
+  await user.leave();
+  await nothingIsLeft(key);
+  const sorted = times.toSorted((one, other) => one - other);
+  const median = sorted[Math.floor(sorted.length / 2)] as number;
+  t.diagnostic(`median of ${times.length} joins: ${median.toFixed(1)} ms, the quickest ${sorted[0]?.toFixed(1)} ms`);
+  assert.ok(median < JOIN_MS, `${median} ms`);
+});
