@@ -8,27 +8,31 @@ import { joinUsers, leaveUsers, type User } from './users.js';
 export class Sharing {
   readonly #spec: CompleteSpec;
   readonly #lastOut: () => Promise<void>;
-  #user: Promise<User> | undefined;
+  #user: User | undefined;
+  /** Somebody was told that the process is there for him, and has not left since. */
+  #isIn: boolean;
   #leaving: Promise<void> | undefined;
   #startsUnderWay = 0;
 
   constructor(spec: CompleteSpec, { user, lastOut }: { user?: User; lastOut?: () => Promise<void> } = {}) {
     this.#spec = spec;
     this.#lastOut = lastOut ?? (async () => undefined);
-    if (user !== undefined) this.#user = Promise.resolve(user);
+    this.#user = user;
+    this.#isIn = user !== undefined;
   }
 
-  /** Counted as a user from before `start` until `leave()`; when it was not before, and `start` fails, it leaves. */
+  /** Counted as a user from before `start` until `leave()`; when all of several starts fail, the last of them leaves. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
-    await this.#leaving;
-    const wasUser = this.#user !== undefined;
+    await this.#leaving?.catch(() => undefined); // Whoever left has the error.
     this.#startsUnderWay += 1;
     try {
       await this.#join(signal);
-      return await start();
+      const result = await start();
+      this.#isIn = this.#user !== undefined;
+      return result;
     } catch (error) {
-      if (!wasUser && this.#startsUnderWay === 1) await this.leave();
+      if (!this.#isIn && this.#startsUnderWay === 1) await this.leave();
       throw error;
     } finally {
       this.#startsUnderWay -= 1;
@@ -42,19 +46,18 @@ export class Sharing {
     await this.#leaving;
   }
 
+  /** Each start by itself, so that the end of one, by its signal, is not the end of another; the first one counts. */
   async #join(signal: AbortSignal | undefined): Promise<void> {
-    this.#user ??= joinUsers(this.#spec, signal);
-    try {
-      await this.#user;
-    } catch (error) {
-      this.#user = undefined;
-      throw error;
-    }
+    if (this.#user !== undefined) return;
+    const user = await joinUsers(this.#spec, signal);
+    if (this.#user === undefined) this.#user = user;
+    else user.release();
   }
 
   async #leave(): Promise<void> {
-    const user = await this.#user?.catch(() => undefined);
+    const user = this.#user;
     this.#user = undefined;
+    this.#isIn = false;
     if (user === undefined) return;
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);

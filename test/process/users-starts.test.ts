@@ -1,0 +1,75 @@
+/** Several starts of one manager at the same time: one user, which leaves only when all of them have failed. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager } from '../../src/index.js';
+import { tryFlock } from '../../src/lock/flock.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { seededRandom } from '../helpers/random.js';
+import { rounds } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+import { groupEnds } from '../helpers/tied.js';
+import { STILL_MS } from '../helpers/waiting.js';
+
+test('a start that fails after another one of the same manager was through does not put it out', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
+  let failed = 0;
+  for (let round = 1; failed < rounds(20) && round <= 100; round += 1) {
+    const controller = new AbortController();
+    const [first, second] = [manager.start(), manager.start({ signal: controller.signal })];
+    const { pid } = await Promise.race([first, second]);
+    controller.abort(new Error('not wanted'));
+    const outcomes = await Promise.allSettled([first, second]);
+    if (outcomes.some(({ status }) => status === 'rejected')) failed += 1;
+    if (outcomes[0].status === 'fulfilled') {
+      assert.equal((await manager.status()).users, 1);
+      assert.equal(isRunning(pid), true);
+    }
+    await manager.leave();
+    await groupEnds(pid);
+  }
+  assert.ok(failed > 0);
+});
+
+test('when all of several starts are aborted, at random instants, nobody is counted and nothing runs', async (t) => {
+  const random = seededRandom(t);
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
+  for (let round = 1; round <= rounds(200); round += 1) {
+    const controllers = [1, 2, 3].map(() => new AbortController());
+    const starts = controllers.map(({ signal }) => manager.start({ signal }));
+    const aborting = controllers.map(async (controller) => {
+      await delay(random.between(0, 25));
+      controller.abort(new Error('not wanted'));
+    });
+    const outcomes = await Promise.allSettled(starts);
+    await Promise.all(aborting);
+    const isIn = outcomes.some(({ status }) => status === 'fulfilled');
+    const report = await manager.status();
+    assert.deepEqual([report.users, report.state], isIn ? [1, 'running'] : [0, 'stopped'], `round ${round}`);
+    await manager.leave();
+    assert.equal((await manager.status()).users, 0);
+  }
+});
+
+test('a start that waits for the end of the process ends with its own signal, not with that of another', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
+  await manager.start();
+  await manager.leave();
+  // As while the last one out is ending it.
+  const fd = openSync(manager.spec.lockFile.replace(/lock$/, 'users'), 'r+');
+  assert.equal(tryFlock(fd, 'ex'), true);
+  const [one, other] = [new AbortController(), new AbortController()];
+  const starts = [one, other].map(({ signal }) => manager.start({ signal }));
+  const third = manager.start();
+  one.abort(new Error('the first'));
+  await assert.rejects(starts[0] as Promise<unknown>, /the first/);
+  other.abort(new Error('the second'));
+  await assert.rejects(starts[1] as Promise<unknown>, /the second/);
+  assert.equal(await Promise.race([third, delay(STILL_MS, 'waits')]), 'waits');
+  closeSync(fd);
+  const { pid } = await third;
+  assert.equal((await manager.status()).users, 1);
+  await manager.leave();
+  assert.equal(isRunning(pid), false);
+});
