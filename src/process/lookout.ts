@@ -40,7 +40,7 @@ export class Lookout {
       return isHeld ? 'half stopped' : 'half restarted';
     } catch (error) {
       log('%s cannot be looked at: %s', this.#spec.name, errorText(error));
-      return 'unsettled';
+      return 'unseen';
     }
   }
 

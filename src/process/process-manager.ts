@@ -108,6 +108,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
+    options.signal?.throwIfAborted();
     this.#supervisor?.end();
     const result = await asLockErrors(this.spec, () => stop(this.spec, { signal: options.signal }));
     await this.#supervisor?.stop();

@@ -5,7 +5,7 @@ import { Deadline } from '../shared/deadline.js';
 import { errorText } from '../shared/errors.js';
 import { isFolder } from '../shared/folders.js';
 import { spawnError } from './command.js';
-import { type HeldMark, joinMark, markRestart } from './down-mark.js';
+import { clearMark, type HeldMark, joinMark, markRestart } from './down-mark.js';
 import { identify } from './identity.js';
 import type { LaunchEvents } from './launch.js';
 import { besideLockFile, type CompleteSpec, type Instance } from './process-spec.js';
@@ -44,7 +44,11 @@ export async function endForRestart(spec: CompleteSpec, pid: number | undefined)
   const holder = identify(spec);
   const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
   if (!isSickOne) return false;
-  return await endUnder(spec, markRestart(besideLockFile(spec, 'down')));
+  const markFile = besideLockFile(spec, 'down');
+  const hasEnded = await endUnder(spec, markRestart(markFile));
+  // Left there while this supervisor waits for its turn, the mark would be a restart that died to any other one.
+  if (hasEnded) clearRestartMark(spec, markFile);
+  return hasEnded;
 }
 
 /** The rest of the first half of a restart that died. @returns whether there was one */
@@ -58,6 +62,17 @@ export async function endLost(spec: CompleteSpec): Promise<void> {
   if (lock === undefined) return;
   try {
     await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
+  } finally {
+    lock.handOver();
+  }
+}
+
+/** Only under the process's lock; whoever has that instead clears the mark itself. */
+function clearRestartMark(spec: CompleteSpec, markFile: string): void {
+  const lock = tryLock(spec);
+  if (lock === undefined) return;
+  try {
+    clearMark(markFile, undefined);
   } finally {
     lock.handOver();
   }

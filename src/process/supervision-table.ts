@@ -13,8 +13,10 @@ export type Sight =
   | 'free'
   /** A stop() is at work, or has been. */
   | 'stopped'
-  /** A restart() is at work; or nothing certain could be seen. */
+  /** A restart() is at work; or something changed during the look. */
   | 'unsettled'
+  /** The look failed. Where a start is due, it is made all the same: it fails, and counts. */
+  | 'unseen'
   /** A restart() has died before its process was down. */
   | 'half stopped'
   /** A restart() has died when its process was down. */
@@ -37,15 +39,30 @@ export type Action =
 const IN_ANY_STATE = { stopped: 'stand by', unsettled: 'wait', 'half stopped': 'finish stop' } as const;
 
 export const TABLE: Readonly<Record<ActiveState, Readonly<Record<Sight, Action>>>> = {
-  watching: { held: 'watch', sick: 'replace', free: 'restart', 'half restarted': 'finish restart', ...IN_ANY_STATE },
+  watching: {
+    held: 'watch',
+    sick: 'replace',
+    free: 'restart',
+    'half restarted': 'finish restart',
+    unseen: 'wait',
+    ...IN_ANY_STATE,
+  },
   restarting: {
     held: 'watch',
     sick: 'watch',
     free: 'start when due',
     'half restarted': 'start when due',
+    unseen: 'start when due',
     ...IN_ANY_STATE,
   },
-  standby: { held: 'watch', sick: 'watch', free: 'restart', 'half restarted': 'finish restart', ...IN_ANY_STATE },
+  standby: {
+    held: 'watch',
+    sick: 'watch',
+    free: 'restart',
+    'half restarted': 'finish restart',
+    unseen: 'wait',
+    ...IN_ANY_STATE,
+  },
 };
 
 export function isActive(state: SupervisorState): state is ActiveState {

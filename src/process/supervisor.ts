@@ -183,8 +183,11 @@ export class ProcessSupervisor implements Supervisor {
       this.#become('watching');
     } catch (error) {
       if (error instanceof StoppedError) this.#become('standby');
-      else if (error instanceof UnhealthyError) this.#become('watching');
-      else {
+      else if (error instanceof UnhealthyError) {
+        // Somebody else runs it: the checks will tell what becomes of it.
+        if (!isFirst && this.#isAfterCrash) this.#crashes.takeBack();
+        this.#become('watching');
+      } else {
         this.#lastError = error;
         log('%s could not be started: %s', this.#spec.name, errorText(error));
         if (!this.#isEnding) this.#plan({ isCrash: true });
