@@ -15,11 +15,13 @@ is_gone() {
   kill -0 "$server" 2>/dev/null || return 0
   if [ -r "/proc/$server/stat" ]; then
     read -r stat <"/proc/$server/stat" || return 0
-    state=${stat##*) }
+    # State, and the number of threads: a main thread that has ended looks like a zombie while others live.
+    set -- ${stat##*) }
+    [ "${18:-1}" -gt 1 ] && return 1
   else
-    state=$(ps -o stat= -p "$server")
+    set -- "$(ps -o stat= -p "$server")"
   fi
-  case $state in
+  case ${1-} in
     Z* | X* | '') return 0 ;;
     *) return 1 ;;
   esac
@@ -29,8 +31,13 @@ is_gone() {
 wait_until_gone() {
   left_ms=$1
   until is_gone || [ "$left_ms" -le 0 ]; do
-    sleep 0.05 || sleep 1
-    left_ms=$((left_ms - 50))
+    # Not every sleep knows fractions of a second.
+    if sleep 0.05; then
+      left_ms=$((left_ms - 50))
+    else
+      sleep 1
+      left_ms=$((left_ms - 1000))
+    fi
   done
 }
 
@@ -60,12 +67,17 @@ watch() {
   shift 3
   cd /
   PATH=$PATH:/usr/bin:/bin
+  # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
+  trap 'kill -s KILL -- "-$server"' EXIT
   wait_for_turn "$@"
-  if [ "$stop_signal" != KILL ]; then
-    kill -s "$stop_signal" -- "-$server"
-    kill -s CONT -- "-$server"
-    wait_until_gone "$grace_ms"
-  fi
+  case $stop_signal in
+    9 | KILL) ;;
+    *)
+      kill -s "$stop_signal" -- "-$server"
+      kill -s CONT -- "-$server"
+      wait_until_gone "$grace_ms"
+      ;;
+  esac
   # The server alone first: the group's number is safe while the watcher is in it.
   is_gone || kill -s KILL "$server"
   wait_until_gone 5000
@@ -77,9 +89,10 @@ watch() {
 #   ignores anything: it would lose a stop signal that comes early
 # - no variable is set here, for one of that name may be in the server's environment
 # - the server has no child that it does not know
-# It is waited for until the watcher has closed the substitution's pipe. `command`: a signal that this shell does not know
+# It is waited for until the watcher has closed the substitution's pipe, and says whether there is one: a fork can fail.
+# `command`: a signal that this shell does not know
 # must not end it (trap is a special builtin). By exec: a redirection of a function would park a descriptor at a higher one.
-: "$(
+case $(
   exec 3<&-
   trap '' HUP INT QUIT TERM USR1 USR2
   command trap '' "$2" 2>/dev/null
@@ -87,7 +100,14 @@ watch() {
     exec </dev/null >/dev/null 2>&1
     watch "$@"
   ) &
-)"
+  echo watched
+) in
+  watched) ;;
+  *)
+    echo "$0: cannot fork the watcher" >&2
+    exit 71
+    ;;
+esac
 exec 4<&-
 case $1 in
   shared) shift "$((4 + $4))" ;;

@@ -5,6 +5,7 @@
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { closeSync, existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { waitingCommand } from '../lock/flock.js';
@@ -24,6 +25,8 @@ export interface Tether {
   /** To be called when it was spawned, or could not be. */
   close(): void;
 }
+
+const { signals } = constants;
 
 const TETHER = fileURLToPath(new URL('./tether.sh', import.meta.url));
 
@@ -49,14 +52,21 @@ export function tetherFor(spec: CompleteSpec, executable: string, env: Record<st
   const args = [
     TETHER,
     spec.lifetime,
-    spec.stopSignal.slice('SIG'.length),
+    // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
+    String(signals[spec.stopSignal]),
     String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
     ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
     executable,
     ...spec.args,
   ];
+  const shellEnv = throughShell(env);
+  if (shellEnv !== env && executable.includes('=')) {
+    throw new SpawnError(
+      `Cannot start ${spec.name}: env(1) takes "${executable}" for a variable; a ${spec.lifetime} process needs a path without "="`,
+    );
+  }
   const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
-  return { command: '/bin/sh', args, env: throughShell(env), ...watched };
+  return { command: '/bin/sh', args, env: shellEnv, ...watched };
 }
 
 /** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
