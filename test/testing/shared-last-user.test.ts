@@ -28,7 +28,7 @@ const GONE_WITHIN_MS = 10_000;
 test('the last user is killed: server, watcher and port are gone, and the next call starts anew', async (t) => {
   const key = ownKey();
   const ends: number[] = [];
-  for (let round = 1; round <= rounds(40); round += 1) {
+  for (let round = 1; round <= rounds(20); round += 1) {
     const user = await startUser(t, { key });
     const { pid, port, reused } = await user.join();
     assert.equal(reused, false);
@@ -117,7 +117,7 @@ test('four users leave at the same instant: server and folder are gone', async (
 
 test('all users are killed: a call with other options starts its own, and the old folder is gone', async (t) => {
   const key = ownKey();
-  for (let round = 1; round <= rounds(60); round += 1) {
+  for (let round = 1; round <= rounds(30); round += 1) {
     const users = await startUsers(t, 2, { key });
     const joined = await Promise.all(users.map((user) => user.join()));
     const [{ stateDir }] = joined as [(typeof joined)[number]];

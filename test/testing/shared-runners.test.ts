@@ -14,6 +14,9 @@ import { eventually } from '../helpers/waiting.js';
 
 const FILES = rounds(8, { least: 2 });
 
+/** In a run that is killed. */
+const KILLED_FILES = Math.min(FILES, 4);
+
 /** Runners and the client's packages load slowly on a busy machine. */
 const RUN_WITHIN_MS = 90_000;
 
@@ -26,13 +29,13 @@ before(async () => {
 });
 
 /** Files in a folder inside the project, where they can resolve what they import; and the runner, in a group of its own. */
-function startRun(t: TestContext, runner: Runner, { awaited }: { awaited: number }) {
+function startRun(t: TestContext, runner: Runner, { count, awaited }: { count: number; awaited: number }) {
   const root = mkdtempSync(join(projectRoot, 'build', 'run-'));
   t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
   const folder = join(root, 'reports');
   mkdirSync(folder);
   writeFileSync(join(root, 'bundle.js'), bundle);
-  const namespaces = Array.from({ length: FILES }, (_, index) => `file-${index + 1}`);
+  const namespaces = Array.from({ length: count }, (_, index) => `file-${index + 1}`);
   const command = temporalBinary();
   const run: TestRun = { key: ownKey(), command, namespaces, bundle: join(root, 'bundle.js'), folder, awaited };
   const files = namespaces.map((namespace) => {
@@ -44,9 +47,9 @@ function startRun(t: TestContext, runner: Runner, { awaited }: { awaited: number
     join(root, 'vitest.config.mjs'),
     'export default { test: { server: { deps: { external: [/build/] } } } };\n',
   );
-  const vitest = ['run', '--root', root, `--maxWorkers=${FILES}`];
+  const vitest = ['run', '--root', root, `--maxWorkers=${count}`];
   const args = {
-    'node --test': ['--test', `--test-concurrency=${FILES}`, ...files],
+    'node --test': ['--test', `--test-concurrency=${count}`, ...files],
     'vitest forks': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=forks'],
     'vitest threads': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=threads'],
   }[runner];
@@ -79,7 +82,7 @@ function killGroup({ pid }: Program): void {
 
 for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
   test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
-    const { program, key, folder } = startRun(t, runner, { awaited: FILES });
+    const { program, key, folder } = startRun(t, runner, { count: FILES, awaited: FILES });
     const { exitCode, stdout, stderr } = await program.ended({ withinMs: RUN_WITHIN_MS });
     assert.equal(exitCode, 0, `${stdout}${stderr}`);
     const reports = reportsIn(folder);
@@ -93,12 +96,12 @@ for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const)
   });
 
   test(`a run of ${runner} that is killed in the middle leaves nothing`, async (t) => {
-    const { program, key, folder } = startRun(t, runner, { awaited: FILES + 1 });
+    const { program, key, folder } = startRun(t, runner, { count: KILLED_FILES, awaited: KILLED_FILES + 1 });
     await eventually(
       `all files in the middle of ${runner}:\n`,
       () => {
         if (!program.isAlive) throw new Error(`${program.stdout}${program.stderr}`);
-        return readdirSync(folder).length === FILES;
+        return readdirSync(folder).length === KILLED_FILES;
       },
       { withinMs: RUN_WITHIN_MS, everyMs: 20 },
     );
