@@ -11,7 +11,7 @@ import { temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
 /** Nobody's, and another one each time: its processes are counted for the whole machine, those not collected yet included. */
-let lastUid = 54_320;
+let lastUid = 100_000 + process.pid * 10;
 
 const SHELLS = [['dash'], ['busybox', 'sh']] as const;
 
