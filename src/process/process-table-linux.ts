@@ -104,6 +104,10 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
 }
 
+export function hasDescriptor(pid: number, fd: number): boolean {
+  return readLink(`/proc/${pid}/fd/${fd}`) !== undefined;
+}
+
 export function pidsInNamespaces(pid: number): number[] {
   const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? String(pid);
   return numbers.split(/\s+/).map(Number);

@@ -16,6 +16,7 @@ import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf, isReady } from './readiness.js';
 import { findHealthy, status } from './status.js';
 import { endHolder, endLeftovers, holders, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
+import { isOrphaned } from './tether.js';
 import { Wanted, type WantedOptions } from './wanted.js';
 
 export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
@@ -118,6 +119,7 @@ class Contender {
     if (!(await isReady(spec, process, { reused: true, signal: this.#signal }))) return false;
     // Whoever is still starting it can be about to give it up.
     if (isRecorded ? isRecordHeld(spec.pidFile) : starters(spec).length > 0) return false;
+    if (isOrphaned(process)) return false;
     // Older than any start can take: its listener was looked at, or has been there all the time.
     if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
     return foreignListener(spec, process) === undefined;

@@ -78,9 +78,13 @@ export async function bringDown(
     }
     const termination = await endHolder(spec, { signal, limit: deadline });
     result = combine(result, termination);
+    if (termination.outcome !== 'nothing' && !deadline.isOver) {
+      untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
+      continue;
+    }
     const holder = identify(spec);
-    if (holder.kind === 'starting') result = combine(result, { outcome: 'stopped', survivors: [] });
-    if (termination.outcome !== 'nothing' || holder.kind === 'starting') {
+    if (holder.kind === 'starting') {
+      result = combine(result, { outcome: 'stopped', survivors: [] });
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
     if (deadline.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));

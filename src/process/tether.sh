@@ -44,6 +44,8 @@ wait_until_gone() {
 wait_for_turn() {
   if [ "$lifetime" = tied ]; then
     while read -r line <&4; do :; done
+    # For all to see that the server is on its way out.
+    exec 4<&-
     return
   fi
   # The first so many words, put behind the others; then the others go.

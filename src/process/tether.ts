@@ -75,11 +75,20 @@ export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
 }
 
 /** Is there a watcher in the group of this process that ends it with its last user? */
-export function isShared({ pid }: ProcessInfo): boolean {
+export function isShared(process: ProcessInfo): boolean {
+  return watchersOf(process, 'shared').length > 0;
+}
+
+/** Is it tied to an owner that is gone? Its watcher closes what it watched before it signals. */
+export function isOrphaned(process: ProcessInfo): boolean {
+  const { hasDescriptor } = processTable();
+  return watchersOf(process, 'tied').some((watcher) => !hasDescriptor(watcher.pid, WATCHED_FD));
+}
+
+function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): ProcessInfo[] {
   const table = processTable();
-  return table
-    .list()
-    .some((member) => member.groupId === pid && isWatcher(member) && table.commandLine(member.pid)[2] === 'shared');
+  const members = table.list().filter((member) => member.groupId === pid && member.pid !== pid);
+  return members.filter((member) => isWatcher(member) && table.commandLine(member.pid)[2] === lifetime);
 }
 
 /** A shell drops variables whose names it could not set itself: they go as values, and env(1) puts them back. */

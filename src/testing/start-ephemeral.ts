@@ -5,7 +5,7 @@ import { reservePort } from '../process/port.js';
 import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
 import type { Instance } from '../process/process-spec.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { definedOptions, isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 export interface EphemeralInstance extends Instance {
   /** `host:port` */
@@ -70,7 +70,7 @@ function makeManager<O extends TestDefaults | undefined>(
   options: { stateDir: string | undefined; port: number },
   state: TemporaryState | undefined,
 ): ProcessManager {
-  const spec = preset({ ...preset.forTests, ...options } as O);
+  const spec = preset(overTestDefaults(preset, options));
   const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
   return new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });
 }

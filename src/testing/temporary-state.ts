@@ -40,13 +40,21 @@ export function makeTemporaryState(): TemporaryState {
 /** Remove what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
 export async function sweepTemporaryStates(): Promise<void> {
   const parent = userFolder();
-  if (parent === undefined) return;
-  for (const name of readdirSync(parent).filter((entry) => entry.startsWith(PREFIX))) {
+  for (const folder of parent === undefined ? [] : temporaryFolders(parent)) {
     try {
-      await sweep(join(parent, name));
+      await sweep(folder);
     } catch (error) {
-      log('cannot sweep %s: %s', name, errorText(error));
+      log('cannot sweep %s: %s', folder, errorText(error));
     }
+  }
+}
+
+function temporaryFolders(parent: string): string[] {
+  try {
+    return readdirSync(parent).flatMap((name) => (name.startsWith(PREFIX) ? join(parent, name) : []));
+  } catch (error) {
+    log('cannot sweep %s: %s', parent, errorText(error));
+    return [];
   }
 }
 

@@ -1,4 +1,5 @@
 /** What `startEphemeral` and `startShared` have in common. */
+import type { Preset } from '../presets/preset.js';
 import { isPortOpen } from '../process/port.js';
 import { EarlyExitError, PortInUseError } from '../shared/errors.js';
 
@@ -13,13 +14,31 @@ export function definedOptions<O extends object>(options: O): O {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O;
 }
 
+/** The preset's `forTests` below what is given; of an option that is an object, name by name (`dynamicConfig`, say). */
+export function overTestDefaults<O>(preset: Preset<O>, given: object): O {
+  const defaults: Record<string, unknown> = { ...preset.forTests };
+  const merged = Object.entries(given).map(([name, value]) => {
+    const below = defaults[name];
+    return [name, isPlainObject(below) && isPlainObject(value) ? { ...below, ...value } : value];
+  });
+  return { ...defaults, ...Object.fromEntries(merged) } as O;
+}
+
+function isPlainObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
+
 /** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
 export const PORT_ATTEMPTS = 5;
 
-/** Did the start fail because somebody else has the port, be it as the near end of a connection? */
+/**
+ * Did the start fail because somebody else has the port, be it as the near end of a connection? A server that crashed by a
+ * signal counts, too: Temporal ends so when one of its further ports, which it chooses itself, was taken.
+ */
 export async function isAboutPort(error: unknown, port: number): Promise<boolean> {
   if (error instanceof PortInUseError) return true;
   if (!(error instanceof EarlyExitError)) return false;
+  if (error.signal !== null) return true;
   const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
   return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, { timeoutMs: 1_000 }));
 }
