@@ -40,7 +40,7 @@ export async function checkGrpcHealth({ address, service = '', signal }: GrpcHea
 }
 
 /** The status says how it went (`GRPC_OK`, …); `message` is empty unless it went well. */
-export interface GrpcReply {
+interface GrpcReply {
   readonly status: number;
   readonly message: Buffer;
 }
