@@ -57,6 +57,11 @@ export async function pythonSpec(
   }));
 }
 
+/** sleep(1), which has nothing to be asked. With `isHealthy` among the changes: what it is asked is up to the test. */
+export function sleepSpec(test: Test, changes: Partial<ProcessSpec> = {}): ProcessSpec {
+  return withFolder(test, (stateDir) => ({ name: 'sleeper', command: 'sleep', args: ['300'], stateDir, ...changes }));
+}
+
 /** `after` hooks run in the order of their registration: the stop is registered before the folder's removal. */
 function withFolder<S extends ProcessSpec>(test: Test, make: (stateDir: string) => S): S {
   let spec: S | undefined;

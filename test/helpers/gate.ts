@@ -1,0 +1,34 @@
+/** A health check that does not answer before it is told to: whoever asks is at a known place meanwhile. */
+import type { Instance } from '../../src/index.js';
+
+export class Gate {
+  /** Resolves when somebody asks. */
+  readonly asked: Promise<Instance>;
+  #ask: (instance: Instance) => void = () => undefined;
+  #open: () => void = () => undefined;
+  readonly #opened: Promise<void>;
+
+  constructor() {
+    this.asked = new Promise((resolve) => {
+      this.#ask = resolve;
+    });
+    this.#opened = new Promise((resolve) => {
+      this.#open = resolve;
+    });
+  }
+
+  /** To be awaited inside the health check. */
+  async pass(instance: Instance): Promise<void> {
+    this.#ask(instance);
+    await this.#opened;
+  }
+
+  open(): void {
+    this.#open();
+  }
+}
+
+/** Of a promise that may have settled: what it is now. */
+export async function outcomeOf<T>(promise: Promise<T>): Promise<T | Error> {
+  return await promise.catch((error: Error) => error);
+}
