@@ -27,8 +27,8 @@ const GOING_MS = 200;
 /** How long the look may take that a StartTimeoutError reports. */
 const LAST_LOOK_MS = 250;
 
-/** How many lines of its log an error carries. */
-const LOG_TAIL_LINES = 20;
+/** How many lines of its log an error carries: a Go program that panics has its reason on top of a trace. */
+const LOG_TAIL_LINES = 50;
 
 /** How much of the last one its message repeats. */
 const MESSAGE_LINE_LENGTH = 300;

@@ -31,6 +31,9 @@ function isPlainObject(value: unknown): value is object {
 /** A free port can be taken between the look and the server's bind by a program that takes no port locks. */
 export const PORT_ATTEMPTS = 5;
 
+/** The last one is Temporal's, of the ports that it chooses itself before it binds any. */
+const PORT_COMPLAINT = /address already in use|EADDRINUSE|cannot assign requested address|assigning ephemeral port/i;
+
 /**
  * Did the start fail because somebody else has the port, be it as the near end of a connection? A server that crashed by a
  * signal counts, too: Temporal ends so when one of its further ports, which it chooses itself, was taken.
@@ -39,6 +42,6 @@ export async function isAboutPort(error: unknown, port: number): Promise<boolean
   if (error instanceof PortInUseError) return true;
   if (!(error instanceof EarlyExitError)) return false;
   if (error.signal !== null) return true;
-  const isComplaint = error.logTail.some((line) => /address already in use|EADDRINUSE/i.test(line));
+  const isComplaint = error.logTail.some((line) => PORT_COMPLAINT.test(line));
   return isComplaint || (await isPortOpen({ host: '127.0.0.1', port }, { timeoutMs: 1_000 }));
 }

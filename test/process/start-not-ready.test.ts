@@ -52,12 +52,12 @@ test('the log lines of an error are those of this start alone', async (t) => {
   });
 });
 
-test('an error carries the last twenty lines', async (t) => {
+test('an error carries the last fifty lines', async (t) => {
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'seq 1 500; exit 3'] });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
     assert.deepEqual(
       (error as EarlyExitError).logTail,
-      Array.from({ length: 20 }, (_, index) => String(481 + index)),
+      Array.from({ length: 50 }, (_, index) => String(451 + index)),
     );
     return true;
   });
