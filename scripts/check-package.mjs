@@ -52,7 +52,7 @@ function compareFiles(files) {
       `src/${file}.ts`,
       ...['.js', '.js.map', '.d.ts', '.d.ts.map'].map((end) => `dist/${file}${end}`),
     ]);
-  const scripts = sources.filter((file) => file.endsWith('.sh')).map((file) => `src/${file}`);
+  const scripts = sources.filter((file) => file.endsWith('.sh')).flatMap((file) => [`src/${file}`, `dist/${file}`]);
   const wanted = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...compiled, ...scripts];
   const missing = wanted.filter((file) => !files.includes(file));
   const strays = files.filter((file) => !wanted.includes(file) || /\.test\.|fixture/.test(file));

@@ -5,16 +5,17 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isLocked } from '../lock/file-lock.js';
 import type { Preset } from '../presets/preset.js';
 import { ProcessManager, shareFrom } from '../process/process-manager.js';
-import type { Instance, ProcessSpec } from '../process/process-spec.js';
-import { joinUsers, type User } from '../process/users.js';
+import { completeSpec, type Instance, type ProcessSpec } from '../process/process-spec.js';
+import { joinUsers, leaveUsers, type User } from '../process/users.js';
 import { Pace } from '../shared/deadline.js';
 import { OptionsMismatchError, SpawnError } from '../shared/errors.js';
 import { checkName } from '../shared/options.js';
 import { userFolder, userFolderPath } from '../shared/user-folder.js';
 import { agree, type Place } from './agreement.js';
-import { definedOptions, isAboutPort, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 export interface SharedInstance extends Instance {
   /** `host:port` */
@@ -50,8 +51,11 @@ export async function startShared<O extends TestDefaults | undefined>(
   const place = placeOf(key);
   const makeSpec = (agreedPort: number): ProcessSpec => {
     const chosen = { stateDir: place.folder, port: agreedPort };
-    const spec = preset({ ...preset.forTests, ...chosen, ...given } as O);
-    return { ...spec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
+    const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
+    const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
+    // Before others are asked to agree on it.
+    completeSpec(spec);
+    return spec;
   };
   const pace = new Pace({ firstMs: 5, maxMs: 50 });
   for (let attempt = 1; ; attempt += 1) {
@@ -86,12 +90,15 @@ async function joinInstance(
       },
     };
     const manager = new ProcessManager(spec);
-    shareFrom(manager, both, () => rm(place.folder, { recursive: true, force: true, maxRetries: 3 }));
+    shareFrom(manager, both, () => removeFolder(place));
     if (differences.length === 0) return manager;
     await manager.leave();
     if (!isOrphaned) throw mismatchError(key, differences);
   } catch (error) {
-    user.release();
+    // Possibly as the last one out: what is left then is the folder.
+    await leaveUsers(files, user, async () => {
+      if (!isLocked(place.lockFile)) await removeFolder(place);
+    });
     throw error;
   }
   // It was the watcher's to end, and is gone with us, who came in between.
@@ -116,7 +123,11 @@ function placeOf(key: string): Place {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { folder: path(''), lockFile: path('.lock'), setupFile: path('.setup') };
+  return { folder: path('.state'), lockFile: path('.lock'), setupFile: path('.setup') };
+}
+
+async function removeFolder({ folder }: Place): Promise<void> {
+  await rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {

@@ -92,13 +92,34 @@ test('files lie in folders that are for this user alone, and beside the removed 
   const key = ownKey();
   const { leave, stateDir, manager } = await startShared(redisPreset, { key });
   const folder = sharedFolder();
-  assert.equal(stateDir, join(folder, key));
+  assert.equal(stateDir, join(folder, `${key}.state`));
   for (const path of [join(folder, '..'), folder, stateDir]) assert.equal(statSync(path).mode & 0o777, 0o700, path);
   assert.ok(manager.spec.logFile.startsWith(`${stateDir}/`));
   await leave();
-  const left = readdirSync(folder).filter((name) => name === key || name.startsWith(`${key}.`));
-  assert.ok(left.length > 0 && !left.includes(key));
+  const left = readdirSync(folder).filter((name) => name.startsWith(`${key}.`));
+  assert.ok(left.length > 0 && !left.includes(`${key}.state`));
   for (const name of left) assert.equal(statSync(join(folder, name)).size, 0, name);
+});
+
+test('one key may be another one with ".lock" behind it', async () => {
+  const key = ownKey();
+  await using one = await startShared(redisPreset, { key });
+  await using other = await startShared(redisPreset, { key: `${key}.lock` });
+  assert.notEqual(one.pid, other.pid);
+});
+
+test('options that make a bad spec are refused, and nobody is asked to agree on them', async () => {
+  const key = ownKey();
+  const bad = startShared(
+    (options: { port?: number; stateDir?: string }) => ({ ...redisPreset(options), name: 'no name' }),
+    {
+      key,
+    },
+  );
+  await assert.rejects(bad, { name: 'TypeError', message: /"name" must be/ });
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
+  await using instance = await startShared(redisPreset, { key });
+  assert.equal(instance.reused, false);
 });
 
 for (const key of ['', '.hidden', 'a/b', '../a', 'a b', 'ä', 'a\0', 'x'.repeat(101), 7, undefined]) {
