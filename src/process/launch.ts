@@ -71,7 +71,7 @@ async function launchUnderLock(
   const portLock =
     port === undefined ? undefined : (givenPortLock ?? (await lockPort(spec, port, { deadline, guard })));
   try {
-    if (port !== undefined) await refuseBusyPort(spec, { host, port }, guard);
+    if (port !== undefined) await refuseBusyPort(spec, { host, port }, { deadline, guard });
     const output = prepareFiles(spec);
     let spawned: SpawnedProcess;
     try {

@@ -21,6 +21,9 @@ const log = debugLog('port');
 /** After a crash the lock can be free an instant before the socket is. */
 const LISTENER_GRACE_MS = 300;
 
+/** How often a start that looks at a port asks whether it is still wanted. */
+const GUARD_MS = 25;
+
 /** The system hands out its free ports in no order: one that is being started by somebody else is met rarely. */
 const RESERVE_ATTEMPTS = 50;
 
@@ -117,14 +120,44 @@ function portLockFile(folder: string, port: number): string {
   return join(folder, `port-${port}.lock`);
 }
 
-/** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going */
-export async function refuseBusyPort(spec: CompleteSpec, address: PortAddress, guard: () => void): Promise<void> {
+/**
+ * @param guard called again and again, ends the wait by throwing
+ * @throws PortInUseError when somebody listens there, after a short time for a socket that is just going
+ */
+export async function refuseBusyPort(
+  spec: CompleteSpec,
+  address: PortAddress,
+  limits: { deadline: Deadline; guard: () => void },
+): Promise<void> {
   const grace = Deadline.after(LISTENER_GRACE_MS);
   const pace = new Pace();
-  while (await isPortOpen(address, { timeoutMs: spec.checkTimeoutMs })) {
-    guard();
+  while (await isBusy(spec, address, limits)) {
     if (grace.isOver) throw portInUseError(spec, address.port, visibleListener(address.port)?.pid);
     await pace.wait();
+  }
+}
+
+/** A listener whose queue is full answers nothing: a start that is not wanted any more does not wait for that. */
+async function isBusy(
+  { checkTimeoutMs }: CompleteSpec,
+  address: PortAddress,
+  { deadline, guard }: { deadline: Deadline; guard: () => void },
+): Promise<boolean> {
+  const over = new AbortController();
+  const watch = setInterval(() => {
+    try {
+      guard();
+    } catch (reason) {
+      over.abort(reason);
+    }
+  }, GUARD_MS);
+  try {
+    const timeoutMs = Math.min(checkTimeoutMs, deadline.remainingMs);
+    const isOpen = await isPortOpen(address, { timeoutMs, signal: over.signal });
+    guard();
+    return isOpen;
+  } finally {
+    clearInterval(watch);
   }
 }
 

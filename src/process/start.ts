@@ -17,6 +17,7 @@ import { instanceOf, isReady } from './readiness.js';
 import { findHealthy, status } from './status.js';
 import { endHolder, endLeftovers, holders, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
 import { isOrphaned } from './tether.js';
+import { LAST_LOOK_MS } from './wait-until-ready.js';
 import { Wanted, type WantedOptions } from './wanted.js';
 
 export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
@@ -72,12 +73,16 @@ class Contender {
     if (holder.kind === 'process') {
       if (await this.#isReadyToShare(holder)) return this.#reuse(holder.process, holder.isRecorded);
     } else if (holder.kind === 'leftovers') {
-      const found = await findHealthy(spec, holder.candidates);
+      const found = await findHealthy(spec, holder.candidates, { signal: this.#signal });
+      this.#signal?.throwIfAborted();
       if (found !== undefined) return this.#reuse(found.process, false);
       await endLeftovers(spec, { signal: this.#signal, limit: Deadline.after(stopLimitMs(spec)) });
       return undefined;
     }
-    if (this.#deadline.isOver) throw unhealthyError(spec, await status(spec));
+    if (this.#deadline.isOver) {
+      const checkTimeoutMs = Math.min(spec.checkTimeoutMs, LAST_LOOK_MS);
+      throw unhealthyError(spec, await status({ ...spec, checkTimeoutMs }));
+    }
     return undefined;
   }
 
@@ -116,7 +121,8 @@ class Contender {
 
   async #isReadyToShare({ process, isRecorded }: Extract<Holder, { kind: 'process' }>): Promise<boolean> {
     const spec = this.#spec;
-    if (!(await isReady(spec, process, { reused: true, signal: this.#signal }))) return false;
+    const limit = Deadline.after(Math.max(this.#deadline.remainingMs, LAST_LOOK_MS));
+    if (!(await isReady(spec, process, { reused: true, signal: this.#signal, limit }))) return false;
     // Whoever is still starting it can be about to give it up.
     if (isRecorded ? isRecordHeld(spec.pidFile) : starters(spec).length > 0) return false;
     if (isOrphaned(process)) return false;

@@ -8,7 +8,16 @@ import { type Holder, identify, lostProcess } from './identity.js';
 import { foreignListener } from './port.js';
 import { addressOf, besideLockFile, type CompleteSpec } from './process-spec.js';
 import { type ProcessInfo, processTable, usage } from './process-table.js';
-import { arePassed, type CheckResult, hasChecks, instanceOf, isSettled, runChecks, startedAt } from './readiness.js';
+import {
+  arePassed,
+  type CheckOptions,
+  type CheckResult,
+  hasChecks,
+  instanceOf,
+  isSettled,
+  runChecks,
+  startedAt,
+} from './readiness.js';
 import { countUsers } from './users.js';
 
 /** A holder that was held and then not seen was just going, or is another user's: looked for again a few times. */
@@ -86,10 +95,11 @@ async function reportAdoptable(
 export async function findHealthy(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],
+  options: CheckOptions = {},
 ): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
   if (!hasChecks(spec)) return undefined;
   for (const process of candidates) {
-    const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
+    const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }), options);
     if (arePassed(checks) && foreignListener(spec, process) === undefined) return { process, checks };
   }
   return undefined;

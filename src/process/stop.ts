@@ -158,7 +158,8 @@ async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, dea
   if (port === undefined) return;
   const grace = Deadline.after(Math.min(PORT_WAIT_MS, deadline.remainingMs));
   const pace = new Pace();
-  while (!grace.isOver && (await isPortOpen({ host, port }, { timeoutMs: checkTimeoutMs }))) await pace.wait();
+  const isOpen = () => isPortOpen({ host, port }, { timeoutMs: Math.min(checkTimeoutMs, grace.remainingMs) });
+  while (!grace.isOver && (await isOpen())) await pace.wait();
 }
 
 /** False only when it is certain that there is no such file. */

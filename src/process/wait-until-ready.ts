@@ -24,8 +24,8 @@ export interface WaitOptions {
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
 const GOING_MS = 200;
 
-/** How long the look may take that a StartTimeoutError reports. */
-const LAST_LOOK_MS = 250;
+/** How long a look may take when start time is over. */
+export const LAST_LOOK_MS = 250;
 
 /** How many lines of its log an error carries: a Go program that panics has its reason on top of a trace. */
 const LOG_TAIL_LINES = 50;

@@ -1,0 +1,146 @@
+/** Time limits hold whatever hangs, and count only what they are meant for. Each limit is far from what would be taken without it. */
+import assert from 'node:assert/strict';
+import { unlinkSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { outcomeOf } from '../helpers/gate.js';
+import { callElsewhere } from '../helpers/one-call.js';
+import { assertNothingLeft, logged } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { nodeSpec, sleepSpec } from '../helpers/servers.js';
+import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
+
+type Test = Parameters<typeof startProgram>[0];
+
+/** A look that hangs takes this long. */
+const LOOK_MS = 60_000;
+
+/** A port that takes connections, and on which nobody gets an answer. */
+async function fullPort(t: Test): Promise<number> {
+  const listener = startProgram(t, 'python3', [plainFixture('full-backlog.py')]);
+  return Number((await listener.printed(/^(\d+)\n/))[1]);
+}
+
+async function within<T>(promise: Promise<T>): Promise<{ outcome: T | Error; ms: number }> {
+  const began = performance.now();
+  const outcome = await outcomeOf(promise);
+  const ms = performance.now() - began;
+  assert.ok(ms < MUST_HAPPEN_MS, `${ms} ms`);
+  return { outcome, ms };
+}
+
+test('a health check that never answers does not outlast startTimeoutMs', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS, isHealthy: () => new Promise(() => 0) });
+  const { outcome } = await within(new ProcessManager(spec).start());
+  assert.equal((outcome as Error).name, 'StartTimeoutError');
+  assertNothingLeft(spec);
+});
+
+test('a start that finds a process whose health check never answers does not outlast startTimeoutMs either', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS });
+  const { pid } = await new ProcessManager(spec).start();
+  const { outcome } = await within(new ProcessManager({ ...spec, isHealthy: () => new Promise(() => 0) }).start());
+  assert.equal((outcome as Error).name, 'UnhealthyError');
+  assert.equal(isRunningProcess(pid), true);
+});
+
+test('a port that never answers does not make a start outlast startTimeoutMs', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 500, checkTimeoutMs: LOOK_MS, port: await fullPort(t) });
+  const { outcome } = await within(new ProcessManager(spec).start());
+  assert.match((outcome as Error).name, /^(StartTimeoutError|PortInUseError)$/);
+  assertNothingLeft(spec);
+});
+
+test('a start ends at once when it is aborted or stopped while it looks at a port that never answers', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: LOOK_MS, checkTimeoutMs: LOOK_MS, port: await fullPort(t) });
+  const manager = new ProcessManager(spec);
+  const abort = new AbortController();
+  const aborted = outcomeOf(manager.start({ signal: abort.signal }));
+  await eventually('the start has the lock', () => isLocked(manager.spec.lockFile));
+  abort.abort(new Error('enough'));
+  assert.equal(((await within(aborted)).outcome as Error).message, 'enough');
+  assertNothingLeft(spec);
+
+  const stopped = outcomeOf(manager.start());
+  await eventually('the start has the lock', () => isLocked(manager.spec.lockFile));
+  await within(manager.stop());
+  assert.equal(((await within(stopped)).outcome as Error).name, 'StoppedError');
+  assert.equal(isLocked(manager.spec.lockFile), false);
+});
+
+test('an attempt to connect that gets no answer does not keep the process alive', async (t) => {
+  const spec = sleepSpec(t, { checkTimeoutMs: 200 });
+  await new ProcessManager(spec).start();
+  // The kernel tries for more than two minutes; callElsewhere() waits until the process is gone, and not that long.
+  const { checks } = await callElsewhere<{ checks: { port: boolean } }>(t, 'status', {
+    ...spec,
+    port: await fullPort(t),
+  });
+  assert.equal(checks.port, false);
+});
+
+test('a stop while a start ends a server that lost its lock file waits until that server is gone', async (t) => {
+  const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 1_000 }));
+  const { pid } = await manager.start();
+  unlinkSync(manager.spec.lockFile);
+  const start = outcomeOf(manager.start());
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  assert.equal(isRunningProcess(pid), false);
+  const outcome = await start;
+  assert.equal(outcome instanceof Error && outcome.name, 'StoppedError');
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
+test('the end of a server that lost its lock file does not count as start time', async (t) => {
+  const startTimeoutMs = 2_000;
+  let isFirstLook = true;
+  const manager = new ProcessManager({
+    ...(await nodeSpec(t, { 'on-term': startTimeoutMs + 100 }, { startTimeoutMs, stopTimeoutMs: 10_000 })),
+    isHealthy: () => {
+      const wasFirst = isFirstLook;
+      isFirstLook = false;
+      return !wasFirst;
+    },
+  });
+  const first = await manager.start();
+  unlinkSync(manager.spec.lockFile);
+  isFirstLook = true;
+  const { outcome, ms } = await within(manager.start());
+  assert.ok(!(outcome instanceof Error), String(outcome));
+  assert.ok(ms > startTimeoutMs, `${ms} ms`);
+  assert.deepEqual([first.pid, outcome.pid].map(isRunningProcess), [false, true]);
+});
+
+test('a stop that finds new holders again and again keeps its limit', async (t) => {
+  const spec = sleepSpec(t, { stopTimeoutMs: 100 });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const { lockFile } = manager.spec;
+  const end = `${lockFile}.end`;
+  const script = 'while [ ! -e "$1" ]; do flock "$0" sleep 300; done';
+  const loops = [1, 2, 3].map(() => startProgram(t, 'sh', ['-c', script, lockFile, end]));
+  await eventually('one has the lock', () => isLocked(lockFile));
+  try {
+    const { outcome } = await within(manager.stop());
+    // It can be lucky, between two of them.
+    if (outcome instanceof Error) assert.equal(outcome.name, 'StopTimeoutError');
+  } finally {
+    writeFileSync(end, '');
+    await eventually('the end of the loops', async () => {
+      for (const pid of await lockHolders(lockFile).catch(() => [])) endHolder(pid);
+      return loops.every((loop) => !loop.isAlive);
+    });
+  }
+});
+
+function endHolder(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // ESRCH: gone already.
+  }
+}
