@@ -1,0 +1,59 @@
+/** Numbers that have become somebody else's, or that mean everybody. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { lockHolders, ProcessManager } from '../../src/index.js';
+import type { Report } from '../fixtures/reused-pid.js';
+import { isRunningProcess, startTicks } from '../helpers/evidence.js';
+import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
+import { fixture, plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
+import { statusField } from '../helpers/tied.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+const needs = { skip: unlessCapable('sys_admin') };
+
+test('a stop does not signal a group whose number has gone to another process meanwhile', needs, async (t) => {
+  const folder = temporaryFolder(t);
+  const args = [plainFixture('asked-to-end.py'), folder];
+  const spec = sleepSpec(t, { command: 'python3', args, stopTimeoutMs: 400 });
+  const command = [process.execPath, fixture('reused-pid'), JSON.stringify(spec), folder];
+  const { stdout, stderr } = await startProgram(t, 'unshare', [
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+    ...command,
+  ]).ended();
+  assert.notEqual(stdout, '', stderr);
+  const { server, stranger, strangerState, outcome } = JSON.parse(stdout) as Report;
+  assert.equal(stranger, server);
+  assert.equal(strangerState, 'S');
+  assert.deepEqual(JSON.parse(outcome), { result: { outcome: 'stopped' } });
+});
+
+test('process 1 of a PID namespace is not signalled from inside, and neither is everybody', needs, async (t) => {
+  const args = ['--pid', '--fork', '--mount-proc', 'setsid', 'sleep', '300'];
+  const spec = sleepSpec(t, { name: 'namespace', command: 'unshare', args, stopTimeoutMs: 300 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const first = await eventually('process 1', async () => {
+    const inner = (await lockHolders(manager.spec.lockFile)).find((holder) => holder !== pid);
+    return inner !== undefined && statusField(inner, 'Name') === 'sleep' ? inner : undefined;
+  });
+  assert.match(statusField(first, 'NSpid'), /\t1$/);
+  const wrapper = ['nsenter', '--target', String(first), '--pid', '--mount'];
+  const bystander = startProgram(t, 'nsenter', [...wrapper.slice(1), 'sh', '-c', 'echo up; exec sleep 300']);
+  await bystander.printed(/up/);
+  const ticks = startTicks(first);
+  await assert.rejects(callElsewhere(t, 'stop', spec, { wrapper }), { name: 'StopTimeoutError', holders: [1] });
+  const early = await Promise.race([
+    bystander.exited,
+    new Promise((resolve) => setTimeout(resolve, STILL_MS, 'lives')),
+  ]);
+  assert.equal(early, 'lives');
+  assert.equal(startTicks(first), ticks);
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  assert.deepEqual([pid, first].map(isRunningProcess), [false, false]);
+});
