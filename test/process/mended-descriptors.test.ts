@@ -1,0 +1,36 @@
+/** A process that runs out of descriptors in the middle of a call. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ProcessManager } from '../../src/index.js';
+import type { Report } from '../fixtures/exhausted.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { assertNothingLeft } from '../helpers/outside-view.js';
+import { fixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { sleepSpec } from '../helpers/servers.js';
+
+for (const method of ['start', 'status', 'stop'] as const) {
+  test(`${method}() without a descriptor left: an error of ours, and nothing is left that is not known`, async (t) => {
+    const spec = sleepSpec(t);
+    const command = ['--nofile=64', process.execPath, fixture('exhausted'), JSON.stringify(spec), method];
+    const program = startProgram(t, 'prlimit', command, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const { pid, error } = await program.message<Report>();
+    await program.ended();
+    assert.ok(pid !== undefined && error !== undefined);
+    assert.equal(error.isOurs, true, `${error.name}: ${error.message}`);
+    assert.match(error.message, /EMFILE/);
+    const manager = new ProcessManager(spec);
+    if (method === 'start') {
+      assert.equal(isRunningProcess(pid), false);
+      assertNothingLeft(spec);
+    } else {
+      // Neither could look at who it is, so neither may have signalled it.
+      assert.equal(isRunningProcess(pid), true);
+      assert.equal((await manager.status()).pid, pid);
+      assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    }
+    await manager.start();
+    await manager.stop();
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+}
