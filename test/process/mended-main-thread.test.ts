@@ -1,0 +1,90 @@
+/** A process whose main thread has ended looks like a zombie while its other threads live. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { FlockProcessError, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isZombie } from '../helpers/evidence.js';
+import { outcomeOf } from '../helpers/gate.js';
+import { plainFixture } from '../helpers/paths.js';
+import { killAfter, temporaryFolder } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
+import { startOwner } from '../helpers/tied.js';
+import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
+
+type Test = Parameters<typeof sleepSpec>[0];
+
+function askedToEnd(t: Test, changes: Partial<ProcessSpec> = {}): { spec: ProcessSpec; folder: string } {
+  const folder = temporaryFolder(t);
+  const args = [plainFixture('asked-to-end.py'), folder];
+  return { spec: sleepSpec(t, { command: 'python3', args, ...changes }), folder };
+}
+
+/** Threads that live, whatever the main one says. */
+function threadsOf(pid: number): number {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return threads.filter((thread) => !isZombie(Number(thread))).length;
+  } catch {
+    return 0; // ENOENT, ESRCH: it is gone.
+  }
+}
+
+for (const isHealthy of [true, false]) {
+  test(`a start whose main thread ends meanwhile is over in time and leaves nothing, health ${isHealthy}`, async (t) => {
+    const { spec, folder } = askedToEnd(t, { startTimeoutMs: 2_000 });
+    let pid = 0;
+    const manager = new ProcessManager({
+      ...spec,
+      isHealthy: async (instance) => {
+        await eventually('it is up', () => existsSync(join(folder, 'up')));
+        writeFileSync(join(folder, 'end-main'), '');
+        await eventually('its main thread has ended', () => isZombie(instance.pid) && threadsOf(instance.pid) > 0);
+        return isHealthy;
+      },
+    });
+    manager.on('spawned', (instance) => {
+      pid = killAfter(t, instance.pid);
+    });
+    const began = performance.now();
+    const outcome = await outcomeOf(manager.start());
+    assert.ok(performance.now() - began < MUST_HAPPEN_MS);
+    assert.ok(outcome instanceof FlockProcessError, String(outcome));
+    assert.equal(threadsOf(pid), 0);
+    assert.equal(isLocked(manager.spec.lockFile), false);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+}
+
+test('a tied server whose main thread has ended is given its time to end when its owner dies', async (t) => {
+  const { spec, folder } = askedToEnd(t, { lifetime: 'tied', stopTimeoutMs: 60_000 });
+  const { pid, program } = await startOwner(t, spec);
+  killAfter(t, pid);
+  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  writeFileSync(join(folder, 'end-main'), '');
+  await eventually('its main thread has ended', () => isZombie(pid) && threadsOf(pid) > 0);
+  program.kill();
+  await eventually('the stop signal', () => existsSync(join(folder, 'asked')));
+  await delay(STILL_MS);
+  assert.ok(threadsOf(pid) > 0);
+  writeFileSync(join(folder, 'go'), '');
+  await eventually('its end', () => threadsOf(pid) === 0);
+});
+
+for (const [stopSignal, number] of [
+  ['SIGIOT', 6],
+  ['SIGSTKFLT', 16],
+] as const) {
+  test(`${stopSignal} as stop signal reaches a tied server whose owner dies`, async (t) => {
+    const { spec, folder } = askedToEnd(t, { lifetime: 'tied', stopTimeoutMs: 60_000, stopSignal });
+    const { pid, program } = await startOwner(t, spec);
+    killAfter(t, pid);
+    await eventually('it is up', () => existsSync(join(folder, 'up')));
+    program.kill();
+    await eventually('the stop signal', () => existsSync(join(folder, 'asked')));
+    assert.equal(Number(readFileSync(join(folder, 'asked'), 'utf8')), number);
+    writeFileSync(join(folder, 'go'), '');
+    await eventually('its end', () => threadsOf(pid) === 0);
+  });
+}
