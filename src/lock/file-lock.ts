@@ -13,10 +13,12 @@ import { resolve } from 'node:path';
 import { inspect } from 'node:util';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
-import { errorCode, errorText, FlockProcessError, LockHeldError, LockUnavailableError } from '../shared/errors.js';
-import { assertSupportedPlatform, canLockShared, tryFlock, unlock } from './flock.js';
+import { errorCode, LockHeldError } from '../shared/errors.js';
+import { assertSupportedPlatform, canLockShared, tryFlock } from './flock.js';
+import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
+export type { FileLock } from './held-lock.js';
 export { isSameFile, LOCK_OPEN_FLAGS } from './lock-file.js';
 
 const log = debugLog('lock');
@@ -33,30 +35,6 @@ const SHARED_LOCK_MIN_ATTEMPTS = 100;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
-
-/** An exclusive flock(2) that this process holds on `path`. */
-export interface FileLock {
-  /** Absolute path of the lock file. */
-  readonly path: string;
-  /** The open descriptor that carries the lock (close-on-exec). A child that is given it in `stdio` shares the lock. */
-  readonly fd: number;
-  /** False after `release()` or `handOver()`. */
-  readonly held: boolean;
-  /**
-   * False when the file at `path` is no longer the locked one (deleted or replaced), or the lock is no longer held.
-   * @throws LockUnavailableError when that cannot be told (EACCES, …)
-   */
-  isIntact(): boolean;
-  /**
-   * LOCK_UN and close: frees the lock, also for children that share it. Idempotent. Never deletes the file.
-   * @throws LockUnavailableError when it cannot be unlocked; it is closed all the same, and children that share it keep it
-   */
-  release(): void;
-  /** Close this process's descriptor without unlocking: the lock then lives exactly as long as the children that share it. Idempotent. */
-  handOver(): void;
-  /** The same as `release()`. */
-  [Symbol.dispose](): void;
-}
 
 export interface AcquireOptions {
   /** Permission bits of a lock file that has to be created, less the umask. @default 0o600 */
@@ -201,53 +179,6 @@ function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refus
   return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
 
-class HeldFileLock implements FileLock {
-  readonly path: string;
-  readonly fd: number;
-  #held = true;
-
-  constructor(path: string, fd: number) {
-    this.path = path;
-    this.fd = fd;
-  }
-
-  get held(): boolean {
-    return this.#held;
-  }
-
-  isIntact(): boolean {
-    try {
-      return this.#held && isSameFile(this.fd, this.path);
-    } catch (error) {
-      throw lockUnavailableError(this.path, 'examine', error);
-    }
-  }
-
-  release(): void {
-    if (!this.#held) return;
-    this.#held = false;
-    try {
-      unlock(this.fd);
-    } catch (error) {
-      throw lockUnavailableError(this.path, 'unlock', error);
-    } finally {
-      closeSync(this.fd);
-    }
-    log('released %s (PID %d, descriptor %d)', this.path, process.pid, this.fd);
-  }
-
-  handOver(): void {
-    if (!this.#held) return;
-    this.#held = false;
-    closeSync(this.fd);
-    log('handed over %s (PID %d, descriptor %d)', this.path, process.pid, this.fd);
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
-}
-
 /** Sleeps the whole thread: for a synchronous function there is no other way, and it is about a millisecond. */
 function pauseThread(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
@@ -257,9 +188,4 @@ function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
   log('refused %s: %s (PID %d, descriptor %d)', path, by, process.pid, fd);
   const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
-}
-
-function lockUnavailableError(path: string, verb: 'lock' | 'unlock' | 'examine', error: unknown): Error {
-  if (error instanceof FlockProcessError) return error;
-  return new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
 }

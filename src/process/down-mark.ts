@@ -11,16 +11,12 @@
  * restart that died between its halves, and the process is still wanted.
  */
 import {
-  type BigIntStats,
   closeSync,
   constants,
   fstatSync,
   ftruncateSync,
-  futimesSync,
   linkSync,
-  lstatSync,
   openSync,
-  readSync,
   renameSync,
   unlinkSync,
   writeFileSync,
@@ -30,10 +26,11 @@ import { tryFlock } from '../lock/flock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode } from '../shared/errors.js';
+import { type Mark, markOf, pastOf, RESTART, readMark, touchForward } from './mark-file.js';
+
+export { type Mark, readMark, readPastMark } from './mark-file.js';
 
 const log = debugLog('down');
-
-const RESTART = 'restart';
 
 /** Whoever has LOCK_EX on a mark only looks at it or removes it: microseconds, unless it is stopped in between. */
 const MARK_WAIT_MS = 1_000;
@@ -44,31 +41,11 @@ const LOOK_GRACE_MS = 10;
 /** A mark that comes and goes faster than it can be locked is left to whoever is at it. */
 const MAX_REOPENS = 100;
 
-export interface Mark {
-  /** Differs from stop to stop. */
-  readonly generation: string;
-  /** Made by a restart(): it is still wanted. */
-  readonly isRestart: boolean;
-}
-
 /** A mark under LOCK_SH: this process's stop, or restart, is at work. */
 export interface HeldMark {
   readonly mark: Mark;
   /** The stop is over; the mark stays. Idempotent. */
   release(): void;
-}
-
-/** Undefined when there is none. What cannot be a mark (a folder, a link) is none. @throws the system's error (EACCES, …) */
-export function readMark(path: string): Mark | undefined {
-  const file = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  if (!file?.isFile()) return undefined;
-  return { generation: generationOf(file), isRestart: file.size > 0 && readWord(path) === RESTART };
-}
-
-/** The stop whose mark was cleared last: also one that came and was undone between two looks is seen. */
-export function readPastMark(path: string): string | undefined {
-  const file = lstatSync(pastOf(path), { bigint: true, throwIfNoEntry: false });
-  return file === undefined ? undefined : generationOf(file);
 }
 
 /** Is it the same mark? A restart's counts as known: it ends nobody's start. */
@@ -199,36 +176,4 @@ function openMark(path: string): number | undefined {
     if (errorCode(error) !== 'ENOENT') throw error;
     return undefined;
   }
-}
-
-function readWord(path: string): string | undefined {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
-  try {
-    return wordAt(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function wordAt(fd: number): string {
-  const word = Buffer.alloc(RESTART.length);
-  return word.toString('latin1', 0, readSync(fd, word, 0, word.length, 0));
-}
-
-function markOf(fd: number): Mark {
-  return { generation: generationOf(fstatSync(fd, { bigint: true })), isRestart: wordAt(fd) === RESTART };
-}
-
-function generationOf({ dev, ino, mtimeNs }: BigIntStats): string {
-  return `${dev}:${ino}:${mtimeNs}`;
-}
-
-function pastOf(path: string): string {
-  return `${path}.past`;
-}
-
-/** A later time than before, even when the wall clock was set back, and not the one of another stop in the same millisecond. */
-function touchForward(fd: number): void {
-  const nowMs = Math.max(Date.now(), fstatSync(fd).mtimeMs + 1) + Math.random();
-  futimesSync(fd, nowMs / 1000, nowMs / 1000);
 }

@@ -3,7 +3,7 @@ import { type BigIntStats, readdirSync, readFileSync, readlinkSync, realpathSync
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
 import { errorCode } from '../shared/errors.js';
-import type { Carrier, Listener, LockKind, LostLock, ProcessInfo } from './process-table.js';
+import type { Carrier, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
 const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LockUnavailableError } from '../shared/errors.js';
-import type { Carrier, Listener, LostLock, ProcessInfo } from './process-table.js';
+import type { Carrier, Listener, LostLock, ProcessInfo } from './process-info.js';
 
 /** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
 const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];

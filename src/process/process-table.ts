@@ -6,50 +6,13 @@
  */
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/errors.js';
+import type { Carrier, Listener, LockKind, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
+export type { Carrier, Listener, LockKind, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
+
 const log = debugLog('table');
-
-/** PID and start time together: a PID alone can have been given to another process. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  /** Start time as this system writes it; compared, never interpreted. */
-  readonly startKey: string;
-}
-
-export interface ProcessInfo extends ProcessIdentity {
-  readonly parentPid: number;
-  readonly groupId: number;
-  /** Where the system does not tell sessions it is the group. */
-  readonly sessionId: number;
-  /** Dead, and not yet collected by its parent: it holds nothing any more. */
-  readonly isZombie: boolean;
-  /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, and doing nothing. Its port still accepts, in the kernel. */
-  readonly isSuspended: boolean;
-}
-
-export type LockKind = 'exclusive' | 'shared';
-
-/** A descriptor of a live process through which a lock on a file is held. */
-export interface Carrier {
-  readonly process: ProcessInfo;
-  readonly fd: number;
-  /** Opened with our flags; undefined where the system does not tell. */
-  readonly isOpenedByUs: boolean | undefined;
-}
-
-export interface LostLock {
-  /** It was the one at the path that was asked for. */
-  readonly isDeleted: boolean;
-  /** What it is called now. */
-  readonly path: string;
-}
-
-export interface Listener {
-  /** Undefined: no visible process has the socket. */
-  readonly process: ProcessInfo | undefined;
-}
 
 export interface ProcessTable {
   /** Undefined when there is no such process. A zombie is reported as one. */
