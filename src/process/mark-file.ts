@@ -1,5 +1,6 @@
 /** NAME.down as a file: what stands in it, and how one mark is told from another. The rules are in down-mark.ts. */
 import { type BigIntStats, closeSync, constants, fstatSync, futimesSync, lstatSync, openSync, readSync } from 'node:fs';
+import { errorCode } from '../shared/errors.js';
 
 /** The word in a restart's mark; a stop's is empty. */
 export const RESTART = 'restart';
@@ -15,7 +16,8 @@ export interface Mark {
 export function readMark(path: string): Mark | undefined {
   const file = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   if (!file?.isFile()) return undefined;
-  return { generation: generationOf(file), isRestart: file.size > 0 && readWord(path) === RESTART };
+  if (file.size === 0n) return { generation: generationOf(file), isRestart: false };
+  return readAtOnce(path);
 }
 
 /** The stop whose mark was cleared last: also one that came and was undone between two looks is seen. */
@@ -24,10 +26,17 @@ export function readPastMark(path: string): string | undefined {
   return file === undefined ? undefined : generationOf(file);
 }
 
-function readWord(path: string): string | undefined {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+/** Time and word of one and the same file: another one can come in its place between two looks. */
+function readAtOnce(path: string): Mark | undefined {
+  let fd: number;
   try {
-    return wordAt(fd);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+  try {
+    return markOf(fd);
   } finally {
     closeSync(fd);
   }
