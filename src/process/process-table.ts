@@ -10,7 +10,7 @@ import type { Carrier, Listener, LockKind, LostLock, ProcessIdentity, ProcessInf
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
-export type { Carrier, Listener, LockKind, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
+export type { Carrier, ProcessIdentity, ProcessInfo } from './process-info.js';
 
 const log = debugLog('table');
 
