@@ -174,12 +174,12 @@ test('a server that fails to start: every caller gets the error with the log, an
     assert.match(error.logTail.join('\n'), /no-such-option/);
     return true;
   });
-  assert.equal(existsSync(join(sharedFolder(), key)), false);
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   const users = await startUsers(t, 3, broken);
   const outcomes = await Promise.allSettled(users.map((user) => user.join()));
   for (const outcome of outcomes) assert.match(String(outcome.status === 'rejected' && outcome.reason), /EarlyExit/);
   assert.deepEqual(processesOf(key), []);
-  assert.equal(existsSync(join(sharedFolder(), key)), false);
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   const [healthy] = await startUsers(t, 1, { key });
   assert.equal((await healthy.join()).reused, false);
   await healthy.leave();

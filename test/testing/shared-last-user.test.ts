@@ -130,7 +130,7 @@ test('all users are killed: a call with other options starts its own, and the ol
     assert.equal(await redisPid(other.port), other.pid);
     assert.equal(existsSync(relic), false);
     await other.leave();
-    assert.equal(existsSync(join(sharedFolder(), key)), false);
+    assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   }
 });
 

@@ -91,5 +91,5 @@ test('of five users four are killed one after another: the fifth keeps its serve
 /** A killed last user leaves the folder to the next one. */
 async function leavesNoFolder(key: string): Promise<void> {
   await (await startShared(redisPreset, { key })).leave();
-  assert.equal(existsSync(join(sharedFolder(), key)), false);
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
 }

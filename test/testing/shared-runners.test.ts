@@ -92,7 +92,7 @@ for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const)
     const results = reports.map(({ result }) => result).sort();
     assert.deepEqual(results, Array.from({ length: FILES }, (_, index) => `Hello Ada, from file-${index + 1}`).sort());
     await nothingIsLeft(key);
-    assert.equal(existsSync(join(sharedFolder(), key)), false);
+    assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   });
 
   test(`a run of ${runner} that is killed in the middle leaves nothing`, async (t) => {

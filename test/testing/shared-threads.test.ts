@@ -24,7 +24,7 @@ test('six threads leave at the same instant: server and folder are gone', async 
     assert.equal(new Set(pids).size, 1, `round ${round}: ${pids}`);
     await tellAll();
     assert.equal(isLocked(lockFileOf(key)), false, `round ${round}`);
-    assert.equal(existsSync(join(sharedFolder(), key)), false, `round ${round}`);
+    assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false, `round ${round}`);
     await nothingIsLeft(key);
   }
 });
