@@ -80,11 +80,23 @@ function killGroup({ pid }: Program): void {
   }
 }
 
-for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
-  test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
+/** Temporal picks further ports itself, and ends by itself when another process was quicker at one: its own log says so. */
+const LOST_A_PORT = /^panic: |address already in use/m;
+
+async function completeRun(t: TestContext, runner: Runner) {
+  for (let attempt = 1; ; attempt += 1) {
     const { program, key, folder } = startRun(t, runner, { count: FILES, awaited: FILES });
     const { exitCode, stdout, stderr } = await program.ended({ withinMs: RUN_WITHIN_MS });
-    assert.equal(exitCode, 0, `${stdout}${stderr}`);
+    const output = `${stdout}${stderr}`;
+    if (exitCode === 0 || attempt === 3 || !LOST_A_PORT.test(output)) return { key, folder, exitCode, output };
+    t.diagnostic('Temporal lost one of its own ports; again');
+  }
+}
+
+for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
+  test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
+    const { key, folder, exitCode, output } = await completeRun(t, runner);
+    assert.equal(exitCode, 0, output);
     const reports = reportsIn(folder);
     assert.equal(reports.length, FILES);
     assert.equal(new Set(reports.map(({ pid }) => pid)).size, 1);
