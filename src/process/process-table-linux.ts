@@ -127,17 +127,27 @@ export function logsTo(pid: number, path: string): boolean {
 }
 
 export function listeners(port: number, likely: readonly number[]): Listener[] {
-  const inodes = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((table) => listeningSockets(table, port));
-  const wanted = new Set(inodes.map((inode) => `socket:[${inode}]`));
+  const wanted = new Set<string>();
+  // Two milliseconds each, and the second is seldom needed: the kernel walks through all its sockets.
+  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    for (const inode of listeningSockets(table, port)) wanted.add(`socket:[${inode}]`);
+    const found = likely.flatMap((pid) => ownersAmong([pid], wanted));
+    if (found.length > 0) return found;
+  }
+  const found = ownersAmong(wanted.size === 0 ? [] : pids(), wanted);
+  return [...found, ...Array.from(wanted, () => ({ process: undefined }))];
+}
+
+/** Takes the sockets whose owner is found out of `wanted`. */
+function ownersAmong(candidates: readonly number[], wanted: Set<string>): Listener[] {
   const found: Listener[] = [];
-  for (const pid of [...likely, ...pids()]) {
+  for (const pid of candidates) {
     if (wanted.size === 0) break;
     for (const fd of descriptors(pid)) {
-      const link = readLink(`/proc/${pid}/fd/${fd}`) ?? '';
-      if (wanted.delete(link)) found.push({ process: lookUp(pid) });
+      if (wanted.delete(readLink(`/proc/${pid}/fd/${fd}`) ?? '')) found.push({ process: lookUp(pid) });
     }
   }
-  return [...found, ...Array.from(wanted, () => ({ process: undefined }))];
+  return found;
 }
 
 /**

@@ -39,7 +39,7 @@ export interface ProcessTable {
   lostLock(pid: number, fd: number, path: string): LostLock | undefined;
   /** Is one of its standard streams appended to this regular file? */
   logsTo(pid: number, path: string): boolean;
-  /** Who listens on this TCP port; empty where the system does not tell. Processes in `likely` are asked first. */
+  /** Who listens on this TCP port; empty where the system does not tell. When one in `likely` does, nobody else is asked. */
   listeners(port: number, likely: readonly number[]): Listener[];
 }
 

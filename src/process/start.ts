@@ -125,7 +125,8 @@ class Contender {
     if (!(await isReady(spec, process, { reused: true, signal: this.#signal, limit }))) return false;
     // Whoever is still starting it can be about to give it up.
     if (isRecorded ? isRecordHeld(spec.pidFile) : starters(spec).length > 0) return false;
-    if (isOrphaned(process)) return false;
+    // Not asked of a shared one, whose users have been counted: it is a walk through all processes.
+    if (spec.lifetime !== 'shared' && isOrphaned(process)) return false;
     // Older than any start can take: its listener was looked at, or has been there all the time.
     if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
     return foreignListener(spec, process) === undefined;
