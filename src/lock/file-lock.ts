@@ -93,6 +93,16 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   }
 }
 
+/** The same as `acquireLock(path)`, with undefined instead of a LockHeldError. */
+export function tryAcquireLock(path: string): FileLock | undefined {
+  try {
+    return acquireLock(path);
+  } catch (error) {
+    if (error instanceof LockHeldError) return undefined;
+    throw error;
+  }
+}
+
 /** The same as `lock.release()`. */
 export function releaseLock(lock: FileLock): void {
   lock.release();

@@ -10,12 +10,12 @@
  * static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
+import { isExecutableFile } from '../shared/executable.js';
 
 /** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
 type Operation = 'ex' | 'sh' | 'un' | 'question';
@@ -189,14 +189,4 @@ function findExecutable(name: string): string | undefined {
     .filter(isAbsolute)
     .map((folder) => join(folder, name))
     .find(isExecutableFile);
-}
-
-function isExecutableFile(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    // ENOENT, EACCES, ENOTDIR, ELOOP: not one that can be run, whichever it is.
-    return false;
-  }
 }

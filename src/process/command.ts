@@ -2,9 +2,10 @@
  * Which file is run. execvp(3) hands a file that is no program to /bin/sh, and a missing cwd is reported as ENOENT of the
  * command; libuv does not tell them apart. So everything is looked at before it is blamed.
  */
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
 import { CommandNotFoundError, SpawnError } from '../shared/errors.js';
+import { isExecutableFile } from '../shared/executable.js';
 import { isFolder } from '../shared/folders.js';
 import type { CompleteSpec } from './process-spec.js';
 
@@ -22,7 +23,7 @@ export function findCommand(spec: CompleteSpec): string {
   const candidates = spec.command.includes('/')
     ? [resolve(cwd, spec.command)]
     : (environment(spec).PATH ?? DEFAULT_PATH).split(delimiter).map((folder) => resolve(cwd, folder, spec.command));
-  const executable = candidates.find(isExecutable);
+  const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);
   if (!isProgram(executable)) {
     throw spawnError(spec, `"${executable}" is not a program: it has no #! line and no known binary format`, undefined);
@@ -34,16 +35,6 @@ export function findCommand(spec: CompleteSpec): string {
 export function environment({ env }: CompleteSpec): Record<string, string> {
   const merged = Object.entries({ ...process.env, ...env });
   return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    // ENOENT, EACCES, ENOTDIR, ELOOP: execvp(3) goes on to the next folder.
-    return false;
-  }
 }
 
 /** ELF, Mach-O (both byte orders, 32 and 64 bit, universal), or a script with an interpreter. */

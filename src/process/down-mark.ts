@@ -25,6 +25,7 @@ import { isSameFile } from '../lock/file-lock.js';
 import { tryFlock } from '../lock/flock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
+import { closeOnce } from '../shared/descriptor.js';
 import { errorCode } from '../shared/errors.js';
 import { type Mark, markOf, pastOf, RESTART, readMark, touchForward } from './mark-file.js';
 
@@ -157,14 +158,7 @@ async function holdShared(path: string, flags: number): Promise<number> {
 }
 
 function held(fd: number): HeldMark {
-  let isOpen = true;
-  return {
-    mark: markOf(fd),
-    release: () => {
-      if (isOpen) closeSync(fd);
-      isOpen = false;
-    },
-  };
+  return { mark: markOf(fd), release: closeOnce(fd) };
 }
 
 /** LOCK_EX needs no more than reading: the mark of a stop by another user may be readable alone. */

@@ -3,9 +3,9 @@
  * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock and a mark.
  */
 import { lstatSync } from 'node:fs';
-import { acquireLock, type FileLock } from '../lock/file-lock.js';
+import { type FileLock, tryAcquireLock } from '../lock/file-lock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
-import { errorCode, errorText, LockHeldError, StateFileError, StopTimeoutError } from '../shared/errors.js';
+import { errorCode, errorText, StateFileError, StopTimeoutError } from '../shared/errors.js';
 import { type HeldMark, markDown } from './down-mark.js';
 import { type Holder, identify, lostProcess } from './identity.js';
 import { isPortOpen } from './port.js';
@@ -122,12 +122,7 @@ async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limit
 
 /** The lock, or undefined when somebody holds it. @throws LockUnavailableError */
 export function tryLock({ lockFile }: Pick<CompleteSpec, 'lockFile'>): FileLock | undefined {
-  try {
-    return acquireLock(lockFile);
-  } catch (error) {
-    if (error instanceof LockHeldError) return undefined;
-    throw error;
-  }
+  return tryAcquireLock(lockFile);
 }
 
 export function stopTimeoutError(

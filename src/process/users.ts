@@ -9,6 +9,7 @@ import { canLockShared, tryFlock } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
+import { closeOnce } from '../shared/descriptor.js';
 import { errorText, LockUnavailableError } from '../shared/errors.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 import { processTable } from './process-table.js';
@@ -40,7 +41,7 @@ export async function joinUsers(spec: Shared, signal?: AbortSignal): Promise<Use
     const fd = openUsers(path);
     if (takeShared(fd, path)) {
       log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
-      return userAt(fd);
+      return { release: closeOnce(fd) };
     }
     closeSync(fd);
     if (limit.isOver) throw stopTimeoutError(spec, []);
@@ -93,16 +94,6 @@ function takeShared(fd: number, path: string): boolean {
     closeSync(fd);
     throw error;
   }
-}
-
-function userAt(fd: number): User {
-  let isOpen = true;
-  return {
-    release: () => {
-      if (isOpen) closeSync(fd);
-      isOpen = false;
-    },
-  };
 }
 
 function openUsers(path: string): number {

@@ -14,6 +14,7 @@ import { tryFlock } from '../lock/flock.js';
 import { reservePort } from '../process/port.js';
 import type { ProcessSpec } from '../process/process-spec.js';
 import type { User } from '../process/users.js';
+import { closeOnce } from '../shared/descriptor.js';
 import { errorCode } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
 
@@ -126,11 +127,5 @@ function holdAgreement(place: Place): User {
   const fd = openSync(agreementFile(place), constants.O_RDONLY | constants.O_NOFOLLOW);
   // Under the setup lock nobody else has more than LOCK_SH.
   tryFlock(fd, 'sh');
-  let isOpen = true;
-  return {
-    release: () => {
-      if (isOpen) closeSync(fd);
-      isOpen = false;
-    },
-  };
+  return { release: closeOnce(fd) };
 }

@@ -6,9 +6,9 @@ import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { acquireLock, type FileLock, isLocked } from '../lock/file-lock.js';
+import { type FileLock, isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { debugLog } from '../shared/debug.js';
-import { errorText, LockHeldError } from '../shared/errors.js';
+import { errorText } from '../shared/errors.js';
 import { userFolder } from '../shared/user-folder.js';
 
 export interface TemporaryState {
@@ -30,7 +30,7 @@ export function makeTemporaryState(): TemporaryState {
   const parent = userFolder() ?? tmpdir();
   for (;;) {
     const folder = mkdtempSync(join(parent, PREFIX));
-    const lock = tryAcquire(join(folder, IN_USE));
+    const lock = tryAcquireLock(join(folder, IN_USE));
     // Somebody who sweeps was quicker: the folder is his to remove.
     if (lock === undefined) continue;
     return { folder, remove: () => removeUnder(lock, folder) };
@@ -61,7 +61,7 @@ function temporaryFolders(parent: string): string[] {
 async function sweep(folder: string): Promise<void> {
   const isNew = Date.now() - statSync(folder).mtimeMs < UNLOCKED_AGE_MS;
   if (isNew && !readdirSync(folder).includes(IN_USE)) return;
-  const lock = tryAcquire(join(folder, IN_USE));
+  const lock = tryAcquireLock(join(folder, IN_USE));
   if (lock === undefined) return;
   const runs = readdirSync(folder).some(
     (file) => file.endsWith('.lock') && file !== IN_USE && isLocked(join(folder, file)),
@@ -79,14 +79,5 @@ async function removeUnder(lock: FileLock, folder: string): Promise<void> {
     await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   } finally {
     lock.release();
-  }
-}
-
-function tryAcquire(path: string): FileLock | undefined {
-  try {
-    return acquireLock(path);
-  } catch (error) {
-    if (error instanceof LockHeldError) return undefined;
-    throw error;
   }
 }
