@@ -1,0 +1,19 @@
+/** The campaign's short form: each row is a test. A twentieth of the attempts with CI=true, else a tenth of that. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { seededRandom } from '../helpers/random.js';
+import { makeAttack } from './attack.js';
+import { groups } from './rows.js';
+
+const SHARE = process.env.CI === 'true' ? 0.05 : 0.005;
+
+export function testShortForm(group: string): void {
+  for (const row of groups[group] ?? []) {
+    test(`campaign: ${row.name}`, async (t) => {
+      const { attempts, violations, remarks } = await makeAttack(row, seededRandom(t).seed, SHARE);
+      for (const remark of remarks.slice(0, 8)) t.diagnostic(remark);
+      t.diagnostic(`${attempts} attempts`);
+      assert.deepEqual(violations, []);
+    });
+  }
+}
