@@ -9,7 +9,7 @@ import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 test('one that exits at once: EarlyExitError with its exit code and its last lines, nothing left', async (t) => {
-  const spec = await nodeSpec(t, { print: 'no good', 'exit-after': 1, 'exit-code': 42 });
+  const spec = await nodeSpec(t, { print: 'no good', 'listen-after': 60_000, 'exit-after': 1, 'exit-code': 42 });
   const manager = new ProcessManager(spec);
   await assert.rejects(manager.start(), (error) => {
     assert.ok(error instanceof EarlyExitError, String(error));

@@ -121,7 +121,10 @@ test('with a folder of its own it is killed at once: no SIGTERM arrives', async 
 
 test('a start that fails leaves neither folder nor process', async (t) => {
   ownTemporaryFolder(t);
-  await assert.rejects(startEphemeral(nodePreset({ 'exit-after': 0, 'exit-code': 3 })), EarlyExitError);
+  await assert.rejects(
+    startEphemeral(nodePreset({ 'listen-after': 60_000, 'exit-after': 0, 'exit-code': 3 })),
+    EarlyExitError,
+  );
   const slow = { ...nodePreset({ 'listen-after': 60_000 })({ port: 1, stateDir: '/' }), startTimeoutMs: 300 };
   const preset = (options: { stateDir?: string; port?: number }): ProcessSpec => ({ ...slow, ...options });
   await assert.rejects(startEphemeral(preset), { code: 'ERR_START_TIMEOUT' });
