@@ -121,9 +121,9 @@ export class Attack {
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** Last registered, first called. */
+  /** In the order of their registration, as a test's: the tests' helpers count on it. */
   async #tearDown(steps: readonly Teardown[]): Promise<void> {
-    for (const step of [...steps].reverse()) {
+    for (const step of steps) {
       try {
         await step();
       } catch (error) {
