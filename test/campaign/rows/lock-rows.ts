@@ -1,19 +1,70 @@
 /** Attacks on the lock alone: no managed process. */
 import { join } from 'node:path';
+import { pathWithOnly } from '../../helpers/path-with-only.js';
+import { plainFixture } from '../../helpers/paths.js';
 import { startFixture } from '../../helpers/programs.js';
 import { race } from '../../helpers/race.js';
-import type { Row } from '../attack.js';
+import type { Attack, Row } from '../attack.js';
+import { killedHolderRow, stoppedAskerRow, stoppedHolderRow } from './lock-kill-rows.js';
+import { questionRows } from './lock-question-rows.js';
+import { sabotageRows } from './lock-sabotage-rows.js';
+import { useLock } from './lock-use.js';
 
 const ROUNDS = 20_000;
 
-export const lockRows: readonly Row[] = [2, 4, 8, 16].map((contenders) => ({
+const raceRows: readonly Row[] = [2, 4, 8, 16].map((contenders) => ({
   name: `of ${contenders} contenders exactly one gets the lock`,
   laws: [1],
   attempts: ROUNDS,
-  async attack(attack) {
-    const programs = Array.from({ length: contenders }, () => startFixture(attack, 'contender'));
-    const wins = await race(programs, { folder: join(attack.folder, 'race'), rounds: attack.attempts });
-    attack.count(attack.attempts);
-    attack.remark(`least wins ${Math.min(...wins)}, most ${Math.max(...wins)}`);
+  attack: (attack) => attackWithRace(attack, { contenders }),
+}));
+
+const fallbackRows: readonly Row[] = ['flock', 'perl'].map((helper) => ({
+  name: `of 3 contenders without the addon, through ${helper}, exactly one gets the lock`,
+  laws: [1],
+  attempts: 200,
+  least: 5,
+  attack: (attack) => {
+    const options = {
+      nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')],
+      env: { PATH: pathWithOnly(attack, helper) },
+    };
+    return attackWithRace(attack, { contenders: 3, options });
   },
 }));
+
+const waitRow: Row = {
+  name: 'of 6 that wait each gets the lock in the end, one after another',
+  laws: [1],
+  attempts: 6_000,
+  least: 60,
+  async attack(attack) {
+    const count = 6;
+    const times = Math.ceil(attack.attempts / count);
+    const reports = await useLock(attack, { count, options: { how: 'wait', times, holdMs: 0.5 } });
+    for (const { taken, refused } of reports) {
+      if (taken !== times) attack.violation(`${times - taken} waits failed: ${JSON.stringify(refused)}`);
+    }
+  },
+};
+
+export const lockRows: readonly Row[] = [
+  ...raceRows,
+  ...fallbackRows,
+  waitRow,
+  ...questionRows,
+  ...sabotageRows,
+  killedHolderRow,
+  stoppedHolderRow,
+  stoppedAskerRow,
+];
+
+async function attackWithRace(
+  attack: Attack,
+  { contenders, options = {} }: { contenders: number; options?: Parameters<typeof startFixture>[3] },
+): Promise<void> {
+  const programs = Array.from({ length: contenders }, () => startFixture(attack, 'contender', [], options));
+  const wins = await race(programs, { folder: join(attack.folder, 'race'), rounds: attack.attempts });
+  attack.count(attack.attempts);
+  attack.remark(`least wins ${Math.min(...wins)}, most ${Math.max(...wins)}`);
+}

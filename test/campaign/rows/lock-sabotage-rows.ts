@@ -1,0 +1,50 @@
+/** Attacks on the file of the lock: somebody deletes, replaces and renames it. */
+import { join } from 'node:path';
+import type { Report } from '../../fixtures/sabotaged-locker.js';
+import { plainFixture } from '../../helpers/paths.js';
+import { startFixture } from '../../helpers/programs.js';
+import type { Row } from '../attack.js';
+import { useLock } from './lock-use.js';
+
+/** What an acquire may meet: a holder; a folder or a link in the place of the file. */
+const EXPECTED_REFUSALS = ['ERR_LOCK_HELD', 'ERR_LOCK_UNAVAILABLE'];
+
+export const sabotageRows: readonly Row[] = [
+  {
+    name: 'of those that lock a file which somebody deletes, replaces and renames never two hold the one that is there',
+    laws: [1],
+    attempts: 8_000,
+    least: 200,
+    async attack(attack) {
+      const path = join(attack.folder, 'x.lock');
+      const saboteur = startFixture(attack, 'saboteur', [path, String(attack.random.fork())]);
+      await saboteur.message();
+      const count = 4;
+      const times = Math.ceil(attack.attempts / count);
+      const reports = await useLock(attack, { count, options: { how: 'acquire', times, holdMs: 3 } });
+      saboteur.send('end');
+      attack.remark(`sabotage: ${JSON.stringify(await saboteur.message())}`);
+      for (const [code, number] of reports.flatMap(({ refused }) => Object.entries(refused))) {
+        if (!EXPECTED_REFUSALS.includes(code)) attack.violation(`${number} × ${code}`);
+      }
+    },
+  },
+  {
+    name: 'a file that is changed between its opening and its locking is not the one that is locked, nor in the way',
+    laws: [1],
+    attempts: 50_000,
+    least: 500,
+    async attack(attack) {
+      const path = join(attack.folder, 'x.lock');
+      const words = [path, String(attack.random.fork()), String(attack.attempts)];
+      const locker = startFixture(attack, 'sabotaged-locker', words, {
+        nodeArgs: ['--require', plainFixture('hook-before-flock.cjs')],
+      });
+      const { stderr } = await locker.ended({ withinMs: 120_000 });
+      const report = locker.messages.at(-1) as Report | undefined;
+      if (report === undefined) return attack.violation(`it did not come to an end: ${stderr}`);
+      attack.count(report.attempts);
+      for (const violation of report.violations) attack.violation(violation);
+    },
+  },
+];
