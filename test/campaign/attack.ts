@@ -17,6 +17,8 @@ export interface Row {
   readonly least?: number;
   /** How long the full row may take; a row that takes longer is a violation. Default 10 minutes. */
   readonly limitMs?: number;
+  /** It lasts long and does little: in a campaign it runs beside the other rows, which come one after another. */
+  readonly beside?: boolean;
   attack(attack: Attack): Promise<void>;
 }
 

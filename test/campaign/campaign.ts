@@ -34,13 +34,19 @@ console.log(`${violations} violations, ${Math.round((performance.now() - start) 
 process.exit(violations === 0 ? 0 : 1);
 
 async function attackAll(rows: readonly Row[]): Promise<Outcome[]> {
-  const outcomes: Outcome[] = [];
-  for (const row of rows) {
-    const outcome = await makeAttack(row, rowSeed(row), share);
-    report(outcome);
-    outcomes.push(outcome);
+  const outcomes = new Map(rows.filter(({ beside }) => beside).map((row) => [row, attackOne(row)]));
+  for (const row of rows.filter(({ beside }) => !beside)) {
+    const outcome = attackOne(row);
+    outcomes.set(row, outcome);
+    await outcome;
   }
-  return outcomes;
+  return await Promise.all(rows.map((row) => outcomes.get(row) as Promise<Outcome>));
+}
+
+async function attackOne(row: Row): Promise<Outcome> {
+  const outcome = await makeAttack(row, rowSeed(row), share);
+  report(outcome);
+  return outcome;
 }
 
 /** A row makes the same choices whether it is run alone or with others. */

@@ -1,0 +1,175 @@
+/**
+ * Wear: what many managers in one process leave behind in the long run. At its end the process must be as it was before:
+ * the same descriptors, no process more, nothing more that keeps the event loop busy, no listener more; and its memory must
+ * have stopped growing in the second tenth of the time (of ten minutes: after the first minute).
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { processesIn } from '../../helpers/outside-view.js';
+import { type Program, startProgram } from '../../helpers/programs.js';
+import type { Attack, Row } from '../attack.js';
+import type { SoakPlan, SoakReport, SoakSample, SoakWord } from '../soak-program.js';
+
+const DURATION_MS = 600_000;
+const LEAST_DURATION_MS = 5_000;
+const MANAGERS = 50;
+
+/** The pace leaves the processors to the rows beside it: five managers begin in a second, and their servers crash once. */
+const PERIOD_MS = 10_000;
+
+/** How long what was closed or ended at the last moment may take to be gone. */
+const SETTLED_WITHIN_MS = 10_000;
+
+/**
+ * How far the median of the last tenth may be over that of the second one. A full soak has 2,400 cycles in between: a leak of
+ * 1 KiB a cycle, one promise or listener that is never let go, adds 2.4 MiB to the heap.
+ */
+const HEAP_GROWTH_KIB = 1_024;
+
+/** The same for resident memory, which goes up and down by a few MiB with the collector's spaces. */
+const RSS_GROWTH_KIB = 6 * 1_024;
+
+/** A younger process still compiles its code: of its memory the heap is looked at, and with so much more patience. */
+const GROWN_UP_AFTER_MS = 300_000;
+const YOUNG_HEAP_GROWTH_KIB = 2 * HEAP_GROWTH_KIB;
+
+/** One look at the process: from outside, except for what only itself can see. */
+interface Sample extends SoakSample {
+  rssKiB: number;
+  /** What is open, without the numbers of sockets and pipes. */
+  descriptors: string[];
+}
+
+export const soakRows: readonly Row[] = [
+  {
+    name: `${MANAGERS} managers start, crash, supervise and stop in one process, and leave it as it was`,
+    laws: [5, 6],
+    attempts: 1,
+    limitMs: DURATION_MS + 300_000,
+    beside: true,
+    async attack(attack) {
+      const durationMs = attack.duration(DURATION_MS, LEAST_DURATION_MS);
+      const periodMs = Math.min(PERIOD_MS, durationMs / 2);
+      const { folder, random } = attack;
+      const program = startSoak(attack, { folder, seed: random.fork(), managers: MANAGERS, durationMs, periodMs });
+      assert.equal(await program.message<SoakWord>(), 'idle');
+      const before = await take(program);
+      const processesBefore = processesOf(program.pid, folder);
+      program.send('go');
+      const { report, series } = await watch(program, Math.max(100, Math.min(1_000, durationMs / 60)));
+      attack.count(report.cycles);
+      for (const failure of report.failures.slice(0, 5)) attack.violation('a manager', failure);
+      const after = await settled(program, before, folder);
+      assert.deepEqual(processesBefore, []);
+      assert.deepEqual(processesOf(program.pid, folder), [], 'processes');
+      assert.deepEqual(after.descriptors, before.descriptors, 'descriptors');
+      assert.deepEqual(after.resources, before.resources, 'what keeps the event loop busy');
+      assert.equal(after.listeners, before.listeners, 'listeners');
+      const isYoung = durationMs < GROWN_UP_AFTER_MS;
+      const growth = { heap: grown(series, 'heapKiB'), rss: grown(series, 'rssKiB') };
+      attack.remark(`${report.cycles} cycles, ${report.crashes} crashes, ${series.length} samples`);
+      attack.remark(`heap ${inMiB(growth.heap)}; RSS ${inMiB(growth.rss)}`);
+      attack.remark(
+        `${before.descriptors.length} descriptors, at most ${most(series)}, then ${after.descriptors.length}`,
+      );
+      assert.ok(growth.heap.by < (isYoung ? YOUNG_HEAP_GROWTH_KIB : HEAP_GROWTH_KIB), `heap ${inMiB(growth.heap)}`);
+      assert.ok(isYoung || growth.rss.by < RSS_GROWTH_KIB, `RSS ${inMiB(growth.rss)}`);
+    },
+  },
+];
+
+function startSoak(attack: Attack, plan: SoakPlan): Program {
+  const path = fileURLToPath(new URL('../soak-program.js', import.meta.url));
+  return startProgram(attack, process.execPath, ['--expose-gc', path, JSON.stringify(plan)], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
+}
+
+/** Samples until it is over. */
+async function watch(program: Program, everyMs: number): Promise<{ report: SoakReport; series: Sample[] }> {
+  const series: Sample[] = [];
+  for (;;) {
+    await delay(everyMs);
+    const word = await ask(program);
+    if ('report' in word) {
+      await program.message();
+      return { report: word.report, series };
+    }
+    series.push(outsideOf(program, word.sample));
+  }
+}
+
+async function take(program: Program): Promise<Sample> {
+  const word = await ask(program);
+  assert.ok('sample' in word);
+  return outsideOf(program, word.sample);
+}
+
+async function ask(program: Program): Promise<Exclude<SoakWord, 'idle'>> {
+  program.send('sample');
+  return await program.message<Exclude<SoakWord, 'idle'>>();
+}
+
+function outsideOf({ pid }: Program, sample: SoakSample): Sample {
+  const rssKiB = Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
+  return { ...sample, rssKiB, descriptors: descriptorsOf(pid) };
+}
+
+/** The last sample when it is like the first one, or when that takes too long. */
+async function settled(program: Program, before: Sample, folder: string): Promise<Sample> {
+  const end = performance.now() + SETTLED_WITHIN_MS;
+  for (;;) {
+    const now = await take(program);
+    const isLike = now.descriptors.join() === before.descriptors.join() && now.listeners === before.listeners;
+    const isAlone = processesOf(program.pid, folder).length === 0;
+    const isIdle = JSON.stringify(now.resources) === JSON.stringify(before.resources);
+    if ((isLike && isAlone && isIdle) || performance.now() > end) return now;
+    await delay(100);
+  }
+}
+
+function descriptorsOf(pid: number): string[] {
+  const links = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/\[\d+\]$/, '');
+    } catch {
+      return []; // ENOENT: closed meanwhile.
+    }
+  });
+  return links.toSorted();
+}
+
+/** Children, zombies among them, and all others that have something open in the folder. */
+function processesOf(pid: number, folder: string): number[] {
+  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === pid);
+  return [...new Set([...children.map(Number), ...processesIn(folder)])].filter((other) => other !== pid);
+}
+
+function parentOf(pid: string): number | undefined {
+  try {
+    return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
+  } catch {
+    return undefined; // ENOENT, ESRCH: it is gone.
+  }
+}
+
+function grown(series: readonly Sample[], field: 'heapKiB' | 'rssKiB'): { from: number; to: number; by: number } {
+  const tenth = Math.ceil(series.length / 10);
+  const from = median(series.slice(tenth, 2 * tenth).map((sample) => sample[field]));
+  const to = median(series.slice(-tenth).map((sample) => sample[field]));
+  return { from, to, by: to - from };
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+function most(series: readonly Sample[]): number {
+  return Math.max(...series.map(({ descriptors }) => descriptors.length));
+}
+
+function inMiB({ from, to }: { from: number; to: number }): string {
+  return `${(from / 1024).toFixed(1)} MiB, in the end ${(to / 1024).toFixed(1)}`;
+}
