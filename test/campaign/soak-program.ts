@@ -148,7 +148,7 @@ function sample(): SoakSample {
   globalThis.gc?.();
   const kinds = process.getActiveResourcesInfo();
   const resources = Object.fromEntries(
-    [...new Set(kinds)].map((kind) => [kind, kinds.filter((it) => it === kind).length]),
+    [...new Set(kinds)].sort().map((kind) => [kind, kinds.filter((it) => it === kind).length]),
   );
   return {
     heapKiB: process.memoryUsage().heapUsed / 1024,
