@@ -1,7 +1,9 @@
 /** All rows of the campaign, in the order of its table. */
 import type { Row } from './attack.js';
+import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
 import { soakRows } from './rows/soak-rows.js';
+import { suspendRows } from './rows/suspend-rows.js';
 import { tiedRows } from './rows/tied-rows.js';
 
 /** The key chooses them on the command line, and names the file of their short form. */
@@ -9,4 +11,6 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   lock: lockRows,
   tied: tiedRows,
   soak: soakRows,
+  process: killRows,
+  suspend: suspendRows,
 };

@@ -1,0 +1,78 @@
+/** After whatever happened to a process: the next calls just work, in their documented time, and after a stop nothing is left. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { ProcessManager } from '../../src/index.js';
+import { processesIn } from '../helpers/outside-view.js';
+import type { Random } from '../helpers/random.js';
+import { processesNaming } from '../helpers/tied.js';
+import type { Witness } from '../helpers/witness.js';
+import type { Attack } from './attack.js';
+
+/** Of a stop() beyond twice its time, from the contract; and what a busy machine is granted. */
+const STOP_MARGIN_MS = 5_000;
+const BUSY_MS = 3_000;
+
+/** Whatever else lies in a state folder, somebody would have to clean up. */
+const EXPECTED_FILES = /^witness\.(lock|pid|pid\.new|down|down\.past|users)$|^logs$/;
+
+type Method = 'start' | 'stop' | 'restart' | 'status';
+
+/** The longest that each method took. */
+export class Clock {
+  readonly #longest = new Map<string, number>();
+
+  async time<T>(method: string, limitMs: number, call: () => Promise<T>): Promise<T> {
+    const began = performance.now();
+    const result = await call();
+    const took = performance.now() - began;
+    this.#longest.set(method, Math.max(took, this.#longest.get(method) ?? 0));
+    assert.ok(took < limitMs, `${method}() took ${took.toFixed()} ms`);
+    return result;
+  }
+
+  remark(attack: Attack): void {
+    const parts = [...this.#longest].map(([method, ms]) => `${method} ${ms.toFixed()} ms`);
+    attack.remark(`longest: ${parts.join(', ')}`);
+  }
+}
+
+/** Calls as somebody would who knows of nothing; the last is a stop. */
+export async function carryOn(server: Witness, random: Random, clock: Clock, by = new ProcessManager(server.spec)) {
+  const plan = random.weighted({
+    'start stop': 4,
+    stop: 2,
+    'status start status stop': 1,
+    'restart stop': 2,
+    'start start stop': 1,
+    'stop start stop': 1,
+  });
+  for (const method of plan.split(' ') as Method[]) await make(method, server, clock, by);
+  await assertNothingLeft(server);
+}
+
+async function make(method: Method, server: Witness, clock: Clock, by: ProcessManager): Promise<void> {
+  const { startTimeoutMs, stopTimeoutMs } = by.spec;
+  const stopMs = 2 * (stopTimeoutMs ?? 0) + STOP_MARGIN_MS + BUSY_MS;
+  const startMs = (startTimeoutMs ?? 0) + stopMs;
+  if (method === 'status') {
+    const { state, pid } = await by.status();
+    if (state === 'running') assert.deepEqual(server.alive(), [pid]);
+  } else if (method === 'stop') {
+    await clock.time(method, stopMs, () => by.stop());
+  } else {
+    const { pid } = await clock.time(method, startMs, () => by[method]());
+    assert.deepEqual(server.alive(), [pid], `after ${method}()`);
+  }
+}
+
+/** Neither server nor lock nor port nor watcher nor a file that a killed process forgot; and there were never two servers. */
+export async function assertNothingLeft(server: Witness): Promise<void> {
+  const { stateDir } = server.spec;
+  await server.assertNothingThere();
+  assert.deepEqual(processesIn(stateDir), [], 'processes in the state folder');
+  assert.deepEqual(processesNaming(dirname(stateDir)), [], 'processes that name its folder');
+  const odd = existsSync(stateDir) ? readdirSync(stateDir).filter((name) => !EXPECTED_FILES.test(name)) : [];
+  assert.deepEqual(odd, [], 'files in the state folder');
+  server.assertNeverTwo();
+}

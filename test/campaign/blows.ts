@@ -1,0 +1,177 @@
+/** A process is hit at a random instant of a call: killed, or suspended and then continued or killed, while others call too. */
+import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager } from '../../src/index.js';
+import type { Order } from '../fixtures/victim.js';
+import type { Random } from '../helpers/random.js';
+import { processesNaming } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
+import { type Witness, witnessedServer } from '../helpers/witness.js';
+import { Clock, carryOn } from './aftermath.js';
+import type { Attack, Round } from './attack.js';
+import { Victims } from './victims.js';
+
+export type Method = Order['method'];
+export type Blow = 'kill' | 'suspend';
+
+/** How long such a call takes, and some more: most instants are inside it, some after it. */
+const CALL_MS: Readonly<Record<Method, number>> = { start: 90, stop: 50, restart: 120, supervise: 200 };
+
+/** What there is before the call. */
+const BEFORE_START = { never: 4, running: 1, stopped: 2, crashed: 2 };
+const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
+  start: BEFORE_START,
+  supervise: BEFORE_START,
+  stop: { never: 0, running: 5, stopped: 0, crashed: 1 },
+  restart: { never: 1, running: 5, stopped: 1, crashed: 1 },
+};
+
+const SUSPENDED_MS = 150;
+
+/** What a caller must expect when it is suspended, and others call meanwhile. */
+const EXPECTED: Readonly<Record<Method | 'status', readonly string[]>> = {
+  start: ['spawned', 'reused', 'ERR_STOPPED'],
+  restart: ['spawned', 'reused', 'ERR_STOPPED'],
+  stop: ['stopped', 'killed', 'not-running'],
+  status: ['stopped', 'starting', 'running', 'stopping', 'unhealthy', 'unknown'],
+  supervise: ['ended'],
+};
+
+/** The process that makes the call is hit. */
+export async function hitCallers(attack: Attack, { method, blow }: { method: Method; blow: Blow }): Promise<void> {
+  const { random } = attack;
+  const victims = new Victims(attack);
+  const clock = new Clock();
+  let inside = 0;
+  await attack.rounds(async (round) => {
+    const server = await aServer(round, random);
+    const manager = new ProcessManager(server.spec);
+    await prepare(method, manager, random);
+    const victim = victims.next();
+    await victim.call(method, server.spec);
+    const end = performance.now() + random.between(0, CALL_MS[method]);
+    if (method === 'supervise') await crashUntil(end, server, random);
+    await delay(end - performance.now());
+    if (blow === 'kill') await victim.kill();
+    else await suspendCaller(victim, { method, manager, random });
+    const said = await victim.outcome;
+    await victim.kill();
+    if (said === undefined) inside += 1;
+    else assert.ok(EXPECTED[method].includes(said.word), said.error ?? said.word);
+    await carryOn(server, random, clock, manager);
+  });
+  attack.remark(`ended inside its call: ${inside}`);
+  clock.remark(attack);
+}
+
+/** The server, or the watcher of a tied one, is hit while this process calls. */
+export async function hitServed(
+  attack: Attack,
+  { whom, blow }: { whom: 'server' | 'watcher'; blow: Blow },
+): Promise<void> {
+  const { random } = attack;
+  const clock = new Clock();
+  let hits = 0;
+  await attack.rounds(async (round) => {
+    const server = await aServer(round, random, whom === 'watcher' ? { lifetime: 'tied' } : {});
+    const manager = new ProcessManager(server.spec);
+    const method = random.weighted({ start: 2, stop: 1, restart: 1 });
+    await prepare(method, manager, random);
+    let isOver = false;
+    const outcome = call(method, manager).finally(() => {
+      isOver = true;
+    });
+    await delay(random.between(0, CALL_MS[method]));
+    const find = () => (whom === 'server' ? server.alive() : watchers(server))[0];
+    const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
+    if (pid > 0 && (await hit(pid, blow, random))) hits += 1;
+    const expected = [...EXPECTED[method], 'ERR_EARLY_EXIT'];
+    const { word, error } = await outcome;
+    assert.ok(expected.includes(word), `${method}: ${error ?? word}`);
+    await carryOn(server, random, clock, manager);
+  });
+  attack.remark(`hit: ${hits}`);
+  clock.remark(attack);
+}
+
+function aServer(round: Round, random: Random, changes: Parameters<typeof witnessedServer>[2] = {}): Promise<Witness> {
+  const behaviour = random.weighted({ quick: 3, slow: 1, lingering: 1 });
+  const times = { quick: {}, slow: { listenAfterMs: 30 }, lingering: { dieAfterMs: 40 } }[behaviour];
+  return witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000, ...changes });
+}
+
+async function prepare(method: Method, manager: ProcessManager, random: Random): Promise<void> {
+  const state = random.weighted(STATES[method]);
+  if (state === 'never') return;
+  const { pid } = await manager.start();
+  if (state === 'crashed') process.kill(pid, 'SIGKILL');
+  if (state === 'stopped') await manager.stop();
+}
+
+async function crashUntil(end: number, server: Witness, random: Random): Promise<void> {
+  for (;;) {
+    const pause = random.between(10, 120);
+    if (performance.now() + pause > end) return;
+    await delay(pause);
+    for (const pid of server.alive()) signal(pid, 'SIGKILL');
+  }
+}
+
+async function suspendCaller(
+  victim: ReturnType<Victims['next']>,
+  { method, manager, random }: { method: Method; manager: ProcessManager; random: Random },
+): Promise<void> {
+  victim.program.kill('SIGSTOP');
+  const other = random.weighted({ none: 1, start: 2, stop: 2, status: 1 });
+  const answer = other === 'none' ? undefined : call(other, manager);
+  await delay(random.between(0, SUSPENDED_MS));
+  if (random.next() < 0.5) {
+    await victim.kill();
+  } else {
+    victim.program.kill('SIGCONT');
+    if (method === 'supervise') victim.letGo();
+  }
+  const said = await answer;
+  if (said !== undefined && other !== 'none') assert.ok(EXPECTED[other].includes(said.word), said.error ?? said.word);
+}
+
+/** @returns whether it was there */
+async function hit(pid: number, blow: Blow, random: Random): Promise<boolean> {
+  if (blow === 'kill') return signal(pid, 'SIGKILL');
+  if (!signal(pid, 'SIGSTOP')) return false;
+  await delay(random.between(0, SUSPENDED_MS));
+  // It may have been ended meanwhile. Nobody else can have its number so soon: they are given out in turn.
+  signal(pid, random.next() < 0.5 ? 'SIGCONT' : 'SIGKILL');
+  return true;
+}
+
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    return false;
+  }
+}
+
+/** Shells with tether.sh: the watcher, and before it is one the server. */
+function watchers({ spec }: Witness): number[] {
+  const all = processesNaming('/tether.sh');
+  const ours = new Set(processesNaming(dirname(spec.stateDir)));
+  return all.filter((pid) => ours.has(pid));
+}
+
+async function call(
+  method: Exclude<Method, 'supervise'> | 'status',
+  manager: ProcessManager,
+): Promise<{ word: string; error?: string }> {
+  try {
+    if (method === 'status') return { word: (await manager.status()).state };
+    if (method === 'stop') return { word: (await manager.stop()).outcome };
+    return { word: (await manager[method]()).reused ? 'reused' : 'spawned' };
+  } catch (thrown) {
+    const error = thrown as Error & { code?: string };
+    return { word: error.code ?? error.name, error: String(error.stack) };
+  }
+}
