@@ -24,6 +24,7 @@ try {
   check('import', () => run(process.execPath, ['esm.mjs'], consumer));
   check('require', () => run(process.execPath, ['commonjs.cjs'], consumer));
   check('types, as used', () => run(join(tools, 'tsc'), ['-p', '.'], consumer));
+  check('types, all of them used', () => compareImports(consumer));
 } catch (error) {
   console.error(`✖ ${error instanceof Error ? error.message : error}`);
   process.exitCode = 1;
@@ -86,6 +87,19 @@ function installInEmptyProject(tarball) {
   );
   if (!existsSync(join(consumer, 'node_modules/flock-process/dist/index.js'))) throw new Error('it was not installed');
   return consumer;
+}
+
+/** What the declaration files export is what the dependent's types/ import. @param {string} consumer */
+function compareImports(consumer) {
+  const names = (/** @type {string} */ text) => text.split(',').flatMap((name) => /(\w+)\s*$/.exec(name)?.[1] ?? []);
+  const named = (/** @type {string} */ file, /** @type {RegExp} */ pattern) =>
+    [...readFileSync(file, 'utf8').matchAll(pattern)].flatMap(([, text = '']) => names(text));
+  const exported = named(join(consumer, 'node_modules/flock-process/dist/index.d.ts'), /export (?:type )?\{([^}]*)\}/g);
+  const files = readdirSync(join(consumer, 'types')).map((file) => join(consumer, 'types', file));
+  const used = files.flatMap((file) => named(file, /import \{([^}]*)\} from 'flock-process'/g));
+  const unused = exported.filter((name) => !used.includes(name));
+  if (exported.length === 0 || unused.length > 0)
+    throw new Error(`no type test uses ${unused.join(', ') || 'anything'}`);
 }
 
 /** @param {string} what @param {() => unknown} look throws when it fails */
