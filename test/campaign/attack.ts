@@ -59,6 +59,7 @@ export class Attack {
   readonly #violations: string[] = [];
   readonly #remarks: string[] = [];
   readonly #teardown: Teardown[] = [];
+  readonly #tally = new Map<string, number>();
   #attempted = 0;
 
   constructor({ attempts, least = 1 }: Pick<Row, 'attempts' | 'least'>, seed: number, share: number) {
@@ -76,7 +77,9 @@ export class Attack {
   }
 
   get remarks(): readonly string[] {
-    return this.#remarks;
+    const counts = [...this.#tally].sort(([one], [other]) => (one < other ? -1 : 1));
+    const tally = counts.map(([word, count]) => `${word}: ${count}`).join(', ');
+    return tally === '' ? this.#remarks : [...this.#remarks, tally];
   }
 
   /** How long this form lasts where the full one lasts `fullMs`. */
@@ -104,6 +107,11 @@ export class Attack {
 
   violation(what: string, cause?: unknown): void {
     this.#violations.push(cause === undefined ? what : `${what}: ${inspect(cause, { depth: 4 })}`);
+  }
+
+  /** Counts what came; the counts become one remark. */
+  tally(words: readonly string[]): void {
+    for (const word of words) this.#tally.set(word, (this.#tally.get(word) ?? 0) + 1);
   }
 
   remark(text: string): void {

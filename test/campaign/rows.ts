@@ -3,12 +3,14 @@ import type { Row } from './attack.js';
 import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
 import { soakRows } from './rows/soak-rows.js';
+import { surroundingsRows } from './rows/surroundings-rows.js';
 import { suspendRows } from './rows/suspend-rows.js';
 import { tiedRows } from './rows/tied-rows.js';
 
 /** The key chooses them on the command line, and names the file of their short form. */
 export const groups: Readonly<Record<string, readonly Row[]>> = {
   lock: lockRows,
+  surroundings: surroundingsRows,
   tied: tiedRows,
   soak: soakRows,
   process: killRows,

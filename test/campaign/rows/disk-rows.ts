@@ -1,0 +1,140 @@
+/** Attacks on the file system under the state folder: no room, no more files, nothing may be written. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startPowerlessManager } from '../../helpers/powerless.js';
+import type { RemoteManager } from '../../helpers/remote-manager.js';
+import type { Attack, Round, Row } from '../attack.js';
+import { attemptWithFault, type Caller, faultyServer } from './fault-attempt.js';
+
+const BALLAST = 'ballast';
+
+export const diskRows: readonly Row[] = [
+  {
+    name: 'on a full disk each call works or says what is wrong, and the next ones work',
+    laws: [6, 8],
+    attempts: 60,
+    attack: (attack) => attack.rounds((round) => fillDisk(attack, round)),
+  },
+  {
+    name: 'on a disk without room for another file each call works or says what is wrong, and the next ones work',
+    laws: [6, 8],
+    attempts: 60,
+    attack: (attack) => attack.rounds((round) => useUpFiles(attack, round)),
+  },
+  {
+    name: 'on a disk that became read-only each call works or says what is wrong, and the next ones work',
+    laws: [6, 8],
+    attempts: 40,
+    attack: (attack) => attack.rounds((round) => remountReadOnly(attack, round)),
+  },
+  {
+    name: 'in a state folder that may not be written to each call works or says what is wrong, and the next ones work',
+    laws: [6, 8],
+    attempts: 30,
+    attack: (attack) => attack.rounds((round) => forbidWriting(attack, round)),
+  },
+];
+
+async function fillDisk(attack: Attack, round: Round): Promise<void> {
+  const { server, stateDir } = await serverOnDisk(round, 'size=64k');
+  const ballast = join(stateDir, BALLAST);
+  const room = Math.floor(attack.random.between(0, 3)) * 4096;
+  await attemptWithFault(attack, round, {
+    server,
+    strike: () => {
+      writeUntilFull(`${ballast}.room`, room);
+      writeUntilFull(ballast, 1 << 20);
+      rmSync(`${ballast}.room`, { force: true });
+    },
+    lift: () => rmSync(ballast, { force: true }),
+  });
+}
+
+async function useUpFiles(attack: Attack, round: Round): Promise<void> {
+  const { server, stateDir } = await serverOnDisk(round, 'size=1m,nr_inodes=32');
+  const room = Math.floor(attack.random.between(0, 6));
+  const names = Array.from({ length: 64 }, (_, index) => join(stateDir, `${BALLAST}${index}`));
+  await attemptWithFault(attack, round, {
+    server,
+    strike: () => {
+      const made = names.filter((name) => writeUntilFull(name, 0));
+      for (const name of made.slice(0, room)) rmSync(name);
+    },
+    lift: () => {
+      for (const name of names) rmSync(name, { force: true });
+    },
+  });
+}
+
+async function remountReadOnly(attack: Attack, round: Round): Promise<void> {
+  const { server, stateDir } = await serverOnDisk(round, 'size=1m');
+  await attemptWithFault(attack, round, {
+    server,
+    // Refused while a file is open for writing, as the lock and the log of a running server are: then by a mount over it.
+    strike: () => {
+      run('mount', '--bind', stateDir, stateDir);
+      run('mount', '-o', 'remount,ro,bind', stateDir);
+    },
+    lift: () => unmount(stateDir, 1),
+  });
+}
+
+async function forbidWriting(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round);
+  const { stateDir } = server.spec;
+  mkdirSync(stateDir, { mode: 0o700 });
+  const powerless = await startPowerlessManager(round, { ...server.spec, startTimeoutMs: 1_000 });
+  await attemptWithFault(attack, round, {
+    server,
+    call: remoteCaller(powerless),
+    methods: { start: 4, stop: 2, restart: 2, status: 2 },
+    strike: () => {
+      const names = readdirSync(stateDir).filter(() => attack.random.next() < 0.3);
+      for (const name of names) chmodSync(join(stateDir, name), name === 'logs' ? 0o500 : 0o400);
+      chmodSync(stateDir, attack.random.next() < 0.2 ? 0o000 : 0o500);
+    },
+    lift: () => {
+      chmodSync(stateDir, 0o700);
+      for (const name of readdirSync(stateDir)) chmodSync(join(stateDir, name), name === 'logs' ? 0o700 : 0o600);
+    },
+  });
+}
+
+export function remoteCaller(remote: RemoteManager): Caller {
+  return async (method) => {
+    if (method === 'supervise') throw new TypeError('not from another process');
+    return await remote[method]();
+  };
+}
+
+/** The state folder is a file system of its own. */
+async function serverOnDisk(round: Round, options: string) {
+  const server = await faultyServer(round, () => unmount(server.spec.stateDir, 0));
+  const { stateDir } = server.spec;
+  mkdirSync(stateDir, { mode: 0o700 });
+  run('mount', '-t', 'tmpfs', '-o', `mode=700,${options}`, 'none', stateDir);
+  return { server, stateDir };
+}
+
+/** Until so many mounts are left there. */
+function unmount(path: string, left: number): void {
+  const count = () =>
+    execFileSync('findmnt', ['--noheadings', '--output', 'TARGET']).toString().split(`${path}\n`).length - 1;
+  while (count() > left) run('umount', path);
+}
+
+function run(command: string, ...args: string[]): void {
+  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** @returns whether there was room for the file itself */
+function writeUntilFull(path: string, bytes: number): boolean {
+  try {
+    writeFileSync(path, Buffer.alloc(bytes));
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    return false;
+  }
+}

@@ -1,0 +1,169 @@
+/** One attempt against a managed server whose surroundings fail: what every call has to keep to, whatever fails. */
+import { readdirSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import * as library from '../../../src/index.js';
+import { outcomeOf } from '../../helpers/gate.js';
+import { isRunning, processesIn } from '../../helpers/outside-view.js';
+import { startProgram } from '../../helpers/programs.js';
+import { eventually } from '../../helpers/waiting.js';
+import { type Witness, witnessedServer } from '../../helpers/witness.js';
+import type { Attack, Round } from '../attack.js';
+
+const { ProcessManager } = library;
+
+export type Method = 'start' | 'stop' | 'restart' | 'status' | 'supervise';
+
+/** Whoever makes the calls: this process, or another one. */
+export type Caller = (method: Method) => Promise<unknown>;
+
+export interface Surroundings {
+  server: Witness;
+  /** Default: this process. */
+  call?: Caller;
+  strike(): unknown;
+  lift(): unknown;
+  /** The calls are to succeed: this fault is none of theirs. */
+  isHarmless?: boolean;
+  methods?: Partial<Record<Method, number>>;
+}
+
+/** No call may take longer. A stop may take 2 × stopTimeoutMs + 5 s; the machine may be busy. */
+const LIMIT_MS = 20_000;
+
+/** Of the server. */
+const LIMITS = { stopTimeoutMs: 1_000 };
+
+/** What may lie in the state folder after a stop. */
+const FILES = /^(logs|witness\.(lock|down|down\.past|users))$/;
+
+const ERROR_NAMES = Object.entries(library)
+  .filter(([, value]) => typeof value === 'function' && value.prototype instanceof library.FlockProcessError)
+  .map(([name]) => name);
+
+/** Ended, when something went wrong, and its folder removed, in this order; `beforeRemoval` comes in between. */
+export async function faultyServer(round: Round, beforeRemoval: () => unknown = () => undefined): Promise<Witness> {
+  // Its own stop would ask the library, which may not find what went wrong.
+  const server = await witnessedServer({ after: () => undefined }, {}, LIMITS);
+  round.after(async () => {
+    await endServers(server);
+    await beforeRemoval();
+    rmSync(dirname(server.spec.stateDir), { recursive: true, force: true, maxRetries: 5 });
+  });
+  return server;
+}
+
+/** Before, with the fault, and when it is lifted. What is found wrong is thrown. */
+export async function attemptWithFault(attack: Attack, round: Round, surroundings: Surroundings): Promise<void> {
+  const { server, strike, lift, isHarmless = false, methods = DEFAULT_METHODS } = surroundings;
+  const { random } = attack;
+  const manager = new ProcessManager(server.spec);
+  const call = surroundings.call ?? callerHere(server.spec);
+  const stranger = startProgram(round, 'sleep', ['300'], { detached: true });
+  const story: string[] = [];
+  try {
+    const before = random.weighted({ untouched: 1, running: 3, stopped: 1 });
+    story.push(before);
+    if (before !== 'untouched') await manager.start();
+    if (before === 'stopped') await manager.stop();
+    await strike();
+    for (let left = Math.floor(random.between(1, 4)); left > 0; left -= 1) {
+      const method = random.weighted(methods as Record<Method, number>);
+      story.push(await judgedCall(server, call, method, isHarmless));
+    }
+    await lift();
+    await requireMended(server);
+    if (!isRunning(stranger.pid)) throw new Error('a stranger was ended');
+  } catch (error) {
+    await lift();
+    throw new Error(`${story.join('; ')}: ${error}`, { cause: error });
+  }
+  attack.tally(story);
+}
+
+const DEFAULT_METHODS: Record<Method, number> = { start: 4, stop: 2, restart: 2, status: 2, supervise: 1 };
+
+async function judgedCall(server: Witness, call: Caller, method: Method, isHarmless: boolean): Promise<string> {
+  const aliveBefore = server.alive();
+  const began = performance.now();
+  const outcome = await Promise.race([outcomeOf(call(method)), delay(LIMIT_MS, 'no end', { ref: false })]);
+  const ms = performance.now() - began;
+  const alive = server.alive();
+  const word = outcome instanceof Error ? outcome.name : describe(outcome);
+  const wrong = ms > LIMIT_MS ? `after ${ms} ms` : whatIsWrong(method, outcome, { aliveBefore, alive, isHarmless });
+  if (wrong !== undefined) throw new Error(`${method} → ${word}: ${wrong}`, { cause: outcome });
+  server.assertNeverTwo();
+  return `${method} → ${word}`;
+}
+
+interface Seen {
+  aliveBefore: readonly number[];
+  alive: readonly number[];
+  isHarmless: boolean;
+}
+
+function whatIsWrong(method: Method, outcome: unknown, { aliveBefore, alive, isHarmless }: Seen): string | undefined {
+  const { pid, state } = outcome as { pid?: number; state?: string };
+  const seen = `alive are [${alive}], before [${aliveBefore}]`;
+  if (outcome instanceof Error) {
+    if (isHarmless) return 'it has nothing to do with the call';
+    if (!ERROR_NAMES.includes(outcome.name)) return 'no error of the contract';
+    if (method === 'start' && !alive.every((one) => aliveBefore.includes(one))) return `it left something; ${seen}`;
+    if (outcome.name === 'StateFileError' && alive.length > 0) return `not stopped; ${seen}`;
+  } else if (method === 'start' || method === 'restart') {
+    if (!isDeepStrictEqual(alive, [pid])) return seen;
+  } else if (method === 'stop') {
+    if (alive.length > 0) return seen;
+  } else if (method === 'status') {
+    if (state === 'running' && !isDeepStrictEqual(alive, [pid])) return seen;
+    if (state === 'stopped' && alive.length > 0) return seen;
+    if (isHarmless && state !== (alive.length > 0 ? 'running' : 'stopped')) return `${state}; ${seen}`;
+  }
+  return alive.length > 1 ? seen : undefined;
+}
+
+function describe(outcome: unknown): string {
+  const { state, outcome: word, reused } = outcome as { state?: string; outcome?: string; reused?: boolean };
+  return state ?? word ?? (reused === undefined ? String(outcome) : reused ? 'reused' : 'spawned');
+}
+
+/** Law 6: the next calls just work, and nothing is left when they are through. */
+async function requireMended(server: Witness): Promise<void> {
+  const manager = new ProcessManager(server.spec);
+  const { pid } = await manager.start();
+  const { state } = await manager.status();
+  if (state !== 'running' || !isDeepStrictEqual(server.alive(), [pid])) {
+    throw new Error(`after it was mended: ${state}, PID ${pid}, alive are [${server.alive()}]`);
+  }
+  await manager.stop();
+  server.assertNeverTwo();
+  await server.assertNothingThere();
+  const { stateDir } = server.spec;
+  const names = readdirSync(stateDir).filter((name) => !FILES.test(name));
+  if (names.length > 0) throw new Error(`left in the folder: ${names}`);
+  const left = processesIn(stateDir).filter((one) => one !== process.pid);
+  if (left.length > 0) throw new Error(`left with the folder open: ${left}`);
+}
+
+/** A supervisor is given a moment, and ended. */
+export function callerHere(spec: library.ProcessSpec): Caller {
+  const manager = new ProcessManager(spec);
+  return async (method) => {
+    if (method !== 'supervise') return await manager[method]();
+    const options = { checkIntervalMs: 50, backoff: { initialMs: 10 }, giveUpAfter: { restarts: 1 } };
+    const supervisor = manager.supervise(options);
+    const ended = outcomeOf(supervisor.done);
+    await Promise.race([ended, delay(300)]);
+    await supervisor.stop();
+    const reason = await ended;
+    if (reason instanceof Error) throw reason;
+    return { state: `supervised, ${supervisor.restarts} restarts` };
+  };
+}
+
+/** When something went wrong some may be left. By their PIDs: no manager may find them. */
+async function endServers(server: Witness): Promise<void> {
+  for (const pid of server.alive()) process.kill(pid, 'SIGKILL');
+  await eventually('the end of the servers', () => server.alive().length === 0);
+}
