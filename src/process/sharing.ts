@@ -1,22 +1,24 @@
 /** A manager as one user of a shared process; of a process with another lifetime it is none, and everything here is nothing. */
 import { identify } from './identity.js';
 import type { CompleteSpec } from './process-spec.js';
+import type { ProcessInfo } from './process-table.js';
 import { bringDown } from './stop.js';
 import { isShared } from './tether.js';
 import { joinUsers, leaveUsers, type User } from './users.js';
 
 export class Sharing {
   readonly #spec: CompleteSpec;
-  readonly #lastOut: () => Promise<void>;
+  readonly #lastOut: (() => Promise<void>) | undefined;
   #user: User | undefined;
   /** Somebody was told that the process is there for him, and has not left since. */
   #isIn: boolean;
   #leaving: Promise<void> | undefined;
   #startsUnderWay = 0;
 
+  /** @param lastOut what the last user does besides, in a place where nobody starts it with another lifetime */
   constructor(spec: CompleteSpec, { user, lastOut }: { user?: User; lastOut?: () => Promise<void> } = {}) {
     this.#spec = spec;
-    this.#lastOut = lastOut ?? (async () => undefined);
+    this.#lastOut = lastOut;
     this.#user = user;
     this.#isIn = user !== undefined;
   }
@@ -61,10 +63,12 @@ export class Sharing {
     if (user === undefined) return;
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
-      // One that was found running keeps the lifetime that it was started with.
-      const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
+      // One that was found running keeps the lifetime that it was started with. In a place for sharing alone there is no
+      // other: one without a watcher there has lost it, and left to itself it would keep the next users out.
+      const keeps = (process: ProcessInfo) => this.#lastOut === undefined && !isShared(process);
+      const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && keeps(holder.process));
       if (!isForeign) await bringDown(this.#spec, {});
-      await this.#lastOut();
+      await this.#lastOut?.();
     });
   }
 }

@@ -7,6 +7,7 @@ import { isRunning } from '../helpers/outside-view.js';
 import { redisPid } from '../helpers/redis.js';
 import { rounds } from '../helpers/resources.js';
 import { nothingIsLeft, ownKey, processesOf, redisPreset, startUsers } from '../helpers/shared.js';
+import { watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
 test('the server is killed while three users are in: the next call of each has the same new PID and the same port', async (t) => {
@@ -51,6 +52,24 @@ test('after a crash the old watcher ends nothing but itself, and only when the l
   await first.leave();
   assert.equal(isRunning(second.pid), false);
   await eventually('no watcher', () => !watchers.some(isRunning));
+  await nothingIsLeft(key);
+});
+
+test('a server whose watcher was killed is ended by the last one who leaves, and the next call starts anew', async (t) => {
+  const key = ownKey();
+  const [user] = await startUsers(t, 1, { key });
+  const { pid } = await user.join();
+  process.kill(watcherOf(pid), 'SIGKILL');
+  user.kill();
+  await user.program.exited;
+  const found = await startShared(redisPreset, { key });
+  assert.deepEqual([found.pid, found.reused], [pid, true]);
+  await found.leave();
+  assert.equal(isRunning(pid), false);
+  assert.equal(existsSync(found.stateDir), false);
+  const next = await startShared(redisPreset, { key });
+  assert.equal(await redisPid(next.port), next.pid);
+  await next.leave();
   await nothingIsLeft(key);
 });
 
