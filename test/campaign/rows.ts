@@ -2,6 +2,7 @@
 import type { Row } from './attack.js';
 import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
+import { serverRows } from './rows/server-rows.js';
 import { soakRows } from './rows/soak-rows.js';
 import { surroundingsRows } from './rows/surroundings-rows.js';
 import { suspendRows } from './rows/suspend-rows.js';
@@ -15,4 +16,5 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   soak: soakRows,
   process: killRows,
   suspend: suspendRows,
+  servers: serverRows,
 };

@@ -1,0 +1,72 @@
+/** A managed server that misbehaves (fixtures/odd-server.py), and what can be said of it without the library. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { startTicks } from '../helpers/evidence.js';
+import { processesIn } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
+import { freePort } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
+import { processesNaming } from '../helpers/tied.js';
+import { accepts } from '../helpers/witness.js';
+import type { Round } from './attack.js';
+
+let python: string | undefined;
+
+export class OddServer {
+  readonly manager: ProcessManager;
+  readonly port: number;
+
+  constructor(spec: ProcessSpec, port: number) {
+    this.manager = new ProcessManager(spec);
+    this.port = port;
+  }
+
+  /** All that there ever were, oldest first. */
+  readonly members = (): number[] => {
+    const path = `${dirname(this.manager.spec.stateDir)}/family`;
+    const lines = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
+    return lines.map((line) => Number.parseInt(line, 10));
+  };
+
+  readonly living = (): number[] => this.members().filter((pid) => startTicks(pid) !== undefined);
+
+  /** As flock(1) finds it. */
+  readonly isLockFree = (): boolean => {
+    const { status, error } = spawnSync('flock', ['-n', '-E', '99', this.manager.spec.lockFile, 'true']);
+    if (error !== undefined) throw error;
+    assert.ok(status === 0 || status === 99, `flock(1) ended with ${status}`);
+    return status === 0;
+  };
+
+  async assertNothingLeft(): Promise<void> {
+    const { stateDir } = this.manager.spec;
+    assert.ok(this.members().length > 0, 'there was a server');
+    assert.deepEqual(this.living(), [], 'processes of its family');
+    assert.deepEqual(processesIn(stateDir), [], 'processes in its folder');
+    assert.deepEqual(processesNaming(dirname(stateDir)), [], 'processes that name its folder');
+    assert.equal(this.isLockFree(), true, 'the lock is free');
+    assert.equal(await accepts(this.port), false, 'the port is free');
+  }
+}
+
+/** Without a listener, `port` is left out of the spec: `{ port: undefined }`. */
+export async function oddServer(
+  round: Round,
+  behaviour: readonly (string | number)[],
+  changes: Partial<ProcessSpec> = {},
+): Promise<OddServer> {
+  // What is on PATH may be a script of a version manager, which takes five times as long.
+  python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
+  const port = await freePort();
+  round.after(() => {
+    for (const pid of server.living()) process.kill(pid, 'SIGKILL');
+  });
+  const base = sleepSpec(round, { name: 'odd', command: python, port, startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+  const folder = dirname(base.stateDir);
+  const args = ['-I', '-S', plainFixture('odd-server.py'), folder, port, ...behaviour].map(String);
+  const server = new OddServer({ ...base, args, ...changes }, port);
+  return server;
+}

@@ -1,0 +1,79 @@
+/** The lock lives with the server and whoever has inherited it, neither longer nor shorter. */
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Random } from '../../helpers/random.js';
+import { eventually } from '../../helpers/waiting.js';
+import type { Row } from '../attack.js';
+import { type OddServer, oddServer } from '../odd-server.js';
+
+/** Of children that have the server's descriptors. */
+const KINDS = { stay: 2, ignore: 1, session: 2, grandchild: 2 };
+
+const MOST_CHILDREN = 4;
+
+/** A stop signal that is ignored costs this much. */
+const STOP_MS = 250;
+
+export const familyRows: readonly Row[] = [
+  {
+    name: 'the lock is free exactly when the last of a family is gone',
+    laws: [2],
+    attempts: 60,
+    attack: (attack) =>
+      attack.rounds(async (round) => {
+        const server = await oddServer(round, family(attack.random), { stopTimeoutMs: STOP_MS });
+        await server.manager.start();
+        await endOneByOne(server, attack.random, 0);
+        assert.equal((await server.manager.status()).state, 'stopped');
+        assert.deepEqual(await server.manager.stop(), { outcome: 'not-running' });
+        await server.assertNothingLeft();
+      }),
+  },
+  {
+    name: 'what is left of a family never keeps a start or a stop from its work, and goes with it',
+    laws: [1, 2, 5, 6],
+    attempts: 80,
+    attack: (attack) =>
+      attack.rounds(async (round) => {
+        const { random } = attack;
+        const server = await oddServer(round, family(random), { stopTimeoutMs: STOP_MS });
+        const { manager } = server;
+        const { pid } = await manager.start();
+        process.kill(pid, 'SIGKILL');
+        await endOneByOne(server, random, Math.ceil(random.between(0, server.living().length)));
+        // Sometimes in the middle of its death.
+        await delay(random.between(0, 10));
+        const old = server.living();
+        const method = random.weighted({ start: 2, stop: 1, restart: 1 });
+        const outcome = await manager[method]();
+        assert.deepEqual(
+          server.living().filter((member) => old.includes(member)),
+          [],
+          `left by ${method}()`,
+        );
+        if ('pid' in outcome) {
+          assert.deepEqual([outcome.reused, server.living().includes(outcome.pid)], [false, true]);
+          assert.equal((await manager.status()).state, 'running');
+          assert.notEqual((await manager.stop()).outcome, 'not-running');
+        }
+        await server.assertNothingLeft();
+      }),
+  },
+];
+
+function family(random: Random): string[] {
+  const size = Math.ceil(random.between(0, MOST_CHILDREN));
+  return ['family', ...Array.from({ length: size }, () => random.weighted(KINDS))];
+}
+
+/** In a random order, until so many are left. */
+async function endOneByOne(server: OddServer, random: Random, left: number): Promise<void> {
+  for (;;) {
+    const living = server.living();
+    assert.equal(server.isLockFree(), living.length === 0, `${living.length} of the family live`);
+    if (living.length <= left) return;
+    const victim = living[Math.floor(random.between(0, living.length))] as number;
+    process.kill(victim, 'SIGKILL');
+    await eventually('its end', () => !server.living().includes(victim), { everyMs: 1 });
+  }
+}

@@ -1,0 +1,164 @@
+/** Servers that misbehave: the documented outcome each time, and nothing left. */
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { basename } from 'node:path';
+import { FlockProcessError, type ProcessSpec, type StartTimeoutError } from '../../../src/index.js';
+import { startTicks } from '../../helpers/evidence.js';
+import type { Random } from '../../helpers/random.js';
+import { argumentsOf } from '../../helpers/tied.js';
+import { eventually } from '../../helpers/waiting.js';
+import type { Row } from '../attack.js';
+import { type OddServer, oddServer } from '../odd-server.js';
+import { familyRows } from './family-rows.js';
+
+interface Oddity {
+  name: string;
+  attempts: number;
+  behaviour(random: Random): readonly (string | number)[];
+  changes?: Partial<ProcessSpec>;
+  /** Afterwards there must be nothing left. */
+  meet(server: OddServer, random: Random): Promise<void>;
+}
+
+const SHORT_MS = 300;
+
+/** What a start or a stop may take beyond the times of its options, on a busy machine. */
+const MARGIN_MS = 5_000;
+
+const oddities: readonly Oddity[] = [
+  {
+    name: 'a server that puts itself into the background is adopted, and ends with a stop',
+    attempts: 40,
+    behaviour: () => ['daemonise'],
+    async meet({ manager, members }) {
+      const { pid, reused } = await manager.start();
+      assert.deepEqual([pid, reused], [members().at(-1), false]);
+      const { state, pid: reported } = await manager.status();
+      assert.deepEqual([state, reported], ['running', pid]);
+      assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    },
+  },
+  {
+    name: 'a server that ignores the stop signal is killed in time',
+    attempts: 40,
+    behaviour: () => ['ignore-term'],
+    changes: { stopTimeoutMs: SHORT_MS },
+    async meet({ manager }, random) {
+      const { pid } = await manager.start();
+      const began = performance.now();
+      if (random.next() < 0.5) assert.notEqual((await manager.restart()).pid, pid);
+      else assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+      const took = performance.now() - began;
+      assert.ok(took >= SHORT_MS - 1 && took < SHORT_MS + MARGIN_MS, `it took ${took} ms`);
+      assert.equal(startTicks(pid), undefined);
+      await manager.stop();
+    },
+  },
+  {
+    name: 'a server that closes its descriptors is refused and ended',
+    attempts: 40,
+    behaviour: () => ['close-descriptors'],
+    async meet({ manager }) {
+      await failsWith('ERR_LOCK_DROPPED', manager.start());
+      assert.equal((await manager.status()).state, 'stopped');
+    },
+  },
+  {
+    name: 'a server that floods its log starts, tells its last lines, and stops',
+    attempts: 20,
+    behaviour: () => ['flood'],
+    async meet({ manager }, random) {
+      await manager.start();
+      await eventually('a log', async () => (await manager.logTail()).length > 0);
+      const lines = Math.floor(random.between(1, 1_000));
+      const tail = await manager.logTail(lines);
+      assert.ok(tail.length <= lines && tail.slice(0, -1).every((line) => /^line \d+ of a flood$/.test(line)));
+      assert.equal((await manager.status()).state, 'running');
+      assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    },
+  },
+  {
+    name: 'a server that never becomes ready is given up in time',
+    attempts: 30,
+    behaviour: () => ['never-ready'],
+    changes: { startTimeoutMs: SHORT_MS },
+    meet: ({ manager }) => runsOutOfTime(manager.start(), 'port'),
+  },
+  {
+    name: 'a server that answers at its port and fails its health check is given up in time',
+    attempts: 30,
+    behaviour: () => ['plain'],
+    changes: { startTimeoutMs: SHORT_MS, isHealthy: () => false },
+    meet: ({ manager }) => runsOutOfTime(manager.start(), 'health'),
+  },
+  {
+    name: 'a server that dies at a random instant is stopped then, and can be started again',
+    attempts: 60,
+    behaviour: (random) => [
+      'dies',
+      Math.round(random.between(0, 120)),
+      random.weighted({ 0: 1, 3: 1, '-9': 1, '-11': 1 }),
+    ],
+    async meet({ manager, living, members, isLockFree }) {
+      const started = await manager.start().catch((error: FlockProcessError) => error);
+      if (started instanceof Error) assert.equal(started.code, 'ERR_EARLY_EXIT', started.message);
+      await eventually('its end', () => members().length > 0 && living().length === 0);
+      assert.equal(isLockFree(), true);
+      assert.equal((await manager.status()).state, 'stopped');
+      const before = members().length;
+      const again = await manager.start().catch((error: FlockProcessError) => error);
+      if (again instanceof Error) assert.equal(again.code, 'ERR_EARLY_EXIT', again.message);
+      assert.equal(members().length, before + 1);
+      await manager.stop();
+    },
+  },
+  {
+    name: 'a server that becomes another program is still the one, with its record and without',
+    attempts: 40,
+    behaviour: (random) => ['exec', Math.round(random.between(0, 150))],
+    changes: { port: undefined as never },
+    async meet({ manager }, random) {
+      const { pid } = await manager.start();
+      await eventually('another program', () => basename(argumentsOf(pid)[0] ?? '') === 'sleep');
+      if (random.next() < 0.5) rmSync(manager.spec.pidFile);
+      const { state, pid: reported } = await manager.status();
+      assert.deepEqual([state, reported], ['running', pid]);
+      const { pid: same, reused } = await manager.start();
+      assert.deepEqual([same, reused], [pid, true]);
+      if (random.next() < 0.5) rmSync(manager.spec.pidFile);
+      assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    },
+  },
+];
+
+export const serverRows: readonly Row[] = [
+  ...oddities.map(
+    ({ name, attempts, behaviour, changes, meet }): Row => ({
+      name,
+      laws: [2, 6],
+      attempts,
+      attack: (attack) =>
+        attack.rounds(async (round) => {
+          const server = await oddServer(round, behaviour(attack.random), changes);
+          await meet(server, attack.random);
+          await server.assertNothingLeft();
+        }),
+    }),
+  ),
+  ...familyRows,
+];
+
+async function failsWith(code: string, start: Promise<unknown>): Promise<FlockProcessError> {
+  const outcome = await start.catch((error: unknown) => error);
+  assert.ok(outcome instanceof FlockProcessError, `it should fail: ${outcome}`);
+  assert.equal(outcome.code, code, outcome.message);
+  return outcome;
+}
+
+async function runsOutOfTime(start: Promise<unknown>, missing: 'port' | 'health'): Promise<void> {
+  const began = performance.now();
+  const { status } = (await failsWith('ERR_START_TIMEOUT', start)) as StartTimeoutError;
+  const took = performance.now() - began;
+  assert.ok(took >= SHORT_MS - 1 && took < SHORT_MS + MARGIN_MS, `it took ${took} ms`);
+  assert.equal(status.checks[missing], false);
+}
