@@ -12,6 +12,7 @@ import { processesNaming } from '../../helpers/tied.js';
 import { eventually } from '../../helpers/waiting.js';
 import { accepts } from '../../helpers/witness.js';
 import type { Attack, Round, Row } from '../attack.js';
+import { watcherRow } from './watcher-row.js';
 
 /** How much longer than its grace a server may be there: the watcher takes milliseconds, a busy machine more. */
 const SLACK_MS = 3_000;
@@ -76,6 +77,7 @@ export const tiedRows: readonly Row[] = [
       tally.tell(attack);
     },
   },
+  watcherRow,
 ];
 
 function wayOf(index: number): Way {

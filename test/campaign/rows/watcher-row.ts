@@ -1,0 +1,174 @@
+/**
+ * The watcher itself is killed, which is documented to make a tied or shared process a detached one: start, stop and status
+ * must go on, nobody may be stuck, and nobody else may be signalled.
+ */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ProcessManager, type ProcessSpec, startShared } from '../../../src/index.js';
+import { startTicks } from '../../helpers/evidence.js';
+import { isRunning, processesIn } from '../../helpers/outside-view.js';
+import { startProgram } from '../../helpers/programs.js';
+import { redisPid } from '../../helpers/redis.js';
+import { type RemoteManager, startRemoteManager } from '../../helpers/remote-manager.js';
+import { freePort } from '../../helpers/resources.js';
+import { nothingIsLeft, ownKey, redisPreset } from '../../helpers/shared.js';
+import { argumentsOf, processesNaming, watcherOf } from '../../helpers/tied.js';
+import { eventually } from '../../helpers/waiting.js';
+import { livingInGroup } from '../../helpers/witness.js';
+import type { Attack, Round, Row } from '../attack.js';
+
+/** Each of the three calls, on a server that answers and ends within milliseconds. */
+const AT_ONCE_MS = 8_000;
+
+export const watcherRow: Row = {
+  name: 'with its watcher killed a tied or shared process can still be started, stopped and asked for',
+  laws: [7, 4, 6],
+  attempts: 80,
+  least: 3,
+  async attack(attack) {
+    const bystander = startProgram(attack, 'sleep', ['3600']);
+    const ticks = startTicks(bystander.pid);
+    let next = Math.floor(attack.random.between(0, turns.length));
+    await attack.rounds(async (round) => {
+      const turn = turns[next % turns.length] as Turn;
+      next += 1;
+      await turn(attack, round);
+      assert.equal(startTicks(bystander.pid), ticks, 'a bystander is gone');
+    });
+  },
+};
+
+type Turn = (attack: Attack, round: Round) => Promise<void>;
+
+const turns: readonly Turn[] = [
+  (attack, round) => killWatcher(attack, round, 'tied'),
+  (attack, round) => killWatcher(attack, round, 'shared'),
+  leaveShared,
+];
+
+async function killWatcher(attack: Attack, round: Round, lifetime: 'tied' | 'shared'): Promise<void> {
+  const { random } = attack;
+  const spec = await specOf(attack, round, lifetime);
+  const owner = await startRemoteManager(round, spec);
+  const isEarly = random.next() < 0.3;
+  const pid = await (isEarly ? killDuringStart(owner, spec) : killWhenReady(owner, random.next() < 0.5));
+  await owes(owner.status());
+  await delay(random.between(0, 30));
+  const then = random.weighted({ stop: 1, restart: 1, 'server crashes': 1, 'owner is killed': 2 });
+  if (then === 'restart') await answers(spec, (await owes(owner.restart())).pid);
+  if (then === 'server crashes') {
+    if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    await eventually(`the end of PID ${pid}`, () => pid === undefined || !isRunning(pid));
+    await answers(spec, (await owes(owner.start())).pid);
+  }
+  const other = new ProcessManager(spec);
+  if (then === 'owner is killed') {
+    owner.kill();
+    await owner.program.exited;
+    // Nobody ends it any more: what was ready is found.
+    const { state } = await owes(other.status());
+    assert.equal(state, pid === undefined ? 'stopped' : 'running');
+    await answers(spec, (await owes(other.start())).pid);
+    assert.equal((await owes(other.status())).state, 'running');
+  }
+  await owes(random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
+  assert.equal((await owes(other.status())).state, 'stopped');
+  await other.leave().catch(() => undefined); // A TypeError where it is tied.
+  owner.kill();
+  await owner.program.exited;
+  // The flock of a killed watcher waits on until the last user is gone.
+  const others = () => [...processesNaming(spec.stateDir), ...processesIn(spec.stateDir)];
+  await eventually('nobody left', () => others().length === 0, { everyMs: 10 });
+}
+
+/** @returns the server's PID; undefined when the start failed, which it may when its watcher had not begun */
+async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise<number | undefined> {
+  let isOver = false;
+  const starting = owner.start().finally(() => {
+    isOver = true;
+  });
+  starting.catch(() => undefined);
+  const isHelper = (pid: number) => argumentsOf(pid).some((word) => word.endsWith('/tether.sh')) && !leadsGroup(pid);
+  await eventually(
+    'a watcher',
+    () => {
+      const helpers = processesNaming(spec.stateDir).filter(isHelper);
+      kill(helpers);
+      return isOver || helpers.length > 0;
+    },
+    { everyMs: 1 },
+  );
+  return await owes(
+    starting.then(
+      ({ pid }) => pid,
+      () => undefined,
+    ),
+  );
+}
+
+async function killWhenReady(owner: RemoteManager, all: boolean): Promise<number> {
+  const { pid } = await owner.start();
+  kill(all ? livingInGroup(pid).filter((member) => member !== pid) : [watcherOf(pid)]);
+  return pid;
+}
+
+/** Two who share a server by startShared: the second one comes when its watcher is dead already. */
+async function leaveShared(attack: Attack, { after }: Round): Promise<void> {
+  const key = ownKey();
+  const one = await startShared(redisPreset, { key });
+  after(() => one.leave());
+  const helpers = livingInGroup(one.pid).filter((pid) => pid !== one.pid);
+  kill(attack.random.next() < 0.5 ? [watcherOf(one.pid)] : helpers);
+  const other = await owes(startShared(redisPreset, { key }));
+  after(() => other.leave());
+  assert.equal(other.pid, one.pid);
+  await owes(one.leave());
+  assert.equal(await redisPid(other.port), other.pid, 'it died under a user');
+  await owes(other.leave());
+  await nothingIsLeft(key, [process.pid]);
+  assert.equal(existsSync(other.stateDir), false, 'the folder');
+  const next = await owes(startShared(redisPreset, { key }));
+  assert.equal(await redisPid(next.port), next.pid);
+  await owes(next.leave());
+}
+
+async function answers({ port }: ProcessSpec, pid: number): Promise<void> {
+  assert.equal(await redisPid(port as number), pid);
+}
+
+/** Fails when it takes longer than it may. */
+async function owes<T>(call: Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const tooLate = delay(AT_ONCE_MS, undefined, { signal: late.signal }).then(() => {
+    throw new Error(`not within ${AT_ONCE_MS} ms`);
+  });
+  tooLate.catch(() => undefined);
+  try {
+    return await Promise.race([call, tooLate]);
+  } finally {
+    late.abort();
+  }
+}
+
+function kill(pids: readonly number[]): void {
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+}
+
+function leadsGroup(pid: number): boolean {
+  return (
+    readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ')[2] === String(pid)
+  );
+}
+
+async function specOf(attack: Attack, { index, after }: Round, lifetime: 'tied' | 'shared'): Promise<ProcessSpec> {
+  const stateDir = join(attack.folder, String(index));
+  const port = await freePort();
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];
+  const spec = { name: 'owned', command: 'redis-server', args, port, stateDir, lifetime };
+  after(() => new ProcessManager(spec).stop());
+  return spec;
+}
