@@ -37,6 +37,10 @@ export interface SoakReport {
 
 export type SoakWord = 'idle' | { sample: SoakSample } | { report: SoakReport };
 
+/** Other work may have the processors: here no time limit is under test. */
+const PATIENT = { startTimeoutMs: 120_000, stopTimeoutMs: 120_000, checkTimeoutMs: 60_000 };
+const READY_WITHIN_MS = 120_000;
+
 const KINDS = [
   { lifetime: 'detached', hasPort: false },
   { lifetime: 'tied', hasPort: true },
@@ -90,7 +94,7 @@ async function cycle(manager: ProcessManager, dwellMs: number): Promise<void> {
 async function superviseAndStop(manager: ProcessManager, dwellMs: number): Promise<void> {
   const began = ready(manager);
   const supervisor = manager.supervise({
-    checkIntervalMs: 1_000,
+    checkIntervalMs: 2_000,
     backoff: { initialMs: 0 },
     giveUpAfter: { restarts: Number.MAX_SAFE_INTEGER },
   });
@@ -124,7 +128,7 @@ async function expectRunning(manager: ProcessManager): Promise<void> {
 }
 
 async function ready(manager: ProcessManager): Promise<Instance> {
-  const [instance] = (await once(manager, 'ready', { signal: AbortSignal.timeout(20_000) })) as [Instance];
+  const [instance] = (await once(manager, 'ready', { signal: AbortSignal.timeout(READY_WITHIN_MS) })) as [Instance];
   return instance;
 }
 
@@ -136,7 +140,7 @@ function crash({ pid }: Instance): void {
 async function makeManager(index: number, group: string): Promise<ProcessManager> {
   const { lifetime, hasPort } = KINDS[index % KINDS.length] as (typeof KINDS)[number];
   const stateDir = join(plan.folder, `${group}-${index}`);
-  const common = { name: `${group}-${index}`, lifetime, stateDir };
+  const common = { name: `${group}-${index}`, lifetime, stateDir, ...PATIENT };
   if (!hasPort) return new ProcessManager({ ...common, command: 'sleep', args: ['300'] });
   const port = await freePort();
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];

@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processesIn } from '../../helpers/outside-view.js';
 import { type Program, startProgram } from '../../helpers/programs.js';
+import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Row } from '../attack.js';
 import type { SoakPlan, SoakReport, SoakSample, SoakWord } from '../soak-program.js';
 
@@ -16,15 +17,18 @@ const DURATION_MS = 600_000;
 const LEAST_DURATION_MS = 5_000;
 const MANAGERS = 50;
 
-/** The pace leaves the processors to the rows beside it: five managers begin in a second, and their servers crash once. */
-const PERIOD_MS = 10_000;
+/** Leaves the processors to the rows beside it: in 15 seconds each manager starts, and its server crashes, once. */
+const PERIOD_MS = 15_000;
+
+/** The rows beside it may leave it little of the processors. */
+const ANSWERS_WITHIN_MS = 120_000;
 
 /** How long what was closed or ended at the last moment may take to be gone. */
-const SETTLED_WITHIN_MS = 10_000;
+const SETTLED_WITHIN_MS = 30_000;
 
 /**
- * How far the median of the last tenth may be over that of the second one. A full soak has 2,400 cycles in between: a leak of
- * 1 KiB a cycle, one promise or listener that is never let go, adds 2.4 MiB to the heap.
+ * How far the median of the last tenth may be over that of the second one. A full soak has 1,600 cycles in between: a leak of
+ * 1 KiB a cycle adds 1.6 MiB to the heap.
  */
 const HEAP_GROWTH_KIB = 1_024;
 
@@ -54,7 +58,7 @@ export const soakRows: readonly Row[] = [
       const periodMs = Math.min(PERIOD_MS, durationMs / 2);
       const { folder, random } = attack;
       const program = startSoak(attack, { folder, seed: random.fork(), managers: MANAGERS, durationMs, periodMs });
-      assert.equal(await program.message<SoakWord>(), 'idle');
+      assert.equal(await answer(program), 'idle');
       const before = await take(program);
       const processesBefore = processesOf(program.pid, folder);
       program.send('go');
@@ -94,7 +98,7 @@ async function watch(program: Program, everyMs: number): Promise<{ report: SoakR
     await delay(everyMs);
     const word = await ask(program);
     if ('report' in word) {
-      await program.message();
+      await answer(program);
       return { report: word.report, series };
     }
     series.push(outsideOf(program, word.sample));
@@ -109,7 +113,13 @@ async function take(program: Program): Promise<Sample> {
 
 async function ask(program: Program): Promise<Exclude<SoakWord, 'idle'>> {
   program.send('sample');
-  return await program.message<Exclude<SoakWord, 'idle'>>();
+  return (await answer(program)) as Exclude<SoakWord, 'idle'>;
+}
+
+async function answer(program: Program): Promise<SoakWord> {
+  const hasAnswered = () => program.messages.length > 0 || !program.isAlive;
+  await eventually('an answer of the soaked process', hasAnswered, { withinMs: ANSWERS_WITHIN_MS, everyMs: 10 });
+  return await program.message<SoakWord>();
 }
 
 function outsideOf({ pid }: Program, sample: SoakSample): Sample {
