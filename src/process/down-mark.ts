@@ -71,9 +71,9 @@ export async function markDown(path: string): Promise<HeldMark> {
 /** A restart begins, with a mark of its own. Undefined when there is a mark already. @throws the system's error */
 export function markRestart(path: string): HeldMark | undefined {
   const draft = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}`;
-  writeFileSync(draft, RESTART, { mode: 0o600, flag: 'wx' });
-  const fd = openSync(draft, constants.O_RDWR);
+  const fd = openSync(draft, 'wx+', 0o600);
   try {
+    writeFileSync(fd, RESTART);
     tryFlock(fd, 'sh');
     linkSync(draft, path);
     log('marked %s for a restart', path);

@@ -67,6 +67,19 @@ test('a full disk: the record is lost, which costs nothing', { skip: unlessCapab
   assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
 });
 
+test('a restart that a full disk refuses leaves it running, and no file', {
+  skip: unlessCapable('sys_admin'),
+}, async (t) => {
+  const spec = await specOnTmpfs(t, 'size=64k');
+  const manager = new ProcessManager({ ...spec, logFile: '/dev/null' });
+  const { pid } = await manager.start();
+  assert.throws(() => writeFileSync(join(spec.stateDir, 'ballast'), Buffer.alloc(1 << 20)), { code: 'ENOSPC' });
+  const before = readdirSync(spec.stateDir);
+  await assert.rejects(manager.restart(), { name: 'SpawnError', code: 'ERR_SPAWN', message: /ENOSPC/ });
+  assert.deepEqual(readdirSync(spec.stateDir), before);
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+});
+
 for (const inodes of [1, 2, 3, 4, 5]) {
   test(`a disk with room for ${inodes} files: it starts or is refused, and nothing is left`, {
     skip: unlessRoot,
