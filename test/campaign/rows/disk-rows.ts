@@ -39,7 +39,7 @@ export const diskRows: readonly Row[] = [
 async function fillDisk(attack: Attack, round: Round): Promise<void> {
   const { server, stateDir } = await serverOnDisk(round, 'size=64k');
   const ballast = join(stateDir, BALLAST);
-  const room = Math.floor(attack.random.between(0, 3)) * 4096;
+  const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 })) * 4096;
   await attemptWithFault(attack, round, {
     server,
     strike: () => {
@@ -110,7 +110,7 @@ export function remoteCaller(remote: RemoteManager): Caller {
 
 /** The state folder is a file system of its own. */
 async function serverOnDisk(round: Round, options: string) {
-  const server = await faultyServer(round, () => unmount(server.spec.stateDir, 0));
+  const server = await faultyServer(round, { beforeRemoval: () => unmount(server.spec.stateDir, 0) });
   const { stateDir } = server.spec;
   mkdirSync(stateDir, { mode: 0o700 });
   run('mount', '-t', 'tmpfs', '-o', `mode=700,${options}`, 'none', stateDir);

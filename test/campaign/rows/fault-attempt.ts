@@ -22,6 +22,8 @@ export interface Surroundings {
   server: Witness;
   /** Default: this process. */
   call?: Caller;
+  /** Makes the calls before the fault. Default: this process. */
+  prepare?: Caller;
   strike(): unknown;
   lift(): unknown;
   /** The calls are to succeed: this fault is none of theirs. */
@@ -43,9 +45,12 @@ const ERROR_NAMES = Object.entries(library)
   .map(([name]) => name);
 
 /** Ended, when something went wrong, and its folder removed, in this order; `beforeRemoval` comes in between. */
-export async function faultyServer(round: Round, beforeRemoval: () => unknown = () => undefined): Promise<Witness> {
+export async function faultyServer(
+  round: Round,
+  { beforeRemoval = () => {}, ...changes }: { beforeRemoval?: () => unknown; command?: string } = {},
+): Promise<Witness> {
   // Its own stop would ask the library, which may not find what went wrong.
-  const server = await witnessedServer({ after: () => undefined }, {}, LIMITS);
+  const server = await witnessedServer({ after: () => undefined }, {}, { ...LIMITS, ...changes });
   round.after(async () => {
     await endServers(server);
     await beforeRemoval();
@@ -58,15 +63,14 @@ export async function faultyServer(round: Round, beforeRemoval: () => unknown = 
 export async function attemptWithFault(attack: Attack, round: Round, surroundings: Surroundings): Promise<void> {
   const { server, strike, lift, isHarmless = false, methods = DEFAULT_METHODS } = surroundings;
   const { random } = attack;
-  const manager = new ProcessManager(server.spec);
-  const call = surroundings.call ?? callerHere(server.spec);
+  const { call = callerHere(server.spec), prepare = callerHere(server.spec) } = surroundings;
   const stranger = startProgram(round, 'sleep', ['300'], { detached: true });
   const story: string[] = [];
   try {
     const before = random.weighted({ untouched: 1, running: 3, stopped: 1 });
     story.push(before);
-    if (before !== 'untouched') await manager.start();
-    if (before === 'stopped') await manager.stop();
+    if (before !== 'untouched') await prepare('start');
+    if (before === 'stopped') await prepare('stop');
     await strike();
     for (let left = Math.floor(random.between(1, 4)); left > 0; left -= 1) {
       const method = random.weighted(methods as Record<Method, number>);

@@ -1,0 +1,83 @@
+/** Attacks with the limits of a process: no descriptor is left, no other process may be made. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Outcome, Step } from '../../fixtures/starved-caller.js';
+import { fixture } from '../../helpers/paths.js';
+import { startProgram } from '../../helpers/programs.js';
+import { startRemoteManager } from '../../helpers/remote-manager.js';
+import type { Attack, Round, Row } from '../attack.js';
+import { remoteCaller } from './disk-rows.js';
+import { attemptWithFault, type Caller, faultyServer, type Method } from './fault-attempt.js';
+
+/** Neither makes a call in this process: the limits are another one's. */
+const METHODS: Partial<Record<Method, number>> = { start: 4, stop: 2, restart: 2, status: 2 };
+
+/** The first on PATH may lie in root's home folder. */
+const PYTHON_FOR_ALL = '/usr/bin/python3';
+
+/** Nobody has processes under such a number, and each attempt has its own. */
+const FIRST_USER = 30_000;
+
+export const limitRows: readonly Row[] = [
+  {
+    name: 'with any number of descriptors left each call works or says what is wrong, and the next ones work',
+    laws: [4, 6, 8],
+    attempts: 100,
+    least: 2,
+    attack: (attack) => attack.rounds((round) => useUpDescriptors(attack, round)),
+  },
+  {
+    name: 'where no process can be made each call works or says what is wrong, and the next ones work',
+    laws: [4, 6, 8],
+    attempts: 40,
+    attack: (attack) => attack.rounds((round) => forbidForking(attack, round)),
+  },
+];
+
+async function useUpDescriptors(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round);
+  const words = ['--nofile=64', process.execPath, fixture('starved-caller'), JSON.stringify(server.spec)];
+  const program = startProgram(round, 'prlimit', words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  await program.message();
+  const ask = async (step: Step) => {
+    program.send(step);
+    const { result, error } = await program.message<Outcome>();
+    if (error !== undefined) throw Object.assign(new Error(error.message), error);
+    return result;
+  };
+  // What it loads when it is first needed needs a descriptor, too.
+  if (attack.random.next() < 0.5) await ask({ method: 'status' });
+  const call: Caller = async (method) => {
+    const leave = Math.floor(attack.random.between(0, 14));
+    return await ask({ method: method as Step['method'], leave });
+  };
+  await attemptWithFault(attack, round, { server, call, methods: METHODS, strike: () => {}, lift: () => {} });
+  if (!program.isAlive) throw new Error(`the caller ended: ${program.stderr}`);
+}
+
+async function forbidForking(attack: Attack, round: Round): Promise<void> {
+  const user = FIRST_USER + Math.floor(attack.random.between(0, 30_000));
+  const server = await faultyServer(round, { command: PYTHON_FOR_ALL });
+  const { stateDir } = server.spec;
+  mkdirSync(stateDir);
+  for (const folder of [dirname(stateDir), stateDir]) chownSync(folder, user, user);
+  chmodSync(attack.folder, 0o755);
+  const remote = await startRemoteManager(round, server.spec, { uid: user, gid: user });
+  const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 }));
+  await attemptWithFault(attack, round, {
+    server,
+    prepare: remoteCaller(remote),
+    call: remoteCaller(remote),
+    methods: METHODS,
+    strike: () => limitProcesses(user, remote.program.pid, room),
+    lift: () => remote.kill(),
+  });
+}
+
+/** The kernel counts threads. As the user itself: for others it takes a privilege that containers rarely give. */
+function limitProcesses(user: number, pid: number, room: number): void {
+  const limit = readdirSync(`/proc/${pid}/task`).length + room;
+  const asUser = [`--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
+  execFileSync('setpriv', [...asUser, 'prlimit', '--pid', String(pid), `--nproc=${limit}:`]);
+}
