@@ -6,6 +6,7 @@ import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync 
 import { dirname } from 'node:path';
 import { errorCode } from '../shared/errors.js';
 import { makeFolders } from '../shared/folders.js';
+import { warnOfFileSystem } from './file-system.js';
 
 /**
  * How every lock file is opened by a process that wants the lock. O_NONBLOCK: opening a FIFO must not block.
@@ -73,8 +74,10 @@ function openRegularFile(path: string, flags: number, mode?: number): number {
   const fd = openSync(path, flags | constants.O_NOCTTY, mode);
   let isRegular = false;
   try {
-    isRegular = fstatSync(fd).isFile();
+    const opened = fstatSync(fd);
+    isRegular = opened.isFile();
     if (!isRegular) throw notRegularFile();
+    warnOfFileSystem(path, opened.dev);
     return fd;
   } finally {
     if (!isRegular) closeSync(fd);

@@ -1,0 +1,109 @@
+/** A lock file where a lock may not reach everybody: warned about, once for each device, and locked all the same. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type ProcessAgent, startLockAgent } from '../helpers/lock-agent.js';
+import { unlessCapable } from '../helpers/one-call.js';
+import { plainFixture } from '../helpers/paths.js';
+import { temporaryFolder } from '../helpers/resources.js';
+
+const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
+
+/** Their numbers in linux/magic.h; those above 2^31 are negative on a system of 32 bits. */
+const doubtful: [number: number, warning: RegExp][] = [
+  [0x6969, /is on NFS: .*lost connection/],
+  [0xff534d42, /is on SMB: .*lock of the server/],
+  [0xff534d42 | 0, /is on SMB: /],
+  [0xfe534d42, /is on SMB: /],
+  [0x517b, /is on SMB: /],
+  [0x01021997, /is on 9p: .*the host/],
+  [0x65735546, /is on FUSE or virtiofs: .*stays on this machine/],
+];
+
+function startAgentOn(t: TestContext, type: number | 'unknown'): ProcessAgent {
+  const env = { ...process.env, FILE_SYSTEM: String(type) };
+  return startLockAgent(t, { nodeArgs: ['--require', plainFixture('on-file-system.cjs')], env });
+}
+
+/** What it has printed when it has ended. */
+async function warningsOf(agent: ProcessAgent): Promise<string[]> {
+  await agent.ask({ do: 'retire' });
+  const { stderr } = await agent.program.ended();
+  return stderr.split('\n').filter((line) => line.includes('Warning'));
+}
+
+/** A folder on another device than the temp folder. */
+function folderInMemory(t: TestContext): string {
+  const folder = mkdtempSync('/dev/shm/flock-process-test-');
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+for (const [type, warning] of doubtful) {
+  test(`a lock on file system ${type} is warned about once, with the reason, and is a lock`, async (t) => {
+    const folder = temporaryFolder(t);
+    const path = join(folder, 'x.lock');
+    const agent = startAgentOn(t, type);
+    await agent.acquire(path);
+    await assert.rejects(agent.acquire(path), heldError);
+    assert.equal(await agent.isLocked(path), true);
+    await agent.release();
+    await agent.acquire(join(folder, 'another.lock'));
+    const warnings = await warningsOf(agent);
+    assert.equal(warnings.length, 1, warnings.join('\n'));
+    assert.match(warnings[0] ?? '', warning);
+    assert.match(warnings[0] ?? '', /\[FLOCK_PROCESS_FILE_SYSTEM\] FlockProcessWarning: The lock file ".*\/x\.lock"/);
+    assert.match(warnings[0] ?? '', /Keep it on a local disk$/);
+  });
+}
+
+test('two devices are two warnings', async (t) => {
+  const agent = startAgentOn(t, 0x6969);
+  const folders = [temporaryFolder(t), folderInMemory(t)];
+  for (const folder of [...folders, ...folders]) await agent.acquire(join(folder, `${Math.random()}.lock`));
+  const warnings = await warningsOf(agent);
+  assert.deepEqual(
+    folders.map((folder) => warnings.filter((warning) => warning.includes(`"${folder}/`)).length),
+    [1, 1],
+    warnings.join('\n'),
+  );
+});
+
+test('a question alone is warned about', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  writeFileSync(path, '');
+  const agent = startAgentOn(t, 0x6969);
+  assert.equal(await agent.isLocked(path), false);
+  assert.equal((await warningsOf(agent)).length, 1);
+});
+
+test('on a local disk, in memory, and where the system does not tell, there is no warning', async (t) => {
+  const onDisk = startLockAgent(t);
+  for (const folder of [temporaryFolder(t), folderInMemory(t)]) await onDisk.acquire(join(folder, 'x.lock'));
+  assert.deepEqual(await warningsOf(onDisk), []);
+  const untold = startAgentOn(t, 'unknown');
+  await untold.acquire(join(temporaryFolder(t), 'x.lock'));
+  await untold.release();
+  assert.deepEqual(await warningsOf(untold), []);
+});
+
+const unlessMounting = unlessCapable('sys_admin') || (existsSync('/dev/fuse') ? false : 'needs /dev/fuse');
+
+test('on a real FUSE file system: a lock, a refusal, an answer, and one warning', {
+  skip: unlessMounting,
+}, async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, 'x.lock');
+  const wrapper = ['unshare', '--mount', '--propagation=private', 'python3', plainFixture('on-fuse.py'), folder];
+  const agent = startLockAgent(t, { wrapper });
+  await agent.acquire(path);
+  await assert.rejects(agent.acquire(path), heldError);
+  assert.equal(await agent.isLocked(path), true);
+  await agent.release();
+  assert.equal(await agent.isLocked(path), false);
+  const warnings = await warningsOf(agent);
+  assert.equal(warnings.length, 1, warnings.join('\n'));
+  assert.match(warnings[0] ?? '', /x\.lock" is on FUSE or virtiofs: /);
+  assert.equal(existsSync(path), false, 'the mount is nowhere else');
+});
