@@ -24,7 +24,8 @@ export interface Surroundings {
   call?: Caller;
   /** Makes the calls before the fault. Default: this process. */
   prepare?: Caller;
-  strike(): unknown;
+  /** Is told the PID of a process that has nothing to do with it. */
+  strike(stranger: number): unknown;
   lift(): unknown;
   /** The calls are to succeed: this fault is none of theirs. */
   isHarmless?: boolean;
@@ -71,7 +72,7 @@ export async function attemptWithFault(attack: Attack, round: Round, surrounding
     story.push(before);
     if (before !== 'untouched') await prepare('start');
     if (before === 'stopped') await prepare('stop');
-    await strike();
+    await strike(stranger.pid);
     for (let left = Math.floor(random.between(1, 4)); left > 0; left -= 1) {
       const method = random.weighted(methods as Record<Method, number>);
       story.push(await judgedCall(server, call, method, isHarmless));
@@ -133,7 +134,7 @@ function describe(outcome: unknown): string {
 }
 
 /** Law 6: the next calls just work, and nothing is left when they are through. */
-async function requireMended(server: Witness): Promise<void> {
+export async function requireMended(server: Witness): Promise<void> {
   const manager = new ProcessManager(server.spec);
   const { pid } = await manager.start();
   const { state } = await manager.status();
@@ -167,7 +168,7 @@ export function callerHere(spec: library.ProcessSpec): Caller {
 }
 
 /** When something went wrong some may be left. By their PIDs: no manager may find them. */
-async function endServers(server: Witness): Promise<void> {
+export async function endServers(server: Witness): Promise<void> {
   for (const pid of server.alive()) process.kill(pid, 'SIGKILL');
   await eventually('the end of the servers', () => server.alive().length === 0);
 }

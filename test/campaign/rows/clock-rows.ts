@@ -1,0 +1,85 @@
+/** Attacks on the clock: it jumps back and forth, for the calling process and for what it reckons start times with. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fixture } from '../../helpers/paths.js';
+import { startProgram } from '../../helpers/programs.js';
+import { RemoteManager } from '../../helpers/remote-manager.js';
+import { eventually } from '../../helpers/waiting.js';
+import type { Attack, Round, Row } from '../attack.js';
+import { remoteCaller } from './disk-rows.js';
+import { attemptWithFault, callerHere, faultyServer } from './fault-attempt.js';
+
+const HOUR_S = 3_600;
+const YEAR_S = 8_766 * HOUR_S;
+const JUMPS_S = [-30 * YEAR_S, -YEAR_S, -HOUR_S, -5, 5, HOUR_S, YEAR_S, 30 * YEAR_S];
+
+export const clockRows: readonly Row[] = [
+  {
+    name: 'a clock that jumps back and forth is nothing to any call',
+    laws: [4, 5, 6],
+    attempts: 60,
+    attack: (attack) => attack.rounds((round) => setClock(attack, round)),
+  },
+  {
+    name: 'a time of boot that jumps, as it does when the clock is set, is nothing to any call',
+    laws: [4, 5, 6],
+    attempts: 40,
+    attack: (attack) => attack.rounds((round) => setBootTime(attack, round)),
+  },
+];
+
+/** Of this process, and as long as the calls take. Waits are measured on another clock. */
+async function setClock(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round);
+  const { now } = Date;
+  const restore = () => {
+    Date.now = now;
+  };
+  round.after(restore);
+  await attemptWithFault(attack, round, {
+    server,
+    isHarmless: true,
+    call: callerHere(server.spec),
+    strike: () => {
+      let jumpS = jump(attack);
+      Date.now = () => {
+        if (attack.random.next() < 0.2) jumpS = jump(attack);
+        return now() + jumpS * 1_000;
+      };
+    },
+    lift: restore,
+  });
+}
+
+/** Of another process, which sees a /proc/stat of its own. */
+async function setBootTime(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round);
+  const stat = join(dirname(server.spec.stateDir), 'stat');
+  const truth = readFileSync('/proc/stat', 'utf8');
+  const set = (jumpS: number) => {
+    const jumped = (_: string, seconds: string) => `btime ${Math.max(1, Number(seconds) + jumpS)}`;
+    writeFileSync(stat, truth.replace(/^btime (\d+)$/m, jumped));
+  };
+  set(0);
+  const words = ['--mount', 'sh', '-c', 'mount --bind "$0" /proc/stat && exec "$@"', stat];
+  const command = [process.execPath, fixture('remote-manager'), JSON.stringify(server.spec)];
+  const stdio: ('ignore' | 'pipe' | 'ipc')[] = ['ignore', 'pipe', 'pipe', 'ipc'];
+  const remote = new RemoteManager(startProgram(round, 'unshare', [...words, ...command], { stdio }));
+  await eventually('a manager that is up', () => remote.events.length > 0);
+  const call = remoteCaller(remote);
+  await attemptWithFault(attack, round, {
+    server,
+    isHarmless: true,
+    methods: { start: 4, stop: 2, restart: 2, status: 2 },
+    call: async (method) => {
+      set(jump(attack));
+      return await call(method);
+    },
+    strike: () => {},
+    lift: () => set(0),
+  });
+}
+
+function jump({ random }: Attack): number {
+  return JUMPS_S[Math.floor(random.between(0, JUMPS_S.length))] ?? 0;
+}
