@@ -2,8 +2,10 @@
 import type { Row } from './attack.js';
 import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
+import { randomRows } from './rows/random-rows.js';
 import { serverRows } from './rows/server-rows.js';
 import { soakRows } from './rows/soak-rows.js';
+import { superviseRows } from './rows/supervise-rows.js';
 import { surroundingsRows } from './rows/surroundings-rows.js';
 import { suspendRows } from './rows/suspend-rows.js';
 import { tiedRows } from './rows/tied-rows.js';
@@ -17,4 +19,6 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   process: killRows,
   suspend: suspendRows,
   servers: serverRows,
+  random: randomRows,
+  supervise: superviseRows,
 };

@@ -1,0 +1,146 @@
+/** Supervisors among crashes, stops from outside, and each other: up while it is wanted, down after a stop, never twice. */
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, ProcessManager } from '../../../src/index.js';
+import type { Random } from '../../helpers/random.js';
+import { eventually } from '../../helpers/waiting.js';
+import { accepts, type Witness, witnessedServer } from '../../helpers/witness.js';
+import { assertNothingLeft } from '../aftermath.js';
+import type { Row } from '../attack.js';
+import { type Victim, Victims } from '../victims.js';
+
+const EVENTS_EACH = 8;
+
+/** Until the next event, when nobody waits for the effect of the last one. */
+const RASH_MS = 60;
+
+/** How long a stopped one is watched: a supervisor looks every 50 ms. */
+const STILL_MS = 130;
+
+/** The second supervisor has a second from the contract; the machine may be busy. */
+const BACK_MS = 8_000;
+
+const WHEN_UP = { crash: 4, stop: 2, start: 1, restart: 1, suspend: 1, another: 1, lose: 1, 'lose and crash': 2 };
+const WHEN_DOWN = { crash: 0, stop: 1, start: 4, restart: 1, suspend: 0, another: 2, lose: 1, 'lose and crash': 0 };
+
+type Happening = keyof typeof WHEN_UP;
+
+class Episode {
+  readonly #server: Witness;
+  readonly #random: Random;
+  readonly #victims: Victims;
+  readonly #outside: ProcessManager;
+  #supervisors: Victim[] = [];
+  #isWanted = true;
+  /** Killed or suspended: no longer up, whatever they look like. */
+  readonly #hit = new Set<number>();
+
+  constructor(server: Witness, random: Random, victims: Victims) {
+    this.#server = server;
+    this.#random = random;
+    this.#victims = victims;
+    this.#outside = new ProcessManager(server.spec);
+  }
+
+  async begin(): Promise<void> {
+    await this.#another();
+    if (this.#random.next() < 0.7) await this.#another();
+    await this.assertAsWanted();
+  }
+
+  /** One more thing happens. @returns what it was */
+  async go(): Promise<Happening> {
+    const what = this.#random.weighted(this.#isWanted ? WHEN_UP : WHEN_DOWN);
+    if (what.includes('lose')) await this.#lose();
+    if (what.includes('crash')) this.#signalServer('SIGKILL');
+    if (what === 'suspend') this.#signalServer('SIGSTOP');
+    if (what === 'another') await this.#another();
+    if (what === 'start' || what === 'stop' || what === 'restart') await this.#outside[what]();
+    if (what === 'stop') this.#isWanted = false;
+    else if (what === 'start' || what === 'restart') this.#isWanted = true;
+    return what;
+  }
+
+  async pause(): Promise<void> {
+    if (this.#random.next() < 0.4) await delay(this.#random.between(0, RASH_MS));
+    else await this.assertAsWanted();
+  }
+
+  async assertAsWanted(): Promise<void> {
+    const server = this.#server;
+    if (!this.#isWanted) {
+      await server.assertNothingThere();
+      await delay(STILL_MS);
+      await server.assertNothingThere();
+      return;
+    }
+    const isUp = async () => this.#isUp(server.alive()) && (await accepts(server.spec.port));
+    await eventually('one server that answers', isUp, { withinMs: BACK_MS });
+  }
+
+  async end(): Promise<void> {
+    await this.assertAsWanted();
+    await this.#outside.stop();
+    this.#isWanted = false;
+    await this.assertAsWanted();
+    for (const supervisor of this.#supervisors) {
+      supervisor.letGo();
+      assert.deepEqual(await supervisor.outcome, { word: 'ended' });
+      await supervisor.kill();
+    }
+    await assertNothingLeft(this.#server);
+  }
+
+  async #another(): Promise<void> {
+    const supervisor = this.#victims.next();
+    this.#supervisors.push(supervisor);
+    await supervisor.call('supervise', this.#server.spec);
+    this.#isWanted = true;
+  }
+
+  /** One is always left. */
+  async #lose(): Promise<void> {
+    if (this.#supervisors.length < 2) return;
+    const index = Math.floor(this.#random.between(0, this.#supervisors.length));
+    const [lost] = this.#supervisors.splice(index, 1);
+    await lost?.kill();
+  }
+
+  #isUp([pid, ...others]: readonly number[]): boolean {
+    if (pid === undefined || others.length > 0 || this.#hit.has(pid)) return false;
+    return isLocked(this.#outside.spec.lockFile);
+  }
+
+  #signalServer(name: NodeJS.Signals): void {
+    for (const pid of this.#server.alive()) {
+      this.#hit.add(pid);
+      process.kill(pid, name);
+    }
+  }
+}
+
+export const superviseRows: readonly Row[] = [
+  {
+    name: 'what is supervised is up while it is wanted, once, and down after a stop',
+    laws: [1, 5, 6],
+    attempts: 60,
+    async attack(attack) {
+      const { random } = attack;
+      const victims = new Victims(attack);
+      const counts: Partial<Record<Happening, number>> = {};
+      await attack.rounds(async (round) => {
+        const times = random.weighted({ quick: 2, slow: 1 }) === 'quick' ? {} : { listenAfterMs: 20, dieAfterMs: 30 };
+        const server = await witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+        const episode = new Episode(server, random, victims);
+        await episode.begin();
+        for (let event = 0; event < EVENTS_EACH; event += 1) {
+          const what = await episode.go();
+          counts[what] = (counts[what] ?? 0) + 1;
+          await episode.pause();
+        }
+        await episode.end();
+      });
+      attack.remark(JSON.stringify(counts));
+    },
+  },
+];
