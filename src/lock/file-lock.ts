@@ -105,6 +105,7 @@ export function tryAcquireLock(path: string): FileLock | undefined {
 
 /** The same as `lock.release()`. */
 export function releaseLock(lock: FileLock): void {
+  assertSupportedPlatform();
   lock.release();
 }
 

@@ -1,6 +1,7 @@
 /** `temporal server start-dev` as plain configuration, with its files where Stigmer's command-line tool has them. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { assertSupportedPlatform } from '../lock/flock.js';
 import { completeSpec, type ProcessSpec } from '../process/process-spec.js';
 import { absolutePath, checkRecord } from '../shared/options.js';
 import {
@@ -14,8 +15,10 @@ import { canStartWorkflows } from './temporal-readiness.js';
  * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of `command`.
  * Ready means: a workflow can be started in every configured namespace.
  * @throws TypeError naming option, expectation and value
+ * @throws UnsupportedPlatformError on Windows
  */
 export function temporalDevServer(options: TemporalDevServerOptions = {}): ProcessSpec {
+  assertSupportedPlatform();
   checkRecord('options', options);
   const complete = completeTemporalOptions(options);
   const { stateDir, database, host, port, namespaces } = complete;

@@ -1,5 +1,6 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import type { FileLock } from '../lock/file-lock.js';
+import { assertSupportedPlatform } from '../lock/flock.js';
 import type { Preset } from '../presets/preset.js';
 import { reservePort } from '../process/port.js';
 import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
@@ -32,6 +33,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   options?: NonNullable<O> & { signal?: AbortSignal },
 ): Promise<EphemeralInstance> {
   const { signal, ...given }: TestDefaults & { signal?: AbortSignal } = definedOptions(options ?? {});
+  assertSupportedPlatform();
   signal?.throwIfAborted();
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const sweeping = sweepTemporaryStates();

@@ -6,6 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
+import { assertSupportedPlatform } from '../lock/flock.js';
 import type { Preset } from '../presets/preset.js';
 import { ProcessManager, shareFrom } from '../process/process-manager.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../process/process-spec.js';
@@ -48,6 +49,7 @@ export async function startShared<O extends TestDefaults | undefined>(
   options: NonNullable<O> & { key: string; signal?: AbortSignal },
 ): Promise<SharedInstance> {
   const { key, signal, ...given }: Given = definedOptions(options);
+  assertSupportedPlatform();
   const place = placeOf(key);
   const makeSpec = (agreedPort: number): ProcessSpec => {
     const chosen = { stateDir: place.folder, port: agreedPort };

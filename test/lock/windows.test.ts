@@ -1,18 +1,28 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { startLockAgent } from '../helpers/lock-agent.js';
 import { plainFixture } from '../helpers/paths.js';
+import { startFixture } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
+interface Refusal {
+  name: string;
+  code: string;
+  message: string;
+}
+
 test('on Windows the import works, every call is an UnsupportedPlatformError, and nothing is made', async (t) => {
-  const path = join(temporaryFolder(t), 'sub/x.lock');
-  const agent = startLockAgent(t, { nodeArgs: ['--require', plainFixture('on-windows.cjs')] });
-  const expected = { name: 'UnsupportedPlatformError', code: 'ERR_UNSUPPORTED_PLATFORM', message: /not on Windows/ };
-  await assert.rejects(agent.acquire(path), expected);
-  await assert.rejects(agent.isLocked(path), expected);
-  await assert.rejects(agent.ask({ do: 'wait', path }), expected);
-  await assert.rejects(agent.ask({ do: 'wait', path, timeoutMs: 0 }), expected);
-  assert.equal(existsSync(join(path, '..')), false);
+  const folder = temporaryFolder(t);
+  const { stdout, stderr } = await startFixture(t, 'every-call', [], {
+    nodeArgs: ['--require', plainFixture('on-windows.cjs')],
+    cwd: folder,
+    env: { ...process.env, HOME: folder, TMPDIR: folder },
+  }).ended();
+  const outcomes = Object.entries(JSON.parse(stdout) as Record<string, Refusal>);
+  assert.equal(outcomes.length, 9, stderr);
+  for (const [call, { name, code, message }] of outcomes) {
+    assert.deepEqual([name, code], ['UnsupportedPlatformError', 'ERR_UNSUPPORTED_PLATFORM'], `${call}: ${message}`);
+    assert.match(message, /runs on Linux, macOS and the BSDs, not on Windows \(WSL is Linux\)/, call);
+  }
+  assert.deepEqual(readdirSync(folder), []);
 });
