@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
 import { ProcessManager } from '../../src/index.js';
 import { isRunningProcess, isZombie, startSecond, startTicks } from './evidence.js';
 import { startProgram } from './programs.js';
@@ -10,6 +9,8 @@ import { redisPid } from './redis.js';
 import { freePort, killAfter, temporaryFolder } from './resources.js';
 import { redisSpec } from './servers.js';
 import { eventually } from './waiting.js';
+
+type Test = Parameters<typeof startProgram>[0];
 
 export interface Bystanders {
   /** A redis-server that no manager has ever had. */
@@ -26,7 +27,7 @@ export interface Bystanders {
   assertUnharmed(): Promise<void>;
 }
 
-export async function startBystanders(t: TestContext): Promise<Bystanders> {
+export async function startBystanders(t: Test): Promise<Bystanders> {
   const folder = temporaryFolder(t);
   const port = await freePort();
   const plain = startProgram(t, 'redis-server', ['--port', String(port), '--save', '', '--dir', folder]);
@@ -68,7 +69,7 @@ export async function threadOf(pid: number): Promise<number> {
 }
 
 /** The child of a shell that has replaced itself by a program that collects no children. */
-async function zombie(t: TestContext): Promise<number> {
+async function zombie(t: Test): Promise<number> {
   const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 300 & echo $!; exec sleep 300']);
   const pid = killAfter(t, Number((await parent.printed(/(\d+)\n/))[1]));
   await eventually('no shell any more', () => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
@@ -77,7 +78,7 @@ async function zombie(t: TestContext): Promise<number> {
   return pid;
 }
 
-async function deadPid(t: TestContext): Promise<number> {
+async function deadPid(t: Test): Promise<number> {
   const program = startProgram(t, 'true');
   await program.ended();
   assert.equal(isRunningProcess(program.pid), false);

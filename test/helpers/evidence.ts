@@ -23,7 +23,7 @@ export function startSecond(pid: number): number {
 }
 
 /** From now on: the processes (the leader, for a group) that the library signals from this process. */
-export function watchSignals(test: TestContext): { targets(): number[] } {
+export function watchSignals(test: Pick<TestContext, 'mock'>): { targets(): number[] } {
   const { mock } = test.mock.method(process, 'kill');
   return {
     targets: () => [...new Set(mock.calls.map((call) => Math.abs(call.arguments[0])))],

@@ -16,6 +16,8 @@ import type { TestContext } from 'node:test';
 import type { Bystanders } from './bystanders.js';
 import { startSecond } from './evidence.js';
 
+type Test = Pick<TestContext, 'after'>;
+
 export interface Place {
   pidFile: string;
   /** The process that is managed; while stopped, one that was. */
@@ -23,7 +25,7 @@ export interface Place {
   bystanders: Bystanders;
 }
 
-type Poison = string | Buffer | ((path: string, place: Place, t: TestContext) => void | Promise<void>);
+type Poison = string | Buffer | ((path: string, place: Place, t: Test) => void | Promise<void>);
 
 const lines = (...values: (string | number)[]) => `${values.join('\n')}\n`;
 
@@ -103,7 +105,7 @@ const things: Record<string, Exclude<Poison, string | Buffer>> = {
   },
 };
 
-export const poisons: Record<string, (place: Place, t: TestContext) => Promise<void>> = Object.fromEntries([
+export const poisons: Record<string, (place: Place, t: Test) => Promise<void>> = Object.fromEntries([
   ...Object.entries(texts).map(([name, text]) => [
     name,
     async (place: Place) => {
@@ -113,7 +115,7 @@ export const poisons: Record<string, (place: Place, t: TestContext) => Promise<v
   ]),
   ...Object.entries(things).map(([name, make]) => [
     name,
-    async (place: Place, t: TestContext) => {
+    async (place: Place, t: Test) => {
       clear(place);
       await make(place.pidFile, place, t);
     },

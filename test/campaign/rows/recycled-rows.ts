@@ -1,0 +1,73 @@
+/** Numbers of dead servers that somebody else has got, which a PID namespace of one's own gives on demand. */
+import assert from 'node:assert/strict';
+import type { Report } from '../../fixtures/recycled-pid.js';
+import type { Report as ChangeOfHands } from '../../fixtures/reused-pid.js';
+import { unlessCapable } from '../../helpers/one-call.js';
+import { fixture, plainFixture } from '../../helpers/paths.js';
+import { startProgram } from '../../helpers/programs.js';
+import { temporaryFolder } from '../../helpers/resources.js';
+import { sleepSpec } from '../../helpers/servers.js';
+import type { Attack, Row } from '../attack.js';
+
+const isPermitted = unlessCapable('sys_admin') === false;
+
+/** What each call gives when nothing runs. */
+const EXPECTED: Readonly<Record<string, string>> = {
+  status: 'stopped',
+  start: 'spawned',
+  stop: 'not-running',
+  restart: 'spawned',
+};
+
+const deadServer: Row = {
+  name: 'a stranger that has got the number of a dead server is never signalled, nor taken for it',
+  laws: [4],
+  attempts: 60,
+  async attack(attack) {
+    const { attempts, folder, random } = attack;
+    const withinMs = 5_000 + 3_000 * attempts;
+    const text = await outputOf(attack, 'recycled-pid', [folder, attempts, random.fork()], withinMs);
+    const lines = text.trim().split('\n');
+    attack.count(lines.length);
+    assert.equal(lines.length, attempts);
+    for (const line of lines) {
+      const { isRecycled, isUnharmed, isServerLeft, method, word } = JSON.parse(line) as Report;
+      const isGood = isUnharmed && !isServerLeft && word === EXPECTED[method];
+      if (!isGood || isRecycled !== isPermitted) attack.violation(line);
+    }
+    attack.remark(isPermitted ? 'numbers recycled' : 'recorded number changed instead: no PID namespace is permitted');
+  },
+};
+
+const dyingServer: Row = {
+  name: 'a number that changes hands during a stop is not signalled any more',
+  laws: [4],
+  attempts: 8,
+  attack: (attack) =>
+    attack.rounds(async (round) => {
+      const folder = temporaryFolder(round);
+      const args = [plainFixture('asked-to-end.py'), folder];
+      const stopTimeoutMs = Math.round(attack.random.between(100, 400));
+      const spec = sleepSpec(round, { command: 'python3', args, stopTimeoutMs });
+      const text = await outputOf(round, 'reused-pid', [JSON.stringify(spec), folder]);
+      const { server, stranger, strangerState, outcome } = JSON.parse(text) as ChangeOfHands;
+      assert.deepEqual([stranger, strangerState], [server, 'S']);
+      assert.deepEqual(JSON.parse(outcome), { result: { outcome: 'stopped' } });
+    }),
+};
+
+/** The second needs a number while somebody is on his way to signal it: without a namespace it cannot be had in time. */
+export const recycledRows: readonly Row[] = isPermitted ? [deadServer, dyingServer] : [deadServer];
+
+async function outputOf(
+  registry: Pick<Attack, 'after'>,
+  name: string,
+  words: readonly (string | number)[],
+  withinMs = 30_000,
+): Promise<string> {
+  const wrapper = isPermitted ? ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'] : [];
+  const [program = '', ...args] = [...wrapper, process.execPath, fixture(name), ...words].map(String);
+  const { stdout, stderr } = await startProgram(registry, program, args).ended({ withinMs });
+  assert.notEqual(stdout, '', stderr);
+  return stdout;
+}
