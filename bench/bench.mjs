@@ -1,0 +1,76 @@
+/**
+ * The budgets of the design, each beside its peers in one run. Never a gate: it ends with 0 whatever holds.
+ *
+ *   npm run bench                        all rows
+ *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, crashes, temporal,
+ *                                        questions, imports, watchers, growth
+ *   npm run bench -- --rounds=N          more or fewer rounds (15)
+ *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
+ */
+// @ts-check
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { installPeers } from './peers.mjs';
+import { plot } from './plot.mjs';
+import { formatReport, toJson } from './report.mjs';
+import { measureCrashes } from './rows/crashes.mjs';
+import { measureGrowth } from './rows/growth.mjs';
+import { measureImports } from './rows/imports.mjs';
+import { measureLocks } from './rows/locks.mjs';
+import { measureQuestions } from './rows/questions.mjs';
+import { measureStarts } from './rows/starts.mjs';
+import { measureTemporal } from './rows/temporal.mjs';
+import { measureWatchers } from './rows/watchers.mjs';
+import { endPrograms, machineLine } from './surroundings.mjs';
+
+/** @type {Record<string, (options: { rounds: number }) => Promise<import('./budgets.mjs').Row[]>>} */
+const GROUPS = {
+  locks: measureLocks,
+  starts: measureStarts,
+  temporal: measureTemporal,
+  crashes: measureCrashes,
+  questions: measureQuestions,
+  imports: measureImports,
+  watchers: measureWatchers,
+};
+
+const results = fileURLToPath(new URL('./results/', import.meta.url));
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: '' },
+    rounds: { type: 'string', default: '15' },
+    markdown: { type: 'boolean', default: false },
+  },
+});
+const rounds = Number(values.rounds);
+if (!Number.isInteger(rounds) || rounds < 1)
+  throw new TypeError(`--rounds must be a whole number, not ${values.rounds}`);
+
+installPeers();
+try {
+  const report = await measure();
+  console.log(formatReport(report, { asMarkdown: values.markdown }));
+  mkdirSync(results, { recursive: true });
+  writeFileSync(join(results, 'bench.json'), toJson(report));
+  writeFileSync(join(results, 'bench.svg'), plot(report));
+  console.error(`bench.json and bench.svg are in ${results}`);
+} finally {
+  await endPrograms();
+}
+
+async function measure() {
+  const machine = machineLine();
+  const began = performance.now();
+  /** @type {import('./budgets.mjs').Row[]} */
+  const rows = [];
+  for (const [name, measureGroup] of Object.entries(GROUPS)) {
+    if (!name.includes(values.only)) continue;
+    console.error(`${name} …`);
+    rows.push(...(await measureGroup({ rounds })));
+  }
+  const curves = 'growth'.includes(values.only) ? await measureGrowth() : [];
+  return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves };
+}

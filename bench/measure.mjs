@@ -1,0 +1,58 @@
+/** Time the subject and its peers in turn, so that whatever else the machine does hits all of them alike. */
+// @ts-check
+
+/**
+ * @typedef {object} Contestant
+ * @property {string} name
+ * @property {(round: number) => number | Promise<number>} once one round; its result, in the row's unit
+ * @property {number} [rounds] fewer than the others, of one that takes a second
+ */
+
+/**
+ * One round after the other, all contestants in each, the first one another each time. A round before them is not counted.
+ * @param {readonly Contestant[]} contestants
+ * @param {{ rounds: number }} options
+ * @returns {Promise<Record<string, number[]>>} results by name, in the order of the rounds
+ */
+export async function compare(contestants, { rounds }) {
+  /** @type {Record<string, number[]>} */
+  const samples = Object.fromEntries(contestants.map(({ name }) => [name, []]));
+  for (let round = 0; round <= rounds; round += 1) {
+    for (let turn = 0; turn < contestants.length; turn += 1) {
+      const contestant = contestants[(round + turn) % contestants.length];
+      if (contestant === undefined || round > (contestant.rounds ?? rounds)) continue;
+      const result = await contestant.once(round);
+      if (round > 0) samples[contestant.name]?.push(result);
+    }
+  }
+  return samples;
+}
+
+/** @param {readonly number[]} values */
+export function median(values) {
+  const sorted = values.toSorted((one, other) => one - other);
+  const middle = Math.floor(sorted.length / 2);
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+/**
+ * The median of what each round's two results make: noise that lasts longer than a round drops out.
+ * @param {readonly number[]} ones
+ * @param {readonly number[]} others
+ * @param {(one: number, other: number) => number} combine
+ */
+export function pairedMedian(ones, others, combine) {
+  const rounds = Math.min(ones.length, others.length);
+  return median(ones.slice(0, rounds).map((one, index) => combine(one, others[index] ?? Number.NaN)));
+}
+
+/**
+ * @param {() => unknown} act
+ * @returns {Promise<number>} milliseconds
+ */
+export async function timed(act) {
+  const began = performance.now();
+  await act();
+  return performance.now() - began;
+}

@@ -1,0 +1,127 @@
+/** From SIGKILL of a supervised redis-server to the next one that is ready. */
+// @ts-check
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { compare } from '../measure.mjs';
+import { findRunsv } from '../peers.mjs';
+import { Pm2 } from '../pm2.mjs';
+import {
+  endProgram,
+  freePort,
+  makeFolder,
+  redisArguments,
+  redisPid,
+  startProgram,
+  untilPortOpen,
+  untilRedisAnswers,
+} from '../surroundings.mjs';
+import { redisApp, redisManager } from './starts.mjs';
+
+/** runit restarts at once what has run for a second. */
+const LEAST_UPTIME_MS = 1_100;
+
+/** @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row[]>} */
+export async function measureCrashes({ rounds }) {
+  /** @type {(() => Promise<unknown>)[]} */
+  const ends = [];
+  try {
+    const contestants = [bareSpawn(), await supervised(ends), await pm2App(ends), ...(await runitService(ends))];
+    const samples = await compare(contestants, { rounds: Math.min(rounds, 10) });
+    return [
+      {
+        what: 'crash → ready again, redis-server',
+        unit: 'ms',
+        subject: 'supervise()',
+        reference: 'bare spawn, 1 ms polling',
+        samples,
+        limit: { plus: 12 },
+      },
+    ];
+  } finally {
+    for (const end of ends.toReversed()) await end();
+  }
+}
+
+function bareSpawn() {
+  const runOnce = async () => {
+    const port = await freePort();
+    const began = performance.now();
+    const redis = startProgram('redis-server', redisArguments(port));
+    await untilPortOpen(port);
+    const ms = performance.now() - began;
+    await endProgram(redis);
+    return ms;
+  };
+  return { name: 'bare spawn, 1 ms polling', once: runOnce };
+}
+
+/** @param {(() => Promise<unknown>)[]} ends */
+async function supervised(ends) {
+  const manager = await redisManager();
+  const ready = once(manager, 'ready');
+  // Each crash is the first one within its window: restarted at once, however often.
+  manager.supervise({ giveUpAfter: { restarts: 1_000_000, withinMs: 1 } });
+  ends.push(() => manager.stop());
+  let [{ pid }] = await ready;
+  return crashing('supervise()', async (killed) => {
+    const again = once(manager, 'ready');
+    const began = killed(pid);
+    [{ pid }] = await again;
+    return performance.now() - began;
+  });
+}
+
+/** @param {(() => Promise<unknown>)[]} ends */
+async function pm2App(ends) {
+  const pm2 = await Pm2.connect();
+  ends.push(() => pm2.end());
+  const port = await freePort();
+  await pm2.start(redisApp('crashing', port));
+  return watchedFromOutside('pm2', port);
+}
+
+/** @param {(() => Promise<unknown>)[]} ends */
+async function runitService(ends) {
+  const runsv = findRunsv();
+  if (runsv === undefined) return [];
+  const port = await freePort();
+  const service = join(makeFolder('runit'), 'redis');
+  const script = join(service, 'run');
+  mkdirSync(service);
+  const words = redisArguments(port).map((word) => `'${word}'`);
+  writeFileSync(script, `#!/bin/sh\nexec redis-server ${words.join(' ')} >/dev/null\n`);
+  chmodSync(script, 0o755);
+  const runit = startProgram(runsv, [service]);
+  ends.push(() => endProgram(runit, 'SIGTERM'));
+  return [watchedFromOutside('runit', port)];
+}
+
+/** @param {string} name @param {number} port */
+function watchedFromOutside(name, port) {
+  return crashing(name, async (killed) => {
+    const pid = (await redisPid(port)) ?? (await untilRedisAnswers(port));
+    const began = killed(pid);
+    await untilRedisAnswers(port, pid);
+    return performance.now() - began;
+  });
+}
+
+/**
+ * @param {string} name
+ * @param {(killed: (pid: number) => number) => Promise<number>} crash
+ */
+function crashing(name, crash) {
+  let upSince = performance.now();
+  const runOnce = async () => {
+    await delay(Math.max(0, upSince + LEAST_UPTIME_MS - performance.now()));
+    const ms = await crash((pid) => {
+      process.kill(pid, 'SIGKILL');
+      return performance.now();
+    });
+    upSince = performance.now();
+    return ms;
+  };
+  return { name, once: runOnce };
+}

@@ -1,0 +1,122 @@
+/** From the call to a redis-server that answers; and the same call again while it runs. */
+// @ts-check
+import { join } from 'node:path';
+import { ProcessManager } from 'flock-process';
+import { compare, timed } from '../measure.mjs';
+import { requirePeer } from '../peers.mjs';
+import { Pm2 } from '../pm2.mjs';
+import { endProgram, freePort, makeFolder, redisArguments, startProgram, untilPortOpen } from '../surroundings.mjs';
+
+/** Of a peer whose own pace makes it slow. */
+const SLOW_ROUNDS = 5;
+
+/** @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row[]>} */
+export async function measureStarts({ rounds }) {
+  const pm2 = await Pm2.connect();
+  try {
+    return [await measureFirstStart(pm2, rounds), await measureSecondStart(pm2, rounds)];
+  } finally {
+    await pm2.end();
+  }
+}
+
+/** @param {Pm2} pm2 @param {number} rounds @returns {Promise<import('../budgets.mjs').Row>} */
+async function measureFirstStart(pm2, rounds) {
+  const tcpPortUsed = requirePeer('tcp-port-used');
+  const waitOn = requirePeer('wait-on');
+  const waitPort = requirePeer('wait-port');
+  const manager = await redisManager();
+  const contestants = [
+    spawnAndWait('bare spawn, 1 ms polling', untilPortOpen),
+    {
+      name: 'start()',
+      once: async () => {
+        const ms = await timed(() => manager.start());
+        await manager.stop();
+        return ms;
+      },
+    },
+    {
+      name: 'pm2',
+      rounds: SLOW_ROUNDS,
+      once: async () => {
+        const port = await freePort();
+        const ms = await timed(async () => {
+          await pm2.start(redisApp('first', port));
+          await untilPortOpen(port);
+        });
+        await pm2.delete('first');
+        return ms;
+      },
+    },
+    spawnAndWait('tcp-port-used', (port) => tcpPortUsed.waitUntilUsed(port), SLOW_ROUNDS),
+    spawnAndWait('wait-on', (port) => waitOn({ resources: [`tcp:127.0.0.1:${port}`] }), SLOW_ROUNDS),
+    spawnAndWait('wait-port', (port) => waitPort({ host: '127.0.0.1', port, output: 'silent' }), SLOW_ROUNDS),
+  ];
+  return {
+    what: 'start → ready, redis-server',
+    unit: 'ms',
+    subject: 'start()',
+    reference: 'bare spawn, 1 ms polling',
+    samples: await compare(contestants, { rounds }),
+    limit: { plus: 12 },
+  };
+}
+
+/** @param {Pm2} pm2 @param {number} rounds @returns {Promise<import('../budgets.mjs').Row>} */
+async function measureSecondStart(pm2, rounds) {
+  const manager = await redisManager();
+  const app = redisApp('second', await freePort());
+  await manager.start();
+  await pm2.start(app);
+  const contestants = [
+    { name: 'second start()', once: () => timed(() => manager.start()) },
+    { name: 'pm2 start, of what runs', once: () => timed(() => pm2.startAgain(app)), rounds: SLOW_ROUNDS },
+  ];
+  const samples = await compare(contestants, { rounds: rounds * 2 });
+  await manager.stop();
+  await pm2.delete('second');
+  return { what: 'second start()', unit: 'ms', subject: 'second start()', samples, limit: { atMost: 5 } };
+}
+
+/** @param {string} name @param {(port: number) => Promise<unknown>} wait @param {number} [rounds] */
+function spawnAndWait(name, wait, rounds) {
+  const once = async () => {
+    const port = await freePort();
+    const began = performance.now();
+    const redis = startProgram('redis-server', redisArguments(port));
+    await wait(port);
+    const ms = performance.now() - began;
+    await endProgram(redis);
+    return ms;
+  };
+  return rounds === undefined ? { name, once } : { name, once, rounds };
+}
+
+/** @returns {Promise<ProcessManager>} */
+export async function redisManager() {
+  const port = await freePort();
+  const stateDir = join(makeFolder('redis'), 'state');
+  // Asked to stop, redis takes tens of milliseconds: it is not what is measured.
+  return new ProcessManager({
+    name: 'redis',
+    command: 'redis-server',
+    args: redisArguments(port),
+    port,
+    stateDir,
+    stopSignal: 'SIGKILL',
+  });
+}
+
+/** @param {string} name @param {number} port */
+export function redisApp(name, port) {
+  return {
+    name,
+    script: '/usr/bin/env',
+    args: ['redis-server', ...redisArguments(port)],
+    interpreter: 'none',
+    kill_timeout: 100,
+    max_restarts: 1_000_000,
+    min_uptime: 100,
+  };
+}
