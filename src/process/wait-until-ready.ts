@@ -24,6 +24,9 @@ export interface WaitOptions {
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
 const GOING_MS = 200;
 
+/** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
+const SUCCESSOR_LOOKS = 3;
+
 /** How long a look may take when start time is over. */
 export const LAST_LOOK_MS = 250;
 
@@ -76,9 +79,13 @@ export async function waitUntilReady(
       await once(child, 'exit');
     }
     // The watcher of a tied process could not guard one that leaves its group.
-    const next = child.exitCode === 0 && spec.lifetime === 'detached' ? successor(spec) : undefined;
-    if (next === undefined) throw earlyExitError();
-    return next;
+    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError();
+    for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
+      const next = successor(spec);
+      if (next !== undefined) return next;
+      await pace.wait({ deadline, signal });
+    }
+    throw earlyExitError();
   }
 
   function earlyExitError(): EarlyExitError {
