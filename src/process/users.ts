@@ -14,6 +14,7 @@ import { errorText, LockUnavailableError } from '../shared/errors.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 import { processTable } from './process-table.js';
 import { stopLimitMs, stopTimeoutError } from './stop.js';
+import { isWatcher } from './tether.js';
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
 
@@ -82,9 +83,14 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   }
 }
 
-/** Descriptors that hold LOCK_SH: processes and threads that use it now. */
+/**
+ * Descriptors that hold LOCK_SH: processes and threads that use it now. Where the system tells only who has the file open,
+ * the watcher and what waits for it in its group are among them.
+ */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
-  return processTable().carriers(besideLockFile(spec, 'users'), 'shared').length;
+  const carriers = processTable().carriers(besideLockFile(spec, 'users'), 'shared');
+  const watched = carriers.filter((carrier) => isWatcher(carrier.process)).map((carrier) => carrier.process.groupId);
+  return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
 }
 
 function takeShared(fd: number, path: string): boolean {

@@ -52,7 +52,9 @@ export async function callElsewhere<T>(
   return outcome.result as T;
 }
 
-/** The same in a process that believes it runs on macOS: ps(1) and lsof(1) instead of /proc. */
+/** Options of a call or a fixture whose process believes it runs on macOS: ps(1) and lsof(1) instead of /proc. */
+export const onDarwin = { nodeArgs: ['--import', plainFixture('on-darwin.mjs')] } as const;
+
 export function callOnDarwin<T>(test: Test, method: OneCall['method'], spec: ProcessSpec): Promise<T> {
-  return callElsewhere(test, method, spec, { nodeArgs: ['--import', plainFixture('on-darwin.mjs')] });
+  return callElsewhere(test, method, spec, onDarwin);
 }
