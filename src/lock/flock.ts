@@ -128,10 +128,13 @@ const FLOCK_HELPER: Helper = {
   }),
 };
 
+/** The quoted commands are what the install test runs. */
 const BUILD_ADDON =
   'build the addon (it needs Python 3, make and a C++ compiler): ' +
   'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
-  'pnpm: "pnpm add --allow-build=fs-ext fs-ext", bun: "bun add fs-ext && bun pm trust fs-ext"';
+  'pnpm: "pnpm add --allow-build=fs-ext fs-ext && pnpm rebuild fs-ext", ' +
+  'yarn: "npm pkg set --json dependenciesMeta.fs-ext.built=true && yarn install", ' +
+  'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
 function helperFlock(addonError: unknown): Flock {
   for (const { name, refusedStatus, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {

@@ -97,7 +97,7 @@ const poorPaths: Record<string, (t: TestContext) => string | undefined> = {
   'PATH has a helper in a relative folder only': () => ['', '.', 'bin'].join(delimiter),
 };
 for (const [what, pathOf] of Object.entries(poorPaths)) {
-  test(`when ${what} the error names the ways out for npm, pnpm and bun`, async (t) => {
+  test(`when ${what} the error names the ways out for npm, pnpm, yarn and bun`, async (t) => {
     const folder = temporaryFolder(t);
     const cwd = pathWithOnly(t, 'flock');
     mkdirSync(join(cwd, 'bin'));
@@ -109,7 +109,7 @@ for (const [what, pathOf] of Object.entries(poorPaths)) {
     assert.equal(await agent.isLocked(path), false, 'what does not exist is not locked');
     await assert.rejects(agent.acquire(path), { ...bindingError, causeCode: 'MODULE_NOT_FOUND' });
     const before = await agent.ask({ do: 'descriptors' });
-    for (const words of [/npm rebuild fs-ext/, /pnpm add --allow-build=fs-ext fs-ext/, /bun pm trust fs-ext/, /perl/]) {
+    for (const words of [/npm rebuild fs-ext/, /pnpm rebuild fs-ext/, /yarn install/, /bun pm trust fs-ext/, /perl/]) {
       await assert.rejects(agent.acquire(path), { ...bindingError, message: words });
       await assert.rejects(agent.isLocked(path), { ...bindingError, message: words });
       await assert.rejects(agent.ask({ do: 'wait', path }), { ...bindingError, message: words });
