@@ -5,6 +5,7 @@ import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
 import { randomRows } from './rows/random-rows.js';
 import { serverRows } from './rows/server-rows.js';
+import { sharedRows } from './rows/shared-rows.js';
 import { soakRows } from './rows/soak-rows.js';
 import { superviseRows } from './rows/supervise-rows.js';
 import { surroundingsRows } from './rows/surroundings-rows.js';
@@ -23,4 +24,5 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   random: randomRows,
   supervise: superviseRows,
   identity: identityRows,
+  shared: sharedRows,
 };

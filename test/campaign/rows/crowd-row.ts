@@ -1,0 +1,130 @@
+/**
+ * Users of shared servers come, go, are suspended and killed for two minutes: of one by startShared, and at the same time of
+ * one that a manager shares. Each user looks at its server for as long as it is in.
+ */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, type ProcessSpec, startShared } from '../../../src/index.js';
+import type { Visit } from '../../fixtures/random-user.js';
+import { processesIn } from '../../helpers/outside-view.js';
+import { type Program, startFixture } from '../../helpers/programs.js';
+import { Random } from '../../helpers/random.js';
+import { freePort } from '../../helpers/resources.js';
+import { nothingIsLeft, ownKey, redisPreset, sharedFolder } from '../../helpers/shared.js';
+import { eventually } from '../../helpers/waiting.js';
+import { accepts } from '../../helpers/witness.js';
+import type { Attack, Row } from '../attack.js';
+
+const DURATION_MS = 120_000;
+const LASTING_USERS = 3;
+const KILL_EVERY_MS = 500;
+
+/** The watcher needs milliseconds, a busy machine more. */
+const GONE_WITHIN_MS = 10_000;
+
+/** A visit lasts less than 0.1 s, unless its user is suspended meanwhile. */
+const LAST_VISIT_MS = 30_000;
+
+export const crowdRow: Row = {
+  name: 'a shared process never dies under a user and never outlives the last one, whoever comes, goes or is killed',
+  laws: [7],
+  attempts: DURATION_MS / KILL_EVERY_MS,
+  async attack(attack) {
+    const durationMs = attack.duration(DURATION_MS, 2_000);
+    await Promise.all([attackShared(attack, durationMs), attackManaged(attack, durationMs)]);
+  },
+};
+
+async function attackShared(attack: Attack, durationMs: number): Promise<void> {
+  const key = ownKey();
+  const crowd = new Crowd(attack, key);
+  await crowd.comeAndGo(durationMs);
+  const goneMs = await nothingIsLeft(key);
+  // A killed last user leaves the folder to the next one.
+  await (await startShared(redisPreset, { key })).leave();
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false, 'the folder');
+  crowd.tell('startShared', goneMs);
+}
+
+async function attackManaged(attack: Attack, durationMs: number): Promise<void> {
+  const port = await freePort();
+  const stateDir = join(attack.folder, 'managed');
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];
+  const spec: ProcessSpec = { name: 'redis', command: 'redis-server', args, port, stateDir, lifetime: 'shared' };
+  const crowd = new Crowd(attack, JSON.stringify(spec));
+  await crowd.comeAndGo(durationMs);
+  const begin = performance.now();
+  await eventually('nobody left', () => processesIn(stateDir).length === 0, { everyMs: 10 });
+  assert.equal(isLocked(join(stateDir, 'redis.lock')), false, 'the lock');
+  assert.equal(await accepts(port), false, 'the port');
+  crowd.tell('managers', performance.now() - begin);
+}
+
+class Crowd {
+  readonly #attack: Attack;
+  readonly #place: string;
+  readonly #random: Random;
+  readonly #visits: Visit[] = [];
+  readonly #lasting: Program[];
+  readonly #doomed: Program[] = [];
+  #suspensions = 0;
+
+  constructor(attack: Attack, place: string) {
+    this.#attack = attack;
+    this.#place = place;
+    this.#random = new Random(attack.random.fork());
+    this.#lasting = Array.from({ length: LASTING_USERS }, () => this.#start());
+  }
+
+  async comeAndGo(durationMs: number): Promise<void> {
+    const end = performance.now() + durationMs;
+    do {
+      this.#attack.count();
+      this.#doomed.push(this.#start());
+      if (this.#random.next() < 0.3) await this.#suspend(this.#lasting[this.#doomed.length % LASTING_USERS] as Program);
+      await delay(this.#random.between(0.5, 1.5) * KILL_EVERY_MS);
+      const [victim] = this.#doomed.slice(-2);
+      if (this.#random.next() < 0.3) await this.#suspend(victim as Program);
+      victim?.kill();
+      this.#requireNoDefect();
+    } while (performance.now() < end);
+    this.#doomed.at(-1)?.kill();
+    for (const user of this.#lasting) user.send('end');
+    for (const user of this.#lasting)
+      assert.equal((await user.ended({ withinMs: LAST_VISIT_MS })).exitCode, 0, user.stderr);
+    for (const user of this.#doomed) await user.ended();
+    this.#requireNoDefect();
+  }
+
+  tell(who: string, goneMs: number): void {
+    const starts = this.#visits.filter(({ reused }) => !reused).length;
+    const looks = this.#visits.reduce((sum, visit) => sum + visit.looks, 0);
+    const [killed, suspended] = [this.#doomed.length, this.#suspensions];
+    this.#attack.remark(
+      `${who}: ${this.#visits.length} visits with ${looks} looks, ${starts} started it; ${killed} users killed, ${suspended} suspended; the last process gone after ${Math.round(goneMs)} ms`,
+    );
+    assert.ok(starts > 0 && goneMs < GONE_WITHIN_MS);
+  }
+
+  #start(): Program {
+    const program = startFixture(this.#attack, 'random-user', [this.#place, String(this.#random.fork())]);
+    program.child.on('message', (visit: Visit) => this.#visits.push(visit));
+    return program;
+  }
+
+  async #suspend(user: Program): Promise<void> {
+    this.#suspensions += 1;
+    user.kill('SIGSTOP');
+    await delay(this.#random.between(0, 300));
+    user.kill('SIGCONT');
+  }
+
+  #requireNoDefect(): void {
+    assert.deepEqual(
+      this.#visits.flatMap(({ defects }) => defects),
+      [],
+    );
+  }
+}

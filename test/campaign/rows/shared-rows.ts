@@ -1,0 +1,148 @@
+/** Attacks on shared processes: at each moment at which their users can come, go, or be killed, and when the server crashes. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, startShared } from '../../../src/index.js';
+import { isRunning } from '../../helpers/outside-view.js';
+import { redisPid } from '../../helpers/redis.js';
+import {
+  lockFileOf,
+  nothingIsLeft,
+  ownKey,
+  redisPreset,
+  type SharedUser,
+  sharedFolder,
+  startUser,
+  startUsers,
+} from '../../helpers/shared.js';
+import { eventually } from '../../helpers/waiting.js';
+import type { Attack, Row } from '../attack.js';
+import { crowdRow } from './crowd-row.js';
+
+const CRASHES = 60;
+const HAND_OVERS = 200;
+const KILLED_RUNS = 60;
+
+export const sharedRows: readonly Row[] = [
+  crowdRow,
+  {
+    name: 'a shared server that crashes under its users is there again with their next call, one and the same for all',
+    laws: [7, 1],
+    attempts: CRASHES,
+    least: 2,
+    attack: crashUnderUsers,
+  },
+  {
+    name: 'a newcomer has a working server at the very moment at which the last user leaves or is killed',
+    laws: [7],
+    attempts: HAND_OVERS,
+    least: 4,
+    attack: handOver,
+  },
+  {
+    name: 'users of a shared server who are killed while they come leave nothing',
+    laws: [7, 6],
+    attempts: KILLED_RUNS,
+    attack: killRuns,
+  },
+];
+
+async function crashUnderUsers(attack: Attack): Promise<void> {
+  const key = ownKey();
+  const users = await startUsers(attack, 3, { key });
+  const { random } = attack;
+  await attack.rounds(async () => {
+    const before = await Promise.all(users.map((user) => user.join()));
+    const [{ pid: old, port, stateDir }] = before as [(typeof before)[number]];
+    // Some call again as it crashes: they may be told of either.
+    const callers = users.filter(() => random.next() < 0.4);
+    const calls = callers.map((user) => delay(random.between(0, 8)).then(() => user.join()));
+    await delay(random.between(0, 8));
+    process.kill(old, 'SIGKILL');
+    await Promise.all(calls);
+    await eventually(`the end of PID ${old}`, () => !isRunning(old), { everyMs: 1 });
+    const after = await Promise.all(users.map((user) => user.join()));
+    const [{ pid }] = after as [(typeof after)[number]];
+    assert.notEqual(pid, old);
+    assert.deepEqual(
+      after.map((joined) => [joined.pid, joined.port]),
+      users.map(() => [pid, port]),
+    );
+    assert.equal(await redisPid(port), pid);
+    // As often as they came; before the last time they are still in.
+    await Promise.all([...users, ...callers].map((user) => user.leave()));
+    assert.equal(await redisPid(port), pid, 'it died under its users');
+    await Promise.all(users.map((user) => user.leave()));
+    assert.equal(isLocked(lockFileOf(key)), false, 'the lock');
+    assert.equal(existsSync(stateDir), false, 'the folder');
+    await nothingIsLeft(
+      key,
+      users.map(({ program }) => program.pid),
+    );
+  });
+}
+
+async function handOver(attack: Attack): Promise<void> {
+  const key = ownKey();
+  const { random } = attack;
+  let next = startUser(attack, { key });
+  let user = await next;
+  await user.join();
+  next = startUser(attack, { key });
+  const outcomes = { anew: 0, found: 0 };
+  await attack.rounds(async ({ index }) => {
+    const newcomer = await next;
+    const offset = random.between(-15, 15);
+    const isKilled = random.next() < 0.4;
+    const leaving = delay(Math.max(0, -offset)).then(() => (isKilled ? user.kill() : user.leave()));
+    const joining = delay(Math.max(0, offset)).then(() => newcomer.join());
+    const [{ pid, port, stateDir, reused }] = await Promise.all([joining, leaving]);
+    next = isKilled ? startUser(attack, { key }) : Promise.resolve(user);
+    user = newcomer;
+    const what = `attempt ${index + 1}, ${isKilled ? 'killed' : 'left'} ${offset} ms before`;
+    outcomes[reused ? 'found' : 'anew'] += 1;
+    for (const check of ['at once', 'then']) {
+      assert.equal(await redisPid(port), pid, `${what}, ${check}`);
+      assert.equal(isLocked(lockFileOf(key)), true, what);
+      assert.equal(existsSync(stateDir), true, what);
+    }
+  });
+  await user.leave();
+  for (const each of [user, await next]) each.kill();
+  await nothingIsLeft(key);
+  attack.remark(`${outcomes.found} newcomers found it, ${outcomes.anew} started it anew`);
+}
+
+async function killRuns(attack: Attack): Promise<void> {
+  const key = ownKey();
+  const { random } = attack;
+  let next = startUsers(attack, 2, { key });
+  const endsMs: number[] = [];
+  await attack.rounds(async ({ index, after }) => {
+    const users: SharedUser[] = await next;
+    next = startUsers(attack, 2, { key });
+    for (const user of users) user.join().catch(() => undefined);
+    await Promise.all(
+      users.map(async (user) => {
+        await delay(random.between(0, 120));
+        user.kill();
+        await user.program.exited;
+      }),
+    );
+    endsMs.push(await nothingIsLeft(key, await pidsOf(next)));
+    // Its options are its own: nothing of the killed ones is taken over.
+    const heir = await startShared(redisPreset, { key, args: ['--databases', String(index + 1)] });
+    after(() => heir.leave());
+    assert.equal(heir.reused, false);
+    assert.equal(await redisPid(heir.port), heir.pid);
+    await heir.leave();
+    assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false, 'the folder');
+  });
+  for (const user of await next) user.kill();
+  attack.remark(`the last process gone after ${Math.round(Math.max(...endsMs))} ms at most`);
+}
+
+async function pidsOf(users: Promise<readonly SharedUser[]>): Promise<number[]> {
+  return (await users).map(({ program }) => program.pid);
+}
