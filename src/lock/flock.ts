@@ -11,7 +11,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { delimiter, isAbsolute, join } from 'node:path';
+import { basename, delimiter, isAbsolute, join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
@@ -159,13 +159,27 @@ function helperFlock(addonError: unknown): Flock {
  * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
  */
 export function waitingCommand(fd: number): readonly string[] {
-  const flock = findExecutable('flock');
-  if (flock !== undefined) return [flock, '-x', String(fd)];
-  const perl = findExecutable('perl');
-  if (perl !== undefined) return [perl, '-e', `open(my $f, "+<&=", ${fd}) or die; flock($f, 2) or die`];
+  for (const [program, args] of waitingPrograms(fd)) {
+    const path = findExecutable(program);
+    if (path !== undefined) return [path, ...args];
+  }
   throw new FlockBindingError(
     'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
   );
+}
+
+/** Is it the command line of one that waits so, whatever its PATH was? */
+export function isWaitingCommand([path = '', ...words]: readonly string[], fd: number): boolean {
+  return waitingPrograms(fd).some(
+    ([program, args]) => basename(path) === program && words.join(' ') === args.join(' '),
+  );
+}
+
+function waitingPrograms(fd: number): [program: string, args: string[]][] {
+  return [
+    ['flock', ['-x', String(fd)]],
+    ['perl', ['-e', `open(my $f, "+<&=", ${fd}) or die; flock($f, 2) or die`]],
+  ];
 }
 
 function runHelper(

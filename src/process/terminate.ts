@@ -10,7 +10,7 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode } from '../shared/errors.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
-import { isWatcher } from './tether.js';
+import { isWaiter, isWatcher } from './tether.js';
 
 const log = debugLog('terminate');
 
@@ -125,7 +125,7 @@ class Targets {
 
   #groupMembers(): { pid: number; isWatching: boolean }[] {
     const members = [...this.#known.values()].filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
-    const watchers = members.filter(isWatcher).map(({ pid }) => pid);
+    const watchers = members.filter((member) => isWatcher(member) || isWaiter(member)).map(({ pid }) => pid);
     return members.map(({ pid, parentPid }) => ({
       pid,
       isWatching: watchers.some((it) => it === pid || it === parentPid),
@@ -133,7 +133,7 @@ class Targets {
   }
 
   #isGroupThere(leader: ProcessInfo): boolean {
-    return isAlive(leader) || this.#membersOf(leader).some((member) => !isWatcher(member));
+    return isAlive(leader) || this.#membersOf(leader).some((member) => !isWatcher(member) && !isWaiter(member));
   }
 
   #membersOf(leader: ProcessInfo): ProcessInfo[] {

@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { waitingCommand } from '../lock/flock.js';
+import { isWaitingCommand, waitingCommand } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { SpawnError } from '../shared/errors.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
@@ -72,6 +72,11 @@ export function tetherFor(spec: CompleteSpec, executable: string, env: Record<st
 /** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
 export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
   return pid !== groupId && processTable().commandNames(pid).includes(basename(TETHER));
+}
+
+/** Does it wait for the lock of the users? A killed watcher leaves it behind, and like that one it ignores the group's signals. */
+export function isWaiter({ pid, groupId }: ProcessInfo): boolean {
+  return pid !== groupId && isWaitingCommand(processTable().commandLine(pid), WATCHED_FD);
 }
 
 /** Is there a watcher in the group of this process that ends it with its last user? */
