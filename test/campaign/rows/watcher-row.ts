@@ -54,27 +54,27 @@ async function killWatcher(attack: Attack, round: Round, lifetime: 'tied' | 'sha
   const owner = await startRemoteManager(round, spec);
   const isEarly = random.next() < 0.3;
   const pid = await (isEarly ? killDuringStart(owner, spec) : killWhenReady(owner, random.next() < 0.5));
-  await owes(owner.status());
+  await owes('status by its owner', owner.status());
   await delay(random.between(0, 30));
   const then = random.weighted({ stop: 1, restart: 1, 'server crashes': 1, 'owner is killed': 2 });
-  if (then === 'restart') await answers(spec, (await owes(owner.restart())).pid);
+  if (then === 'restart') await answers(spec, (await owes('restart by its owner', owner.restart())).pid);
   if (then === 'server crashes') {
     if (pid !== undefined) process.kill(pid, 'SIGKILL');
     await eventually(`the end of PID ${pid}`, () => pid === undefined || !isRunning(pid));
-    await answers(spec, (await owes(owner.start())).pid);
+    await answers(spec, (await owes('start by its owner', owner.start())).pid);
   }
   const other = new ProcessManager(spec);
   if (then === 'owner is killed') {
     owner.kill();
     await owner.program.exited;
     // Nobody ends it any more: what was ready is found.
-    const { state } = await owes(other.status());
+    const { state } = await owes(`status by another, ${then}`, other.status());
     assert.equal(state, pid === undefined ? 'stopped' : 'running');
-    await answers(spec, (await owes(other.start())).pid);
-    assert.equal((await owes(other.status())).state, 'running');
+    await answers(spec, (await owes('start by another', other.start())).pid);
+    assert.equal((await owes(`status by another, ${then}`, other.status())).state, 'running');
   }
-  await owes(random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
-  assert.equal((await owes(other.status())).state, 'stopped');
+  await owes(`stop, ${then}`, random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
+  assert.equal((await owes(`status by another, ${then}`, other.status())).state, 'stopped');
   await other.leave().catch(() => undefined); // A TypeError where it is tied.
   owner.kill();
   await owner.program.exited;
@@ -101,6 +101,7 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
     { everyMs: 1 },
   );
   return await owes(
+    'the start itself',
     starting.then(
       ({ pid }) => pid,
       () => undefined,
@@ -121,17 +122,17 @@ async function leaveShared(attack: Attack, { after }: Round): Promise<void> {
   after(() => one.leave());
   const helpers = livingInGroup(one.pid).filter((pid) => pid !== one.pid);
   kill(attack.random.next() < 0.5 ? [watcherOf(one.pid)] : helpers);
-  const other = await owes(startShared(redisPreset, { key }));
+  const other = await owes('startShared', startShared(redisPreset, { key }));
   after(() => other.leave());
   assert.equal(other.pid, one.pid);
-  await owes(one.leave());
+  await owes('leave', one.leave());
   assert.equal(await redisPid(other.port), other.pid, 'it died under a user');
-  await owes(other.leave());
+  await owes('leave', other.leave());
   await nothingIsLeft(key, [process.pid]);
   assert.equal(existsSync(other.stateDir), false, 'the folder');
-  const next = await owes(startShared(redisPreset, { key }));
+  const next = await owes('startShared', startShared(redisPreset, { key }));
   assert.equal(await redisPid(next.port), next.pid);
-  await owes(next.leave());
+  await owes('leave', next.leave());
 }
 
 async function answers({ port }: ProcessSpec, pid: number): Promise<void> {
@@ -139,10 +140,10 @@ async function answers({ port }: ProcessSpec, pid: number): Promise<void> {
 }
 
 /** Fails when it takes longer than it may. */
-async function owes<T>(call: Promise<T>): Promise<T> {
+async function owes<T>(what: string, call: Promise<T>): Promise<T> {
   const late = new AbortController();
   const tooLate = delay(AT_ONCE_MS, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`not within ${AT_ONCE_MS} ms`);
+    throw new Error(`${what}: not within ${AT_ONCE_MS} ms`);
   });
   tooLate.catch(() => undefined);
   try {
