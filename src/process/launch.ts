@@ -81,6 +81,7 @@ async function launchUnderLock(
     } finally {
       closeSync(output.fd);
     }
+    log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
     return await seeItThrough(spec, lock, spawned, { output, deadline, guard, events, signal });
   } finally {
     portLock?.release();
@@ -118,12 +119,14 @@ async function seeItThrough(
     const process = await waitUntilReady(spec, spawned, { log: output, deadline, guard, signal, onSuccessor: record });
     requireLock(spec, lock, process);
     guard();
+    log('%s is ready: PID %d', spec.name, process.pid);
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
     events.ready(instance);
     return instance;
   } catch (error) {
     const reason = whyUnwanted(guard) ?? error;
+    log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
     await abandon(spec, lock, spawned, current);
     throw reason;
   } finally {

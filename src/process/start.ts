@@ -4,6 +4,7 @@
  */
 import { basename } from 'node:path';
 import { Deadline, Pace } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
 import { type StopTimeoutError, UnhealthyError } from '../shared/errors.js';
 import type { Status } from '../shared/status-report.js';
 import { isStopAtWork, joinMark } from './down-mark.js';
@@ -23,6 +24,8 @@ import { Wanted, type WantedOptions } from './wanted.js';
 export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
   events: LaunchEvents;
 }
+
+const log = debugLog('start');
 
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
@@ -142,6 +145,7 @@ class Contender {
       const record = { pid: process.pid, startTime: table.startTime(process) };
       writeRecord(spec.pidFile, record, basename(spec.command)).release();
     }
+    log('%s runs already: PID %d', spec.name, process.pid);
     return instanceOf(spec, process, { reused: true });
   }
 }

@@ -5,6 +5,7 @@
 import { lstatSync } from 'node:fs';
 import { type FileLock, tryAcquireLock } from '../lock/file-lock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
+import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText, StateFileError, StopTimeoutError } from '../shared/errors.js';
 import { type HeldMark, markDown } from './down-mark.js';
 import { type Holder, identify, lostProcess } from './identity.js';
@@ -18,6 +19,8 @@ export interface StopResult {
   /** 'killed': SIGKILL was needed. */
   readonly outcome: 'not-running' | 'stopped' | 'killed';
 }
+
+const log = debugLog('stop');
 
 /** A socket can be there an instant longer than the process; a stranger's is not waited for any longer. */
 const PORT_WAIT_MS = 300;
@@ -39,6 +42,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSigna
   }
   try {
     const result = await bringDown(spec, { signal });
+    log('%s: %s', spec.name, result.outcome);
     if (mark !== undefined) return result;
   } finally {
     mark?.release();

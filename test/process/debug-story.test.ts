@@ -1,0 +1,77 @@
+/** `DEBUG=flock-process:*`: what a call does, told in order. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { ProcessSpec } from '../../src/index.js';
+import type { OneCall } from '../fixtures/one-call.js';
+import { oneCallCommand } from '../helpers/one-call.js';
+import { startProgram } from '../helpers/programs.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+
+/** The lines of one call, each as its layer and its words without what is another one in each run. */
+async function storyOf(t: TestContext, method: OneCall['method'], spec: ProcessSpec): Promise<string[]> {
+  const [command, ...args] = oneCallCommand(method, spec);
+  const env = { ...process.env, DEBUG: 'flock-process:*', DEBUG_COLORS: 'no', DEBUG_HIDE_DATE: 'yes' };
+  const { stderr } = await startProgram(t, command, args, { env }).ended();
+  const lines = stderr.split('\n').filter((line) => line !== '');
+  const told = lines.map((line) =>
+    line
+      .replace(/^flock-process:/, '')
+      .replace(/\S*\/(\w[\w.-]*)/g, '$1')
+      .replace(/\d+/g, 'N')
+      .replace(/ \(PID N, descriptor N\)/, ''),
+  );
+  // A look is repeated as often as it takes.
+  return told.filter((line, index) => line !== told[index - 1]);
+}
+
+const unreachable = 'port N.N.N.N:N cannot be reached: connect ECONNREFUSED N.N.N.N:N';
+const begin = [
+  'lock acquired redis.lock',
+  'lock acquired port-N.lock',
+  unreachable,
+  'start spawned redis: PID N, redis-server',
+];
+const end = ['start redis is ready: PID N', 'lock handed over redis.lock', 'lock released port-N.lock'];
+
+/** Whether a look meets the port before it is open is chance. */
+const withoutLooks = (story: readonly string[]) =>
+  story.filter((line, index) => line !== unreachable || index < begin.length);
+
+test('a start, a second one, a stop, and a start after it', async (t) => {
+  const spec = await redisSpec(t);
+  assert.deepEqual(withoutLooks(await storyOf(t, 'start', spec)), [
+    ...begin,
+    'record recorded PID N in redis.pid',
+    ...end,
+  ]);
+  assert.deepEqual(await storyOf(t, 'start', spec), [
+    'lock refused redis.lock: holder',
+    'start redis runs already: PID N',
+  ]);
+  assert.deepEqual(await storyOf(t, 'status', spec), [], 'a question that is answered has no story');
+  const stopping = (await storyOf(t, 'stop', spec)).filter((line) => line !== 'lock refused redis.lock: holder');
+  assert.deepEqual(stopping, [
+    'down marked redis.down',
+    'terminate SIGTERM to group N',
+    'terminate SIGCONT to group N',
+    'lock acquired redis.lock',
+    'lock handed over redis.lock',
+    unreachable,
+    'stop redis: stopped',
+  ]);
+  const [acquired, cleared, ...rest] = await storyOf(t, 'start', spec);
+  assert.deepEqual([acquired, cleared], ['lock acquired redis.lock', 'down cleared redis.down']);
+  assert.deepEqual(rest.slice(0, 3), begin.slice(1));
+});
+
+test('a start that fails says why, and what is done about it', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 600_000, 'exit-after': 20, 'exit-code': 3 });
+  const story = await storyOf(t, 'start', spec);
+  const failure = story.findIndex((line) => line.startsWith('start the start of node-server failed'));
+  assert.match(
+    story[failure] ?? '',
+    /its process is ended: Cannot start node-server: it ended with exit code N before/,
+  );
+  assert.match(story[failure - 1] ?? '', /^(record recorded|port .* cannot be reached)/);
+  assert.deepEqual(story.slice(-2), ['lock released port-N.lock', 'lock handed over node-server.lock']);
+});
