@@ -6,8 +6,7 @@ import { startProgram } from '../../helpers/programs.js';
 import { RemoteManager } from '../../helpers/remote-manager.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Round, Row } from '../attack.js';
-import { remoteCaller } from './disk-rows.js';
-import { attemptWithFault, callerHere, faultyServer } from './fault-attempt.js';
+import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, NO_ERRORS } from './fault-attempt.js';
 
 const HOUR_S = 3_600;
 const YEAR_S = 8_766 * HOUR_S;
@@ -38,8 +37,7 @@ async function setClock(attack: Attack, round: Round): Promise<void> {
   round.after(restore);
   await attemptWithFault(attack, round, {
     server,
-    isHarmless: true,
-    call: callerHere(server.spec),
+    errors: NO_ERRORS,
     strike: () => {
       let jumpS = jump(attack);
       Date.now = () => {
@@ -66,11 +64,11 @@ async function setBootTime(attack: Attack, round: Round): Promise<void> {
   const stdio: ('ignore' | 'pipe' | 'ipc')[] = ['ignore', 'pipe', 'pipe', 'ipc'];
   const remote = new RemoteManager(startProgram(round, 'unshare', [...words, ...command], { stdio }));
   await eventually('a manager that is up', () => remote.events.length > 0);
-  const call = remoteCaller(remote);
+  const call = callerOf(remote);
   await attemptWithFault(attack, round, {
     server,
-    isHarmless: true,
-    methods: { start: 4, stop: 2, restart: 2, status: 2 },
+    errors: NO_ERRORS,
+    methods: ALL_BUT_SUPERVISE,
     call: async (method) => {
       set(jump(attack));
       return await call(method);

@@ -3,9 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startPowerlessManager } from '../../helpers/powerless.js';
-import type { RemoteManager } from '../../helpers/remote-manager.js';
 import type { Attack, Round, Row } from '../attack.js';
-import { attemptWithFault, type Caller, faultyServer } from './fault-attempt.js';
+import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, NO_ERRORS } from './fault-attempt.js';
 
 const BALLAST = 'ballast';
 
@@ -42,6 +41,8 @@ async function fillDisk(attack: Attack, round: Round): Promise<void> {
   const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 })) * 4096;
   await attemptWithFault(attack, round, {
     server,
+    // A record that cannot be written costs nothing. The mark of a restart has a word in it.
+    errors: { ...NO_ERRORS, restart: ['SpawnError'] },
     strike: () => {
       writeUntilFull(`${ballast}.room`, room);
       writeUntilFull(ballast, 1 << 20);
@@ -57,6 +58,7 @@ async function useUpFiles(attack: Attack, round: Round): Promise<void> {
   const names = Array.from({ length: 64 }, (_, index) => join(stateDir, `${BALLAST}${index}`));
   await attemptWithFault(attack, round, {
     server,
+    errors: { stop: ['StateFileError'], status: [] },
     strike: () => {
       const made = names.filter((name) => writeUntilFull(name, 0));
       for (const name of made.slice(0, room)) rmSync(name);
@@ -71,6 +73,7 @@ async function remountReadOnly(attack: Attack, round: Round): Promise<void> {
   const { server, stateDir } = await serverOnDisk(round, 'size=1m');
   await attemptWithFault(attack, round, {
     server,
+    errors: { start: ['LockUnavailableError'], stop: ['LockUnavailableError'], status: [] },
     // Refused while a file is open for writing, as the lock and the log of a running server are: then by a mount over it.
     strike: () => {
       run('mount', '--bind', stateDir, stateDir);
@@ -84,11 +87,12 @@ async function forbidWriting(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round);
   const { stateDir } = server.spec;
   mkdirSync(stateDir, { mode: 0o700 });
-  const powerless = await startPowerlessManager(round, { ...server.spec, startTimeoutMs: 1_000 });
+  const powerless = await startPowerlessManager(round, server.spec);
   await attemptWithFault(attack, round, {
     server,
-    call: remoteCaller(powerless),
-    methods: { start: 4, stop: 2, restart: 2, status: 2 },
+    prepare: callerOf(powerless),
+    call: callerOf(powerless),
+    methods: ALL_BUT_SUPERVISE,
     strike: () => {
       const names = readdirSync(stateDir).filter(() => attack.random.next() < 0.3);
       for (const name of names) chmodSync(join(stateDir, name), name === 'logs' ? 0o500 : 0o400);
@@ -99,13 +103,6 @@ async function forbidWriting(attack: Attack, round: Round): Promise<void> {
       for (const name of readdirSync(stateDir)) chmodSync(join(stateDir, name), name === 'logs' ? 0o700 : 0o600);
     },
   });
-}
-
-export function remoteCaller(remote: RemoteManager): Caller {
-  return async (method) => {
-    if (method === 'supervise') throw new TypeError('not from another process');
-    return await remote[method]();
-  };
 }
 
 /** The state folder is a file system of its own. */

@@ -7,6 +7,7 @@ import * as library from '../../../src/index.js';
 import { outcomeOf } from '../../helpers/gate.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { startProgram } from '../../helpers/programs.js';
+import type { RemoteManager } from '../../helpers/remote-manager.js';
 import { eventually } from '../../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../../helpers/witness.js';
 import type { Attack, Round } from '../attack.js';
@@ -27,8 +28,8 @@ export interface Surroundings {
   /** Is told the PID of a process that has nothing to do with it. */
   strike(stranger: number): unknown;
   lift(): unknown;
-  /** The calls are to succeed: this fault is none of theirs. */
-  isHarmless?: boolean;
+  /** The only errors that the fault can be a reason for. Default: any of the contract. */
+  errors?: Partial<Record<Method, readonly string[]>>;
   methods?: Partial<Record<Method, number>>;
 }
 
@@ -37,6 +38,9 @@ const LIMIT_MS = 20_000;
 
 /** Of the server. */
 const LIMITS = { stopTimeoutMs: 1_000 };
+
+/** The first on PATH may lie in root's home folder, where other users cannot run it. */
+export const PYTHON_FOR_ALL = '/usr/bin/python3';
 
 /** What may lie in the state folder after a stop. */
 const FILES = /^(logs|witness\.(lock|down|down\.past|users))$/;
@@ -62,7 +66,7 @@ export async function faultyServer(
 
 /** Before, with the fault, and when it is lifted. What is found wrong is thrown. */
 export async function attemptWithFault(attack: Attack, round: Round, surroundings: Surroundings): Promise<void> {
-  const { server, strike, lift, isHarmless = false, methods = DEFAULT_METHODS } = surroundings;
+  const { server, strike, lift, errors = {}, methods = DEFAULT_METHODS } = surroundings;
   const { random } = attack;
   const { call = callerHere(server.spec), prepare = callerHere(server.spec) } = surroundings;
   const stranger = startProgram(round, 'sleep', ['300'], { detached: true });
@@ -75,7 +79,7 @@ export async function attemptWithFault(attack: Attack, round: Round, surrounding
     await strike(stranger.pid);
     for (let left = Math.floor(random.between(1, 4)); left > 0; left -= 1) {
       const method = random.weighted(methods as Record<Method, number>);
-      story.push(await judgedCall(server, call, method, isHarmless));
+      story.push(await judgedCall(server, call, method, errors[method]));
     }
     await lift();
     await requireMended(server);
@@ -87,16 +91,32 @@ export async function attemptWithFault(attack: Attack, round: Round, surrounding
   attack.tally(story);
 }
 
+/** How often each is called. */
 const DEFAULT_METHODS: Record<Method, number> = { start: 4, stop: 2, restart: 2, status: 2, supervise: 1 };
 
-async function judgedCall(server: Witness, call: Caller, method: Method, isHarmless: boolean): Promise<string> {
+export const ALL_BUT_SUPERVISE: Partial<Record<Method, number>> = { start: 4, stop: 2, restart: 2, status: 2 };
+
+export const NO_ERRORS: Record<Method, readonly string[]> = {
+  start: [],
+  stop: [],
+  restart: [],
+  status: [],
+  supervise: [],
+};
+
+async function judgedCall(
+  server: Witness,
+  call: Caller,
+  method: Method,
+  errors: readonly string[] = ERROR_NAMES,
+): Promise<string> {
   const aliveBefore = server.alive();
   const began = performance.now();
   const outcome = await Promise.race([outcomeOf(call(method)), delay(LIMIT_MS, 'no end', { ref: false })]);
   const ms = performance.now() - began;
   const alive = server.alive();
   const word = outcome instanceof Error ? outcome.name : describe(outcome);
-  const wrong = ms > LIMIT_MS ? `after ${ms} ms` : whatIsWrong(method, outcome, { aliveBefore, alive, isHarmless });
+  const wrong = ms > LIMIT_MS ? `after ${ms} ms` : whatIsWrong(method, outcome, { aliveBefore, alive, errors });
   if (wrong !== undefined) throw new Error(`${method} → ${word}: ${wrong}`, { cause: outcome });
   server.assertNeverTwo();
   return `${method} → ${word}`;
@@ -105,15 +125,14 @@ async function judgedCall(server: Witness, call: Caller, method: Method, isHarml
 interface Seen {
   aliveBefore: readonly number[];
   alive: readonly number[];
-  isHarmless: boolean;
+  errors: readonly string[];
 }
 
-function whatIsWrong(method: Method, outcome: unknown, { aliveBefore, alive, isHarmless }: Seen): string | undefined {
+function whatIsWrong(method: Method, outcome: unknown, { aliveBefore, alive, errors }: Seen): string | undefined {
   const { pid, state } = outcome as { pid?: number; state?: string };
   const seen = `alive are [${alive}], before [${aliveBefore}]`;
   if (outcome instanceof Error) {
-    if (isHarmless) return 'it has nothing to do with the call';
-    if (!ERROR_NAMES.includes(outcome.name)) return 'no error of the contract';
+    if (!errors.includes(outcome.name)) return 'no error that this may give';
     if (method === 'start' && !alive.every((one) => aliveBefore.includes(one))) return `it left something; ${seen}`;
     if (outcome.name === 'StateFileError' && alive.length > 0) return `not stopped; ${seen}`;
   } else if (method === 'start' || method === 'restart') {
@@ -123,7 +142,7 @@ function whatIsWrong(method: Method, outcome: unknown, { aliveBefore, alive, isH
   } else if (method === 'status') {
     if (state === 'running' && !isDeepStrictEqual(alive, [pid])) return seen;
     if (state === 'stopped' && alive.length > 0) return seen;
-    if (isHarmless && state !== (alive.length > 0 ? 'running' : 'stopped')) return `${state}; ${seen}`;
+    if (errors.length === 0 && state !== (alive.length > 0 ? 'running' : 'stopped')) return `${state}; ${seen}`;
   }
   return alive.length > 1 ? seen : undefined;
 }
@@ -164,6 +183,14 @@ export function callerHere(spec: library.ProcessSpec): Caller {
     const reason = await ended;
     if (reason instanceof Error) throw reason;
     return { state: `supervised, ${supervisor.restarts} restarts` };
+  };
+}
+
+/** It has no supervisor. */
+export function callerOf(remote: RemoteManager): Caller {
+  return async (method) => {
+    if (method === 'supervise') throw new TypeError('not from another process');
+    return await remote[method]();
   };
 }
 

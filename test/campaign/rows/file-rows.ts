@@ -16,14 +16,14 @@ import { basename, dirname, join } from 'node:path';
 import { startSecond } from '../../helpers/evidence.js';
 import { asNobody } from '../../helpers/one-call.js';
 import { startPowerlessManager } from '../../helpers/powerless.js';
+import { startRemoteManager } from '../../helpers/remote-manager.js';
 import type { Attack, Round, Row } from '../attack.js';
-import { remoteCaller } from './disk-rows.js';
-import { attemptWithFault, faultyServer } from './fault-attempt.js';
+import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, PYTHON_FOR_ALL } from './fault-attempt.js';
 
 /** All that may be in a state folder. */
 const FILES = ['lock', 'pid', 'down', 'down.past', 'users'].map((ending) => `witness.${ending}`);
 
-const MODES = { private: 0o600, readable: 0o644, public: 0o777, closed: 0 };
+const MODES = { private: 0o600, readable: 0o755, public: 0o777, closed: 0 };
 
 export const fileRows: readonly Row[] = [
   {
@@ -31,6 +31,12 @@ export const fileRows: readonly Row[] = [
     laws: [4, 6, 8],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => giveFilesAway(attack, round)),
+  },
+  {
+    name: 'by another user than who started it each call works or says what is wrong, and ends nothing',
+    laws: [4, 6, 8],
+    attempts: 20,
+    attack: (attack) => attack.rounds((round) => beSomebodyElse(attack, round)),
   },
   {
     name: 'with links in the place of its files each call works or says what is wrong, nothing behind them is touched',
@@ -44,12 +50,13 @@ async function giveFilesAway(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round);
   const { stateDir } = server.spec;
   mkdirSync(stateDir, { mode: 0o700 });
-  const powerless = await startPowerlessManager(round, { ...server.spec, startTimeoutMs: 1_000 });
+  const powerless = await startPowerlessManager(round, server.spec);
   const files = [...FILES, 'logs', 'logs/witness.log'].map((name) => join(stateDir, name));
   await attemptWithFault(attack, round, {
     server,
-    call: remoteCaller(powerless),
-    methods: { start: 4, stop: 2, restart: 2, status: 2 },
+    prepare: callerOf(powerless),
+    call: callerOf(powerless),
+    methods: ALL_BUT_SUPERVISE,
     strike: (stranger) => {
       for (const path of files.filter(() => attack.random.next() < 0.4)) {
         if (!existsSync(path) && existsSync(dirname(path)) && basename(path) !== 'logs') {
@@ -65,6 +72,32 @@ async function giveFilesAway(attack: Attack, round: Round): Promise<void> {
         chownSync(path, 0, 0);
         chmodSync(path, basename(path) === 'logs' ? 0o700 : 0o600);
       }
+    },
+  });
+}
+
+/** All that it has read access to: a server of root's that it may not signal. */
+async function beSomebodyElse(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round, { command: PYTHON_FOR_ALL });
+  const { stateDir } = server.spec;
+  for (const folder of [attack.folder, dirname(stateDir)]) chmodSync(folder, 0o755);
+  mkdirSync(stateDir, { mode: 0o700 });
+  const spec = { ...server.spec, startTimeoutMs: 500 };
+  const other = await startRemoteManager(round, spec, asNobody);
+  await attemptWithFault(attack, round, {
+    server,
+    call: callerOf(other),
+    methods: { start: 2, stop: 1, restart: 1, status: 4 },
+    strike: () => {
+      chmodSync(stateDir, MODES[attack.random.weighted({ public: 2, readable: 1, closed: 1 })]);
+      for (const name of readdirSync(stateDir)) {
+        const mode = attack.random.weighted({ private: 1, readable: 1, public: 1 });
+        chmodSync(join(stateDir, name), MODES[mode]);
+      }
+    },
+    lift: () => {
+      other.kill();
+      chmodSync(stateDir, 0o700);
     },
   });
 }
@@ -89,7 +122,7 @@ async function putLinks(attack: Attack, round: Round): Promise<void> {
       before = facts(treasure);
       mkdirSync(join(stateDir, 'logs'), { recursive: true });
       for (const { path, target } of chosen) {
-        if (!existsSync(dirname(path))) continue;
+        if (!lstatSync(dirname(path)).isDirectory()) continue;
         if (existsSync(path)) renameSync(path, `${path}.aside`);
         symlinkSync(target === 'loop' ? path : join(outside, target), path);
       }
@@ -99,7 +132,10 @@ async function putLinks(attack: Attack, round: Round): Promise<void> {
       for (const { path } of chosen.toSorted((one, other) => one.path.length - other.path.length)) putBack(path);
       if (facts(treasure) !== before)
         throw new Error(`what a link led to was changed: ${before}, now ${facts(treasure)}`);
-      const made = readdirSync(outside).filter((name) => !['folder', 'treasure'].includes(name));
+      // A log may be elsewhere: the link to it is followed, and what it leads to is made.
+      const isLogLinked = chosen.some(({ path, target }) => path.endsWith('.log') && target === 'dangling');
+      const expected = ['folder', 'treasure', ...(isLogLinked ? ['dangling'] : [])];
+      const made = readdirSync(outside).filter((name) => !expected.includes(name));
       if (made.length > 0) throw new Error(`made where a link led to: ${made}`);
     },
   });

@@ -7,14 +7,15 @@ import { fixture } from '../../helpers/paths.js';
 import { startProgram } from '../../helpers/programs.js';
 import { startRemoteManager } from '../../helpers/remote-manager.js';
 import type { Attack, Round, Row } from '../attack.js';
-import { remoteCaller } from './disk-rows.js';
-import { attemptWithFault, type Caller, faultyServer, type Method } from './fault-attempt.js';
-
-/** Neither makes a call in this process: the limits are another one's. */
-const METHODS: Partial<Record<Method, number>> = { start: 4, stop: 2, restart: 2, status: 2 };
-
-/** The first on PATH may lie in root's home folder. */
-const PYTHON_FOR_ALL = '/usr/bin/python3';
+import {
+  ALL_BUT_SUPERVISE,
+  attemptWithFault,
+  type Caller,
+  callerOf,
+  faultyServer,
+  NO_ERRORS,
+  PYTHON_FOR_ALL,
+} from './fault-attempt.js';
 
 /** Nobody has processes under such a number, and each attempt has its own. */
 const FIRST_USER = 30_000;
@@ -23,8 +24,7 @@ export const limitRows: readonly Row[] = [
   {
     name: 'with any number of descriptors left each call works or says what is wrong, and the next ones work',
     laws: [4, 6, 8],
-    attempts: 100,
-    least: 2,
+    attempts: 50,
     attack: (attack) => attack.rounds((round) => useUpDescriptors(attack, round)),
   },
   {
@@ -52,7 +52,7 @@ async function useUpDescriptors(attack: Attack, round: Round): Promise<void> {
     const leave = Math.floor(attack.random.between(0, 14));
     return await ask({ method: method as Step['method'], leave });
   };
-  await attemptWithFault(attack, round, { server, call, methods: METHODS, strike: () => {}, lift: () => {} });
+  await attemptWithFault(attack, round, { server, call, methods: ALL_BUT_SUPERVISE, strike: () => {}, lift: () => {} });
   if (!program.isAlive) throw new Error(`the caller ended: ${program.stderr}`);
 }
 
@@ -67,9 +67,10 @@ async function forbidForking(attack: Attack, round: Round): Promise<void> {
   const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 }));
   await attemptWithFault(attack, round, {
     server,
-    prepare: remoteCaller(remote),
-    call: remoteCaller(remote),
-    methods: METHODS,
+    errors: { ...NO_ERRORS, start: ['SpawnError'], restart: ['SpawnError'] },
+    prepare: callerOf(remote),
+    call: callerOf(remote),
+    methods: ALL_BUT_SUPERVISE,
     strike: () => limitProcesses(user, remote.program.pid, room),
     lift: () => remote.kill(),
   });
