@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager } from '../../src/index.js';
-import type { Order } from '../fixtures/victim.js';
+import type { Order, Said } from '../fixtures/victim.js';
 import type { Random } from '../helpers/random.js';
 import { processesNaming } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
@@ -13,6 +13,7 @@ import type { Attack, Round } from './attack.js';
 import { Victims } from './victims.js';
 
 export type Method = Order['method'];
+type Other = 'none' | 'start' | 'stop' | 'status';
 export type Blow = 'kill' | 'suspend';
 
 /** How long such a call takes, and some more: most instants are inside it, some after it. */
@@ -29,14 +30,17 @@ const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
 
 const SUSPENDED_MS = 150;
 
-/** What a caller must expect when it is suspended, and others call meanwhile. */
+/** What a caller must expect when it is suspended, and others call meanwhile; of a start that meets a stop see STOPPED. */
 const EXPECTED: Readonly<Record<Method | 'status', readonly string[]>> = {
-  start: ['spawned', 'reused', 'ERR_STOPPED'],
-  restart: ['spawned', 'reused', 'ERR_STOPPED'],
+  start: ['spawned', 'reused'],
+  restart: ['spawned', 'reused'],
   stop: ['stopped', 'killed', 'not-running'],
   status: ['stopped', 'starting', 'running', 'stopping', 'unhealthy', 'unknown'],
   supervise: ['ended'],
 };
+
+/** Only a stop() ends somebody's start, a restart() does not. */
+const STOPPED = 'ERR_STOPPED';
 
 /** The process that makes the call is hit. */
 export async function hitCallers(attack: Attack, { method, blow }: { method: Method; blow: Blow }): Promise<void> {
@@ -53,12 +57,13 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
     const end = performance.now() + random.between(0, CALL_MS[method]);
     if (method === 'supervise') await crashUntil(end, server, random);
     await delay(end - performance.now());
+    const other = blow === 'kill' ? 'none' : random.weighted({ none: 1, start: 2, stop: 2, status: 1 });
     if (blow === 'kill') await victim.kill();
-    else await suspendCaller(victim, { method, manager, random });
+    else await suspendCaller(victim, { method, other, manager, random });
     const said = await victim.outcome;
     await victim.kill();
     if (said === undefined) inside += 1;
-    else assert.ok(EXPECTED[method].includes(said.word), said.error ?? said.word);
+    else assertExpected(said, method, other);
     await carryOn(server, random, clock, manager);
   });
   attack.remark(`ended inside its call: ${inside}`);
@@ -76,8 +81,11 @@ export async function hitServed(
   await attack.rounds(async (round) => {
     const server = await aServer(round, random, whom === 'watcher' ? { lifetime: 'tied' } : {});
     const manager = new ProcessManager(server.spec);
-    const method = random.weighted({ start: 2, stop: 1, restart: 1 });
+    const method = random.weighted({ start: 2, stop: 2, restart: 1 });
     await prepare(method, manager, random);
+    // A stop has to end a suspended one all the same, without force.
+    const isLeftSo = blow === 'suspend' && whom === 'server' && method === 'stop' && random.next() < 0.7;
+    if (isLeftSo) for (const pid of server.alive()) hits += Number(signal(pid, 'SIGSTOP'));
     let isOver = false;
     const outcome = call(method, manager).finally(() => {
       isOver = true;
@@ -85,9 +93,7 @@ export async function hitServed(
     await delay(random.between(0, CALL_MS[method]));
     const find = () => (whom === 'server' ? server.alive() : watchers(server))[0];
     const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
-    // A stop has to end it all the same.
-    const isLeftSo = blow === 'suspend' && whom === 'server' && method === 'stop' && random.next() < 0.7;
-    if (pid > 0 && (isLeftSo ? signal(pid, 'SIGSTOP') : await hit(pid, blow, random))) hits += 1;
+    if (pid > 0 && !isLeftSo && (await hit(pid, blow, random))) hits += 1;
     const expected = isLeftSo ? ['stopped', 'not-running'] : [...EXPECTED[method], 'ERR_EARLY_EXIT'];
     const { word, error } = await outcome;
     assert.ok(expected.includes(word), `${method}: ${error ?? word}`);
@@ -122,10 +128,9 @@ async function crashUntil(end: number, server: Witness, random: Random): Promise
 
 async function suspendCaller(
   victim: ReturnType<Victims['next']>,
-  { method, manager, random }: { method: Method; manager: ProcessManager; random: Random },
+  { method, other, manager, random }: { method: Method; other: Other; manager: ProcessManager; random: Random },
 ): Promise<void> {
   victim.program.kill('SIGSTOP');
-  const other = random.weighted({ none: 1, start: 2, stop: 2, status: 1 });
   const answer = other === 'none' ? undefined : call(other, manager);
   await delay(random.between(0, SUSPENDED_MS));
   if (random.next() < 0.5) {
@@ -135,7 +140,13 @@ async function suspendCaller(
     if (method === 'supervise') victim.letGo();
   }
   const said = await answer;
-  if (said !== undefined && other !== 'none') assert.ok(EXPECTED[other].includes(said.word), said.error ?? said.word);
+  if (said !== undefined && other !== 'none') assertExpected(said, other, method);
+}
+
+function assertExpected({ word, error }: Said, method: Method | 'status', meanwhile: Method | Other): void {
+  const isStarting = method === 'start' || method === 'restart';
+  const expected = isStarting && meanwhile === 'stop' ? [...EXPECTED[method], STOPPED] : EXPECTED[method];
+  assert.ok(expected.includes(word), `${method}() during ${meanwhile}: ${error ?? word}`);
 }
 
 /** @returns whether it was there */
@@ -164,10 +175,7 @@ function watchers({ spec }: Witness): number[] {
   return all.filter((pid) => ours.has(pid));
 }
 
-async function call(
-  method: Exclude<Method, 'supervise'> | 'status',
-  manager: ProcessManager,
-): Promise<{ word: string; error?: string }> {
+async function call(method: Exclude<Method, 'supervise'> | 'status', manager: ProcessManager): Promise<Said> {
   try {
     if (method === 'status') return { word: (await manager.status()).state };
     if (method === 'stop') return { word: (await manager.stop()).outcome };
