@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
-/** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number, inBackground?: 'begins' | 'ends' }} Example */
+/** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number, onTerminal?: boolean, inBackground?: 'begins' | 'ends' }} Example */
 
 const temporal = ['temporal-cli.mjs', `--port=${await freePort()}`];
 const daemon = ['daemon.mjs', ...temporal.slice(1)];
@@ -18,6 +18,7 @@ const installed = (path) => fileURLToPath(new URL(`../node_modules/${path}`, imp
 /**
  * In this order: `command` is what node is given, as a rule a file of examples/ and its arguments; `prints` must match its
  * output. `during` is another such command: started before, and still at work when it has printed its first line.
+ * `onTerminal`: it runs on a terminal of its own.
  * @type {Example[]}
  */
 const examples = [
@@ -32,8 +33,14 @@ const examples = [
     command: [...temporal, 'start'],
     prints: /^Temporal is already running \(lock file held by another process\), PID \d+\n$/,
   },
-  { command: [...temporal, 'status'], prints: /Temporal is running\n +PID +\d+.*health ✔/s },
+  {
+    command: [...temporal, 'status'],
+    prints:
+      /Temporal is running\n +PID +\d+\n +address +\S+:\d+\n +since .+\n +usage +[\d.]+ % .*checks +lock ✔.*health ✔\n$/s,
+  },
   { command: [...temporal, 'restart'], prints: /Temporal is ready again/ },
+  { command: [...temporal, 'stop'], onTerminal: true, prints: progress('Stopping', 'stopped, after [\\d.]+ s') },
+  { command: [...temporal, 'start'], onTerminal: true, prints: progress('Starting', 'ready on \\S+ after') },
   { command: [...temporal, 'logs'], prints: /Temporal Server/ },
   { command: [...temporal, 'stop'], prints: /Temporal is stopped, after/ },
   { command: [...temporal, 'stop'], prints: /Temporal is not running/ },
@@ -79,7 +86,8 @@ const background = new Map();
 let failures = 0;
 for (const example of examples) {
   const failure = await failureOf(example);
-  console.log(`${failure === undefined ? '✔' : '✖'} ${example.command.join(' ')}${failure ?? ''}`);
+  const where = example.onTerminal ? ' (on a terminal)' : '';
+  console.log(`${failure === undefined ? '✔' : '✖'} ${example.command.join(' ')}${where}${failure ?? ''}`);
   if (failure !== undefined) failures += 1;
 }
 const leftovers = await endTestRun(run);
@@ -138,8 +146,10 @@ async function runDuring(during, example) {
 }
 
 /** @param {Example} example @returns {string | undefined} why it failed */
-function runExample({ command, prints, exitCode = 0 }) {
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, command, {
+function runExample({ command, prints, exitCode = 0, onTerminal = false }) {
+  const terminal = onTerminal ? ['python3', '../scripts/on-terminal.py'] : [];
+  const [program, ...args] = /** @type {[string, ...string[]]} */ ([...terminal, process.execPath, ...command]);
+  const { status, signal, stdout, stderr } = spawnSync(program, args, {
     ...options,
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
@@ -149,6 +159,14 @@ function runExample({ command, prints, exitCode = 0 }) {
   const output = `${stdout}${stderr}`;
   if (status === exitCode && prints.test(output)) return undefined;
   return ` ended with ${signal ?? `exit code ${status}`}; wanted ${exitCode} and ${prints} in:\n${output}`;
+}
+
+/** A line that is written over itself while the time goes on, and wiped before the result. @param {string} what @param {string} result */
+function progress(what, result) {
+  return new RegExp(
+    `\\r${what} Temporal … 0\\.\\d s.*\\r${what} Temporal … [\\d.]+ s\\r\\x1b\\[KTemporal is ${result}`,
+    's',
+  );
 }
 
 /** @param {string} directory of examples/ */
