@@ -1,0 +1,220 @@
+/* src/process/start.ts, launch.ts, wait-until-ready.ts, wanted.ts. */
+
+/* src/process/wanted.ts: is this start still wanted? */
+#define isForeignMark (mark != 0 && !word && mark != known)
+#ifdef MUT_NOPAST
+#define isUndoneStop false
+#else
+#define isUndoneStop (mark == 0 && past != pastAtCall && past != knownAtCall)
+#endif
+#ifdef MUT_DEAF
+#define isStopped false
+#else
+#define isStopped (isForeignMark || isUndoneStop)
+#endif
+/* wanted.ts#guard: after clear() any mark is one that came later. */
+#ifdef MUT_NOLOOK
+#define isUnwanted false
+#else
+#define isUnwanted (mark != 0 || isUndoneStop)
+#endif
+
+/* down-mark.ts#clearMark */
+#ifdef MUT_CLEAR
+#define isInUse false
+#else
+#define isInUse (holders > 0)
+#endif
+#ifdef MUT_DEAF
+#define isOther false
+#else
+#define isOther isForeignMark
+#endif
+
+/* A joiner may share what it found when the start of it is over: start.ts#isReadyToShare, process-record.ts#isRecordHeld. */
+#ifdef MUT_NOHELD
+#define isStartOver true
+#else
+#define isStartOver (isRecorded -> recordBy == 0 : starter == 0)
+#endif
+#ifdef MUT_REUSE
+#define mayReuse true
+#else
+#define mayReuse (mark == 0 && !isUndoneStop)
+#endif
+
+#define canShare (mark == 0 && PROCESS != 0 && (ready & BIT(PROCESS)) && (PROVEN -> recordBy == 0 : starter == 0))
+#define canAdopt (mark == 0 && LEFTOVERS && hasChecks && (ready & BIT(OLDEST)))
+#define canClean (mark == 0 && LEFTOVERS && !(hasChecks && (ready & BIT(OLDEST))))
+
+/* wanted.ts#Wanted: what it found at its call. */
+#define wants(seenMark) known = seenMark; knownAtCall = seenMark; pastAtCall = past; seen = stops
+#define forget() looksAt[id] = 0; waitsFor[id] = 0; known = 0; knownAtCall = 0; pastAtCall = 0; seen = 0; wasDying[id] = 0; outcome = 0; isRecorded = false
+#ifdef MUT_PLAINMARK
+#define isRestartsWord false
+#else
+#define isRestartsWord true
+#endif
+#define STARTED 1
+#define STOPPED 2
+#define FAILED 3
+
+/* `isStrict`: a start() of its own; what a supervisor or a restart() starts needs that somebody asked for it. */
+inline start(isStrict) {
+  skip;
+again:
+  if
+  :: isStopped -> outcome = STOPPED; goto started            /* wanted.ts#isMarked: StoppedError */
+  :: atomic { !isStopped && FREE -> starter = id }           /* stop.ts#tryLock */
+  :: !isStopped && !FREE && mark != 0 && holders == 0 ->     /* start.ts#finishStop: nobody is at that stop any more */
+#ifdef MUT_FINISH
+     skip;
+#else
+     if :: atomic { mark != 0 -> holdMark() } :: mark == 0 -> goto again fi; /* down-mark.ts#joinMark */
+#endif
+     atomic { if :: alive != 0 -> assert(mark != 0); signalAll() :: else fi }; /* stop.ts#endHolder */
+     areGone;
+     atomic { if :: (onMark & BIT(id)) -> releaseMark() :: else fi };
+     (FREE || alive != 0 || holders > 0 || mark == 0 || isStopped);
+     goto again
+#ifdef MUT_REUSE
+  :: atomic { !FREE && PROCESS != 0 && (ready & BIT(PROCESS)) -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share
+#elif defined(MUT_NOHELD)
+  :: atomic { !isStopped && mark == 0 && PROCESS != 0 && (ready & BIT(PROCESS)) -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share
+#else
+  :: atomic { !isStopped && canShare -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share /* start.ts#join */
+#endif
+  :: atomic { !isStopped && canAdopt -> looksAt[id] = OLDEST; isRecorded = false }; goto reuse /* status.ts#findHealthy */
+#ifndef MUT_LEFTOVERS
+  :: !isStopped && canClean ->
+     atomic { if :: LEFTOVERS -> assert(!(given & alive)); waitsFor[id] = alive; dying = dying | waitsFor[id] :: else fi }; /* stop.ts#endLeftovers */
+     areGone;
+     goto again
+#endif
+  fi;
+
+  /* launch.ts#launch */
+  atomic {                                                   /* wanted.ts#clear, down-mark.ts#clearMark: under LOCK_EX */
+    if
+    :: mark == 0
+    :: mark != 0 && isInUse -> starter = 0; goto wait
+    :: isOther && !isInUse -> starter = 0; outcome = STOPPED; goto started
+    :: else -> if :: word :: else -> past = mark fi; mark = 0; word = false
+    fi;
+    known = 0
+  };
+  atomic {                                                   /* launch.ts#launchUnderLock: removeRecord, guard() before the spawn */
+    record = 0; recordBy = 0;
+    if
+    :: isUnwanted && mark != 0 && word -> starter = 0; goto wait /* RestartUnderWay: contend again */
+    :: isUnwanted && !(mark != 0 && word) -> starter = 0; outcome = STOPPED; goto started
+    :: else
+    fi
+  };
+  atomic {                                                   /* spawn.ts#spawnProcess */
+    assert(alive == 0);                                      /* never two */
+    if :: isStrict -> assert(seen >= over) :: else -> assert(asked >= over) fi; /* stop is final */
+    makeProcess(); looksAt[id] = born; born = 0
+#ifdef MUT_UNLOCK
+    ; starter = 0
+#endif
+  };
+  atomic { record = looksAt[id]; recordBy = id };                      /* launch.ts#seeItThrough: writeRecord, locked */
+await:                                                       /* wait-until-ready.ts#waitUntilReady */
+  if
+  :: isUnwanted -> goto abandon                              /* guard() */
+  :: !(alive & BIT(looksAt[id])) && (exitedWell & BIT(looksAt[id])) && alive != 0 -> /* findSuccessor: it put itself into the background */
+     atomic {
+       if
+       :: alive != 0 -> looksAt[id] = OLDEST;
+#ifndef MUT_ADOPT
+          record = looksAt[id]; recordBy = id
+#endif
+       :: else
+       fi
+     };
+     goto await
+  :: !(alive & BIT(looksAt[id])) && !((exitedWell & BIT(looksAt[id])) && alive != 0) -> goto abandon /* EarlyExitError */
+  :: (alive & ready & BIT(looksAt[id])) -> skip
+  :: atomic { (aborts < A && !quiet && (alive & BIT(looksAt[id]))) -> aborts++ }; goto abandon /* its signal, or StartTimeoutError */
+  fi;
+  atomic {                                                   /* launch.ts#requireLock, guard(), handOver(): one turn */
+    if
+    :: isUnwanted -> goto abandon
+    :: !isUnwanted && !(alive & BIT(looksAt[id])) -> goto await
+    :: else -> if :: starter == id -> starter = 0 :: else fi; if :: recordBy == id -> recordBy = 0 :: else fi;
+       given = given | BIT(looksAt[id]); outcome = STARTED; goto started
+    fi
+  };
+
+abandon:                                                     /* launch.ts#abandon; why: launch.ts#whyUnwanted */
+  atomic {
+    if
+    :: isUnwanted && mark != 0 && word -> outcome = 0
+    :: isUnwanted && !(mark != 0 && word) -> outcome = STOPPED
+    :: else -> outcome = FAILED;
+       assert((alive & BIT(looksAt[id])) || !(condemned & BIT(looksAt[id])));    /* what a stop or a restart ended is never told as a failure */
+       assert(!(given & alive))                              /* nobody was given what this start gives up */
+    fi;
+    waitsFor[id] = alive; dying = dying | waitsFor[id]
+  };
+  areGone;
+  atomic {
+    record = 0; recordBy = 0;
+    if :: starter == id -> starter = 0 :: else fi;
+    if :: outcome != 0 -> goto started :: else fi
+  };
+wait:                                                        /* start.ts#waitForStopAtWork */
+  (isStopped || mark == 0 || holders == 0);
+  goto again;
+
+share:
+  if :: isStartOver :: !isStartOver -> looksAt[id] = 0; goto again fi;
+reuse:                                                       /* start.ts#reuse: no mark, then still there */
+  if :: mayReuse :: !mayReuse -> looksAt[id] = 0; goto again fi;
+  atomic {
+    if
+    :: alive & BIT(looksAt[id]) ->
+       assert(!(wasDying[id] & BIT(looksAt[id])));                         /* never one that was dying at the call */
+       if :: isRecorded :: else -> record = looksAt[id]; recordBy = 0 fi;
+       given = given | BIT(looksAt[id]); outcome = STARTED
+    :: else -> looksAt[id] = 0; goto again
+    fi
+  };
+started:
+  skip
+}
+
+/* process-manager.ts#start */
+proctype Start(byte id) {
+  byte born = 0, known = 0, knownAtCall = 0, pastAtCall = 0, seen = 0, outcome = 0;
+  bool isRecorded = false;
+  {
+    atomic { wants(mark); MAX(asked, seen); wasDying[id] = condemned & alive };
+    start(true);
+    atomic {
+      if :: outcome == STOPPED -> assert(begun > seen) :: else fi; /* no restart and no older stop ends a start */
+      running = running & ~BIT(id); forget()
+    }
+  } unless { atomic { !isAlive -> forget() } }
+}
+
+/* restart.ts#restart */
+proctype Restart(byte id) {
+  byte born = 0, known = 0, knownAtCall = 0, pastAtCall = 0, seen = 0, outcome = 0;
+  bool isRecorded = false;
+  {
+    atomic {                                                 /* markOrJoin: markRestart by link(2), else joinMark */
+      if :: mark == 0 -> newMark(); word = isRestartsWord :: else fi;
+      holdMark(); known = mark; seen = stops; MAX(asked, seen)
+    };
+    bringDown();
+    atomic { releaseMark() };
+    atomic { knownAtCall = known; pastAtCall = past; wasDying[id] = condemned & alive };
+    start(false);
+    atomic {
+      if :: outcome == STOPPED -> assert(begun > seen) :: else fi;
+      running = running & ~BIT(id); forget()
+    }
+  } unless { atomic { !isAlive -> forget() } }
+}
