@@ -25,7 +25,7 @@ const AT_ONCE_MS = 8_000;
 export const watcherRow: Row = {
   name: 'with its watcher killed a tied or shared process can still be started, stopped and asked for',
   laws: [7, 4, 6],
-  attempts: 80,
+  attempts: 60,
   least: 3,
   async attack(attack) {
     const bystander = startProgram(attack, 'sleep', ['3600']);
