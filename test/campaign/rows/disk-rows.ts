@@ -114,11 +114,11 @@ async function serverOnDisk(round: Round, options: string) {
   return { server, stateDir };
 }
 
-/** Until so many mounts are left there. */
+/** Until so many mounts are left there. Lazily: whatever went wrong may have left a file open in it. */
 function unmount(path: string, left: number): void {
   const count = () =>
     execFileSync('findmnt', ['--noheadings', '--output', 'TARGET']).toString().split(`${path}\n`).length - 1;
-  while (count() > left) run('umount', path);
+  while (count() > left) run('umount', '--lazy', path);
 }
 
 function run(command: string, ...args: string[]): void {

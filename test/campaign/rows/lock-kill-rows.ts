@@ -50,7 +50,7 @@ export const stoppedHolderRow: Row = {
 export const stoppedAskerRow: Row = {
   name: 'who is suspended while it asks is never taken for a holder; it is in the way only while it has LOCK_SH',
   laws: [3, 8],
-  attempts: 100,
+  attempts: 300,
   least: 3,
   async attack(attack) {
     const path = join(attack.folder, 'x.lock');
