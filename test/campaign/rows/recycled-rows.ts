@@ -22,7 +22,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
 const deadServer: Row = {
   name: 'a stranger that has got the number of a dead server is never signalled, nor taken for it',
   laws: [4],
-  attempts: 60,
+  attempts: 30,
   async attack(attack) {
     const { attempts, folder, random } = attack;
     const withinMs = 5_000 + 3_000 * attempts;

@@ -18,20 +18,20 @@ export const suspendRows: readonly Row[] = [
     ([method, who]): Row => ({
       name: `${who} ${ending}`,
       laws,
-      attempts: 80,
+      attempts: 50,
       attack: (attack) => hitCallers(attack, { method: method as Method, blow: 'suspend' }),
     }),
   ),
   {
     name: `a server ${ending}`,
     laws,
-    attempts: 60,
+    attempts: 40,
     attack: (attack) => hitServed(attack, { whom: 'server', blow: 'suspend' }),
   },
   {
     name: `the watcher of a tied server ${ending}`,
     laws,
-    attempts: 60,
+    attempts: 40,
     attack: (attack) => hitServed(attack, { whom: 'watcher', blow: 'suspend' }),
   },
 ];
