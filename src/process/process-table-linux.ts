@@ -1,8 +1,9 @@
-/** The process table of Linux: the only reader of /proc. Formats: proc(5). */
-import { type BigIntStats, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+/** The process table of Linux. Formats: proc(5). */
+import { type BigIntStats, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
-import { errorCode } from '../shared/errors.js';
+import { listenerPids } from './listening-sockets.js';
+import { descriptors, pids, read, readLink, statFile, unlessUnseen } from './proc-files.js';
 import type { Carrier, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
@@ -16,9 +17,6 @@ const THREAD_EXIT_SIGNAL = '-1';
 
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
 const MAX_ROUNDS = 30;
-
-/** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
-const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
@@ -127,27 +125,7 @@ export function logsTo(pid: number, path: string): boolean {
 }
 
 export function listeners(port: number, likely: readonly number[]): Listener[] {
-  const wanted = new Set<string>();
-  // Two milliseconds each, and the second is seldom needed: the kernel walks through all its sockets.
-  for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
-    for (const inode of listeningSockets(table, port)) wanted.add(`socket:[${inode}]`);
-    const found = likely.flatMap((pid) => ownersAmong([pid], wanted));
-    if (found.length > 0) return found;
-  }
-  const found = ownersAmong(wanted.size === 0 ? [] : pids(), wanted);
-  return [...found, ...Array.from(wanted, () => ({ process: undefined }))];
-}
-
-/** Takes the sockets whose owner is found out of `wanted`. */
-function ownersAmong(candidates: readonly number[], wanted: Set<string>): Listener[] {
-  const found: Listener[] = [];
-  for (const pid of candidates) {
-    if (wanted.size === 0) break;
-    for (const fd of descriptors(pid)) {
-      if (wanted.delete(readLink(`/proc/${pid}/fd/${fd}`) ?? '')) found.push({ process: lookUp(pid) });
-    }
-  }
-  return found;
+  return listenerPids(port, likely).map((pid) => ({ process: pid === undefined ? undefined : lookUp(pid) }));
 }
 
 /**
@@ -166,19 +144,6 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   return found;
 }
 
-function pids(): number[] {
-  return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
-}
-
-function descriptors(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).map(Number);
-  } catch (error) {
-    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
-    return [];
-  }
-}
-
 /**
  * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
  * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
@@ -191,15 +156,6 @@ function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { i
   return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
 }
 
-/** Inodes of the sockets in state LISTEN (0A) on this port, whatever their address. */
-function listeningSockets(table: string, port: number): string[] {
-  const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
-  return (read(table) ?? '').split('\n').flatMap((line) => {
-    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-    return state === '0A' && local?.endsWith(`:${hexPort}`) && inode !== undefined ? [inode] : [];
-  });
-}
-
 function isSameFile(one: BigIntStats | undefined, other: BigIntStats | undefined): boolean {
   return one !== undefined && other !== undefined && one.ino === other.ino && one.dev === other.dev;
 }
@@ -207,25 +163,4 @@ function isSameFile(one: BigIntStats | undefined, other: BigIntStats | undefined
 /** /proc shows paths without symbolic links; the file itself is never one, and may be gone. */
 function realPath(path: string): string {
   return unlessUnseen(() => join(realpathSync(dirname(path)), basename(path))) ?? path;
-}
-
-function statFile(path: string): BigIntStats | undefined {
-  return unlessUnseen(() => statSync(path, { bigint: true }));
-}
-
-function readLink(path: string): string | undefined {
-  return unlessUnseen(() => readlinkSync(path));
-}
-
-function read(path: string): string | undefined {
-  return unlessUnseen(() => readFileSync(path, 'latin1'));
-}
-
-function unlessUnseen<T>(look: () => T): T | undefined {
-  try {
-    return look();
-  } catch (error) {
-    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
-    return undefined;
-  }
 }

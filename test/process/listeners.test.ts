@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { processTable } from '../../src/process/process-table.js';
+import { startProgram } from '../helpers/programs.js';
+
+/** More than one page of the kernel's table. */
+const SERVERS = 60;
+const CONNECTIONS = 100;
+
+test('who listens is found among many listeners and connections, of both kinds, asked for or not', async (t) => {
+  const stranger = startProgram(t, 'sleep', ['300']);
+  for (const host of ['127.0.0.1', '::1', '::']) {
+    const ports = await Promise.all(Array.from({ length: SERVERS }, () => listen(t, host)));
+    await Promise.all(Array.from({ length: CONNECTIONS }, (_, index) => meet(t, host, ports[index % SERVERS] ?? 0)));
+    for (const [index, port] of ports.entries()) {
+      for (const likely of [[process.pid], [stranger.pid, process.pid]]) {
+        assert.deepEqual(pidsAt(port, likely), [process.pid], `${host} ${port}, likely ${likely}`);
+      }
+      // A walk through all processes: for two of the ports. Somebody else may listen on that port of another address.
+      if (index % (SERVERS - 1) !== 0) continue;
+      for (const likely of [[stranger.pid], []]) {
+        assert.ok(pidsAt(port, likely).includes(process.pid), `${host} ${port}, likely ${likely}`);
+      }
+    }
+  }
+});
+
+test('who is connected to a port, and who has stopped to listen there, does not listen', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await meet(t, '127.0.0.1', port);
+  // The listening socket is closed at once; 'close' comes with the end of the last connection.
+  server.close();
+  for (const likely of [[process.pid], []]) assert.ok(!pidsAt(port, likely).includes(process.pid));
+});
+
+function pidsAt(port: number, likely: readonly number[]): (number | undefined)[] {
+  return processTable()
+    .listeners(port, likely)
+    .map(({ process: found }) => found?.pid);
+}
+
+async function listen(t: TestContext, host: string): Promise<number> {
+  const server = createServer().listen(0, host);
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+async function meet(t: TestContext, host: string, port: number): Promise<void> {
+  const socket = connect(port, host === '::' ? '::1' : host);
+  t.after(() => socket.destroy());
+  await once(socket, 'connect');
+}
