@@ -91,9 +91,12 @@ class Crowd {
       this.#requireNoDefect();
     } while (performance.now() < end);
     this.#doomed.at(-1)?.kill();
-    for (const user of this.#lasting) user.send('end');
-    for (const user of this.#lasting)
-      assert.equal((await user.ended({ withinMs: LAST_VISIT_MS })).exitCode, 0, user.stderr);
+    const areKilled = this.#random.next() < 0.5;
+    for (const user of this.#lasting) areKilled ? user.kill() : user.send('end');
+    for (const user of this.#lasting) {
+      const { exitCode, stderr } = await user.ended({ withinMs: LAST_VISIT_MS });
+      assert.equal(exitCode, areKilled ? null : 0, stderr);
+    }
     for (const user of this.#doomed) await user.ended();
     this.#requireNoDefect();
   }

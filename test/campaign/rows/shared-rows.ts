@@ -16,6 +16,7 @@ import {
   startUser,
   startUsers,
 } from '../../helpers/shared.js';
+import { argumentsOf } from '../../helpers/tied.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Row } from '../attack.js';
 import { crowdRow } from './crowd-row.js';
@@ -41,18 +42,27 @@ export const sharedRows: readonly Row[] = [
     attack: handOver,
   },
   {
-    name: 'users of a shared server who are killed while they come leave nothing',
+    name: 'users of a shared server who are killed, while they come or when they are in, leave nothing',
     laws: [7, 6],
     attempts: KILLED_RUNS,
+    least: 2,
     attack: killRuns,
   },
 ];
 
 async function crashUnderUsers(attack: Attack): Promise<void> {
-  const key = ownKey();
-  const users = await startUsers(attack, 3, { key });
   const { random } = attack;
+  let key = ownKey();
+  let users = await startUsers(attack, 3, { key });
+  let isSound = true;
   await attack.rounds(async () => {
+    if (!isSound) {
+      // What a failed attempt left is not the next one's.
+      for (const user of users) user.kill();
+      key = ownKey();
+      users = await startUsers(attack, 3, { key });
+    }
+    isSound = false;
     const before = await Promise.all(users.map((user) => user.join()));
     const [{ pid: old, port, stateDir }] = before as [(typeof before)[number]];
     // Some call again as it crashes: they may be told of either.
@@ -60,9 +70,9 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
     const calls = callers.map((user) => delay(random.between(0, 8)).then(() => user.join()));
     await delay(random.between(0, 8));
     process.kill(old, 'SIGKILL');
-    await Promise.all(calls);
+    await Promise.all(calls).catch((cause) => blame(old, cause));
     await eventually(`the end of PID ${old}`, () => !isRunning(old), { everyMs: 1 });
-    const after = await Promise.all(users.map((user) => user.join()));
+    const after = await Promise.all(users.map((user) => user.join())).catch((cause) => blame(old, cause));
     const [{ pid }] = after as [(typeof after)[number]];
     assert.notEqual(pid, old);
     assert.deepEqual(
@@ -80,7 +90,15 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
       key,
       users.map(({ program }) => program.pid),
     );
+    isSound = true;
   });
+}
+
+/** A stranger may have taken the port meanwhile: then it is named. */
+function blame(crashed: number, cause: Error & { pid?: number }): never {
+  const { pid } = cause;
+  const who = pid === undefined ? '' : `; PID ${pid} is ${argumentsOf(pid).join(' ')}`;
+  throw new Error(`a call after PID ${crashed} crashed${who}`, { cause });
 }
 
 async function handOver(attack: Attack): Promise<void> {
@@ -122,7 +140,10 @@ async function killRuns(attack: Attack): Promise<void> {
   await attack.rounds(async ({ index, after }) => {
     const users: SharedUser[] = await next;
     next = startUsers(attack, 2, { key });
-    for (const user of users) user.join().catch(() => undefined);
+    const joining = Promise.all(users.map((user) => user.join()));
+    joining.catch(() => undefined);
+    // Every other time they are in.
+    if (index % 2 === 0) await joining;
     await Promise.all(
       users.map(async (user) => {
         await delay(random.between(0, 120));
