@@ -1,10 +1,9 @@
 /** Attacks on the file system under the state folder: no room, no more files, nothing may be written. */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startPowerlessManager } from '../../helpers/powerless.js';
 import type { Attack, Round, Row } from '../attack.js';
-import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, NO_ERRORS } from './fault-attempt.js';
+import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, NO_ERRORS, run } from './fault-attempt.js';
 
 const BALLAST = 'ballast';
 
@@ -116,13 +115,8 @@ async function serverOnDisk(round: Round, options: string) {
 
 /** Until so many mounts are left there. Lazily: whatever went wrong may have left a file open in it. */
 function unmount(path: string, left: number): void {
-  const count = () =>
-    execFileSync('findmnt', ['--noheadings', '--output', 'TARGET']).toString().split(`${path}\n`).length - 1;
+  const count = () => readFileSync('/proc/self/mountinfo', 'utf8').split(` ${path} `).length - 1;
   while (count() > left) run('umount', '--lazy', path);
-}
-
-function run(command: string, ...args: string[]): void {
-  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
 /** @returns whether there was room for the file itself */

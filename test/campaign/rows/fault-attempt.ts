@@ -1,4 +1,5 @@
 /** One attempt against a managed server whose surroundings fail: what every call has to keep to, whatever fails. */
+import { execFileSync } from 'node:child_process';
 import { readdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -171,7 +172,7 @@ export async function requireMended(server: Witness): Promise<void> {
 }
 
 /** A supervisor is given a moment, and ended. */
-export function callerHere(spec: library.ProcessSpec): Caller {
+function callerHere(spec: library.ProcessSpec): Caller {
   const manager = new ProcessManager(spec);
   return async (method) => {
     if (method !== 'supervise') return await manager[method]();
@@ -198,4 +199,8 @@ export function callerOf(remote: RemoteManager): Caller {
 export async function endServers(server: Witness): Promise<void> {
   for (const pid of server.alive()) process.kill(pid, 'SIGKILL');
   await eventually('the end of the servers', () => server.alive().length === 0);
+}
+
+export function run(command: string, ...args: string[]): void {
+  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
 }

@@ -1,5 +1,4 @@
 /** Attacks with the limits of a process: no descriptor is left, no other process may be made. */
-import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Outcome, Step } from '../../fixtures/starved-caller.js';
@@ -15,6 +14,7 @@ import {
   faultyServer,
   NO_ERRORS,
   PYTHON_FOR_ALL,
+  run,
 } from './fault-attempt.js';
 
 /** Nobody has processes under such a number, and each attempt has its own. */
@@ -80,5 +80,5 @@ async function forbidForking(attack: Attack, round: Round): Promise<void> {
 function limitProcesses(user: number, pid: number, room: number): void {
   const limit = readdirSync(`/proc/${pid}/task`).length + room;
   const asUser = [`--reuid=${user}`, `--regid=${user}`, '--clear-groups'];
-  execFileSync('setpriv', [...asUser, 'prlimit', '--pid', String(pid), `--nproc=${limit}:`]);
+  run('setpriv', ...asUser, 'prlimit', '--pid', String(pid), `--nproc=${limit}:`);
 }

@@ -52,7 +52,7 @@ function acquireRow({ askers, attempts }: { askers: number; attempts: number }):
     name: `no acquire fails while ${askers === 1 ? 'another one asks' : `${askers} others ask`} all the time`,
     laws: [3],
     attempts,
-    least: 2_000,
+    least: 500,
     async attack(attack) {
       const path = join(attack.folder, 'x.lock');
       writeFileSync(path, '');
