@@ -3,9 +3,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './free-port.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
 /** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number, onTerminal?: boolean, inBackground?: 'begins' | 'ends' }} Example */
@@ -173,13 +173,4 @@ function progress(what, result) {
 function testsIn(directory) {
   const names = readdirSync(new URL(`../examples/${directory}`, import.meta.url));
   return names.map((name) => `${directory}/${name}`);
-}
-
-/** @returns {Promise<number>} a TCP port on which nobody listens */
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  await new Promise((closed) => server.close(closed));
-  return port;
 }

@@ -1,0 +1,204 @@
+/**
+ * `npm run check:docs`: each link of the documents leads somewhere, each script that they name is there, and each block of
+ * code does what its reader expects. The package is packed and installed into an empty folder, and the blocks of a document
+ * are run there one after the other.
+ *
+ * `js` is a whole program, run at once. A first line `// NAME` is the name of its file, for later blocks to import;
+ * `NAME.test.mjs` runs under `node --test`. `sh` is looked at line by line: programs and scripts that are there. `text` is
+ * what a program shows, and there is no other language.
+ * Notes in front of a block: `<!-- prints TEXT -->` is what its output must contain; `<!-- until FILE -->` runs it in the
+ * background: when it has printed a line FILE is run, and then it gets the signal of Ctrl-C.
+ * Ports are replaced by free ones, the home folder is a new one, and a process that is left over is a failure.
+ */
+// @ts-check
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from './free-port.mjs';
+import { deadLinks, readDocument } from './markdown.mjs';
+import { beginTestRun, endTestRun } from './test-run.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const TIMEOUT_MS = 60_000;
+
+/** What a newcomer writes for each of the first things: less than this many lines of his own. */
+const MOST_OWN_LINES = 5;
+const FIRST_STEPS = 'First steps';
+
+const run = beginTestRun();
+const home = join(run.folder, 'home');
+mkdirSync(home);
+/** The temporal on PATH, else the one that the set-up fetched. */
+const path = [process.env.PATH, join(root, '.cache/temporal/bin')].join(delimiter);
+const env = { ...run.environment, HOME: home, PATH: path };
+
+let failures = 0;
+try {
+  const documents = documentPaths().map((file) => readDocument(root, file));
+  for (const document of documents) {
+    const commands = document.spans.filter((span) => span.startsWith('npm run ')).join('\n');
+    report(`the links of ${document.path}`, [...deadLinks(root, document, documents), ...wrongCommands(commands)]);
+  }
+  const tarball = join(
+    run.folder,
+    JSON.parse(call('npm', ['pack', '--json', '--silent', '--pack-destination', run.folder]))[0].filename,
+  );
+  for (const [index, document] of documents.entries()) {
+    if (document.blocks.length > 0) await runBlocks(document, newProject(`project-${index + 1}`, tarball));
+  }
+} finally {
+  failures += await endTestRun(run);
+}
+console.log(`${failures === 0 ? '✔ the documents hold' : `✖ ${failures} failures`}`);
+process.exitCode = failures > 0 ? 1 : 0;
+
+function documentPaths() {
+  const inDocs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
+  return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...inDocs.filter((name) => name.endsWith('.md'))];
+}
+
+/** An empty folder with nothing but the package. @param {string} name @param {string} tarball */
+function newProject(name, tarball) {
+  const folder = join(run.folder, name);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{ "private": true, "allowScripts": { "fs-ext": true } }');
+  call('npm', ['install', '--no-audit', '--no-fund', tarball], folder);
+  return folder;
+}
+
+/** @param {import('./markdown.mjs').Document} document @param {string} folder */
+async function runBlocks({ path: file, blocks }, folder) {
+  const ports = await freePortsFor(blocks.map(({ code }) => code).join('\n'));
+  for (const [index, block] of blocks.entries()) {
+    const what = `${file}, block ${index + 1} (${block.title})`;
+    if (block.language === 'sh') report(what, wrongCommands(block.code));
+    else if (block.language === 'text') report(what, []);
+    else if (block.language !== 'js') report(what, [`no rule for "${block.language}"`]);
+    else
+      report(
+        what,
+        await failuresOf({ ...block, code: withPorts(block.code, ports) }, `block-${index + 1}.mjs`, folder),
+      );
+  }
+}
+
+/** @param {import('./markdown.mjs').Block} block @param {string} fallback @param {string} folder @returns {Promise<string[]>} */
+async function failuresOf({ code, title, note = '' }, fallback, folder) {
+  const name = /^\/\/ (\S+\.mjs)$/m.exec(code.split('\n')[0] ?? '')?.[1] ?? fallback;
+  writeFileSync(join(folder, name), `${code}\n`);
+  const problems = title === FIRST_STEPS ? tooLong(code) : [];
+  const until = /^until (\S+)$/.exec(note)?.[1];
+  const prints = /^prints (.*)$/s.exec(note)?.[1] ?? '';
+  if (note !== '' && until === undefined && prints === '') problems.push(`no rule for the note "${note}"`);
+  return [
+    ...problems,
+    ...(until === undefined ? runProgram(name, prints, folder) : await runUntil(name, until, folder)),
+  ];
+}
+
+/** @param {string} name @param {string} prints @param {string} folder */
+function runProgram(name, prints, folder) {
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, commandLine(name), {
+    cwd: folder,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+  });
+  if (status !== 0) return [`it ended with ${signal ?? `exit code ${status}`}:\n${stdout}${stderr}`];
+  if (stderr !== '') return [`it complained:\n${stderr}`];
+  return stdout.includes(prints) ? [] : [`"${prints}" is not in its output:\n${stdout}`];
+}
+
+/** @param {string} name @param {string} until @param {string} folder */
+async function runUntil(name, until, folder) {
+  const program = spawn(process.execPath, commandLine(name), {
+    cwd: folder,
+    env,
+    timeout: TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+  });
+  let output = '';
+  program.stderr.on('data', (text) => {
+    output += text;
+  });
+  program.stdout.on('data', (text) => {
+    output += text;
+  });
+  const ended = once(program, 'close');
+  await Promise.race([once(program.stdout, 'data'), ended]);
+  const problems = program.exitCode === null ? runProgram(until, '', folder) : [];
+  program.kill('SIGINT');
+  const [status, signal] = await ended;
+  if (signal === 'SIGINT') return problems;
+  return [...problems, `it ended with ${signal ?? `exit code ${status}`}, not by Ctrl-C:\n${output}`];
+}
+
+/** @param {string} name */
+function commandLine(name) {
+  return name.endsWith('.test.mjs') ? ['--test', name] : [name];
+}
+
+/** Lines that are neither an import nor a comment. @param {string} code */
+function tooLong(code) {
+  const own = code.split('\n').filter((line) => line.trim() !== '' && !/^(import|\/\/)/.test(line));
+  return own.length < MOST_OWN_LINES ? [] : [`${own.length} lines are not the first step that it promises`];
+}
+
+/** Each line is one command, or several joined by &&. @param {string} code */
+function wrongCommands(code) {
+  const { status, stderr } = spawnSync('sh', ['-n'], { input: code, encoding: 'utf8' });
+  if (status !== 0) return [`it is no shell: ${stderr}`];
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const commands = code.split('\n').flatMap((line) => line.replace(/(^|\s)#.*$/, '').split('&&'));
+  return commands
+    .map((command) => command.trim().replace(/^(\w+=\S+\s+)+/, ''))
+    .filter((command) => command !== '')
+    .flatMap((command) => (isKnown(command.split(/\s+/), scripts) ? [] : [`no such command: ${command}`]));
+}
+
+/** @param {string[]} words @param {Record<string, string>} scripts */
+function isKnown([program = '', verb = '', name = ''], scripts) {
+  if (program === 'npm') {
+    if (verb === 'run') return name in scripts;
+    return ['install', 'test', 'install-test', 'rebuild', 'install-scripts', 'ci'].includes(verb);
+  }
+  if (['pnpm', 'yarn', 'bun'].includes(program)) return ['add', 'pm', 'install'].includes(verb);
+  if (program.includes('/')) return readdirSync(join(root, program, '..')).includes(program.split('/').at(-1) ?? '');
+  return spawnSync('sh', ['-c', 'command -v -- "$1"', 'sh', program]).status === 0;
+}
+
+/** A number that is given as a port anywhere in the document is replaced wherever it stands. @param {string} code */
+async function freePortsFor(code) {
+  const numbers = new Set([...code.matchAll(/port: (\d{4,5})/g)].map(([, number = '']) => number));
+  /** @type {Map<string, string>} */
+  const ports = new Map();
+  for (const number of numbers) ports.set(number, String(await freePort()));
+  return ports;
+}
+
+/** @param {string} code @param {Map<string, string>} ports */
+function withPorts(code, ports) {
+  return code.replace(/\b\d{4,5}\b/g, (number) => ports.get(number) ?? number);
+}
+
+/** @param {string} what @param {readonly string[]} problems */
+function report(what, problems) {
+  console.log(`${problems.length === 0 ? '✔' : '✖'} ${what}${problems.map((problem) => `\n  ${problem}`).join('')}`);
+  failures += problems.length;
+}
+
+/** @param {string} command @param {readonly string[]} args @returns {string} what it printed */
+function call(command, args, cwd = root) {
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`"${command} ${args.join(' ')}" failed\n${stdout}${stderr}`);
+  return stdout;
+}

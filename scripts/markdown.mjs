@@ -1,0 +1,68 @@
+/** What the documents say, as far as it can be checked: their links, their headings, their blocks of code. */
+// @ts-check
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { Lexer, walkTokens } from 'marked';
+
+/** @typedef {{ language: string, code: string, title: string | undefined, note: string | undefined }} Block */
+/** @typedef {{ path: string, blocks: Block[], links: string[], anchors: Set<string>, spans: string[] }} Document */
+
+/**
+ * A comment right in front of a block is a note about it: `<!-- until stop.mjs -->`.
+ * @param {string} root @param {string} path seen from there
+ * @returns {Document}
+ */
+export function readDocument(root, path) {
+  /** @type {Document} */
+  const document = { path, blocks: [], links: [], anchors: new Set(), spans: [] };
+  /** @type {string | undefined} */
+  let note;
+  /** @type {string | undefined} */
+  let title;
+  const tokens = Lexer.lex(readFileSync(join(root, path), 'utf8'));
+  for (const token of tokens) {
+    if (token.type === 'heading') {
+      title = token.text;
+      document.anchors.add(freshAnchor(token.text, document.anchors));
+    }
+    if (token.type === 'code') document.blocks.push({ language: token.lang ?? '', code: token.text, title, note });
+    if (token.type !== 'space') note = /^<!--\s*(.*?)\s*-->\s*$/s.exec(token.raw)?.[1];
+  }
+  walkTokens(tokens, (token) => {
+    if (token.type === 'link' || token.type === 'image') document.links.push(token.href);
+    if (token.type === 'codespan') document.spans.push(token.text);
+    if (token.type === 'html') {
+      for (const [, href = ''] of token.raw.matchAll(/(?:href|src|srcset)="([^"]*)"/g)) document.links.push(href);
+    }
+  });
+  return document;
+}
+
+/**
+ * Those that lead nowhere, each with the reason: a file that is not there, a heading that no document has. What is on the
+ * network is not asked.
+ * @param {string} root @param {Document} document @param {readonly Document[]} documents
+ */
+export function deadLinks(root, { path, links, anchors }, documents) {
+  return links.flatMap((link) => {
+    if (/^https?:/.test(link)) return URL.canParse(link) ? [] : [`${path}: ${link} is no address`];
+    const [file = '', anchor] = link.split('#');
+    const target = file === '' ? path : relative(root, join(root, dirname(path), file));
+    if (!existsSync(join(root, target))) return [`${path}: ${link} leads to no file`];
+    if (anchor === undefined) return [];
+    if (statSync(join(root, target)).isDirectory()) return [`${path}: ${link} is a heading of a folder`];
+    const known = file === '' ? anchors : documents.find((other) => other.path === target)?.anchors;
+    return known?.has(anchor) ? [] : [`${path}: ${link} leads to no heading`];
+  });
+}
+
+/** As GitHub makes it. @param {string} heading @param {ReadonlySet<string>} taken */
+function freshAnchor(heading, taken) {
+  const anchor = heading
+    .toLowerCase()
+    .replace(/<[^>]*>/g, '')
+    .replace(/[^\p{L}\p{N}_ -]/gu, '')
+    .replaceAll(' ', '-');
+  if (!taken.has(anchor)) return anchor;
+  for (let count = 1; ; count += 1) if (!taken.has(`${anchor}-${count}`)) return `${anchor}-${count}`;
+}
