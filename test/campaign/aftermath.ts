@@ -28,11 +28,9 @@ export class Clock {
 
   async time<T>(method: string, limitMs: number, call: () => Promise<T>): Promise<T> {
     const began = performance.now();
-    const over = new AbortController();
     try {
-      return await Promise.race([call(), notAfter(limitMs, method, over.signal)]);
+      return await within(limitMs, `${method}()`, call());
     } finally {
-      over.abort();
       this.#longest.set(method, Math.max(performance.now() - began, this.#longest.get(method) ?? 0));
     }
   }
@@ -43,9 +41,18 @@ export class Clock {
   }
 }
 
-async function notAfter(limitMs: number, method: string, signal: AbortSignal): Promise<never> {
-  await delay(limitMs, undefined, { signal });
-  throw new Error(`${method}() is not over after ${limitMs} ms`);
+/** What is awaited, when it comes in time. */
+export async function within<T>(limitMs: number, what: string, awaited: Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const late = delay(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`${what} is not over after ${limitMs} ms`);
+  });
+  try {
+    return await Promise.race([awaited, late]);
+  } finally {
+    late.catch(() => undefined);
+    over.abort();
+  }
 }
 
 /** Calls as somebody would who knows of nothing, not even where the process is: its record is lost at times. The last is a stop. */

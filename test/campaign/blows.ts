@@ -8,12 +8,12 @@ import type { Random } from '../helpers/random.js';
 import { processesNaming } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../helpers/witness.js';
-import { Clock, carryOn } from './aftermath.js';
+import { Clock, carryOn, within } from './aftermath.js';
 import type { Attack, Round } from './attack.js';
 import { Victims } from './victims.js';
 
 export type Method = Order['method'];
-type Other = 'none' | 'start' | 'stop' | 'status';
+type Other = 'none' | 'start' | 'stop' | 'restart' | 'status';
 export type Blow = 'kill' | 'suspend';
 
 /** How long such a call takes, and some more: most instants are inside it, some after it. */
@@ -29,6 +29,9 @@ const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
 };
 
 const SUSPENDED_MS = 150;
+
+/** No call of these has more time from the contract. */
+const LIMIT_MS = 20_000;
 
 /** What a caller must expect when it is suspended, and others call meanwhile; of a start that meets a stop see STOPPED. */
 const EXPECTED: Readonly<Record<Method | 'status', readonly string[]>> = {
@@ -49,18 +52,20 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
   const clock = new Clock();
   let inside = 0;
   await attack.rounds(async (round) => {
+    const victim = victims.next();
+    // Before the server is stopped, should the attempt fail: a supervisor would bring it back.
+    round.after(() => victim.kill());
     const server = await aServer(round, random);
     const manager = new ProcessManager(server.spec);
     await prepare(method, manager, random);
-    const victim = victims.next();
     await victim.call(method, server.spec);
     const end = performance.now() + random.between(0, CALL_MS[method]);
     if (method === 'supervise') await crashUntil(end, server, random);
     await delay(end - performance.now());
-    const other = blow === 'kill' ? 'none' : random.weighted({ none: 1, start: 2, stop: 2, status: 1 });
+    const other = blow === 'kill' ? 'none' : random.weighted({ none: 1, start: 2, stop: 2, restart: 1, status: 1 });
     if (blow === 'kill') await victim.kill();
     else await suspendCaller(victim, { method, other, manager, random });
-    const said = await victim.outcome;
+    const said = await within(LIMIT_MS, `${method}()`, victim.outcome);
     await victim.kill();
     if (said === undefined) inside += 1;
     else assertExpected(said, method, other);
@@ -95,7 +100,7 @@ export async function hitServed(
     const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
     if (pid > 0 && !isLeftSo && (await hit(pid, blow, random))) hits += 1;
     const expected = isLeftSo ? ['stopped', 'not-running'] : [...EXPECTED[method], 'ERR_EARLY_EXIT'];
-    const { word, error } = await outcome;
+    const { word, error } = await within(LIMIT_MS, `${method}()`, outcome);
     assert.ok(expected.includes(word), `${method}: ${error ?? word}`);
     await carryOn(server, random, clock, manager);
   });
@@ -139,7 +144,7 @@ async function suspendCaller(
     victim.program.kill('SIGCONT');
     if (method === 'supervise') victim.letGo();
   }
-  const said = await answer;
+  const said = answer && (await within(LIMIT_MS, `${other}()`, answer));
   if (said !== undefined && other !== 'none') assertExpected(said, other, method);
 }
 

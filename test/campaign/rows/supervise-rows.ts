@@ -31,14 +31,14 @@ type Happening = keyof typeof WHEN_UP;
 class Episode {
   readonly #server: Witness;
   readonly #random: Random;
-  readonly #victims: Victims;
+  readonly #victims: Pick<Victims, 'next'>;
   readonly #outside: ProcessManager;
   #supervisors: Victim[] = [];
   #isWanted = true;
   /** Killed or suspended: no longer up, whatever they look like. */
   readonly #hit = new Set<number>();
 
-  constructor(server: Witness, random: Random, victims: Victims) {
+  constructor(server: Witness, random: Random, victims: Pick<Victims, 'next'>) {
     this.#server = server;
     this.#random = random;
     this.#victims = victims;
@@ -133,9 +133,16 @@ export const superviseRows: readonly Row[] = [
       const victims = new Victims(attack);
       const counts: Partial<Record<Happening, number>> = {};
       await attack.rounds(async (round) => {
+        const used: Victim[] = [];
+        const next = () => {
+          used.push(victims.next());
+          return used.at(-1) as Victim;
+        };
+        // Before the server is stopped, should the attempt fail: they would bring it back.
+        round.after(() => Promise.all(used.map((supervisor) => supervisor.kill())));
         const times = random.weighted({ quick: 2, slow: 1 }) === 'quick' ? {} : { listenAfterMs: 20, dieAfterMs: 30 };
         const server = await witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
-        const episode = new Episode(server, random, victims);
+        const episode = new Episode(server, random, { next });
         await episode.begin();
         for (let event = 0; event < EVENTS_EACH; event += 1) {
           const what = await episode.go();
