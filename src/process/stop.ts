@@ -80,9 +80,11 @@ export async function bringDown(
       if (result.outcome !== 'not-running') await waitForFreePort(spec, deadline);
       return result;
     }
+    const isLast = deadline.isOver;
     const termination = await endHolder(spec, { signal, limit: deadline });
     result = combine(result, termination);
-    if (termination.outcome !== 'nothing' && !deadline.isOver) {
+    // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
+    if (termination.outcome !== 'nothing' && !isLast) {
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
       continue;
     }

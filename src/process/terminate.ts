@@ -97,9 +97,9 @@ class Targets {
   }
 
   async areGone(deadline: Deadline, { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>): Promise<boolean> {
-    const pace = new Pace({ firstMs: 2, maxMs: 25 });
+    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
     for (;;) {
-      if (this.survivors().length === 0 && !this.#endWatchers()) return true;
+      if (!this.#isAnybodyLeft()) return true;
       if (deadline.isOver || this.#deniedAll) return false;
       await pace.wait({ deadline, signal });
       guard?.();
@@ -107,20 +107,24 @@ class Targets {
   }
 
   survivors(): number[] {
-    const targets = [...this.#known.values()];
-    const living = targets.filter(isAlive).map(({ pid }) => pid);
+    const living = this.#living();
     // The walk through all processes only when the ones that we know are gone.
     return living.length > 0 ? living : this.#groupMembers().flatMap(({ pid, isWatching }) => (isWatching ? [] : pid));
   }
 
   /**
    * The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
-   * its group it guards nobody: it is seen and killed in one turn. @returns whether there was one
+   * its group it guards nobody: it is seen and killed in one turn.
    */
-  #endWatchers(): boolean {
-    const watchers = this.#groupMembers();
-    for (const { pid } of watchers) sendTo(pid, 'SIGKILL');
-    return watchers.length > 0;
+  #isAnybodyLeft(): boolean {
+    if (this.#living().length > 0) return true;
+    const members = this.#groupMembers();
+    if (members.every(({ isWatching }) => isWatching)) for (const { pid } of members) sendTo(pid, 'SIGKILL');
+    return members.length > 0;
+  }
+
+  #living(): number[] {
+    return [...this.#known.values()].filter(isAlive).map(({ pid }) => pid);
   }
 
   #groupMembers(): { pid: number; isWatching: boolean }[] {

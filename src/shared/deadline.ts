@@ -56,16 +56,19 @@ export function abortAfter(ms: number, signal?: AbortSignal): { signal: AbortSig
 export class Pace {
   #nextMs: number;
   readonly #maxMs: number;
+  readonly #growth: number;
 
-  constructor({ firstMs = 1, maxMs = 20 }: { firstMs?: number; maxMs?: number } = {}) {
+  /** @param growth each step to the one before: with 2 what is waited for is seen up to twice too late, with 1.25 a quarter */
+  constructor({ firstMs = 1, maxMs = 20, growth = 2 }: { firstMs?: number; maxMs?: number; growth?: number } = {}) {
     this.#nextMs = firstMs;
     this.#maxMs = maxMs;
+    this.#growth = growth;
   }
 
   /** @throws the signal's reason, as soon as it is aborted */
   async wait({ deadline, signal }: { deadline?: Deadline; signal?: AbortSignal | undefined } = {}): Promise<void> {
     const ms = this.#nextMs * (0.5 + Math.random() / 2);
-    this.#nextMs = Math.min(this.#nextMs * 2, this.#maxMs);
+    this.#nextMs = Math.min(this.#nextMs * this.#growth, this.#maxMs);
     await sleep(Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY), signal);
   }
 }

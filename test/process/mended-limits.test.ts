@@ -17,6 +17,9 @@ type Test = Parameters<typeof startProgram>[0];
 /** A look that hangs takes this long. */
 const LOOK_MS = 60_000;
 
+/** The longest that a stop may take with a `stopTimeoutMs` of 0. */
+const STOP_LIMIT_MS = 5_000;
+
 /** A port that takes connections, and on which nobody gets an answer. */
 async function fullPort(t: Test): Promise<number> {
   const listener = startProgram(t, 'python3', [plainFixture('full-backlog.py')]);
@@ -144,3 +147,14 @@ function endHolder(pid: number): void {
     // ESRCH: gone already.
   }
 }
+
+test('a stop whose own process does not run again before its time is over sees that everybody is gone', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t, { stopTimeoutMs: 0 }));
+  await manager.start();
+  const kill = process.kill.bind(process);
+  t.mock.method(process, 'kill', (pid: number, signal: NodeJS.Signals) => {
+    kill(pid, signal);
+    return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STOP_LIMIT_MS + 200) === 'timed-out';
+  });
+  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+});
