@@ -21,6 +21,7 @@ const MAX_REPLY_BYTES = 1024 * 1024;
 /** gRPC status codes that callers tell apart. */
 export const GRPC_OK = 0;
 export const GRPC_NOT_FOUND = 5;
+export const GRPC_UNIMPLEMENTED = 12;
 
 export interface GrpcHealthOptions {
   /** `host:port` without TLS, an IPv6 address in brackets: an instance's `address`. */

@@ -10,6 +10,7 @@ async function startFake(t: TestContext, otherwise: Record<string, (call: GrpcCa
   const calls: string[] = [];
   const answers: Record<string, (call: GrpcCall) => void> = {
     Check: ({ stream }) => reply(stream),
+    GetSystemInfo: ({ stream }) => reply(stream),
     DescribeNamespace: ({ stream }) => reply(stream),
     DescribeWorkflowExecution: ({ stream }) => replyWithError(stream, 5),
     ...otherwise,
@@ -32,13 +33,26 @@ test('one connection serves all questions', async (t) => {
     'Check',
     ...Array(3).fill('DescribeNamespace'),
     ...Array(3).fill('DescribeWorkflowExecution'),
+    'GetSystemInfo',
   ]);
 });
 
-test('nothing else is asked of a server that is not serving', async (t) => {
-  const fake = await startFake(t, { Check: ({ stream }) => reply(stream, { frames: [NOT_SERVING] }) });
-  assert.equal(await fake.ask('a'), false);
-  assert.deepEqual(fake.calls, ['Check']);
+test('a server that is not serving is not ready, however well it answers, and need not answer the rest', async (t) => {
+  const Check = ({ stream }: GrpcCall) => reply(stream, { frames: [NOT_SERVING] });
+  const answering = await startFake(t, { Check });
+  assert.equal(await answering.ask('a'), false);
+  const hang = () => undefined;
+  const silent = await startFake(t, { Check, DescribeNamespace: hang, DescribeWorkflowExecution: hang });
+  assert.equal(await silent.ask('a'), false);
+});
+
+test('one that does not know GetSystemInfo is ready, and one that fails in it is not', async (t) => {
+  const old = await startFake(t, { GetSystemInfo: ({ stream }) => replyWithError(stream, 12) });
+  assert.equal(await old.ask('a'), true);
+  for (const status of [7, 13, 14]) {
+    const failing = await startFake(t, { GetSystemInfo: ({ stream }) => replyWithError(stream, status) });
+    assert.equal(await failing.ask('a'), false, `gRPC status ${status}`);
+  }
 });
 
 test('a namespace that cannot be described is not healthy', async (t) => {
