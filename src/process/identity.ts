@@ -37,8 +37,8 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   if (recorded !== undefined && !heirs) {
     return { kind: 'process', process: recorded, isRecorded: true, heirs: undefined };
   }
+  if (recorded !== undefined) return withHeirs(recorded, true, managedCarriers(spec), spec);
   const { managed, starters } = lookAround(spec);
-  if (recorded !== undefined) return withHeirs(recorded, true, managed, spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
   const isOver = record !== undefined && starters.length === 0 && isDead(record, managed);
   if (isOver) return leftovers(managed, spec);
@@ -72,13 +72,13 @@ function hasOurLog({ pid }: ProcessInfo, { logFile }: Files): boolean {
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
 export function successor(spec: Files): ProcessInfo | undefined {
-  const { managed } = lookAround(spec);
+  const managed = managedCarriers(spec);
   return (bestMatch(managed, spec) ?? oldest(managed))?.process;
 }
 
 /** Everybody who carries the lock as a managed process does. Of use while we hold it ourselves: then they share our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
-  return lookAround(spec).managed.map(({ process }) => process);
+  return managedCarriers(spec).map(({ process }) => process);
 }
 
 function provenByRecord(record: ProcessRecord, { lockFile }: Files): ProcessInfo | undefined {
@@ -104,11 +104,19 @@ function isDead(record: ProcessRecord, managed: readonly Carrier[]): boolean {
 
 function lookAround({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
   const carriers = processTable().carriers(lockFile);
-  const managed = carriers.filter(({ fd, process: { pid } }) => fd === LOCK_FD && pid !== process.pid);
+  const managed = carriers.filter(isManagedCarrier);
   // One that has it at both has made a copy for itself.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
   const starters = carriers.map((carrier) => carrier.process).filter((process) => !isManaged(process));
   return { managed, starters };
+}
+
+function managedCarriers({ lockFile }: Files): Carrier[] {
+  return processTable().carriers(lockFile, { fd: LOCK_FD }).filter(isManagedCarrier);
+}
+
+function isManagedCarrier({ fd, process: { pid } }: Carrier): boolean {
+  return fd === LOCK_FD && pid !== process.pid;
 }
 
 function search(managed: readonly Carrier[], spec: Files): Holder {

@@ -28,6 +28,13 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
+export interface CarrierOptions {
+  /** @default 'exclusive' */
+  readonly kind?: LockKind;
+  /** At this descriptor alone: a tenth of the work. @default at any */
+  readonly fd?: number;
+}
+
 export interface LostLock {
   /** It was the one at the path that was asked for. */
   readonly isDeleted: boolean;

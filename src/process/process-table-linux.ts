@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
 import { listenerPids } from './listening-sockets.js';
 import { descriptors, pids, read, readLink, statFile, unlessUnseen } from './proc-files.js';
-import type { Carrier, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
+import type { Carrier, CarrierOptions, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
 const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
@@ -79,12 +79,12 @@ export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
-export function carriers(path: string, kind: LockKind = 'exclusive'): Carrier[] {
+export function carriers(path: string, { kind = 'exclusive', fd: only }: CarrierOptions = {}): Carrier[] {
   const file = statFile(path);
   if (file === undefined) return [];
   const name = basename(path);
   return lookAtAll((pid) =>
-    descriptors(pid).flatMap((fd): Carrier[] => {
+    (only === undefined ? descriptors(pid) : [only]).flatMap((fd): Carrier[] => {
       // By name first: a stat of somebody's descriptor on a dead network file system would not return.
       const link = readLink(`/proc/${pid}/fd/${fd}`);
       if (link === undefined || basename(link) !== name) return [];

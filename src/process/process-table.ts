@@ -6,7 +6,7 @@
  */
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/errors.js';
-import type { Carrier, Listener, LockKind, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
+import type { Carrier, CarrierOptions, Listener, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
@@ -28,7 +28,7 @@ export interface ProcessTable {
   /** The words of its command line, as it was started or has set it since. */
   commandLine(pid: number): string[];
   /** Everybody who holds the exclusive lock, or a shared one, on the file that is at `path` now. */
-  carriers(path: string, kind?: LockKind): Carrier[];
+  carriers(path: string, options?: CarrierOptions): Carrier[];
   /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
   carries(pid: number, fd: number, path: string): boolean;
   /** Does it have this descriptor open? True where the system does not tell cheaply. */

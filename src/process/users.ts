@@ -88,7 +88,7 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
  * the watcher and what waits for it in its group are among them.
  */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
-  const carriers = processTable().carriers(besideLockFile(spec, 'users'), 'shared');
+  const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
   const watched = carriers.filter((carrier) => isWatcher(carrier.process)).map((carrier) => carrier.process.groupId);
   return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
 }
