@@ -48,7 +48,7 @@ export async function waitUntilReady(
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
   const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
-  const pace = new Pace({ firstMs: 1, maxMs: 20 });
+  const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
   const began = performance.now();
   // Where start times are known to the second only, a process looks older than it is.
   const isSettledHere = () => hasChecks(spec) || performance.now() - began >= ALIVE_MS;
