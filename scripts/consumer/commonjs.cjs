@@ -1,7 +1,3 @@
-const { acquireLock, isLocked } = require('flock-process');
+const library = require('flock-process');
 
-const path = `${__dirname}/commonjs.lock`;
-const lock = acquireLock(path);
-if (!isLocked(path)) throw new Error('the lock is not held');
-lock.release();
-if (isLocked(path)) throw new Error('the lock is not free again');
+import('./use.mjs').then(({ useLibrary }) => useLibrary(library));

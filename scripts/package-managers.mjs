@@ -1,0 +1,96 @@
+/** The package managers that the package is installed by, and how each is told to build the addon, or does not build it. */
+// @ts-check
+import { delimiter, dirname, join } from 'node:path';
+import { cachedPackage } from './cached-packages.mjs';
+import { currentNode, headersOf, nodeOf } from './node-versions.mjs';
+import { userEnvironment } from './run-program.mjs';
+
+/**
+ * @typedef {object} PackageManager
+ * @property {string} name
+ * @property {string} package
+ * @property {string} version
+ * @property {string} [installer] see cachedPackage
+ * @property {22} [leastNode] the Node that it needs, where that is newer than ours
+ * @property {(store: string) => Record<string, string>} [files] of each project
+ * @property {readonly string[]} blocked the command that installs a tarball and builds nothing
+ * @property {readonly string[]} built the command that installs a tarball and builds the addon
+ * @property {Record<string, unknown>} [approval] in package.json, when it builds
+ * @property {RegExp} [complaint] what an installation that built nothing says when it ends with another exit code than 0
+ * @property {readonly string[]} [runner] the command that runs a program of the project, before the name of the program
+ */
+
+/** Else what it built for one project would be in the next one, blocked or not. @param {string} store */
+const pnpmFiles = (store) => ({ 'pnpm-workspace.yaml': `storeDir: ${join(store, 'pnpm')}\nsideEffectsCache: false\n` });
+
+/** @param {'node-modules' | 'pnp'} linker */
+const yarnFiles = (linker) => () => ({ 'yarn.lock': '', '.yarnrc.yml': `nodeLinker: ${linker}\n` });
+
+const NPM = { name: 'npm', package: 'npm', built: ['npm', 'install'] };
+const PNPM = {
+  name: 'pnpm',
+  package: 'pnpm',
+  files: pnpmFiles,
+  blocked: ['pnpm', 'add'],
+  built: ['pnpm', 'add', '--allow-build=fs-ext'],
+};
+const YARN = {
+  package: '@yarnpkg/cli-dist',
+  version: '4.18.1',
+  blocked: ['yarn', 'add'],
+  built: ['yarn', 'add'],
+  approval: { dependenciesMeta: { 'fs-ext': { built: true } } },
+  runner: ['yarn', 'node'],
+};
+
+/** @type {readonly PackageManager[]} */
+export const PACKAGE_MANAGERS = [
+  { ...NPM, version: '11.21.2', blocked: ['npm', 'install', '--ignore-scripts'] },
+  {
+    ...NPM,
+    version: '12.2.0',
+    leastNode: 22,
+    blocked: ['npm', 'install'],
+    approval: { allowScripts: { 'fs-ext': true } },
+  },
+  { ...PNPM, version: '10.34.9' },
+  { ...PNPM, version: '12.21.0', installer: 'install.js', complaint: /ERR_PNPM_IGNORED_BUILDS/ },
+  { ...YARN, name: 'yarn', files: yarnFiles('node-modules') },
+  { ...YARN, name: 'yarn PnP', files: yarnFiles('pnp') },
+  {
+    name: 'bun',
+    package: 'bun',
+    version: '1.4.5',
+    installer: 'install.js',
+    blocked: ['bun', 'add'],
+    built: ['bun', 'add'],
+    approval: { trustedDependencies: ['fs-ext'] },
+  },
+];
+
+/** @typedef {{ node: import('./node-versions.mjs').NodeVersion, programs: string, files: Record<string, string>, env: NodeJS.ProcessEnv }} Surroundings */
+
+/**
+ * Fetches the manager, and the Node that it needs.
+ * @param {PackageManager} manager
+ * @param {{ store: string, temporaryFolder: string }} options `store`: where it keeps what it fetched
+ * @returns {Promise<Surroundings>} `programs`: where the manager is, which comes first on PATH, before that Node
+ */
+export async function surroundingsOf(manager, { store, temporaryFolder }) {
+  const { leastNode = currentNode.major } = manager;
+  const node = currentNode.major < leastNode ? await nodeOf(/** @type {22} */ (leastNode)) : currentNode;
+  const { installer } = manager;
+  const folder = await cachedPackage(manager.package, manager.version, installer === undefined ? {} : { installer });
+  const programs = join(folder, 'node_modules/.bin');
+  // What `npm run` put on PATH, a node-gyp among it, is not there for a user.
+  const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'));
+  const env = userEnvironment({
+    ...headersOf(node),
+    TMPDIR: temporaryFolder,
+    PATH: [programs, dirname(node.binary), ...path].join(delimiter),
+    YARN_GLOBAL_FOLDER: join(store, 'yarn'),
+    YARN_ENABLE_TELEMETRY: '0',
+    BUN_INSTALL_CACHE_DIR: join(store, 'bun'),
+  });
+  return { node, programs, files: manager.files?.(store) ?? {}, env };
+}
