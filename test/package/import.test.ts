@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import type { Traces } from '../fixtures/imports-alone.js';
+import { startFixture } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+
+test('an import alone has no effect, handles no signal, and loads nothing that is not needed yet', async (t) => {
+  const folder = temporaryFolder(t);
+  const { stdout } = await startFixture(t, 'imports-alone', [], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
+  }).ended();
+  const { loaded, before, after } = JSON.parse(stdout) as Traces;
+  assert.deepEqual(after, before);
+  assert.deepEqual(readdirSync(folder), []);
+  assert.ok(
+    loaded.some((url) => url.endsWith('/src/index.js')),
+    'this is a test of what is loaded',
+  );
+  const ahead = loaded.filter((url) => /node_modules|http2/.test(url));
+  assert.deepEqual(ahead, [], 'fs-ext, debug, ps-list and http2 wait for their first use');
+});
