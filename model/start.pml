@@ -2,7 +2,7 @@
 
 /* src/process/wanted.ts: is this start still wanted? */
 #define isForeignMark (mark != 0 && !word && mark != known)
-#ifdef MUT_NOPAST
+#if defined(MUT_NOPAST) || defined(MUT_DEAF)
 #define isUndoneStop false
 #else
 #define isUndoneStop (mark == 0 && past != pastAtCall && past != knownAtCall)
@@ -43,7 +43,6 @@
 #define mayReuse (mark == 0 && !isUndoneStop)
 #endif
 
-#define canShare (mark == 0 && PROCESS != 0 && (ready & BIT(PROCESS)) && (PROVEN -> recordBy == 0 : starter == 0))
 #define canAdopt (mark == 0 && LEFTOVERS && hasChecks && (ready & BIT(OLDEST)))
 #define canClean (mark == 0 && LEFTOVERS && !(hasChecks && (ready & BIT(OLDEST))))
 
@@ -59,35 +58,42 @@
 #define STOPPED 2
 #define FAILED 3
 
+#define isThere ((alive & BIT(looksAt[id])) != 0)
+#define hasSuccessor ((exitedWell & BIT(looksAt[id])) && alive != 0)
+#ifdef MUT_ADOPT
+#define recordSuccessor() skip
+#else
+#define recordSuccessor() record = looksAt[id]; recordBy = id
+#endif
+#define isReadyProcess (PROCESS != 0 && (ready & BIT(PROCESS)))
+#ifdef MUT_REUSE
+#define isWorthALook (!FREE && isReadyProcess)
+#elif defined(MUT_NOHELD)
+#define isWorthALook (!isStopped && mark == 0 && isReadyProcess)
+#else
+#define isWorthALook (!isStopped && mark == 0 && isReadyProcess && (PROVEN -> recordBy == 0 : starter == 0))
+#endif
+
 /* `isStrict`: a start() of its own; what a supervisor or a restart() starts needs that somebody asked for it. */
+/* `isStrict`: a start() of its own; what a supervisor or a restart() starts needs that somebody asked for it. The proctype
+   has the labels `again`, before it, and `started`, an atomic sequence, after it. */
 inline start(isStrict) {
-  skip;
-again:
   if
-  :: isStopped -> outcome = STOPPED; goto started            /* wanted.ts#isMarked: StoppedError */
+  :: atomic { isStopped -> outcome = STOPPED; goto started } /* wanted.ts#isMarked: StoppedError */
   :: atomic { !isStopped && FREE -> starter = id }           /* stop.ts#tryLock */
   :: !isStopped && !FREE && mark != 0 && holders == 0 ->     /* start.ts#finishStop: nobody is at that stop any more */
-#ifdef MUT_FINISH
-     skip;
-#else
+#ifndef MUT_FINISH
      if :: atomic { mark != 0 -> holdMark() } :: mark == 0 -> goto again fi; /* down-mark.ts#joinMark */
 #endif
      atomic { if :: alive != 0 -> assert(mark != 0); signalAll() :: else fi }; /* stop.ts#endHolder */
-     areGone;
-     atomic { if :: (onMark & BIT(id)) -> releaseMark() :: else fi };
+     atomic { areGone -> if :: (onMark & BIT(id)) -> releaseMark() :: else fi };
      (FREE || alive != 0 || holders > 0 || mark == 0 || isStopped);
      goto again
-#ifdef MUT_REUSE
-  :: atomic { !FREE && PROCESS != 0 && (ready & BIT(PROCESS)) -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share
-#elif defined(MUT_NOHELD)
-  :: atomic { !isStopped && mark == 0 && PROCESS != 0 && (ready & BIT(PROCESS)) -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share
-#else
-  :: atomic { !isStopped && canShare -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share /* start.ts#join */
-#endif
+  :: atomic { isWorthALook -> looksAt[id] = PROCESS; isRecorded = PROVEN }; goto share /* start.ts#join */
   :: atomic { !isStopped && canAdopt -> looksAt[id] = OLDEST; isRecorded = false }; goto reuse /* status.ts#findHealthy */
 #ifndef MUT_LEFTOVERS
-  :: !isStopped && canClean ->
-     atomic { if :: LEFTOVERS -> assert(!(given & alive)); waitsFor[id] = alive; dying = dying | waitsFor[id] :: else fi }; /* stop.ts#endLeftovers */
+  :: !isStopped && canClean ->                               /* stop.ts#endLeftovers */
+     atomic { if :: LEFTOVERS -> assert(!(given & alive)); waitsFor[id] = alive; dying = dying | alive :: else fi };
      areGone;
      goto again
 #endif
@@ -103,7 +109,7 @@ again:
     fi;
     known = 0
   };
-  atomic {                                                   /* launch.ts#launchUnderLock: removeRecord, guard() before the spawn */
+  atomic {                                                   /* launchUnderLock: removeRecord, guard() before the spawn */
     record = 0; recordBy = 0;
     if
     :: isUnwanted && mark != 0 && word -> starter = 0; goto wait /* RestartUnderWay: contend again */
@@ -115,37 +121,20 @@ again:
     assert(alive == 0);                                      /* never two */
     if :: isStrict -> assert(seen >= over) :: else -> assert(asked >= over) fi; /* stop is final */
     makeProcess(); looksAt[id] = born; born = 0
-#ifdef MUT_UNLOCK
-    ; starter = 0
-#endif
   };
-  atomic { record = looksAt[id]; recordBy = id };                      /* launch.ts#seeItThrough: writeRecord, locked */
+  atomic { record = looksAt[id]; recordBy = id };            /* seeItThrough: writeRecord, locked */
 await:                                                       /* wait-until-ready.ts#waitUntilReady */
   if
-  :: isUnwanted -> goto abandon                              /* guard() */
-  :: !(alive & BIT(looksAt[id])) && (exitedWell & BIT(looksAt[id])) && alive != 0 -> /* findSuccessor: it put itself into the background */
-     atomic {
-       if
-       :: alive != 0 -> looksAt[id] = OLDEST;
-#ifndef MUT_ADOPT
-          record = looksAt[id]; recordBy = id
-#endif
-       :: else
-       fi
-     };
+  :: atomic { isUnwanted -> goto abandon }                   /* guard() */
+  :: (!isThere && hasSuccessor) ->                           /* findSuccessor: it put itself into the background */
+     atomic { if :: alive != 0 -> looksAt[id] = OLDEST; recordSuccessor() :: else fi };
      goto await
-  :: !(alive & BIT(looksAt[id])) && !((exitedWell & BIT(looksAt[id])) && alive != 0) -> goto abandon /* EarlyExitError */
-  :: (alive & ready & BIT(looksAt[id])) -> skip
-  :: atomic { (aborts < A && !quiet && (alive & BIT(looksAt[id]))) -> aborts++ }; goto abandon /* its signal, or StartTimeoutError */
+  :: atomic { !isThere && !hasSuccessor -> goto abandon }    /* EarlyExitError */
+  :: atomic { (!isUnwanted && isThere && (ready & BIT(looksAt[id]))) -> /* requireLock, guard(), handOver(): one turn */
+       if :: starter == id -> starter = 0 :: else fi; if :: recordBy == id -> recordBy = 0 :: else fi;
+       given = given | BIT(looksAt[id]); outcome = STARTED; goto started }
+  :: atomic { (aborts < A && !quiet && isThere) -> aborts++; goto abandon } /* its signal, or StartTimeoutError */
   fi;
-  atomic {                                                   /* launch.ts#requireLock, guard(), handOver(): one turn */
-    if
-    :: isUnwanted -> goto abandon
-    :: !isUnwanted && !(alive & BIT(looksAt[id])) -> goto await
-    :: else -> if :: starter == id -> starter = 0 :: else fi; if :: recordBy == id -> recordBy = 0 :: else fi;
-       given = given | BIT(looksAt[id]); outcome = STARTED; goto started
-    fi
-  };
 
 abandon:                                                     /* launch.ts#abandon; why: launch.ts#whyUnwanted */
   atomic {
@@ -153,14 +142,13 @@ abandon:                                                     /* launch.ts#abando
     :: isUnwanted && mark != 0 && word -> outcome = 0
     :: isUnwanted && !(mark != 0 && word) -> outcome = STOPPED
     :: else -> outcome = FAILED;
-       assert((alive & BIT(looksAt[id])) || !(condemned & BIT(looksAt[id])));    /* what a stop or a restart ended is never told as a failure */
+       assert(isThere || !(condemned & BIT(looksAt[id])));   /* what a stop or a restart ended is never told as a failure */
        assert(!(given & alive))                              /* nobody was given what this start gives up */
     fi;
-    waitsFor[id] = alive; dying = dying | waitsFor[id]
+    waitsFor[id] = alive; dying = dying | alive
   };
-  areGone;
   atomic {
-    record = 0; recordBy = 0;
+    areGone -> record = 0; recordBy = 0; looksAt[id] = 0;
     if :: starter == id -> starter = 0 :: else fi;
     if :: outcome != 0 -> goto started :: else fi
   };
@@ -169,20 +157,19 @@ wait:                                                        /* start.ts#waitFor
   goto again;
 
 share:
-  if :: isStartOver :: !isStartOver -> looksAt[id] = 0; goto again fi;
+  if :: isStartOver :: atomic { !isStartOver -> looksAt[id] = 0 }; goto again fi;
 reuse:                                                       /* start.ts#reuse: no mark, then still there */
-  if :: mayReuse :: !mayReuse -> looksAt[id] = 0; goto again fi;
+  if :: mayReuse :: atomic { !mayReuse -> looksAt[id] = 0 }; goto again fi;
   atomic {
     if
-    :: alive & BIT(looksAt[id]) ->
-       assert(!(wasDying[id] & BIT(looksAt[id])));                         /* never one that was dying at the call */
+    :: isThere ->
+       assert(!(wasDying[id] & BIT(looksAt[id])));           /* never one that was dying at the call */
        if :: isRecorded :: else -> record = looksAt[id]; recordBy = 0 fi;
-       given = given | BIT(looksAt[id]); outcome = STARTED
-    :: else -> looksAt[id] = 0; goto again
+       given = given | BIT(looksAt[id]); outcome = STARTED; goto started
+    :: else -> looksAt[id] = 0
     fi
   };
-started:
-  skip
+  goto again
 }
 
 /* process-manager.ts#start */
@@ -191,7 +178,9 @@ proctype Start(byte id) {
   bool isRecorded = false;
   {
     atomic { wants(mark); MAX(asked, seen); wasDying[id] = condemned & alive };
+again:
     start(true);
+started:
     atomic {
       if :: outcome == STOPPED -> assert(begun > seen) :: else fi; /* no restart and no older stop ends a start */
       running = running & ~BIT(id); forget()
@@ -211,7 +200,9 @@ proctype Restart(byte id) {
     bringDown();
     atomic { releaseMark() };
     atomic { knownAtCall = known; pastAtCall = past; wasDying[id] = condemned & alive };
+again:
     start(false);
+started:
     atomic {
       if :: outcome == STOPPED -> assert(begun > seen) :: else fi;
       running = running & ~BIT(id); forget()

@@ -35,7 +35,11 @@
    (src/lock/held-lock.ts#handOver). */
 byte starter = 0;
 byte alive = 0;
+#ifdef MUT_UNLOCK
+#define FREE (starter == 0)
+#else
 #define FREE (starter == 0 && alive == 0)
+#endif
 
 byte ready = 0, dying = 0;       /* answers; was signalled */
 byte children = 0, exitedWell = 0; /* was forked; ended with exit code 0 */

@@ -13,31 +13,34 @@ inline bringDown() {
   od
 }
 
-/* src/process/down-mark.ts#markDown. */
-inline markDown() {
-#ifndef MUT_NODOWN
-  do
-  :: atomic { if :: mark == 0 -> newMark() :: else fi };     /* holdShared: O_CREAT */
-     if
-     :: atomic { mark != 0 -> holdMark() }; break /* holdShared: LOCK_SH, and it is the file at the path */
-     :: mark == 0                                            /* a start has cleared it meanwhile */
-     fi
-  od;
-#ifndef MUT_KEEPWORD
-  atomic { if :: word -> word = false; newMark() :: else fi }; /* ftruncateSync */
-#endif
-  atomic { newMark(); stops++; n = stops }                   /* mark-file.ts#touchForward */
+/* src/process/down-mark.ts#markDown: LOCK_SH, truncate when there is a word, mark-file.ts#touchForward. Without a word the
+   three are one step: under LOCK_SH nobody clears the mark, and an old mark that is held says what a new one says. */
+#define touch() newMark(); stops++; n = stops
+#ifdef MUT_KEEPWORD
+#define hasWord false
 #else
-  atomic { stops++; n = stops; holdMark() }
+#define hasWord word
+#endif
+inline markDown() {
+#ifdef MUT_NODOWN
+  atomic { begun++; stops++; n = stops; holdMark() }
+#else
+  begun++;
+create:
+  atomic { if :: mark == 0 -> newMark() :: else fi };        /* holdShared: O_CREAT */
+  if
+  :: atomic { mark == 0 -> goto create }                     /* a start has cleared it before it could be locked */
+  :: atomic { mark != 0 && !hasWord -> holdMark(); touch() }
+  :: atomic { mark != 0 && hasWord -> holdMark() };
+     atomic { word = false; newMark() };
+     atomic { touch() }
+  fi
 #endif
 }
-
-
 
 proctype Stop(byte id) {
   byte n = 0;
   {
-    begun++;
     markDown();
     bringDown();
 #ifndef MUT_NODOWN

@@ -24,14 +24,16 @@ proctype Supervisor(byte id) {
     };
 begin:                                                       /* supervisor.ts#start: respectMarks, known: undone */
     atomic { wants(knownToSupervisor); wasDying[id] = condemned & alive };
+again:
     start(false);
+started:
     atomic { forget() };
 look:                                                        /* lookout.ts#look, supervision-table.ts#TABLE */
     if
-    :: ended -> goto out
-    :: !ended && FREE && !word && (mark == 0 || isWantedMark) -> goto begin /* 'free': restart */
+    :: atomic { ended -> goto out }
+    :: atomic { !ended && FREE && !word && (mark == 0 || isWantedMark) -> goto begin } /* 'free': restart */
 #ifndef MUT_DEADRESTART
-    :: !ended && FREE && word && holders == 0 -> goto begin  /* 'half restarted': finish restart */
+    :: atomic { !ended && FREE && word && holders == 0 -> goto begin } /* 'half restarted': finish restart */
     :: !ended && !FREE && word && holders == 0 ->            /* 'half stopped': restart.ts#finishStop */
        if :: atomic { mark != 0 -> holdMark() } :: mark == 0 -> goto look fi
 #endif

@@ -34,11 +34,13 @@ const PROGRAMS = [
   { name: 'setpriv', apt: 'util-linux', dnf: 'util-linux', brew: 'util-linux' },
   { name: 'perl', apt: 'perl', dnf: 'perl', brew: 'perl' },
   { name: 'busybox', apt: 'busybox', dnf: 'busybox', brew: 'busybox' },
+  { name: 'spin', apt: 'spin', dnf: 'spin', brew: 'spin' },
 ];
 
 /** Too large, or too much a matter of taste, to install unasked. */
 const PREREQUISITES = [
   { name: 'python3', apt: 'python3 python3-pip', dnf: 'python3 python3-pip', brew: 'python' },
+  { name: 'gcc', apt: 'gcc', dnf: 'gcc', brew: 'gcc' },
   { name: 'go', apt: 'golang-go', dnf: 'golang', brew: 'go' },
 ];
 

@@ -1,0 +1,79 @@
+/* The shared lifetime: users hold LOCK_SH on NAME.users, the watcher of each server waits for LOCK_EX. -DU=users -DR=rounds per user -DK=kills -DC=crashes */
+#ifndef U
+#define U 3
+#endif
+#ifndef R
+#define R 1
+#endif
+#ifndef K
+#define K 1
+#endif
+#ifndef C
+#define C 1
+#endif
+#define MAX 9
+#define FREE (starter == 0 && carrier == 0)
+byte sh = 0; byte ex = 0;      /* users file: how many LOCK_SH; who has LOCK_EX (0: nobody) */
+byte starter = 0, carrier = 0; /* server lock */
+bool alive[MAX], ready[MAX], crashed[MAX]; byte in[MAX]; byte made = 0, up = 0, kills = 0, crashes = 0, watchers = 0; bool folder = false;
+#define MAYKILL if :: (kills < K) -> kills++; goto killed :: true fi
+inline fall(k) { atomic { if :: alive[k] -> alive[k] = false; up--; if :: carrier == k -> carrier = 0 :: else fi :: else fi } }
+inline kill_(k) { atomic { assert(!alive[k] || in[k] == 0); fall(k) } }
+
+/* src/process/tether.sh#watch */
+proctype Watcher(byte k) {
+endw:
+#ifdef MUT_EARLY
+  atomic { (sh == 0 && ex == 0) -> skip };                       /* does not keep the lock while it ends the server */
+  kill_(k)
+#else
+  atomic { (sh == 0 && ex == 0) -> ex = 100 + k };
+  kill_(k);
+  ex = 0
+#endif
+  ; watchers--
+}
+proctype Server(byte k) { if :: alive[k] -> ready[k] = true :: !alive[k] -> skip fi;
+ends: if :: (crashes < C && alive[k]) -> atomic { crashes++; crashed[k] = true; fall(k) } :: !alive[k] -> skip fi }
+
+/* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, agreement.ts#agree (the folder), start.ts#start,
+   users.ts#leaveUsers, sharing.ts#leave */
+proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
+  do
+  :: r < R -> r++; k = 0;
+#ifdef MUT_LATE
+     if :: FREE -> skip :: !FREE -> k = carrier fi;               /* looks at the server before it is counted */
+#endif
+     atomic { (ex == 0) -> sh++; mine = true }; MAYKILL;
+     folder = true;
+again:
+     if
+     :: atomic { FREE -> starter = id }; MAYKILL;
+        atomic { made < MAX - 1; made++; k = made; alive[k] = true; up++; assert(up == 1); carrier = k; watchers++; run Watcher(k); run Server(k) }; MAYKILL;
+        if :: ready[k] :: !alive[k] fi; starter = 0; MAYKILL
+     :: !FREE ->
+#ifdef MUT_LATE
+        skip
+#else
+        if :: atomic { carrier != 0 && ready[carrier] -> k = carrier } :: FREE -> goto again fi
+#endif
+     fi;
+     assert(k != 0 && (alive[k] || crashed[k]));                    /* nobody is handed a server that was ended */
+     atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; assert(folder) :: else fi };
+     MAYKILL;                                                       /* using it */
+     atomic { assert(!inn || folder); if :: inn -> in[k]--; inn = false :: else fi };
+     atomic { sh--; mine = false };
+     if
+     :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* last one out */
+        MAYKILL;
+        if :: carrier != 0 -> k = carrier; kill_(k) :: carrier == 0 fi;
+        folder = false; MAYKILL; ex = 0
+     :: !(sh == 0 && ex == 0)
+     fi
+  :: r >= R -> break
+  od; goto out;
+killed: atomic { if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
+out: skip
+}
+init { byte i = 0; atomic { do :: i < U -> i++; run User(i) :: i >= U -> break od };
+  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0) }
