@@ -36,14 +36,17 @@ const SHARED_LOCK_MIN_ATTEMPTS = 100;
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
 
+/** How `acquireLock` makes a lock file that is missing. */
 export interface AcquireOptions {
   /** Permission bits of a lock file that has to be created, less the umask. @default 0o600 */
   mode?: number;
 }
 
+/** How long `waitForLock` waits, and how it makes a lock file that is missing. */
 export interface WaitForLockOptions extends AcquireOptions {
   /** Milliseconds; 0 tries once. @default Infinity */
   timeoutMs?: number;
+  /** Gives up the wait; the call rejects with its reason. */
   signal?: AbortSignal;
 }
 

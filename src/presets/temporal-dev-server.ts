@@ -44,6 +44,7 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
   return spec;
 }
 
+/** Beside the function: what it takes for a test. */
 export namespace temporalDevServer {
   /** In memory, headless, no version check over the network. */
   export const forTests: Readonly<Partial<TemporalDevServerOptions>> = Object.freeze({

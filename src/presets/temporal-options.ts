@@ -13,6 +13,7 @@ import {
   wrongOption,
 } from '../shared/options.js';
 
+/** What can be said of a Temporal dev server; nothing has to be. */
 export interface TemporalDevServerOptions {
   /** Folder for lock, PID file, log and database; a leading `~` is the home folder. @default '~/.stigmer' */
   stateDir?: string;

@@ -17,6 +17,7 @@ import type { Supervisor, SupervisorEvents } from './supervision.js';
 import { ProcessSupervisor } from './supervisor.js';
 import type { User } from './users.js';
 
+/** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
 export interface ProcessManagerEvents {
   /** It was spawned by this manager, and is not ready yet. */
   spawned: [instance: Instance];

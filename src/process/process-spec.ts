@@ -15,14 +15,17 @@ import {
   wrongOption,
 } from '../shared/options.js';
 
+/** One process under one lock. Managers of the same `lockFile` mean the same process, and are to be given the same spec. */
 export interface ProcessSpec {
   /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
   name: string;
   /** Executable: a path, or a name found on PATH. Never run through a shell. A relative path counts from `cwd`. */
   command: string;
+  /** As they are: nothing is split or expanded. @default [] */
   args?: readonly string[];
   /** Merged over `process.env`; `undefined` removes a variable. */
   env?: Readonly<Record<string, string | undefined>>;
+  /** Working directory. @default the caller's */
   cwd?: string;
   /** Folder for `NAME.lock`, `NAME.pid` and `logs/NAME.log`; a leading `~` is the home folder; created with mode 0700. */
   stateDir: string;
@@ -34,8 +37,9 @@ export interface ProcessSpec {
   logFile?: string;
   /** Folders that the process needs, created (0700) under the lock before it is spawned. */
   dataDirs?: readonly string[];
-  /** TCP address that must accept connections. @default host '127.0.0.1' */
+  /** Where `port` is asked for. @default '127.0.0.1' */
   host?: string;
+  /** TCP port that must accept connections before the process counts as ready; nobody else may listen there. */
   port?: number;
   /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
@@ -64,6 +68,7 @@ export interface ProcessSpec {
   installHint?: string;
 }
 
+/** The process as it was when the call resolved: what it says does not change with it. */
 export interface Instance {
   readonly pid: number;
   readonly startedAt: Date;

@@ -15,6 +15,7 @@ import { besideLockFile, type CompleteSpec } from './process-spec.js';
 import type { ProcessInfo } from './process-table.js';
 import { KILL_WAIT_MS, type TerminateOptions, type Termination, terminate } from './terminate.js';
 
+/** How a `stop()` came to its end. */
 export interface StopResult {
   /** 'killed': SIGKILL was needed. */
   readonly outcome: 'not-running' | 'stopped' | 'killed';

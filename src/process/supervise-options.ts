@@ -2,6 +2,7 @@
 import { checkNumber, checkRecord, wrongOption } from '../shared/options.js';
 import type { SupervisorOptions } from './supervision.js';
 
+/** When a supervisor looks, when it restarts, and when it gives up. */
 export interface SuperviseOptions {
   /** Milliseconds between two checks of a live process. @default 5_000 */
   checkIntervalMs?: number;

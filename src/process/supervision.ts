@@ -4,6 +4,7 @@ import type { Status } from '../shared/status-report.js';
 import type { CrashPolicy } from './crash-history.js';
 import type { LaunchEvents } from './launch.js';
 
+/** The handle of a supervision under way. While it is active it keeps this process alive. */
 export interface Supervisor {
   readonly state: SupervisorState;
   /** Restarts that this supervisor made. One that another process was quicker to make is not counted. */
@@ -16,6 +17,7 @@ export interface Supervisor {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** What a supervisor is at. 'stopped' and 'gave-up' are final. */
 export type SupervisorState =
   /** It runs, here or started elsewhere, and is looked after. */
   | 'watching'

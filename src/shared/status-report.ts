@@ -1,5 +1,6 @@
 /** What `status()` reports: plain data, named by the errors too. */
 
+/** The process in a word. */
 export type ProcessState =
   /** The lock is free, and no live process of ours lost its lock file. */
   | 'stopped'
@@ -14,6 +15,7 @@ export type ProcessState =
   /** The lock is held by a process that could not be identified as ours. */
   | 'unknown';
 
+/** What `status()` saw, and which checks led to it. */
 export interface Status {
   readonly state: ProcessState;
   readonly pid: number | undefined;

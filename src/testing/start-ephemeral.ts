@@ -8,6 +8,7 @@ import type { Instance } from '../process/process-spec.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
 import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
+/** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {
   /** `host:port` */
   readonly address: string;

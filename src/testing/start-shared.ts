@@ -18,6 +18,7 @@ import { userFolder, userFolderPath } from '../shared/user-folder.js';
 import { agree, type Place } from './agreement.js';
 import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
+/** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {
   /** `host:port` */
   readonly address: string;
