@@ -5,7 +5,7 @@
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,6 +30,7 @@ const chosen = all.filter(
 );
 
 const copy = mkdtempSync(join(tmpdir(), 'flock-process-broken-'));
+chmodSync(copy, 0o755); // some rows run as another user
 let failures = 0;
 try {
   copyTree();
