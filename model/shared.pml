@@ -1,4 +1,5 @@
-/* The shared lifetime: users hold LOCK_SH on NAME.users, the watcher of each server waits for LOCK_EX. -DU=users -DR=rounds per user -DK=kills -DC=crashes */
+/* The shared lifetime: users hold LOCK_SH on NAME.users, the watcher of each server waits for LOCK_EX. -DU=users -DR=rounds per user -DK=kills -DC=crashes
+   The agreement file in the folder is there when the folder is. */
 #ifndef U
 #define U 3
 #endif
@@ -16,6 +17,12 @@
 byte sh = 0; byte ex = 0;      /* users file: how many LOCK_SH; who has LOCK_EX (0: nobody) */
 byte starter = 0, carrier = 0; /* server lock */
 bool alive[MAX], ready[MAX], crashed[MAX]; byte in[MAX]; byte made = 0, up = 0, kills = 0, crashes = 0, watchers = 0; bool folder = false;
+byte agreed = 0, setup = 0;    /* agreement file: how many LOCK_SH; who has KEY.setup */
+#ifdef MUT_AGREEMENT
+#define keepsAgreement false
+#else
+#define keepsAgreement (folder && !(isOrphaned && FREE))
+#endif
 #define MAYKILL if :: (kills < K) -> kills++; goto killed :: true fi
 inline fall(k) { atomic { if :: alive[k] -> alive[k] = false; up--; if :: carrier == k -> carrier = 0 :: else fi :: else fi } }
 inline kill_(k) { atomic { assert(!alive[k] || in[k] == 0); fall(k) } }
@@ -38,14 +45,21 @@ ends: if :: (crashes < C && alive[k]) -> atomic { crashes++; crashed[k] = true; 
 
 /* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, agreement.ts#agree (the folder), start.ts#start,
    users.ts#leaveUsers, sharing.ts#leave */
-proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
+proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false, hasAgreed = false, isOrphaned = false;
   do
   :: r < R -> r++; k = 0;
 #ifdef MUT_LATE
      if :: FREE -> skip :: !FREE -> k = carrier fi;               /* looks at the server before it is counted */
 #endif
      atomic { (ex == 0) -> sh++; mine = true }; MAYKILL;
-     folder = true;
+     atomic { (setup == 0) -> setup = id }; MAYKILL;  /* agreement.ts#agree, under KEY.setup */
+     atomic { isOrphaned = (agreed == 0) };                     /* agreement.ts#readAgreement: LOCK_EX on the file, then the lock */
+     if
+     :: keepsAgreement
+     :: atomic { !keepsAgreement -> assert(agreed == 0); folder = false }; MAYKILL;
+        folder = true                                           /* agreement.ts#writeAgreement */
+     fi;
+     atomic { agreed++; hasAgreed = true; setup = 0; isOrphaned = false }; MAYKILL; /* agreement.ts#holdAgreement */
 again:
      if
      :: atomic { FREE -> starter = id }; MAYKILL;
@@ -62,18 +76,20 @@ again:
      atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; assert(folder) :: else fi };
      MAYKILL;                                                       /* using it */
      atomic { assert(!inn || folder); if :: inn -> in[k]--; inn = false :: else fi };
+     atomic { agreed--; hasAgreed = false };                    /* start-shared.ts#joinInstance: both are released */
+     MAYKILL;
      atomic { sh--; mine = false };
      if
      :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* last one out */
         MAYKILL;
         if :: carrier != 0 -> k = carrier; kill_(k) :: carrier == 0 fi;
         folder = false; MAYKILL; ex = 0
-     :: !(sh == 0 && ex == 0)
+     :: sh > 0 && ex == 0                                       /* there are others; while somebody ends it, this one waits */
      fi
   :: r >= R -> break
   od; goto out;
-killed: atomic { if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
+killed: atomic { if :: hasAgreed -> agreed-- :: else fi; if :: setup == id -> setup = 0 :: else fi; if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
 out: skip
 }
 init { byte i = 0; atomic { do :: i < U -> i++; run User(i) :: i >= U -> break od };
-  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0) }
+  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0 && agreed == 0 && setup == 0); assert(kills > 0 || !folder) }
