@@ -1,5 +1,6 @@
 /** Temp folders, ports and counts: a fresh one for each test. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomInt } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,14 +13,52 @@ export function temporaryFolder(test: Pick<TestContext, 'after'>): string {
   return folder;
 }
 
-/** A TCP port on 127.0.0.1 on which nobody listens. */
+/** Below what systems give to outgoing connections: nobody gets one of these by chance. */
+const PORTS = { first: 10_000, last: 32_000 };
+
+/** Shared by all test runs of the machine, whatever their TMPDIR is. */
+const CLAIMS = '/tmp/flock-process-test-ports';
+
+/** No test needs its port for so long. */
+const CLAIM_AGES_AFTER_MS = 900_000;
+
+/** A TCP port on 127.0.0.1 on which nobody listens, and which no other test gets. */
 export async function freePort(): Promise<number> {
+  for (let port = randomInt(PORTS.first, PORTS.last); ; port = port < PORTS.last ? port + 1 : PORTS.first) {
+    if (claim(port) && (await canListen(port))) return port;
+  }
+}
+
+function claim(port: number): boolean {
+  const path = `${CLAIMS}/${port}`;
+  try {
+    mkdirSync(path);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') {
+      mkdirSync(CLAIMS, { recursive: true });
+      chmodSync(CLAIMS, 0o777); // some tests run their subject as another user
+      return claim(port);
+    }
+    if (code !== 'EEXIST') throw error;
+  }
+  try {
+    // Of two who find it at the same time one removes it.
+    if (Date.now() - statSync(path).mtimeMs > CLAIM_AGES_AFTER_MS) rmdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return false;
+}
+
+async function canListen(port: number): Promise<boolean> {
   const server = createServer();
-  await new Promise<void>((listening, failed) => server.once('error', failed).listen(0, '127.0.0.1', listening));
-  const address = server.address();
-  await new Promise((closed) => server.close(closed));
-  if (address === null || typeof address === 'string') throw new Error('no TCP address');
-  return address.port;
+  const isListening = await new Promise<boolean>((resolve) =>
+    server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)),
+  );
+  if (isListening) await new Promise((closed) => server.close(closed));
+  return isListening;
 }
 
 /** The count that an issue names, whole in CI (CI=true), a tenth of it (at least `least`) on a newcomer's machine. */
