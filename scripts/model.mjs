@@ -40,7 +40,7 @@ function check({ model, settings }) {
     call('spin', ['-a', ...defines, join(models, `${model}.pml`)], folder);
     const sizes = ['-DCOLLAPSE', '-DVECTORSZ=4096', `-DMEMLIM=${LIMIT_MIB}`];
     call('gcc', [isSmall ? '-O0' : '-O2', '-w', '-DSAFETY', '-DNOFAIR', ...sizes, '-o', 'pan', 'pan.c'], folder);
-    const { stdout, error } = spawnSync('./pan', ['-m2000000', isSmall ? '-w20' : '-w24'], {
+    const { stdout, error } = spawnSync(join(folder, 'pan'), ['-m2000000', isSmall ? '-w20' : '-w24'], {
       cwd: folder,
       encoding: 'utf8',
       timeout: LIMIT_MS,
