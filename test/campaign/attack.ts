@@ -15,7 +15,7 @@ export interface Row {
   readonly attempts: number;
   /** How many there are at least, however short the form. Default 1. */
   readonly least?: number;
-  /** How long the full row may take; a row that takes longer is a violation. Default 10 minutes. */
+  /** How long the full row may take; a row that takes longer is a violation. Default 30 minutes. */
   readonly limitMs?: number;
   /** It lasts long and does little: in a campaign it runs beside the other rows, which come one after another. */
   readonly beside?: boolean;
@@ -43,7 +43,7 @@ export interface Round {
 /** After so many violations nothing is learned from more of them. */
 const ENOUGH_VIOLATIONS = 5;
 
-const DEFAULT_LIMIT_MS = 600_000;
+const DEFAULT_LIMIT_MS = 1_800_000;
 
 /** Even a single attempt may meet a busy machine. */
 const LEAST_LIMIT_MS = 90_000;

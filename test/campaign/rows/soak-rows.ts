@@ -38,6 +38,9 @@ const RSS_GROWTH_KIB = 8 * 1_024;
 /** A small young generation, in MiB: otherwise its growth to its full size, 48 MiB, hides everything else for minutes. */
 const NODE_OPTIONS = ['--expose-gc', '--max-semi-space-size=1'];
 
+/** glibc's allocator is told to give back what is free: otherwise one moment at which much was under way shows for ever. */
+const ALLOCATOR = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' };
+
 /** A younger process still compiles its code: of its memory the heap is looked at, and with so much more patience. */
 const GROWN_UP_AFTER_MS = 300_000;
 const YOUNG_HEAP_GROWTH_KIB = 2 * HEAP_GROWTH_KIB;
@@ -48,6 +51,8 @@ interface Sample extends SoakSample {
   /** What is open, without the numbers of sockets and pipes. */
   descriptors: string[];
 }
+
+type Field = 'heapKiB' | 'rssKiB';
 
 export const soakRows: readonly Row[] = [
   {
@@ -78,6 +83,7 @@ export const soakRows: readonly Row[] = [
       const growth = { heap: grown(series, 'heapKiB'), rss: grown(series, 'rssKiB') };
       attack.remark(`${report.cycles} cycles, ${report.crashes} crashes, ${series.length} samples`);
       attack.remark(`heap ${inMiB(growth.heap)}; RSS ${inMiB(growth.rss)}`);
+      attack.remark(`RSS of each tenth, MiB: ${tenths(series, 'rssKiB').map(inWholeMiB).join(' ')}`);
       attack.remark(
         `${before.descriptors.length} descriptors, at most ${most(series)}, then ${after.descriptors.length}`,
       );
@@ -90,6 +96,7 @@ export const soakRows: readonly Row[] = [
 function startSoak(attack: Attack, plan: SoakPlan): Program {
   const path = fileURLToPath(new URL('../soak-program.js', import.meta.url));
   return startProgram(attack, process.execPath, [...NODE_OPTIONS, path, JSON.stringify(plan)], {
+    env: { ...process.env, ...ALLOCATOR },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
 }
@@ -168,11 +175,19 @@ function parentOf(pid: string): number | undefined {
   }
 }
 
-function grown(series: readonly Sample[], field: 'heapKiB' | 'rssKiB'): { from: number; to: number; by: number } {
-  const tenth = Math.ceil(series.length / 10);
-  const from = median(series.slice(tenth, 2 * tenth).map((sample) => sample[field]));
-  const to = median(series.slice(-tenth).map((sample) => sample[field]));
+function grown(series: readonly Sample[], field: Field): { from: number; to: number; by: number } {
+  const [, from = Number.NaN, ...later] = tenths(series, field);
+  const to = later.at(-1) ?? Number.NaN;
   return { from, to, by: to - from };
+}
+
+/** The median of each tenth of the time. */
+function tenths(series: readonly Sample[], field: Field): number[] {
+  const at = (tenth: number) => Math.floor((series.length * tenth) / 10);
+  const values = series.map((sample) => sample[field]);
+  return Array.from({ length: 10 }, (_, tenth) =>
+    median(values.slice(at(tenth), Math.max(at(tenth) + 1, at(tenth + 1)))),
+  );
 }
 
 function median(values: readonly number[]): number {
@@ -185,4 +200,8 @@ function most(series: readonly Sample[]): number {
 
 function inMiB({ from, to }: { from: number; to: number }): string {
   return `${(from / 1024).toFixed(1)} MiB, in the end ${(to / 1024).toFixed(1)}`;
+}
+
+function inWholeMiB(kibibytes: number): string {
+  return (kibibytes / 1024).toFixed(0);
 }
