@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Traces } from '../fixtures/imports-alone.js';
-import { startFixture } from '../helpers/programs.js';
+import { fixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
 test('an import alone has no effect, handles no signal, and loads nothing that is not needed yet', async (t) => {
   const folder = temporaryFolder(t);
-  const { stdout } = await startFixture(t, 'imports-alone', [], {
+  const { stdout } = await startProgram(t, process.execPath, [fixture('imports-alone')], {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
   }).ended();
