@@ -25,19 +25,16 @@ export interface WorkflowReadinessOptions {
 /** Never rejects: what cannot be asked, or answers otherwise, is not ready. */
 export async function canStartWorkflows({ address, namespaces, signal }: WorkflowReadinessOptions): Promise<boolean> {
   return await askGrpc({ address, signal }, async (call) => {
+    // First and alone: a frontend that is not serving logs an error for every other question.
+    if (!(await isServing(call, SERVICE))) return false;
     // Side by side: the first call of each kind takes a starting server 10 to 20 ms.
     const questions = [
-      requireServing(call),
       requireSystemInfo(call),
       ...namespaces.flatMap((it) => [requireNamespace(call, it), requireWorkflows(call, it)]),
     ];
     await Promise.all(questions);
     return true;
   });
-}
-
-async function requireServing(call: UnaryCall): Promise<void> {
-  if (!(await isServing(call, SERVICE))) throw new Error('its frontend is not serving');
 }
 
 /** Every client asks this when it connects; an old server does not know it. */
