@@ -1,5 +1,9 @@
 /** Time the subject and its peers in turn, so that whatever else the machine does hits all of them alike. */
 // @ts-check
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** A round that takes longer hangs. */
+const PATIENCE_MS = 60_000;
 
 /**
  * @typedef {object} Contestant
@@ -21,11 +25,29 @@ export async function compare(contestants, { rounds }) {
     for (let turn = 0; turn < contestants.length; turn += 1) {
       const contestant = contestants[(round + turn) % contestants.length];
       if (contestant === undefined || round > (contestant.rounds ?? rounds)) continue;
-      const result = await contestant.once(round);
+      const result = await within(contestant.name, contestant.once(round));
       if (round > 0) samples[contestant.name]?.push(result);
     }
   }
   return samples;
+}
+
+/**
+ * @template T
+ * @param {string} name
+ * @param {T | Promise<T>} result
+ */
+async function within(name, result) {
+  const over = new AbortController();
+  const late = delay(PATIENCE_MS, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`${name}: no end within ${PATIENCE_MS} ms`);
+  });
+  late.catch(() => undefined);
+  try {
+    return await Promise.race([result, late]);
+  } finally {
+    over.abort();
+  }
 }
 
 /** @param {readonly number[]} values */

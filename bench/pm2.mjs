@@ -52,17 +52,23 @@ export class Pm2 {
     await promisify(this.#api.delete.bind(this.#api))(name);
   }
 
+  /** By a signal: the answer to its own killDaemon() gets lost now and then. */
   async end() {
     const { daemonPid } = this;
-    await promisify(this.#api.killDaemon.bind(this.#api))();
-    await eventually('end of the daemon of pm2', () => {
-      try {
-        process.kill(daemonPid, 0);
-        return undefined;
-      } catch {
-        // ESRCH: gone.
-        return true;
-      }
-    });
+    await promisify(this.#api.delete.bind(this.#api))('all').catch(() => undefined); // There may be none.
+    this.#api.disconnect();
+    process.kill(daemonPid, 'SIGTERM');
+    await eventually('end of the daemon of pm2', () => (isAlive(daemonPid) ? undefined : true));
+  }
+}
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    // ESRCH: gone.
+    return false;
   }
 }
