@@ -4,9 +4,11 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type ProcessAgent, startLockAgent } from '../helpers/lock-agent.js';
-import { unlessCapable } from '../helpers/one-call.js';
+import { oneCallCommand, unlessCapable } from '../helpers/one-call.js';
 import { plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
 
 const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
 
@@ -86,6 +88,18 @@ test('on a local disk, in memory, and where the system does not tell, there is n
   await untold.acquire(join(temporaryFolder(t), 'x.lock'));
   await untold.release();
   assert.deepEqual(await warningsOf(untold), []);
+});
+
+test('a call of a manager is one warning, whatever it locks, and its process is started and stopped', async (t) => {
+  const spec = await redisSpec(t);
+  const env = { ...process.env, FILE_SYSTEM: String(0x6969) };
+  for (const method of ['start', 'stop'] as const) {
+    const [node, ...args] = oneCallCommand(method, spec);
+    const words = ['--require', plainFixture('on-file-system.cjs'), ...args];
+    const { stdout, stderr } = await startProgram(t, node, words, { env }).ended();
+    assert.match(stdout, method === 'start' ? /"reused":false/ : /"outcome":"stopped"/);
+    assert.equal(stderr.match(/FlockProcessWarning/g)?.length, 1, stderr);
+  }
 });
 
 const unlessMounting = unlessCapable('sys_admin') || (existsSync('/dev/fuse') ? false : 'needs /dev/fuse');
