@@ -71,6 +71,11 @@ async function measure() {
     console.error(`${name} …`);
     rows.push(...(await measureGroup({ rounds })));
   }
-  const curves = 'growth'.includes(values.only) ? await measureGrowth() : [];
+  const curves = 'growth'.includes(values.only) ? await measureCurves() : [];
   return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves };
+}
+
+async function measureCurves() {
+  console.error('growth …');
+  return await measureGrowth();
 }

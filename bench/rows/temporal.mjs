@@ -39,7 +39,7 @@ export async function measureTemporal({ rounds }) {
       once: async (/** @type {number} */ round) => {
         const began = performance.now();
         const environment = await TestWorkflowEnvironment.createLocal({
-          server: { executable: { type: 'existing-path', path: command } },
+          server: { executable: { type: 'existing-path', path: command }, log: { format: 'pretty', level: 'never' } },
         });
         await environment.client.connection.ensureConnected();
         const ms = performance.now() - began;
