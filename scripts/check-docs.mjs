@@ -18,6 +18,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './free-port.mjs';
 import { deadLinks, readDocument } from './markdown.mjs';
+import { describe, mustRun, runProgram, userEnvironment } from './run-program.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -33,7 +34,7 @@ const home = join(run.folder, 'home');
 mkdirSync(home);
 /** The temporal on PATH, else the one that the set-up fetched. */
 const path = [process.env.PATH, join(root, '.cache/temporal/bin')].join(delimiter);
-const env = { ...run.environment, HOME: home, PATH: path };
+const env = userEnvironment({ ...run.environment, HOME: home, PATH: path });
 
 let failures = 0;
 try {
@@ -42,12 +43,9 @@ try {
     const commands = document.spans.filter((span) => span.startsWith('npm run ')).join('\n');
     report(`the links of ${document.path}`, [...deadLinks(root, document, documents), ...wrongCommands(commands)]);
   }
-  const tarball = join(
-    run.folder,
-    JSON.parse(call('npm', ['pack', '--json', '--silent', '--pack-destination', run.folder]))[0].filename,
-  );
+  const tarball = await pack();
   for (const [index, document] of documents.entries()) {
-    if (document.blocks.length > 0) await runBlocks(document, newProject(`project-${index + 1}`, tarball));
+    if (document.blocks.length > 0) await runBlocks(document, await newProject(`project-${index + 1}`, tarball));
   }
 } finally {
   failures += await endTestRun(run);
@@ -60,12 +58,20 @@ function documentPaths() {
   return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...inDocs.filter((name) => name.endsWith('.md'))];
 }
 
+async function pack() {
+  const options = { cwd: root, env: userEnvironment({}) };
+  const { stdout } = await mustRun('npm', ['pack', '--json', '--silent', '--pack-destination', run.folder], options);
+  // An array up to npm 11, an object by package name since.
+  const [{ filename }] = /** @type {[{ filename: string }]} */ (Object.values(JSON.parse(stdout)));
+  return join(run.folder, filename);
+}
+
 /** An empty folder with nothing but the package. @param {string} name @param {string} tarball */
-function newProject(name, tarball) {
+async function newProject(name, tarball) {
   const folder = join(run.folder, name);
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "allowScripts": { "fs-ext": true } }');
-  call('npm', ['install', '--no-audit', '--no-fund', tarball], folder);
+  await mustRun('npm', ['install', '--no-audit', '--no-fund', tarball], { cwd: folder, env: userEnvironment({}) });
   return folder;
 }
 
@@ -95,23 +101,16 @@ async function failuresOf({ code, title, note = '' }, fallback, folder) {
   if (note !== '' && until === undefined && prints === '') problems.push(`no rule for the note "${note}"`);
   return [
     ...problems,
-    ...(until === undefined ? runProgram(name, prints, folder) : await runUntil(name, until, folder)),
+    ...(until === undefined ? await failuresOfProgram(name, prints, folder) : await runUntil(name, until, folder)),
   ];
 }
 
 /** @param {string} name @param {string} prints @param {string} folder */
-function runProgram(name, prints, folder) {
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, commandLine(name), {
-    cwd: folder,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    encoding: 'utf8',
-    timeout: TIMEOUT_MS,
-    killSignal: 'SIGKILL',
-  });
-  if (status !== 0) return [`it ended with ${signal ?? `exit code ${status}`}:\n${stdout}${stderr}`];
-  if (stderr !== '') return [`it complained:\n${stderr}`];
-  return stdout.includes(prints) ? [] : [`"${prints}" is not in its output:\n${stdout}`];
+async function failuresOfProgram(name, prints, folder) {
+  const ended = await runProgram(process.execPath, commandLine(name), { cwd: folder, env, timeoutMs: TIMEOUT_MS });
+  if (ended.exitCode !== 0) return [describe(name, ended)];
+  if (ended.stderr !== '') return [`it complained:\n${ended.stderr}`];
+  return ended.stdout.includes(prints) ? [] : [`"${prints}" is not in its output:\n${ended.stdout}`];
 }
 
 /** @param {string} name @param {string} until @param {string} folder */
@@ -131,7 +130,7 @@ async function runUntil(name, until, folder) {
   });
   const ended = once(program, 'close');
   await Promise.race([once(program.stdout, 'data'), ended]);
-  const problems = program.exitCode === null ? runProgram(until, '', folder) : [];
+  const problems = program.exitCode === null ? await failuresOfProgram(until, '', folder) : [];
   program.kill('SIGINT');
   const [status, signal] = await ended;
   if (signal === 'SIGINT') return problems;
@@ -190,15 +189,4 @@ function withPorts(code, ports) {
 function report(what, problems) {
   console.log(`${problems.length === 0 ? '✔' : '✖'} ${what}${problems.map((problem) => `\n  ${problem}`).join('')}`);
   failures += problems.length;
-}
-
-/** @param {string} command @param {readonly string[]} args @returns {string} what it printed */
-function call(command, args, cwd = root) {
-  const { status, stdout, stderr } = spawnSync(command, args, {
-    cwd,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`"${command} ${args.join(' ')}" failed\n${stdout}${stderr}`);
-  return stdout;
 }
