@@ -1,6 +1,6 @@
 /** Packages of the npm registry that a check runs and nobody depends on: each is fetched once, into .cache/packages. */
 // @ts-check
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { mustRun } from './run-program.mjs';
@@ -26,6 +26,7 @@ export async function cachedPackage(name, version, { installer } = {}) {
     if (installer !== undefined) {
       await mustRun(process.execPath, [installer], { ...options, cwd: join(fetched, 'node_modules', name) });
     }
+    chmodSync(fetched, 0o755); // also for a test's subject that is another user
     moveIntoPlace(fetched, folder);
   } finally {
     rmSync(fetched, { recursive: true, force: true });

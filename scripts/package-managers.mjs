@@ -20,6 +20,9 @@ import { userEnvironment } from './run-program.mjs';
  * @property {readonly string[]} [runner] the command that runs a program of the project, before the name of the program
  */
 
+/** The one whose node-gyp builds the addon for each Node, too. */
+export const NPM_11 = '11.21.2';
+
 /** Else what it built for one project would be in the next one, blocked or not. @param {string} store */
 const pnpmFiles = (store) => ({ 'pnpm-workspace.yaml': `storeDir: ${join(store, 'pnpm')}\nsideEffectsCache: false\n` });
 
@@ -45,7 +48,7 @@ const YARN = {
 
 /** @type {readonly PackageManager[]} */
 export const PACKAGE_MANAGERS = [
-  { ...NPM, version: '11.21.2', blocked: ['npm', 'install', '--ignore-scripts'] },
+  { ...NPM, version: NPM_11, blocked: ['npm', 'install', '--ignore-scripts'] },
   {
     ...NPM,
     version: '12.2.0',

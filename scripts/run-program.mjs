@@ -8,10 +8,11 @@ import { once } from 'node:events';
 /**
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd: string, env: NodeJS.ProcessEnv, timeoutMs?: number }} options after `timeoutMs` it is killed
+ * @param {{ cwd: string, env: NodeJS.ProcessEnv, timeoutMs?: number, echo?: boolean }} options after `timeoutMs` it is
+ *   killed; `echo`: print it here as well
  * @returns {Promise<Ended>}
  */
-export async function runProgram(command, args, { cwd, env, timeoutMs = 300_000 }) {
+export async function runProgram(command, args, { cwd, env, timeoutMs = 300_000, echo = false }) {
   const child = spawn(command, args, {
     cwd,
     env,
@@ -23,6 +24,7 @@ export async function runProgram(command, args, { cwd, env, timeoutMs = 300_000 
   for (const stream of /** @type {const} */ (['stdout', 'stderr'])) {
     child[stream].setEncoding('utf8').on('data', (text) => {
       ended[stream] += text;
+      if (echo) process[stream].write(text);
     });
   }
   const [exitCode, signal] = await once(child, 'close');

@@ -1,0 +1,140 @@
+/**
+ * `npm run test:matrix`: the whole suite on the Node that runs this, and the smoke tests on the other Nodes that are
+ * supported, each with the addon built for it. `npm run test:matrix -- --except-current`: only the others, for a run that
+ * has the whole suite in another step.
+ *
+ * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
+ * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
+ */
+// @ts-check
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cachedPackage } from './cached-packages.mjs';
+import { currentNode, headersOf, NODE_VERSIONS, nodeOf } from './node-versions.mjs';
+import { NPM_11 } from './package-managers.mjs';
+import { mustRun, runProgram, userEnvironment } from './run-program.mjs';
+
+/** @typedef {import('./node-versions.mjs').Major} Major */
+/** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
+/** @typedef {{ label: string, what: string, passed: number, failed: number, seconds: number }} Result */
+
+/** Words of `npm test`: the laws of the lock, the fallback, a start, a stop, tied and shared processes, worker threads. */
+const SMOKE_TESTS = [
+  'lock/acquire',
+  'lock/contention',
+  'lock/fallback.test',
+  'lock/hand-over',
+  'lock/is-locked',
+  'lock/wait',
+  'lock/worker',
+  'package/import',
+  'process/start-race',
+  'process/status.test',
+  'process/stop.test',
+  'process/supervise-crash',
+  'process/tied-killed-owner',
+  'process/users.test',
+  'process/worker-threads',
+  'testing/ephemeral-instance',
+  'testing/shared-crash',
+];
+
+/** What the compiled tests read, besides the packages. */
+const COPIED = ['build', 'package.json', 'scripts', 'src', 'test'];
+
+const SUITE_TIMEOUT_MS = 1_800_000;
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const others = /** @type {Major[]} */ (Object.keys(NODE_VERSIONS).map(Number)).filter(
+  (major) => major !== currentNode.major,
+);
+/** @type {Result[]} */
+const results = [];
+if (!process.argv.includes('--except-current')) results.push(await wholeSuite());
+for (const major of others) results.push(await smokeTest(major));
+for (const { label, passed, failed, seconds, what } of results) {
+  console.log(
+    `${label.padEnd(14)} ${String(passed).padStart(5)} passed ${String(failed).padStart(4)} failed   ${what}, ${seconds} s`,
+  );
+}
+const sum = (/** @type {'passed' | 'failed'} */ what) => results.reduce((total, result) => total + result[what], 0);
+console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
+process.exitCode = sum('failed') > 0 ? 1 : 0;
+
+/** In this environment: in CI with the counts of CI. @returns {Promise<Result>} */
+async function wholeSuite() {
+  const options = { cwd: root, env: process.env, echo: true };
+  return await testOn(currentNode, { what: 'all tests', words: [] }, options);
+}
+
+/** @param {Major} major @returns {Promise<Result>} */
+async function smokeTest(major) {
+  const folder = mkdtempSync(join(tmpdir(), 'flock-process-matrix-'));
+  try {
+    const node = await nodeOf(major);
+    await makeTree(folder, node);
+    const options = { cwd: folder, env: environmentOf(node) };
+    return await testOn(node, { what: 'smoke tests', words: SMOKE_TESTS }, options);
+  } catch (error) {
+    console.error(`✖ Node ${major}: ${error instanceof Error ? error.message : error}`);
+    return { label: `Node ${major}`, what: 'not run', passed: 0, failed: 1, seconds: 0 };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A project of its own: these packages, but with an addon for this Node. @param {string} folder @param {NodeVersion} node */
+async function makeTree(folder, node) {
+  chmodSync(folder, 0o755); // also for a test's subject that is another user
+  for (const name of COPIED) cpSync(join(root, name), join(folder, name), { recursive: true });
+  const modules = join(folder, 'node_modules');
+  mkdirSync(modules);
+  for (const name of readdirSync(join(root, 'node_modules'))) {
+    if (name !== 'fs-ext') symlinkSync(join(root, 'node_modules', name), join(modules, name));
+  }
+  const addon = join(modules, 'fs-ext');
+  cpSync(join(root, 'node_modules/fs-ext'), addon, { recursive: true });
+  rmSync(join(addon, 'build'), { recursive: true, force: true });
+  const npm = await cachedPackage('npm', NPM_11);
+  const gyp = join(npm, 'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js');
+  await mustRun(node.binary, [gyp, 'rebuild'], { cwd: addon, env: environmentOf(node) });
+  await mustRun(node.binary, ['-e', 'require("fs-ext").flockSync'], { cwd: folder, env: environmentOf(node) });
+}
+
+/**
+ * @param {NodeVersion} node
+ * @param {{ what: string, words: readonly string[] }} tests
+ * @param {{ cwd: string, env: NodeJS.ProcessEnv, echo?: boolean }} options
+ * @returns {Promise<Result>}
+ */
+async function testOn(node, { what, words }, options) {
+  const start = performance.now();
+  const { exitCode, stdout, stderr } = await runProgram(node.binary, ['scripts/test.mjs', ...words], {
+    ...options,
+    timeoutMs: SUITE_TIMEOUT_MS,
+  });
+  const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(stdout)?.[1] ?? 0);
+  const passed = count('pass');
+  const failed = count('fail') + count('cancelled');
+  const isGreen = exitCode === 0 && passed > 0 && failed === 0;
+  if (!isGreen && options.echo !== true) console.error(`✖ Node ${node.version}\n${failuresIn(stdout)}${stderr}`);
+  const seconds = Math.round((performance.now() - start) / 1000);
+  return { label: `Node ${node.version}`, what, passed, failed: isGreen ? 0 : Math.max(failed, 1), seconds };
+}
+
+/** @param {string} output of Node's runner, which repeats the failures at its end */
+function failuresIn(output) {
+  const index = output.lastIndexOf('✖ failing tests:');
+  return index === -1 ? output.split('\n').slice(-60).join('\n') : output.slice(index);
+}
+
+/** @param {NodeVersion} node */
+function environmentOf(node) {
+  return userEnvironment({
+    ...headersOf(node),
+    PATH: [dirname(node.binary), process.env.PATH].join(delimiter),
+  });
+}
