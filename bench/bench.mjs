@@ -66,16 +66,26 @@ async function measure() {
   const began = performance.now();
   /** @type {import('./budgets.mjs').Row[]} */
   const rows = [];
-  for (const [name, measureGroup] of Object.entries(GROUPS)) {
-    if (!name.includes(values.only)) continue;
-    console.error(`${name} …`);
-    rows.push(...(await measureGroup({ rounds })));
-  }
-  const curves = 'growth'.includes(values.only) ? await measureCurves() : [];
+  for (const [name, measureGroup] of Object.entries(GROUPS)) rows.push(...(await attempt(name, measureGroup)));
+  const curves = await attempt('growth', measureGrowth);
   return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves };
 }
 
-async function measureCurves() {
-  console.error('growth …');
-  return await measureGrowth();
+/**
+ * A group that fails is named, and the others are measured all the same.
+ * @template T
+ * @param {string} name
+ * @param {(options: { rounds: number }) => Promise<T[]>} measureGroup
+ * @returns {Promise<T[]>}
+ */
+async function attempt(name, measureGroup) {
+  if (!name.includes(values.only)) return [];
+  console.error(`${name} …`);
+  try {
+    return await measureGroup({ rounds });
+  } catch (error) {
+    console.error(`${name} failed:`, error);
+    process.exitCode = 1;
+    return [];
+  }
 }
