@@ -43,7 +43,7 @@ function pack() {
   };
 }
 
-/** Each source with what is compiled from it, four documents, and nothing else. @param {string[]} files */
+/** Each source with what is compiled from it, the documents, and nothing else. @param {string[]} files */
 function compareFiles(files) {
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
   const compiled = sources
@@ -54,7 +54,8 @@ function compareFiles(files) {
       ...['.js', '.js.map', '.d.ts', '.d.ts.map'].map((end) => `dist/${file}${end}`),
     ]);
   const scripts = sources.filter((file) => file.endsWith('.sh')).flatMap((file) => [`src/${file}`, `dist/${file}`]);
-  const wanted = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...compiled, ...scripts];
+  const documents = readdirSync(join(root, 'docs')).map((file) => `docs/${file}`);
+  const wanted = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...documents, ...compiled, ...scripts];
   const missing = wanted.filter((file) => !files.includes(file));
   const strays = files.filter((file) => !wanted.includes(file) || /\.test\.|fixture/.test(file));
   if (missing.length > 0) throw new Error(`not in the package: ${missing.join(', ')}`);
