@@ -1,123 +1,178 @@
 /**
  * `npm run campaign:broken`: does the campaign see what it is made to see? For each entry of test/campaign/broken-builds.json
- * one line of a copy of the sources is changed, the copy is compiled, and the row that is named must report a violation.
- * The sources themselves are never touched. Words choose entries; `--share=0.02` is the campaign's own option.
+ * one line of a copy of the sources is changed, the copy is compiled, and the row that is named must report a violation;
+ * before, the unbroken copy must have none. The sources themselves are never touched.
+ *
+ * Words choose entries by row, breakage or file; `--share=0.02` is the campaign's own option, for all of them; `--lanes=1`
+ * attacks in so many copies at a time (default 2).
  */
 // @ts-check
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
-/**
- * `row` is a part of one row's name, which chooses it; `line` is a whole line of `file` as it stands there, without its
- * indentation, and `broken` what stands there instead. `share` is how much of the campaign it takes to notice.
- * @typedef {{ laws: number[], row: string, breaks: string, file: string, line: string, broken: string, share?: number }} Broken
- */
+/** @typedef {import('../test/campaign/broken-builds.js').BrokenBuild} BrokenBuild */
+/** @typedef {'holds' | 'violated' | 'failed'} Word 'failed': neither the one nor the other, a build that does not compile say */
+/** @typedef {{ word: Word, output: string, attempts: string, violation: string, seconds: number }} Outcome */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const SEED = 1;
 const DEFAULT_SHARE = 0.02;
-const TIMEOUT_MS = 600_000;
+/** Of the unbroken build: enough to see that nothing else makes the row fail here. The whole row is the campaign's to run. */
+const CONTROL_SHARE = 0.02;
+const TIMEOUT_MS = 300_000;
+/** A broken build need not be a tidy one. */
+const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { share: { type: 'string' } } });
-/** @type {Broken[]} */
-const all = JSON.parse(readFileSync(join(root, 'test/campaign/broken-builds.json'), 'utf8'));
-const chosen = all.filter(
-  ({ row, breaks, file }) =>
-    positionals.length === 0 || positionals.some((word) => `${row} ${breaks} ${file}`.includes(word)),
-);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { share: { type: 'string' }, lanes: { type: 'string', default: '2' } },
+});
 
-const copy = mkdtempSync(join(tmpdir(), 'flock-process-broken-'));
-chmodSync(copy, 0o755); // some rows run as another user
-let failures = 0;
+/** A copy of the sources, in which one attack is made at a time. */
+class Copy {
+  folder = mkdtempSync(join(tmpdir(), 'flock-process-broken-'));
+  /** Undoes what is broken. */
+  #restore = () => {};
+  #isBuilt = false;
+
+  constructor() {
+    chmodSync(this.folder, 0o755); // some rows run as another user
+    for (const name of ['src', 'test', 'scripts', 'package.json', 'tsconfig.json']) {
+      cpSync(join(root, name), join(this.folder, name), { recursive: true });
+    }
+    for (const name of ['node_modules', '.cache']) {
+      mkdirSync(join(root, name), { recursive: true });
+      symlinkSync(join(root, name), join(this.folder, name));
+    }
+  }
+
+  /** @returns {Promise<typeof import('../test/campaign/broken-builds.js')>} */
+  async list() {
+    const { status, output } = await this.#build();
+    if (status !== 0) throw new Error(output);
+    return await import(pathToFileURL(join(this.folder, 'build/test/campaign/broken-builds.js')).href);
+  }
+
+  /** @param {BrokenBuild | undefined} build @param {(text: string, build: BrokenBuild) => string} breakLine */
+  change(build, breakLine) {
+    this.#restore();
+    if (build === undefined) return;
+    const path = join(this.folder, build.file);
+    const whole = readFileSync(path, 'utf8');
+    writeFileSync(path, breakLine(whole, build));
+    this.#isBuilt = false;
+    this.#restore = () => {
+      writeFileSync(path, whole);
+      this.#isBuilt = false;
+      this.#restore = () => {};
+    };
+  }
+
+  /** @param {string} row @param {number} share @returns {Promise<Outcome>} */
+  async attack(row, share) {
+    const began = performance.now();
+    const built = await this.#build();
+    const options = [`--seed=${SEED}`, `--share=${share}`, '--enough=1', `--row=${row}`];
+    const { status, output } = built.status === 0 ? await this.#run('node', 'scripts/campaign.mjs', ...options) : built;
+    const violation = output.match(/VIOLATION (.*(?:\n {4,}.*){0,12})/)?.[1]?.replace(/\s+/g, ' ') ?? '';
+    const attempts = output.match(/: (\d+) attempts, \d+ violations, /)?.[1] ?? '?';
+    const word = status === 0 ? 'holds' : violation === '' ? 'failed' : 'violated';
+    return { word, output, attempts, violation, seconds: (performance.now() - began) / 1_000 };
+  }
+
+  remove() {
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  async #build() {
+    if (this.#isBuilt) return { status: 0, output: '' };
+    const built = await this.#run('npx', ...TSC);
+    cpSync(join(this.folder, 'src/process/tether.sh'), join(this.folder, 'build/src/process/tether.sh'));
+    this.#isBuilt = built.status === 0;
+    return built;
+  }
+
+  /** @param {string} command @param {string[]} args */
+  async #run(command, ...args) {
+    const child = spawn(command, args, { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], timeout: TIMEOUT_MS });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text) => (output += text));
+    const [status, signal] = await once(child, 'close');
+    return { status, output: signal === null ? output : `${output}\nended by ${signal}` };
+  }
+}
+
+const began = performance.now();
+/** @type {Map<BrokenBuild | string, Outcome>} of an entry, and of a row with the unbroken build */
+const outcomes = new Map();
+let isInterrupted = false;
+process.on('SIGINT', () => {
+  isInterrupted = true;
+});
+
+const copies = Array.from({ length: Number(values.lanes) }, () => new Copy());
 try {
-  copyTree();
-  const rows = [...new Set(chosen.map(({ row }) => row))];
-  for (const row of rows) tell(`unbroken: ${row}`, attack(row, shareOf(row)), 'holds');
-  for (const entry of chosen) {
-    const restore = breakOneLine(entry);
-    tell(
-      `law ${entry.laws.join(', ')}: ${entry.breaks} (${entry.row})`,
-      attack(entry.row, shareOf(entry.row)),
-      'fails',
-    );
-    restore();
-  }
+  const [first] = copies;
+  if (first === undefined) throw new Error('--lanes must be 1 or more');
+  const { breakLine, readBrokenBuilds } = await first.list();
+  const builds = readBrokenBuilds().filter(({ row, breaks, file }) => isChosen(`${row} ${breaks} ${file}`));
+  const rows = [...new Set(builds.map(({ row }) => row))];
+  /** @type {(BrokenBuild | string)[]} */
+  const tasks = [...rows, ...builds];
+  console.log(`${builds.length} broken builds of ${rows.length} rows, seed ${SEED}\n`);
+  await Promise.all(
+    copies.map(async (copy) => {
+      for (let task = tasks.shift(); task !== undefined && !isInterrupted; task = tasks.shift()) {
+        const build = typeof task === 'string' ? undefined : task;
+        copy.change(build, breakLine);
+        const share = Number(values.share ?? (build === undefined ? CONTROL_SHARE : (build.share ?? DEFAULT_SHARE)));
+        const outcome = await copy.attack(build?.row ?? String(task), share);
+        outcomes.set(task, outcome);
+        tell(
+          build === undefined ? `unbroken: ${task}` : `${build.breaks}: ${build.row}`,
+          outcome,
+          build ? 'violated' : 'holds',
+        );
+      }
+    }),
+  );
+  summarise(rows, builds);
 } finally {
-  rmSync(copy, { recursive: true, force: true, maxRetries: 5 });
+  for (const copy of copies) copy.remove();
 }
-console.log(`\n${chosen.length} broken builds`);
-process.exitCode = failures === 0 ? 0 : 1;
 
-function copyTree() {
-  for (const name of ['src', 'test', 'scripts', 'package.json', 'tsconfig.json']) {
-    cpSync(join(root, name), join(copy, name), { recursive: true });
+/** @param {string} text */
+function isChosen(text) {
+  return positionals.length === 0 || positionals.some((word) => text.includes(word));
+}
+
+/** @param {string} what @param {Outcome} outcome @param {Word} wanted */
+function tell(what, { word, output, attempts, violation, seconds }, wanted) {
+  const how = `${word}, ${attempts} attempts, ${seconds.toFixed(0)} s`;
+  console.log(`${word === wanted ? '✔' : '✖'} ${what}: ${how}${violation && `: ${violation.slice(0, 160)}`}`);
+  if (word !== wanted) console.log(output.slice(-3_000).replace(/^/gm, '    '));
+}
+
+/** In Markdown. @param {readonly string[]} rows @param {readonly BrokenBuild[]} builds */
+function summarise(rows, builds) {
+  console.log('\n| law | row | what is broken | file | attempts | what was noticed |\n|---|---|---|---|--:|---|');
+  for (const build of builds) {
+    const { word, attempts, violation } = outcomes.get(build) ?? { word: 'not run', attempts: '', violation: '' };
+    const noticed = word === 'violated' ? violation.slice(0, 100).replaceAll('|', '\\|') : `**${word}**`;
+    const { laws, row, breaks, file } = build;
+    console.log(`| ${laws.join(', ')} | ${row} | ${breaks} | ${file} | ${attempts} | ${noticed} |`);
   }
-  for (const name of ['node_modules', '.cache']) {
-    mkdirSync(join(root, name), { recursive: true });
-    symlinkSync(join(root, name), join(copy, name));
-  }
-}
-
-/** @param {Broken} entry @returns {() => void} puts the line back */
-function breakOneLine({ file, line, broken }) {
-  const path = join(copy, file);
-  const whole = readFileSync(path, 'utf8');
-  const lines = whole.split('\n');
-  const found = lines.flatMap((text, index) => (text.trim() === line ? [index] : []));
-  const [index] = found;
-  if (found.length !== 1 || index === undefined) throw new Error(`${file} has ${found.length} lines "${line}"`);
-  lines[index] = broken;
-  writeFileSync(path, lines.join('\n'));
-  return () => writeFileSync(path, whole);
-}
-
-/** @param {string} row @returns {number} the same for the unbroken build as for the broken ones */
-function shareOf(row) {
-  if (values.share !== undefined) return Number(values.share);
-  return Math.max(...all.filter((entry) => entry.row === row).map(({ share = DEFAULT_SHARE }) => share));
-}
-
-/**
- * Runs one row of the campaign in the copy.
- * @param {string} row @param {number} share @returns {{ outcome: 'holds' | 'fails' | 'broken', output: string }}
- */
-function attack(row, share) {
-  const built = run('npx', [
-    'tsc',
-    '-p',
-    'test/tsconfig.json',
-    '--noUnusedLocals',
-    'false',
-    '--noUnusedParameters',
-    'false',
-  ]);
-  if (built.status !== 0) return { outcome: 'broken', output: built.stdout };
-  cpSync(join(copy, 'src/process/tether.sh'), join(copy, 'build/src/process/tether.sh'));
-  const { stdout, stderr, status } = run('node', ['scripts/campaign.mjs', '--seed=1', `--share=${share}`, row]);
-  const output = stdout + stderr;
-  if (status === 0) return { outcome: 'holds', output };
-  return { outcome: status === 1 && output.includes('VIOLATION') ? 'fails' : 'broken', output };
-}
-
-/** @param {string} command @param {readonly string[]} args */
-function run(command, args) {
-  return spawnSync(command, args, {
-    cwd: copy,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: TIMEOUT_MS,
-    maxBuffer: 2 ** 28,
-  });
-}
-
-/** @param {string} what @param {ReturnType<typeof attack>} attacked @param {'holds' | 'fails'} wanted */
-function tell(what, { outcome, output }, wanted) {
-  const good = outcome === wanted;
-  if (!good) failures += 1;
-  const violation = output.match(/VIOLATION .{0,160}/)?.[0] ?? '';
-  console.log(`${good ? '✔' : '✖'} ${what}: ${outcome}${outcome === 'fails' ? `; ${violation}` : ''}`);
-  if (!good) console.log(output.slice(-3000));
+  const noticed = builds.filter((build) => outcomes.get(build)?.word === 'violated').length;
+  const failing = rows.filter((row) => outcomes.get(row)?.word !== 'holds').length;
+  const commit = execFileSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
+  const seconds = Math.round((performance.now() - began) / 1_000);
+  console.log(`\n${rows.length} rows of the unbroken build, ${failing} fail; commit ${commit}, ${seconds} s`);
+  console.log(`${builds.length} broken builds, ${noticed} noticed, ${builds.length - noticed} not`);
+  process.exitCode = failing === 0 && noticed === builds.length ? 0 : 1;
 }

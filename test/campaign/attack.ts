@@ -48,6 +48,14 @@ const DEFAULT_LIMIT_MS = 1_800_000;
 /** Even a single attempt may meet a busy machine. */
 const LEAST_LIMIT_MS = 90_000;
 
+export interface AttackOptions {
+  seed: number;
+  /** Of the attempts of the full campaign. */
+  share: number;
+  /** A row gives up after so many violations. Default 5. */
+  enough?: number;
+}
+
 /** Has the two methods of a test's context that the tests' helpers use, so that they serve here too. */
 export class Attack {
   readonly random: Random;
@@ -56,16 +64,18 @@ export class Attack {
   /** A fresh folder, removed afterwards. */
   readonly folder = realpathSync(mkdtempSync(join(tmpdir(), 'flock-process-attack-')));
   readonly #share: number;
+  readonly #enough: number;
   readonly #violations: string[] = [];
   readonly #remarks: string[] = [];
   readonly #teardown: Teardown[] = [];
   readonly #tally = new Map<string, number>();
   #attempted = 0;
 
-  constructor({ attempts, least = 1 }: Pick<Row, 'attempts' | 'least'>, seed: number, share: number) {
+  constructor({ attempts, least = 1 }: Pick<Row, 'attempts' | 'least'>, { seed, share, enough }: AttackOptions) {
     this.random = new Random(seed);
     this.attempts = Math.max(least, Math.round(attempts * share));
     this.#share = share;
+    this.#enough = enough ?? ENOUGH_VIOLATIONS;
   }
 
   get attempted(): number {
@@ -89,7 +99,7 @@ export class Attack {
 
   /** Calls `round` once for each attempt. What it throws is a violation. */
   async rounds(round: (round: Round) => Promise<void>, attempts = this.attempts): Promise<void> {
-    for (let index = 0; index < attempts && this.#violations.length < ENOUGH_VIOLATIONS; index += 1) {
+    for (let index = 0; index < attempts && this.#violations.length < this.#enough; index += 1) {
       this.count();
       const teardown: Teardown[] = [];
       try {
@@ -144,10 +154,10 @@ export class Attack {
 }
 
 /** Makes one row's attempts. Never rejects: whatever goes wrong is a violation of that row. */
-export async function makeAttack(row: Row, seed: number, share: number): Promise<Outcome> {
-  const attack = new Attack(row, seed, share);
+export async function makeAttack(row: Row, options: AttackOptions): Promise<Outcome> {
+  const attack = new Attack(row, options);
   const start = performance.now();
-  const limitMs = Math.max(LEAST_LIMIT_MS, (row.limitMs ?? DEFAULT_LIMIT_MS) * share);
+  const limitMs = Math.max(LEAST_LIMIT_MS, (row.limitMs ?? DEFAULT_LIMIT_MS) * options.share);
   const clock = new AbortController();
   await Promise.race([
     row.attack(attack).catch((error) => attack.violation('the attack itself', error)),

@@ -2,7 +2,8 @@
  * `npm run campaign`: attacks each law with real processes, and prints a table of attempts and violations.
  *
  * `--seed=N` repeats a campaign's random choices (default: a random one, printed); `--share=0.1` makes a tenth of the
- * attempts (default 1); words choose the rows whose group or name contains one of them. Exit code 1 on any violation.
+ * attempts (default 1); words choose the rows whose group or name contains one of them, `--row=NAME` the one of that name;
+ * `--enough=1` lets a row give up at its first violation (default 5). Exit code 1 on any violation.
  */
 import { randomInt } from 'node:crypto';
 import { cpus, release, totalmem } from 'node:os';
@@ -13,13 +14,17 @@ import { groups } from './rows.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seed: { type: 'string' }, share: { type: 'string', default: '1' } },
+  options: {
+    seed: { type: 'string' },
+    share: { type: 'string', default: '1' },
+    row: { type: 'string' },
+    enough: { type: 'string' },
+  },
 });
 const seed = Number(values.seed ?? randomInt(2 ** 32));
 const share = Number(values.share);
-const chosen = Object.entries(groups).flatMap(([group, rows]) =>
-  rows.filter((row) => positionals.length === 0 || positionals.some((word) => `${group} ${row.name}`.includes(word))),
-);
+const enough = values.enough === undefined ? {} : { enough: Number(values.enough) };
+const chosen = Object.entries(groups).flatMap(([group, rows]) => rows.filter((row) => isChosen(group, row)));
 if (!Number.isInteger(seed) || !(share > 0) || chosen.length === 0) {
   console.error('Usage: npm run campaign -- [--seed=N] [--share=FRACTION] [WORD …]');
   process.exit(2);
@@ -33,6 +38,11 @@ console.log(`\n${table(outcomes)}\n`);
 console.log(`${violations} violations, ${Math.round((performance.now() - start) / 1000)} s, seed ${seed}`);
 process.exit(violations === 0 ? 0 : 1);
 
+function isChosen(group: string, { name }: Row): boolean {
+  if (values.row !== undefined) return name === values.row;
+  return positionals.length === 0 || positionals.some((word) => `${group} ${name}`.includes(word));
+}
+
 async function attackAll(rows: readonly Row[]): Promise<Outcome[]> {
   const outcomes = new Map(rows.filter(({ beside }) => beside).map((row) => [row, attackOne(row)]));
   for (const row of rows.filter(({ beside }) => !beside)) {
@@ -44,7 +54,7 @@ async function attackAll(rows: readonly Row[]): Promise<Outcome[]> {
 }
 
 async function attackOne(row: Row): Promise<Outcome> {
-  const outcome = await makeAttack(row, rowSeed(row), share);
+  const outcome = await makeAttack(row, { seed: rowSeed(row), share, ...enough });
   report(outcome);
   return outcome;
 }

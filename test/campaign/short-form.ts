@@ -10,7 +10,7 @@ const SHARE = process.env.CI === 'true' ? 0.05 : 0.005;
 export function testShortForm(group: string): void {
   for (const row of groups[group] ?? []) {
     test(`campaign: ${row.name}`, async (t) => {
-      const { attempts, violations, remarks } = await makeAttack(row, seededRandom(t).seed, SHARE);
+      const { attempts, violations, remarks } = await makeAttack(row, { seed: seededRandom(t).seed, share: SHARE });
       for (const remark of remarks.slice(0, 8)) t.diagnostic(remark);
       t.diagnostic(`${attempts} attempts`);
       assert.deepEqual(violations, []);

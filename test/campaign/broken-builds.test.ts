@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { breakLine, readBrokenBuilds } from './broken-builds.js';
+
+test('for each row of the campaign a line of the sources is named that breaks what it attacks', () => {
+  assert.ok(readBrokenBuilds().every(({ line, broken }) => line !== broken));
+});
+
+test('of a text exactly one line is broken', () => {
+  const build = { laws: [1], row: 'a row', breaks: 'it', file: 'a file', line: 'b();', broken: 'c();' };
+  assert.equal(
+    breakLine('a();\n  b();\nb(); // not the whole line\n', build),
+    'a();\nc();\nb(); // not the whole line\n',
+  );
+  assert.throws(() => breakLine('a();\n', build), /a file has 0 lines "b\(\);"/);
+  assert.throws(() => breakLine('b();\nb();\n', build), /a file has 2 lines "b\(\);"/);
+});
