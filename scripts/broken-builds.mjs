@@ -25,6 +25,7 @@ const DEFAULT_SHARE = 0.02;
 /** Of the unbroken build: enough to see that nothing else makes the row fail here. The whole row is the campaign's to run. */
 const CONTROL_SHARE = 0.02;
 const TIMEOUT_MS = 300_000;
+const TETHER = 'src/process/tether.sh';
 /** A broken build need not be a tidy one. */
 const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 
@@ -64,11 +65,14 @@ class Copy {
     if (build === undefined) return;
     const path = join(this.folder, build.file);
     const whole = readFileSync(path, 'utf8');
-    writeFileSync(path, breakLine(whole, build));
-    this.#isBuilt = false;
+    const write = (/** @type {string} */ text) => {
+      writeFileSync(path, text);
+      // What is no TypeScript is copied anyway.
+      if (path.endsWith('.ts')) this.#isBuilt = false;
+    };
+    write(breakLine(whole, build));
     this.#restore = () => {
-      writeFileSync(path, whole);
-      this.#isBuilt = false;
+      write(whole);
       this.#restore = () => {};
     };
   }
@@ -79,8 +83,10 @@ class Copy {
     const built = await this.#build();
     const options = [`--seed=${SEED}`, `--share=${share}`, '--enough=1', `--row=${row}`];
     const { status, output } = built.status === 0 ? await this.#run('node', 'scripts/campaign.mjs', ...options) : built;
-    const violation = output.match(/VIOLATION (.*(?:\n {4,}.*){0,12})/)?.[1]?.replace(/\s+/g, ' ') ?? '';
-    const attempts = output.match(/: (\d+) attempts, \d+ violations, /)?.[1] ?? '?';
+    const [, text = ''] = output.match(/^ {4}VIOLATION (.*(?:\n(?! {4}VIOLATION) {4,}.*){0,12})/m) ?? [];
+    const violation = text.replaceAll(this.folder, '').replace(/\s+/g, ' ');
+    // Some count only when all is over.
+    const attempts = output.match(/: ([1-9]\d*) attempts, \d+ violations, /)?.[1] ?? '–';
     const word = status === 0 ? 'holds' : violation === '' ? 'failed' : 'violated';
     return { word, output, attempts, violation, seconds: (performance.now() - began) / 1_000 };
   }
@@ -90,10 +96,9 @@ class Copy {
   }
 
   async #build() {
-    if (this.#isBuilt) return { status: 0, output: '' };
-    const built = await this.#run('npx', ...TSC);
-    cpSync(join(this.folder, 'src/process/tether.sh'), join(this.folder, 'build/src/process/tether.sh'));
+    const built = this.#isBuilt ? { status: 0, output: '' } : await this.#run('npx', ...TSC);
     this.#isBuilt = built.status === 0;
+    if (this.#isBuilt) cpSync(join(this.folder, TETHER), join(this.folder, 'build', TETHER));
     return built;
   }
 

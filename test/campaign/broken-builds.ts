@@ -18,7 +18,7 @@ export interface BrokenBuild {
   readonly share?: number;
 }
 
-/** With the whole names of the rows. @throws Error for a row or a line that is not there, or there twice, and a row without any */
+/** In the order of the rows, and with their whole names. @throws Error for a row or a line that is not there, or there twice, and a row without any */
 export function readBrokenBuilds(): BrokenBuild[] {
   const list = JSON.parse(readFileSync(join(projectRoot, 'test/campaign/broken-builds.json'), 'utf8')) as BrokenBuild[];
   const names = Object.values(groups).flatMap((rows) => rows.map(({ name }) => name));
@@ -27,7 +27,7 @@ export function readBrokenBuilds(): BrokenBuild[] {
   const missing = names.filter((name) => !builds.some(({ row }) => row === name));
   if (missing.length > 0)
     throw new Error(`no broken build for the rows ${missing.map((name) => `"${name}"`).join(', ')}`);
-  return builds;
+  return builds.sort((one, other) => names.indexOf(one.row) - names.indexOf(other.row));
 }
 
 /** The text of the file with that one line broken. */
