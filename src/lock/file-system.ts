@@ -4,7 +4,7 @@
  */
 import { statfsSync } from 'node:fs';
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 
 const log = debugLog('lock');
 

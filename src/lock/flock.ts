@@ -14,7 +14,8 @@ import { createRequire } from 'node:module';
 import { basename, delimiter, isAbsolute, join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../shared/debug.js';
-import { errorCode, errorText, FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
+import { errorCode, errorText } from '../shared/error-text.js';
+import { FlockBindingError, UnsupportedPlatformError } from '../shared/errors.js';
 import { isExecutableFile } from '../shared/executable.js';
 
 /** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */

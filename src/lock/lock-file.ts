@@ -4,7 +4,7 @@
  */
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 import { makeFolders } from '../shared/folders.js';
 import { warnOfFileSystem } from './file-system.js';
 

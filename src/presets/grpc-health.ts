@@ -7,7 +7,7 @@
 import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import type { Socket } from 'node:net';
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import { readVarintField, stringField } from './protobuf.js';
 
 const log = debugLog('health');

@@ -1,5 +1,6 @@
 /** What the system throws where nobody expected it, most of all EMFILE, reaches callers as an error of the contract. */
-import { errorText, LockUnavailableError, SpawnError } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { LockUnavailableError, SpawnError } from '../shared/errors.js';
 import type { CompleteSpec } from './process-spec.js';
 
 /** @throws SpawnError for an error of the system, everything else as it is */

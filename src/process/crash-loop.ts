@@ -1,6 +1,7 @@
 /** The end of a crash loop: nothing is left running, and an error says what was going on. */
 import { debugLog } from '../shared/debug.js';
-import { CrashLoopError, errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { CrashLoopError } from '../shared/errors.js';
 import { readLogTail } from './log-file.js';
 import type { CompleteSpec } from './process-spec.js';
 import { endLost } from './restart.js';

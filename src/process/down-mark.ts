@@ -26,7 +26,7 @@ import { tryFlock } from '../lock/flock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { closeOnce } from '../shared/descriptor.js';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 import { type Mark, markOf, pastOf, RESTART, readMark, touchForward } from './mark-file.js';
 
 export { type Mark, readMark, readPastMark } from './mark-file.js';

@@ -1,6 +1,6 @@
 /** The checks of a live process, beside the looks at its lock: one that takes its time must not hold those up. */
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import type { Status } from '../shared/status-report.js';
 import type { SupervisorOptions } from './supervision.js';
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
-import { errorText, FlockProcessError, LockUnavailableError } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { FlockProcessError, LockUnavailableError } from '../shared/errors.js';
 import { processTable } from './process-table.js';
 
 /** A lock that is held, and by nobody that is seen, may just have been freed and taken again between the two looks. */

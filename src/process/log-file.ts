@@ -2,7 +2,7 @@
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../shared/debug.js';
-import { errorCode, errorText } from '../shared/errors.js';
+import { errorCode, errorText } from '../shared/error-text.js';
 import { makeFolders } from '../shared/folders.js';
 
 const log = debugLog('log');

@@ -1,7 +1,7 @@
 /** One look at what is wanted and what is: the mark, and the lock. Some 20 µs, unless somebody's restart is at work. */
 import { isLocked } from '../lock/file-lock.js';
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import { isKnownMark, isStopAtWork, type Mark, readMark } from './down-mark.js';
 import type { CompleteSpec } from './process-spec.js';
 import type { Sight } from './supervision-table.js';

@@ -1,6 +1,6 @@
 /** NAME.down as a file: what stands in it, and how one mark is told from another. The rules are in down-mark.ts. */
 import { type BigIntStats, closeSync, constants, fstatSync, futimesSync, lstatSync, openSync, readSync } from 'node:fs';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 
 /** The word in a restart's mark; a stop's is empty. */
 export const RESTART = 'restart';

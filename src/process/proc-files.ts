@@ -3,7 +3,7 @@
  * of the process that was asked about.
  */
 import { type BigIntStats, closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 
 /** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
 const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];

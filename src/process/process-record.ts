@@ -17,7 +17,7 @@ import { dirname } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { tryFlock } from '../lock/flock.js';
 import { debugLog } from '../shared/debug.js';
-import { errorCode, errorText } from '../shared/errors.js';
+import { errorCode, errorText } from '../shared/error-text.js';
 import { makeFolders } from '../shared/folders.js';
 
 export interface ProcessRecord {

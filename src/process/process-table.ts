@@ -5,7 +5,7 @@
  * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
  */
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import type { Carrier, CarrierOptions, Listener, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { abortAfter, type Deadline } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import { isPortOpen } from './port.js';
 import { recordTime } from './process-record.js';
 import { addressOf, type CompleteSpec, type Instance } from './process-spec.js';

@@ -2,7 +2,7 @@
 
 import { dirname } from 'node:path';
 import { Deadline } from '../shared/deadline.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import { isFolder } from '../shared/folders.js';
 import { spawnError } from './command.js';
 import { clearMark, type HeldMark, joinMark, markRestart } from './down-mark.js';

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { errorCode, errorText } from '../shared/errors.js';
+import { errorCode, errorText } from '../shared/error-text.js';
 import { environment, spawnError } from './command.js';
 import type { OpenLog } from './log-file.js';
 import type { CompleteSpec } from './process-spec.js';

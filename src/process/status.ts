@@ -1,7 +1,8 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 import { statSync } from 'node:fs';
 import { isLocked } from '../lock/file-lock.js';
-import { errorText, LockUnavailableError } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { LockUnavailableError } from '../shared/errors.js';
 import type { ProcessState, Status } from '../shared/status-report.js';
 import { readMark } from './down-mark.js';
 import { type Holder, identify, lostProcess } from './identity.js';

@@ -5,8 +5,10 @@
  * Our own child's exit wakes the look at once; a process that somebody else spawned is seen to end by its lock, which is
  * looked at every POLL_MS. A supervisor never clears the mark of a stop that came after it: its starts end on it.
  */
+import { Alarm } from '../shared/alarm.js';
 import { debugLog } from '../shared/debug.js';
-import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { CrashLoopError, StoppedError, UnhealthyError } from '../shared/errors.js';
 import { CrashHistory } from './crash-history.js';
 import { crashLoopError, leaveNothing } from './crash-loop.js';
 import type { Mark } from './down-mark.js';
@@ -34,12 +36,11 @@ export class ProcessSupervisor implements Supervisor {
   readonly #lookout: Lookout;
   readonly #checks: HealthChecks;
   readonly #crashes: CrashHistory;
+  readonly #alarm = new Alarm();
   readonly #onAbort = () => this.end();
   #state: SupervisorState = 'restarting';
   #restarts = 0;
   #isEnding = false;
-  #isWoken = false;
-  #wake: () => void = () => undefined;
   #dueAt = 0;
   /** Is the restart that is due one after a crash? */
   #isAfterCrash = true;
@@ -84,13 +85,13 @@ export class ProcessSupervisor implements Supervisor {
   /** Without waiting for it. */
   end(): void {
     this.#isEnding = true;
-    this.#lookNow();
+    this.#alarm.ring();
   }
 
   /** A child of this process has ended. Should its leftovers keep the lock, the check sees them. */
   onExit(): void {
     this.#checks.hurry();
-    this.#lookNow();
+    this.#alarm.ring();
   }
 
   async #run(): Promise<void> {
@@ -201,22 +202,9 @@ export class ProcessSupervisor implements Supervisor {
     this.#state = state;
   }
 
-  #lookNow(): void {
-    this.#isWoken = true;
-    this.#wake();
-  }
-
   async #pause(action: Action): Promise<void> {
     const isPlanned = this.#state === 'restarting' && action !== 'wait';
     const untilDueMs = isPlanned ? Math.max(1, this.#dueAt - performance.now()) : POLL_MS;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, Math.min(POLL_MS, untilDueMs));
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (this.#isWoken) this.#wake();
-    });
-    this.#isWoken = false;
+    await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
   }
 }

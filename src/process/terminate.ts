@@ -8,7 +8,7 @@
  */
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { isWaiter, isWatcher } from './tether.js';
 

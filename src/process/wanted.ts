@@ -2,7 +2,8 @@
  * Is this start still wanted? It knows the mark that it found at its call; any other one that it meets is a later stop() and
  * ends it. A restart's mark ends nobody's start: it is waited for like a stop that was there before.
  */
-import { errorText, StoppedError } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
+import { StoppedError } from '../shared/errors.js';
 import { spawnError } from './command.js';
 import { clearMark, isKnownMark, type Mark, readMark, readPastMark } from './down-mark.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';

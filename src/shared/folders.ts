@@ -1,6 +1,6 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from './errors.js';
+import { errorCode } from './error-text.js';
 
 /**
  * Make the folder and its missing parents, all with mode 0700. Level by level: on Node 20.20

@@ -2,7 +2,7 @@ import { lstatSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { debugLog } from './debug.js';
-import { errorText } from './errors.js';
+import { errorText } from './error-text.js';
 import { makeFolders } from './folders.js';
 
 const log = debugLog('folder');

@@ -15,7 +15,7 @@ import { reservePort } from '../process/port.js';
 import type { ProcessSpec } from '../process/process-spec.js';
 import type { User } from '../process/users.js';
 import { closeOnce } from '../shared/descriptor.js';
-import { errorCode } from '../shared/errors.js';
+import { errorCode } from '../shared/error-text.js';
 import { makeFolders } from '../shared/folders.js';
 
 export interface Place {

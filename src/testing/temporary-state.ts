@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type FileLock, isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/errors.js';
+import { errorText } from '../shared/error-text.js';
 import { userFolder } from '../shared/user-folder.js';
 
 export interface TemporaryState {
