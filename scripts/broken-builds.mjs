@@ -7,7 +7,7 @@
  * attacks in so many copies at a time (default 2).
  */
 // @ts-check
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -175,7 +175,8 @@ function summarise(rows, builds) {
   }
   const noticed = builds.filter((build) => outcomes.get(build)?.word === 'violated').length;
   const failing = rows.filter((row) => outcomes.get(row)?.word !== 'holds').length;
-  const commit = execFileSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' }).trim();
+  const { stdout } = spawnSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' });
+  const commit = stdout?.trim() || 'unknown';
   const seconds = Math.round((performance.now() - began) / 1_000);
   console.log(`\n${rows.length} rows of the unbroken build, ${failing} fail; commit ${commit}, ${seconds} s`);
   console.log(`${builds.length} broken builds, ${noticed} noticed, ${builds.length - noticed} not`);
