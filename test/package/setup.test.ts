@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { pathWithOnly } from '../helpers/path-with-only.js';
+import { plainFixture, projectRoot } from '../helpers/paths.js';
+import { type Exit, startProgram } from '../helpers/programs.js';
+import { temporalBinary } from '../helpers/temporal.js';
+
+/** What macOS has, or Homebrew has for it. */
+const ON_MACOS = ['redis-server', 'lsof', 'ps', 'flock', 'perl', 'spin', 'python3', 'gcc', 'go'];
+const ON_LINUX_ALONE = ['setpriv', 'busybox'];
+
+async function setUp(t: TestContext, programs: readonly string[], nodeArgs: readonly string[] = []): Promise<Exit> {
+  const script = join(projectRoot, 'scripts/setup.mjs');
+  const path = pathWithOnly(t, ...programs);
+  symlinkSync(temporalBinary(), join(path, 'temporal'));
+  return await startProgram(t, process.execPath, [...nodeArgs, script], {
+    env: { ...process.env, PATH: path },
+  }).exited;
+}
+
+test('the set-up on macOS asks for nothing that is not to be had there', async (t) => {
+  const { stdout, stderr, exitCode } = await setUp(t, ON_MACOS, ['--import', plainFixture('on-darwin.mjs')]);
+  assert.doesNotMatch(stdout + stderr, /MISSING|not complete/);
+  for (const name of ON_MACOS) assert.match(stdout, new RegExp(`^${name} +/`, 'm'));
+  assert.equal(exitCode, 0);
+});
+
+test('the set-up on Linux names what is missing, and the command that installs it', async (t) => {
+  const { stdout, exitCode } = await setUp(t, ON_MACOS);
+  for (const name of ON_LINUX_ALONE) assert.match(stdout, new RegExp(`^${name} +MISSING`, 'm'));
+  assert.match(stdout, /To install setpriv, busybox, run:\n +sudo apt-get .* util-linux busybox$/m);
+  assert.equal(exitCode, 1);
+});
