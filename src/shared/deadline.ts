@@ -58,7 +58,7 @@ export class Pace {
   readonly #maxMs: number;
   readonly #growth: number;
 
-  /** @param growth each step to the one before: with 2 what is waited for is seen up to twice too late, with 1.25 a quarter */
+  /** @param growth each step to the one before; with 1.25 what is waited for is seen a seventh later on average, half at most */
   constructor({ firstMs = 1, maxMs = 20, growth = 2 }: { firstMs?: number; maxMs?: number; growth?: number } = {}) {
     this.#nextMs = firstMs;
     this.#maxMs = maxMs;
