@@ -8,9 +8,13 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cachedPackage } from './cached-packages.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tools = join(root, 'node_modules/.bin');
+
+/** The README names it: before 5.4 there was no NoInfer. */
+const OLDEST_TYPESCRIPT = '5.4.5';
 
 const work = mkdtempSync(join(tmpdir(), 'flock-process-package-'));
 try {
@@ -24,6 +28,10 @@ try {
   check('import', () => run(process.execPath, ['esm.mjs'], consumer));
   check('require', () => run(process.execPath, ['commonjs.cjs'], consumer));
   check('types, as used', () => run(join(tools, 'tsc'), ['-p', '.'], consumer));
+  const oldest = join(await cachedPackage('typescript', OLDEST_TYPESCRIPT), 'node_modules/.bin/tsc');
+  check(`types, with TypeScript ${OLDEST_TYPESCRIPT} and ES2022 alone`, () =>
+    run(oldest, ['-p', '.', '--lib', 'ES2022'], consumer),
+  );
   check('types, all of them used', () => compareImports(consumer));
 } catch (error) {
   console.error(`✖ ${error instanceof Error ? error.message : error}`);
