@@ -38,13 +38,18 @@ export async function groupEnds(pid: number, withinMs = 15_000): Promise<number>
   return performance.now() - begin;
 }
 
-/** The watcher: the one process of the group that is a shell with tether.sh. */
+/** The watcher: the process of the group that is a shell with tether.sh. Its child is one, too, until it has become flock(1). */
 export function watcherOf(pid: number): number {
-  const watchers = livingInGroup(pid).filter(
+  const shells = livingInGroup(pid).filter(
     (member) => member !== pid && argumentsOf(member).some((word) => word.endsWith('/tether.sh')),
   );
+  const watchers = shells.filter((shell) => !shells.includes(parentOf(shell)));
   assert.equal(watchers.length, 1, `watchers of ${pid}: ${watchers.join()}`);
   return watchers[0] as number;
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)$/m.exec(readOrEmpty(`/proc/${pid}/status`))?.[1]);
 }
 
 export function argumentsOf(pid: number): string[] {
