@@ -35,13 +35,16 @@ const HEAP_GROWTH_KIB = 1_024;
 /** The same for resident memory, in which code pages and the allocator's free lists come and go. */
 const RSS_GROWTH_KIB = 8 * 1_024;
 
-/** A small young generation, in MiB: otherwise its growth to its full size, 48 MiB, hides everything else for minutes. */
-const NODE_OPTIONS = ['--expose-gc', '--max-semi-space-size=1'];
+/**
+ * A small young generation, in MiB: otherwise its growth to its full size, 48 MiB, hides everything else for minutes. And no
+ * compilers: what they make of the code stays in the heap, and they go on for many minutes.
+ */
+const NODE_OPTIONS = ['--expose-gc', '--max-semi-space-size=1', '--no-opt', '--no-sparkplug'];
 
 /** glibc's allocator is told to give back what is free: otherwise one moment at which much was under way shows for ever. */
 const ALLOCATOR = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' };
 
-/** A younger process still compiles its code: of its memory the heap is looked at, and with so much more patience. */
+/** A younger process still loads its code: of its memory the heap is looked at, and with so much more patience. */
 const GROWN_UP_AFTER_MS = 300_000;
 const YOUNG_HEAP_GROWTH_KIB = 2 * HEAP_GROWTH_KIB;
 
