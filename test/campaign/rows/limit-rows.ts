@@ -52,7 +52,19 @@ async function useUpDescriptors(attack: Attack, round: Round): Promise<void> {
     const leave = Math.floor(attack.random.between(0, 14));
     return await ask({ method: method as Step['method'], leave });
   };
-  await attemptWithFault(attack, round, { server, call, methods: ALL_BUT_SUPERVISE, strike: () => {}, lift: () => {} });
+  await attemptWithFault(attack, round, {
+    server,
+    errors: {
+      start: ['SpawnError', 'LockUnavailableError'],
+      stop: ['StateFileError', 'LockUnavailableError'],
+      restart: ['SpawnError', 'LockUnavailableError'],
+      status: ['LockUnavailableError'],
+    },
+    call,
+    methods: ALL_BUT_SUPERVISE,
+    strike: () => {},
+    lift: () => {},
+  });
   if (!program.isAlive) throw new Error(`the caller ended: ${program.stderr}`);
 }
 
