@@ -13,9 +13,9 @@ import { closeOnce } from '../shared/descriptor.js';
 import { errorText } from '../shared/error-text.js';
 import { LockUnavailableError } from '../shared/errors.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
-import { processTable } from './process-table.js';
+import { type Carrier, processTable } from './process-table.js';
 import { stopLimitMs, stopTimeoutError } from './stop.js';
-import { isWatcher } from './tether.js';
+import { isWaiter, isWatcher } from './tether.js';
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
 
@@ -90,7 +90,8 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
  */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
-  const watched = carriers.filter((carrier) => isWatcher(carrier.process)).map((carrier) => carrier.process.groupId);
+  const isWatching = ({ process }: Carrier) => isWatcher(process) || isWaiter(process);
+  const watched = carriers.filter(isWatching).map((carrier) => carrier.process.groupId);
   return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
 }
 
