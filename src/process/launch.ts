@@ -22,7 +22,7 @@ import { instanceOf } from './readiness.js';
 import { type SpawnedProcess, spawnProcess } from './spawn.js';
 import { endLostProcess } from './stop.js';
 import { terminate } from './terminate.js';
-import { waitUntilReady } from './wait-until-ready.js';
+import { type ReadyProcess, waitUntilReady } from './wait-until-ready.js';
 import { RestartUnderWay, type Wanted } from './wanted.js';
 
 export interface LaunchEvents {
@@ -117,8 +117,9 @@ async function seeItThrough(
   try {
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
-    const process = await waitUntilReady(spec, spawned, { log: output, deadline, guard, signal, onSuccessor: record });
-    requireLock(spec, lock, process);
+    const waiting = { log: output, deadline, guard, signal, onSuccessor: record };
+    const { process, carriesLock } = await waitUntilReady(spec, spawned, waiting);
+    requireLock(spec, lock, { process, carriesLock });
     guard();
     log('%s is ready: PID %d', spec.name, process.pid);
     lock.handOver();
@@ -165,13 +166,13 @@ function prepareFiles(spec: CompleteSpec): OpenLog {
   }
 }
 
-function requireLock(spec: CompleteSpec, lock: FileLock, { pid }: ProcessInfo): void {
-  const { name, lockFile } = spec;
+function requireLock({ name, lockFile }: CompleteSpec, lock: FileLock, { process, carriesLock }: ReadyProcess): void {
   if (!lock.isIntact()) {
     const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
     throw new LockUnavailableError(message, { path: lockFile });
   }
-  if (!processTable().carries(pid, LOCK_FD, lockFile)) {
+  if (!carriesLock) {
+    const { pid } = process;
     const message =
       `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
       'from being started; it was ended. It must leave inherited descriptors open';

@@ -21,8 +21,15 @@ export interface WaitOptions {
   onSuccessor: (process: ProcessInfo) => void;
 }
 
+export interface ReadyProcess {
+  /** The one that was spawned, or the one that goes on for it in the background. */
+  process: ProcessInfo;
+  /** False: it has dropped the lock, and lives all the same. */
+  carriesLock: boolean;
+}
+
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
-const GOING_MS = 200;
+const GOING_MS = 500;
 
 /** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
 const SUCCESSOR_LOOKS = 3;
@@ -37,14 +44,13 @@ const LOG_TAIL_LINES = 50;
 const MESSAGE_LINE_LENGTH = 300;
 
 /**
- * @returns the process: the one that was spawned, or the one that goes on for it in the background
  * @throws EarlyExitError | StartTimeoutError | PortInUseError, what `guard` throws, the signal's reason
  */
 export async function waitUntilReady(
   spec: CompleteSpec,
   { child, process: spawned }: SpawnedProcess,
   { log, deadline, guard, signal, onSuccessor }: WaitOptions,
-): Promise<ProcessInfo> {
+): Promise<ReadyProcess> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
   const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
@@ -64,7 +70,8 @@ export async function waitUntilReady(
     guard();
     if (ready && isSettledHere() && isAlive(process)) {
       refuseForeignListener(spec, process);
-      if (!(await isGoing(spec, process))) return process;
+      const carriesLock = processTable().carries(process.pid, LOCK_FD, spec.lockFile);
+      if (carriesLock || !(await isGoing(process))) return { process, carriesLock };
       continue;
     }
     if (deadline.isOver) throw await startTimeoutError();
@@ -117,8 +124,7 @@ export async function waitUntilReady(
  * A process closes its descriptors an instant before it is seen to be dead: one that does not carry the lock is given a
  * moment to be gone before it counts as one that dropped it.
  */
-async function isGoing({ lockFile }: CompleteSpec, process: ProcessInfo): Promise<boolean> {
-  if (processTable().carries(process.pid, LOCK_FD, lockFile)) return false;
+async function isGoing(process: ProcessInfo): Promise<boolean> {
   const moment = Deadline.after(GOING_MS);
   const pace = new Pace();
   while (isAlive(process) && !moment.isOver) await pace.wait();
