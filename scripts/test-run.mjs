@@ -4,13 +4,18 @@
  * (redis does) or closed what it had open, hardly both.
  */
 // @ts-check
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 
 /** @typedef {{ folder: string, mark: string, environment: NodeJS.ProcessEnv }} TestRun */
 /** @typedef {{ pid: number, startTime: string, command: string, reason: string }} Leftover */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
 
 const MARK_VARIABLE = 'FLOCK_PROCESS_TEST_RUN';
 
@@ -43,6 +48,22 @@ export async function endTestRun(run) {
   }
   rmSync(run.folder, { recursive: true, force: true, maxRetries: 5 });
   return leftovers.length;
+}
+
+/**
+ * Runs a Node program in surroundings of its own, and looks for what it left behind.
+ * @param {readonly string[]} args
+ * @returns {Promise<number>} its exit code; 1 when it left something
+ */
+export async function runNodeInTestRun(args) {
+  const run = beginTestRun();
+  const program = spawn(process.execPath, args, { stdio: 'inherit', env: run.environment, cwd: root });
+  // Ctrl-C reaches the program by itself. Here it must not cut short the look for leftovers.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => program.kill('SIGTERM'));
+  const [exitCode] = await once(program, 'exit');
+  const leftovers = await endTestRun(run);
+  return leftovers > 0 ? 1 : (exitCode ?? 1);
 }
 
 /** @param {TestRun} run */

@@ -5,13 +5,11 @@
  * arguments that begin with `--` are handed to `node --test`.
  */
 // @ts-check
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { beginTestRun, endTestRun } from './test-run.mjs';
+import { runNodeInTestRun } from './test-run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -25,30 +23,14 @@ const options = process.argv.slice(2).filter((argument) => argument.startsWith('
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const files = words.length === 0 ? allTests() : [...new Set(words.flatMap(testsFor))];
 
-process.exitCode = await runTests(files);
-
-/** @param {readonly string[]} files @returns {Promise<number>} the exit code */
-async function runTests(files) {
-  const run = beginTestRun();
-  const runner = spawn(
-    process.execPath,
-    [
-      '--test',
-      '--test-reporter=spec',
-      `--test-concurrency=${CONCURRENCY}`,
-      `--test-timeout=${FILE_TIMEOUT_MS}`,
-      ...options,
-      ...files,
-    ],
-    { stdio: 'inherit', env: run.environment, cwd: root },
-  );
-  // Ctrl-C reaches the runner by itself. Here it must not cut short the look for leftovers.
-  process.on('SIGINT', () => {});
-  process.on('SIGTERM', () => runner.kill('SIGTERM'));
-  const [exitCode] = await once(runner, 'exit');
-  const leftovers = await endTestRun(run);
-  return leftovers > 0 ? 1 : (exitCode ?? 1);
-}
+process.exitCode = await runNodeInTestRun([
+  '--test',
+  '--test-reporter=spec',
+  `--test-concurrency=${CONCURRENCY}`,
+  `--test-timeout=${FILE_TIMEOUT_MS}`,
+  ...options,
+  ...files,
+]);
 
 /** @param {string} word */
 function testsFor(word) {
