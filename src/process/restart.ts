@@ -1,6 +1,6 @@
 /** Stop, then start, under a mark that says so: whoever supervises it elsewhere stands by, and nobody's start is ended. */
-
 import { dirname } from 'node:path';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import { Deadline } from '../shared/deadline.js';
 import { errorText } from '../shared/error-text.js';
 import { isFolder } from '../shared/folders.js';
@@ -10,7 +10,7 @@ import { identify } from './identity.js';
 import type { LaunchEvents } from './launch.js';
 import { besideLockFile, type CompleteSpec, type Instance } from './process-spec.js';
 import { start } from './start.js';
-import { bringDown, endLostProcess, type StopResult, stopLimitMs, tryLock } from './stop.js';
+import { bringDown, endLostProcess, type StopResult, stopLimitMs } from './stop.js';
 
 /** The mark that is in the way can be gone when it is to be joined, and be there again. */
 const MARK_ATTEMPTS = 100;
@@ -58,7 +58,7 @@ export async function finishStop(spec: CompleteSpec): Promise<boolean> {
 
 /** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
 export async function endLost(spec: CompleteSpec): Promise<void> {
-  const lock = tryLock(spec);
+  const lock = tryAcquireLock(spec.lockFile);
   if (lock === undefined) return;
   try {
     await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
@@ -69,7 +69,7 @@ export async function endLost(spec: CompleteSpec): Promise<void> {
 
 /** Only under the process's lock; whoever has that instead clears the mark itself. */
 function clearRestartMark(spec: CompleteSpec, markFile: string): void {
-  const lock = tryLock(spec);
+  const lock = tryAcquireLock(spec.lockFile);
   if (lock === undefined) return;
   try {
     clearMark(markFile, undefined);

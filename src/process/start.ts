@@ -3,6 +3,7 @@
  * A process that somebody is stopping is never reused: its end is waited for, or brought about when that stop has died.
  */
 import { basename } from 'node:path';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { type StopTimeoutError, UnhealthyError } from '../shared/errors.js';
@@ -16,7 +17,7 @@ import type { CompleteSpec, Instance } from './process-spec.js';
 import { isAlive, type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf, isReady } from './readiness.js';
 import { findHealthy, status } from './status.js';
-import { endHolder, endLeftovers, holders, stopLimitMs, stopTimeoutError, tryLock } from './stop.js';
+import { endHolder, endLeftovers, holders, stopLimitMs, stopTimeoutError } from './stop.js';
 import { isOrphaned } from './tether.js';
 import { LAST_LOOK_MS } from './wait-until-ready.js';
 import { Wanted, type WantedOptions } from './wanted.js';
@@ -39,7 +40,7 @@ export async function start(
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const isMarked = contender.wanted.isMarked();
-    const lock = tryLock(spec);
+    const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal, portLock });
       if (instance !== 'again') return instance;

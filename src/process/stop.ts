@@ -3,7 +3,7 @@
  * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock and a mark.
  */
 import { lstatSync } from 'node:fs';
-import { type FileLock, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode, errorText } from '../shared/error-text.js';
@@ -71,7 +71,7 @@ export async function bringDown(
   let result: StopResult = { outcome: 'not-running' };
   for (;;) {
     signal?.throwIfAborted();
-    const lock = tryLock(spec);
+    const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
         result = combine(result, await endLostProcess(spec, { signal, limit: deadline }));
@@ -126,11 +126,6 @@ async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limit
   const termination = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
   if (termination.survivors.length > 0) throw stopTimeoutError(spec, termination.survivors);
   return termination;
-}
-
-/** The lock, or undefined when somebody holds it. @throws LockUnavailableError */
-export function tryLock({ lockFile }: Pick<CompleteSpec, 'lockFile'>): FileLock | undefined {
-  return tryAcquireLock(lockFile);
 }
 
 export function stopTimeoutError(
