@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../../scripts/free-port.mjs';
 import { compare } from '../measure.mjs';
 import { findRunsv } from '../peers.mjs';
 import { Pm2 } from '../pm2.mjs';
 import {
   endProgram,
-  freePort,
   makeFolder,
   redisArguments,
   redisPid,
@@ -17,7 +17,7 @@ import {
   untilPortOpen,
   untilRedisAnswers,
 } from '../surroundings.mjs';
-import { redisApp, redisManager } from './starts.mjs';
+import { redisApp, redisManager, spawnAndWait } from './starts.mjs';
 
 /** runit restarts at once what has run for a second. */
 const LEAST_UPTIME_MS = 1_100;
@@ -27,7 +27,12 @@ export async function measureCrashes({ rounds }) {
   /** @type {(() => Promise<unknown>)[]} */
   const ends = [];
   try {
-    const contestants = [bareSpawn(), await supervised(ends), await pm2App(ends), ...(await runitService(ends))];
+    const contestants = [
+      spawnAndWait('bare spawn, 1 ms polling', untilPortOpen),
+      await supervised(ends),
+      await pm2App(ends),
+      ...(await runitService(ends)),
+    ];
     const samples = await compare(contestants, { rounds: Math.min(rounds, 10) });
     return [
       {
@@ -42,19 +47,6 @@ export async function measureCrashes({ rounds }) {
   } finally {
     for (const end of ends.toReversed()) await end();
   }
-}
-
-function bareSpawn() {
-  const runOnce = async () => {
-    const port = await freePort();
-    const began = performance.now();
-    const redis = startProgram('redis-server', redisArguments(port));
-    await untilPortOpen(port);
-    const ms = performance.now() - began;
-    await endProgram(redis);
-    return ms;
-  };
-  return { name: 'bare spawn, 1 ms polling', once: runOnce };
 }
 
 /** @param {(() => Promise<unknown>)[]} ends */

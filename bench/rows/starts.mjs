@@ -2,10 +2,11 @@
 // @ts-check
 import { join } from 'node:path';
 import { ProcessManager } from 'flock-process';
+import { freePort } from '../../scripts/free-port.mjs';
 import { compare, timed } from '../measure.mjs';
 import { requirePeer } from '../peers.mjs';
 import { Pm2 } from '../pm2.mjs';
-import { endProgram, freePort, makeFolder, redisArguments, startProgram, untilPortOpen } from '../surroundings.mjs';
+import { endProgram, makeFolder, redisArguments, startProgram, untilPortOpen } from '../surroundings.mjs';
 
 /** Of a peer whose own pace makes it slow. */
 const SLOW_ROUNDS = 5;
@@ -80,7 +81,7 @@ async function measureSecondStart(pm2, rounds) {
 }
 
 /** @param {string} name @param {(port: number) => Promise<unknown>} wait @param {number} [rounds] */
-function spawnAndWait(name, wait, rounds) {
+export function spawnAndWait(name, wait, rounds) {
   const once = async () => {
     const port = await freePort();
     const began = performance.now();
