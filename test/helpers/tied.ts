@@ -62,10 +62,28 @@ export function environmentOf(pid: number): Record<string, string> {
   return Object.fromEntries(entries.map((entry) => [entry.replace(/=.*$/s, ''), entry.replace(/^[^=]*=/, '')]));
 }
 
-/** Descriptor to what is open there. */
+/** Descriptor to what is open there. One that is closed meanwhile is left out. */
 export function descriptorsOf(pid: number): Record<string, string> {
   const numbers = readdirSync(`/proc/${pid}/fd`);
-  return Object.fromEntries(numbers.map((fd) => [fd, readlinkSync(`/proc/${pid}/fd/${fd}`)]));
+  const entries = numbers.map((fd) => [fd, linkOrEmpty(`/proc/${pid}/fd/${fd}`)] as const);
+  return Object.fromEntries(entries.filter(([, link]) => link !== ''));
+}
+
+/** The same of a program that has become what it is: a loader has libraries and tables open for a moment. */
+export async function settledDescriptorsOf(pid: number): Promise<Record<string, string>> {
+  return await eventually(`PID ${pid} has been loaded`, () => {
+    const descriptors = descriptorsOf(pid);
+    return Object.values(descriptors).some((link) => /^\/(etc|lib|usr)/.test(link)) ? undefined : descriptors;
+  });
+}
+
+function linkOrEmpty(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
+    throw error;
+  }
 }
 
 /** A line of /proc/PID/status: `statusField(pid, 'SigIgn')`. */

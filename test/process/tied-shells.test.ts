@@ -11,7 +11,15 @@ import { projectRoot } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { seededRandom } from '../helpers/random.js';
 import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
-import { argumentsOf, descriptorsOf, environmentOf, groupEnds, statusField, watcherOf } from '../helpers/tied.js';
+import {
+  argumentsOf,
+  descriptorsOf,
+  environmentOf,
+  groupEnds,
+  settledDescriptorsOf,
+  statusField,
+  watcherOf,
+} from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { livingInGroup } from '../helpers/witness.js';
 
@@ -122,9 +130,9 @@ for (const shell of SHELLS) {
     const { 1: output, 2: errors, 3: lock, 4: pipe } = descriptorsOf(watcher);
     assert.deepEqual([output, errors, lock], ['/dev/null', '/dev/null', undefined]);
     assert.match(pipe ?? '', /^socket:/);
-    // For a moment its loader has a library open there.
-    await eventually('no fourth descriptor', () => descriptorsOf(pid)[4] === undefined);
-    assert.match(descriptorsOf(pid)[3] ?? '', /lock$/);
+    const { 3: serverLock, 4: serverPipe } = await settledDescriptorsOf(pid);
+    assert.match(serverLock ?? '', /lock$/);
+    assert.equal(serverPipe, undefined);
     const ownKiB = Number.parseInt(statusField(watcher, 'RssAnon'), 10);
     t.diagnostic(`${name}: ${ownKiB} KiB of its own, ${statusField(watcher, 'VmRSS')} with shared pages`);
     assert.ok(ownKiB <= 2048, `${ownKiB} KiB`);

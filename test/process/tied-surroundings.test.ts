@@ -5,13 +5,27 @@ import { dirname } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { redisSpec } from '../helpers/servers.js';
-import { argumentsOf, descriptorsOf, environmentOf, startOwner, statusField, watcherOf } from '../helpers/tied.js';
+import {
+  argumentsOf,
+  descriptorsOf,
+  environmentOf,
+  settledDescriptorsOf,
+  startOwner,
+  statusField,
+  watcherOf,
+} from '../helpers/tied.js';
 
 /** sleep(1) leaves all as it found it. */
 async function started(t: TestContext, changes: Partial<ProcessSpec>): Promise<{ pid: number; spec: ProcessSpec }> {
   const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], name: 'sleep', ...changes });
   const { pid } = await new ProcessManager(spec).start();
   return { pid, spec };
+}
+
+/** Its descriptors, its folder left out. */
+async function openIn({ pid, spec }: Awaited<ReturnType<typeof started>>): Promise<string[]> {
+  const folder = realpathSync(spec.stateDir);
+  return Object.entries(await settledDescriptorsOf(pid)).map(([fd, link]) => `${fd} ${link.replace(folder, 'STATE')}`);
 }
 
 const FIELDS = [
@@ -34,14 +48,11 @@ test('signals, mask, limits, streams and descriptors are those of a detached one
     assert.equal(statusField(tied.pid, field), statusField(detached.pid, field), field);
   const limits = [tied, detached].map(({ pid }) => readFileSync(`/proc/${pid}/limits`, 'utf8'));
   assert.equal(limits[0], limits[1]);
-  const open = [tied, detached].map(({ pid, spec }) => {
-    const folder = realpathSync(spec.stateDir);
-    return Object.entries(descriptorsOf(pid)).map(([fd, link]) => `${fd} ${link.replace(folder, 'STATE')}`);
-  });
+  const [ofTied, ofDetached] = [await openIn(tied), await openIn(detached)];
   // Whoever runs the tests may have left one open for all.
   const first = ['0 /dev/null', '1 STATE/logs/sleep.log', '2 STATE/logs/sleep.log', '3 STATE/sleep.lock'];
-  assert.deepEqual(open[0]?.slice(0, 4), first);
-  assert.deepEqual(open[1], open[0]);
+  assert.deepEqual(ofTied.slice(0, 4), first);
+  assert.deepEqual(ofDetached, ofTied);
 });
 
 test('it is the process that Node spawned, leads its session, and is run with the same arguments', async (t) => {

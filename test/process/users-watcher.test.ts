@@ -14,7 +14,7 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { memoryOf } from '../helpers/shared.js';
-import { argumentsOf, descriptorsOf, groupEnds, watcherOf } from '../helpers/tied.js';
+import { argumentsOf, descriptorsOf, groupEnds, settledDescriptorsOf, watcherOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { livingInGroup } from '../helpers/witness.js';
 
@@ -56,7 +56,7 @@ for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh'
       await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
       assert.deepEqual(argumentsOf(program.pid), ['sleep', '300']);
       // The watcher's file is not the server's, and the server's lock is not the watcher's.
-      const { 3: serverLock, 4: atFour, ...others } = descriptorsOf(program.pid);
+      const { 3: serverLock, 4: atFour, ...others } = await settledDescriptorsOf(program.pid);
       assert.deepEqual([serverLock, atFour], [join(folder, 'x.lock'), undefined]);
       assert.ok(!Object.values(others).includes(path));
       const waiter = await waiterOf(program.pid);
