@@ -27,7 +27,7 @@ export type Holder =
   | { kind: 'leftovers'; members: readonly ProcessInfo[]; candidates: readonly ProcessInfo[] }
   /** They hold the lock, and nothing says that they are ours. */
   | { kind: 'strangers'; holders: readonly ProcessInfo[] }
-  /** Nobody can be seen: the lock was freed a moment ago, or its holder belongs to somebody else. */
+  /** Nobody can be seen: the lock was freed a moment ago, its holder is going, or belongs to somebody else. */
   | { kind: 'nobody' };
 
 /** Who holds the lock. `heirs: true` has the heirs of a process looked for, which costs a walk through all processes. */
@@ -38,6 +38,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
     return { kind: 'process', process: recorded, isRecorded: true, heirs: undefined };
   }
   if (recorded !== undefined) return withHeirs(recorded, true, managedCarriers(spec), spec);
+  if (record !== undefined && isGoing(record)) return { kind: 'nobody' };
   const { managed, starters } = lookAround(spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
   const isOver = record !== undefined && starters.length === 0 && isDead(record, managed);
@@ -91,6 +92,14 @@ function livingRecorded({ pid, startTime }: ProcessRecord): ProcessInfo | undefi
   if (process === undefined || process.isZombie) return undefined;
   if (startTime === undefined) return process;
   return Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S ? process : undefined;
+}
+
+/**
+ * It does not carry the lock any more because it ends at this moment. Its port can still accept: until it is gone nobody who
+ * is left behind may pass for it. A PID without a start time says too little to keep us from looking further.
+ */
+function isGoing(record: ProcessRecord): boolean {
+  return record.startTime !== undefined && livingRecorded(record)?.isExiting === true;
 }
 
 /**

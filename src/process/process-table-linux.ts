@@ -15,6 +15,9 @@ const TICKS_PER_SECOND = 100;
 /** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
 const THREAD_EXIT_SIGNAL = '-1';
 
+/** Of the flags in /proc/PID/stat (field 9), `PF_EXITING` of the kernel's sched.h: set before a descriptor is closed. */
+const EXITING_FLAG = 0x4;
+
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
 const MAX_ROUNDS = 30;
 
@@ -35,6 +38,7 @@ export function lookUp(pid: number): ProcessInfo | undefined {
     sessionId: Number(sessionId),
     // A dead main thread whose process lives on in other threads looks like a zombie.
     isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
+    isExiting: (Number(fields[6]) & EXITING_FLAG) !== 0,
     isSuspended: state === 'T',
   };
 }

@@ -96,6 +96,8 @@ function ps(selection: readonly string[]): { info: ProcessInfo; command: string 
       // "s" marks a session leader on Linux, macOS and the BSDs alike; of the others only the group is known.
       sessionId: Number(state.includes('s') ? pid : groupId),
       isZombie: state.startsWith('Z'),
+      // "E" is "trying to exit" on macOS and the BSDs.
+      isExiting: /[ZE]/.test(state),
       isSuspended: state.startsWith('T'),
     };
     return [{ info, command }];

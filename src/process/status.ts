@@ -1,6 +1,7 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 import { statSync } from 'node:fs';
 import { isLocked } from '../lock/file-lock.js';
+import { Pace } from '../shared/deadline.js';
 import { errorText } from '../shared/error-text.js';
 import { LockUnavailableError } from '../shared/errors.js';
 import type { ProcessState, Status } from '../shared/status-report.js';
@@ -21,8 +22,8 @@ import {
 } from './readiness.js';
 import { countUsers } from './users.js';
 
-/** A holder that was held and then not seen was just going, or is another user's: looked for again a few times. */
-const LOOKS = 3;
+/** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
+const LOOKS = 5;
 
 /** @throws LockUnavailableError when it cannot be told whether the lock is held */
 export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
@@ -34,12 +35,13 @@ export async function status(spec: CompleteSpec, options: { usage?: boolean } = 
 }
 
 async function ask(spec: CompleteSpec): Promise<Status> {
-  for (let look = 1; look <= LOOKS; look += 1) {
+  const pace = new Pace();
+  for (let look = 1; ; look += 1) {
     if (!isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
     if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder);
+    await pace.wait();
   }
-  throw new Error('unreachable');
 }
 
 function reportFree(spec: CompleteSpec): Status {

@@ -52,17 +52,23 @@ export function snapshot(folder: string): Record<string, string> {
 
 /** The state letter of proc(5): R, S, T (stopped), Z (zombie), …; undefined when it is gone. */
 export function stateOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2)[0];
-  } catch {
-    return undefined; // ENOENT, ESRCH.
-  }
+  return statOf(pid)[0];
 }
 
-/** There, and not a zombie. */
+/** There, and not a zombie. A killed process with several threads has not closed all that it had before the last one is gone. */
 export function isRunning(pid: number): boolean {
-  return !['Z', 'X', undefined].includes(stateOf(pid));
+  const { 0: state, 17: threads } = statOf(pid);
+  return state !== undefined && (!['Z', 'X'].includes(state) || Number(threads) > 1);
+}
+
+/** The fields of /proc/PID/stat from the third one, the state; none when it is gone. */
+function statOf(pid: number): string[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return []; // ENOENT, ESRCH.
+  }
 }
 
 export async function reachesState(pid: number, state: string): Promise<void> {

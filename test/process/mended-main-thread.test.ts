@@ -1,14 +1,15 @@
 /** A process whose main thread has ended looks like a zombie while its other threads live. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { FlockProcessError, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { FlockProcessError, isLocked, ProcessManager, type ProcessSpec, UnhealthyError } from '../../src/index.js';
 import { isZombie } from '../helpers/evidence.js';
 import { outcomeOf } from '../helpers/gate.js';
+import { isRunning } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
-import { killAfter, temporaryFolder } from '../helpers/resources.js';
+import { freePort, killAfter, temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { startOwner } from '../helpers/tied.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
@@ -17,7 +18,8 @@ type Test = Parameters<typeof sleepSpec>[0];
 
 function askedToEnd(t: Test, changes: Partial<ProcessSpec> = {}): { spec: ProcessSpec; folder: string } {
   const folder = temporaryFolder(t);
-  const args = [plainFixture('asked-to-end.py'), folder];
+  const port = changes.port === undefined ? [] : [String(changes.port)];
+  const args = [plainFixture('asked-to-end.py'), folder, ...port];
   return { spec: sleepSpec(t, { command: 'python3', args, ...changes }), folder };
 }
 
@@ -56,6 +58,29 @@ for (const isHealthy of [true, false]) {
     assert.equal((await manager.status()).state, 'stopped');
   });
 }
+
+test('while a process ends and its port still accepts, nobody takes what it leaves behind for it', async (t) => {
+  const { spec, folder } = askedToEnd(t, { port: await freePort(), stopTimeoutMs: 200 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  killAfter(t, pid);
+  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  const child = killAfter(t, Number(readFileSync(join(folder, 'child'), 'utf8')));
+  writeFileSync(join(folder, 'end-main'), '');
+  await eventually('its main thread has ended', () => isZombie(pid) && threadsOf(pid) > 0);
+
+  const { state, pid: found, checks } = await manager.status();
+  assert.deepEqual([found, checks.lock, checks.process], [undefined, true, false], state);
+  await assert.rejects(new ProcessManager({ ...spec, startTimeoutMs: 300 }).start(), UnhealthyError);
+  assert.match(readFileSync(manager.spec.pidFile, 'utf8'), new RegExp(`^${pid}\n`));
+  assert.equal(isRunning(child), true);
+
+  rmSync(join(folder, 'end-main'));
+  process.kill(pid, 'SIGKILL');
+  const next = await manager.start();
+  assert.ok(![pid, child].includes(next.pid), `PID ${next.pid}`);
+  assert.equal(isRunning(child), false);
+});
 
 test('a tied server whose main thread has ended is given its time to end when its owner dies', async (t) => {
   const { spec, folder } = askedToEnd(t, { lifetime: 'tied', stopTimeoutMs: 60_000 });
