@@ -65,14 +65,16 @@ test('a server that lost its lock file and its record is in the way of a start, 
 });
 
 test('a stranger that locked the new file is not signalled, and a start makes no second server', async (t) => {
-  const { manager, pid } = await startRedis(t, { startTimeoutMs: 300 });
+  const { manager, pid, spec } = await startRedis(t);
   killAfter(t, pid);
   unlinkSync(manager.spec.lockFile);
   const stranger = startProgram(t, 'setsid', ['flock', '-n', manager.spec.lockFile, 'sleep', '300']);
-  await eventually('the stranger holds the lock', () => isLocked(manager.spec.lockFile));
-  const holders = await lockHolders(manager.spec.lockFile);
+  const holders = await eventually('the stranger and its child hold the lock', async () => {
+    const pids = await lockHolders(manager.spec.lockFile);
+    return pids.length === 2 ? pids : undefined;
+  });
   for (const holder of holders) killAfter(t, holder);
-  await assert.rejects(manager.start(), { name: 'UnhealthyError' });
+  await assert.rejects(new ProcessManager({ ...spec, startTimeoutMs: 300 }).start(), { name: 'UnhealthyError' });
   assert.equal(isRunningProcess(pid), true);
   assert.ok(stranger.isAlive && holders.every(isRunningProcess));
   stranger.kill();
@@ -123,9 +125,8 @@ test('a server that closes its inherited descriptors is ended, and nothing of it
 
 async function startRedis(
   t: TestContext,
-  changes: Partial<ProcessSpec> = {},
 ): Promise<{ manager: ProcessManager; pid: number; spec: ProcessSpec & { port: number } }> {
-  const spec = await redisSpec(t, changes);
+  const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   return { manager, pid, spec };

@@ -42,9 +42,11 @@ test('a health check that never answers does not outlast startTimeoutMs', async 
 });
 
 test('a start that finds a process whose health check never answers does not outlast startTimeoutMs either', async (t) => {
-  const spec = sleepSpec(t, { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS });
+  const spec = sleepSpec(t);
   const { pid } = await new ProcessManager(spec).start();
-  const { outcome } = await within(new ProcessManager({ ...spec, isHealthy: () => new Promise(() => 0) }).start());
+  const limits = { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS };
+  const asking = new ProcessManager({ ...spec, ...limits, isHealthy: () => new Promise(() => 0) });
+  const { outcome } = await within(asking.start());
   assert.equal((outcome as Error).name, 'UnhealthyError');
   assert.equal(isRunningProcess(pid), true);
 });
@@ -85,12 +87,14 @@ test('an attempt to connect that gets no answer does not keep the process alive'
 });
 
 test('a stop while a start ends a server that lost its lock file waits until that server is gone', async (t) => {
-  const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 1_000 }));
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: LOOK_MS });
+  const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   unlinkSync(manager.spec.lockFile);
   const start = outcomeOf(manager.start());
   await logged(manager.spec.logFile, /ignoring SIGTERM/);
-  assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+  // That start would force it much later.
+  assert.deepEqual(await new ProcessManager({ ...spec, stopTimeoutMs: 300 }).stop(), { outcome: 'killed' });
   assert.equal(isRunningProcess(pid), false);
   const outcome = await start;
   assert.equal(outcome instanceof Error && outcome.name, 'StoppedError');

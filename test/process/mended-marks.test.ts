@@ -74,7 +74,7 @@ test('restarts that race with starts, after a stop or not, end none of them', as
 });
 
 test('a start that finds an old mark and a stranger on the lock names the stranger', async (t) => {
-  const spec = sleepSpec(t, { startTimeoutMs: 200, stopTimeoutMs: 200 });
+  const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();
   await manager.stop();
@@ -85,7 +85,8 @@ test('a start that finds an old mark and a stranger on the lock names the strang
     return pids.length === 2 ? pids : undefined;
   });
   for (const pid of holders) killAfter(t, pid);
-  const error = (await outcomeOf(manager.start())) as Error & { holders?: number[] };
+  const impatient = new ProcessManager({ ...spec, startTimeoutMs: 200, stopTimeoutMs: 200 });
+  const error = (await outcomeOf(impatient.start())) as Error & { holders?: number[] };
   assert.equal(error.name, 'StopTimeoutError');
   assert.deepEqual(error.holders?.toSorted(), holders.toSorted());
   assert.match(error.message, new RegExp(String(holders[0])));
