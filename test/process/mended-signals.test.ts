@@ -17,7 +17,7 @@ const needs = { skip: unlessCapable('sys_admin') };
 test('a stop does not signal a group whose number has gone to another process meanwhile', needs, async (t) => {
   const folder = temporaryFolder(t);
   const args = [plainFixture('asked-to-end.py'), folder];
-  const spec = sleepSpec(t, { command: 'python3', args, stopTimeoutMs: 400 });
+  const spec = sleepSpec(t, { command: 'python3', args, stopTimeoutMs: 2_000 });
   const command = [process.execPath, fixture('reused-pid'), JSON.stringify(spec), folder];
   const { stdout, stderr } = await startProgram(t, 'unshare', [
     '--pid',
