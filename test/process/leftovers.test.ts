@@ -78,14 +78,14 @@ test('a server with heirs that lost its record is found, and its heirs end with 
   assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
 });
 
-for (const [how, exitCode, name] of [
-  ['fails', 1, 'EarlyExitError'],
+for (const [how, exitCode, name, startTimeoutMs] of [
+  ['fails', 1, 'EarlyExitError', 60_000],
   // With exit code 0 it could have put itself into the background: its heir is waited for.
-  ['ends without becoming ready', 0, 'StartTimeoutError'],
+  ['ends without becoming ready', 0, 'StartTimeoutError', 3_000],
 ] as const) {
   test(`a server that ${how} while it starts takes its heirs along`, async (t) => {
     const behaviour = { child: 'session', 'listen-after': 60_000, 'exit-after': 300, 'exit-code': exitCode };
-    const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs: 1_500 }));
+    const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs }));
     await assert.rejects(manager.start(), { name });
     const child = Number(/child (\d+)/.exec(readFileSync(manager.spec.logFile, 'utf8'))?.[1]);
     assert.equal(isRunningProcess(killAfter(t, child)), false);
