@@ -13,6 +13,8 @@ import { eventually } from '../helpers/waiting.js';
 
 const table = () => processTable();
 
+const ascending = (one: number, other: number) => one - other;
+
 function lookUp(pid: number): ProcessInfo {
   const found = table().lookUp(pid);
   assert.ok(found !== undefined, `PID ${pid}`);
@@ -103,7 +105,7 @@ test('carriers are those who have the lock, inherited too: not who asks, waits, 
     table()
       .carriers(path)
       .map(({ process: { pid } }) => pid)
-      .sort();
+      .sort(ascending);
   assert.deepEqual(
     table()
       .carriers(path)
@@ -112,21 +114,21 @@ test('carriers are those who have the lock, inherited too: not who asks, waits, 
   );
 
   const heir = spawn('sleep', ['300'], { stdio: ['ignore', 'ignore', 'ignore', lock.fd] });
-  killAfter(t, heir.pid as number);
+  const heirPid = killAfter(t, heir.pid as number);
   const onlooker = openSync(path, 'r+');
   t.after(() => closeSync(onlooker));
   const reader = spawn('sleep', ['300'], { stdio: ['ignore', 'ignore', 'ignore', onlooker] });
   killAfter(t, reader.pid as number);
   const waiter = startProgram(t, 'flock', ['-x', path, 'true']);
   await eventually('a waiter', () => / -> FLOCK/.test(readFileSync('/proc/locks', 'latin1')));
-  assert.deepEqual(pids(), [process.pid, heir.pid].sort());
-  assert.equal(table().carries(heir.pid as number, 3, path), true);
+  assert.deepEqual(pids(), [process.pid, heirPid].sort(ascending));
+  assert.equal(table().carries(heirPid, 3, path), true);
   assert.equal(table().carries(reader.pid as number, 3, path), false);
-  assert.equal(table().carries(heir.pid as number, 0, path), false);
-  assert.deepEqual(await lockHolders(path), [process.pid, heir.pid].sort());
+  assert.equal(table().carries(heirPid, 0, path), false);
+  assert.deepEqual(await lockHolders(path), [process.pid, heirPid].sort(ascending));
 
   lock.handOver();
-  assert.deepEqual(pids(), [heir.pid]);
+  assert.deepEqual(pids(), [heirPid]);
   heir.kill('SIGKILL');
   await waiter.ended();
   assert.deepEqual(pids(), []);
