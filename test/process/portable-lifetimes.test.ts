@@ -44,6 +44,7 @@ test('what a killed watcher leaves behind is no user', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const user = await startRemoteManager(t, spec, onDarwin);
   const { pid } = await user.start();
+  await eventually('its watcher has a child', () => livingInGroup(pid).length === 3);
   process.kill(watcherOf(pid), 'SIGKILL');
   await eventually('its command that waits is alone', () => livingInGroup(pid).length === 2);
   assert.equal((await callOnDarwin<Status>(t, 'status', spec)).users, 1);
