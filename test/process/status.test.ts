@@ -118,7 +118,8 @@ test('a missing PID file: the holder is found, and the layer says so', async (t)
 test('unknown: the lock is held by a program that is not ours, which stays alive', async (t) => {
   const { spec } = new ProcessManager(await redisSpec(t));
   acquireLock(spec.lockFile).release();
-  const stranger = startProgram(t, 'flock', ['--no-fork', '-n', spec.lockFile, 'sleep', '300']);
+  // It waits: a look of ours at the lock, just then, is none of its business.
+  const stranger = startProgram(t, 'flock', ['--no-fork', spec.lockFile, 'sleep', '300']);
   await eventually('its lock', async () => (await new ProcessManager(spec).status()).checks.lock);
   await eventually('sleep', () => readFileSync(`/proc/${stranger.pid}/cmdline`, 'utf8').startsWith('sleep'));
   const status = await new ProcessManager(spec).status();

@@ -33,6 +33,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     skip: unlessRoot,
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o600, folderMode: 0o755 });
+    await logged(new ProcessManager(spec).spec.logFile, /Ready to accept connections/); // The last that it writes by itself.
     const before = snapshot(spec.stateDir);
     for (const method of ['start', 'stop', 'restart', 'status', 'isRunning'] as const) {
       await assert.rejects(
@@ -87,7 +88,8 @@ describe('a stop that is refused', { concurrency: true }, () => {
   test('a lock that a stranger holds: StopTimeoutError names it, and it runs on', async (t) => {
     const manager = new ProcessManager(await redisSpec(t));
     acquireLock(manager.spec.lockFile).release();
-    const stranger = startProgram(t, 'flock', ['--no-fork', '-n', manager.spec.lockFile, 'sleep', '300']);
+    // It waits: a look of ours at the lock, just then, is none of its business.
+    const stranger = startProgram(t, 'flock', ['--no-fork', manager.spec.lockFile, 'sleep', '300']);
     await eventually('its lock', () => isLocked(manager.spec.lockFile));
     await assert.rejects(manager.stop(), {
       name: 'StopTimeoutError',

@@ -20,10 +20,11 @@ test('a process that is alive but fails its checks is replaced after that many i
   const supervision = new Supervision(t);
   const answers: boolean[] = [];
   const isHealthy = () => answers.shift() ?? true;
-  const spec = await redisSpec(t, { isHealthy, startTimeoutMs: 200 });
-  const manager = new ProcessManager(spec);
-  const { pid } = await manager.start();
-  await eventually('it is too old to be starting', async () => ((await manager.status()).uptimeMs ?? 0) > 200);
+  const spec = await redisSpec(t, { isHealthy });
+  // To the supervisor start time is soon over: what fails a check then is unhealthy.
+  const manager = new ProcessManager({ ...spec, startTimeoutMs: 1_000 });
+  const { pid } = await new ProcessManager(spec).start();
+  await eventually('it is too old to be starting', async () => ((await manager.status()).uptimeMs ?? 0) > 1_000);
   const unhealthy: (number | undefined)[] = [];
   manager.on('unhealthy', (report) => {
     assert.equal(report.checks.health, false);
@@ -140,13 +141,14 @@ for (const [how, lose] of Object.entries(losses)) {
 
 test("a supervisor over a stranger's lock ends nobody, and starts its process when that lock is free, stopped or not before", async (t) => {
   const supervision = new Supervision(t);
-  const manager = new ProcessManager(await redisSpec(t, { startTimeoutMs: 400 }));
-  await manager.start();
+  const spec = await redisSpec(t);
+  // To the supervisor start time is soon over: then it cannot be a start that has the lock.
+  const manager = new ProcessManager({ ...spec, startTimeoutMs: 1_000 });
+  await new ProcessManager(spec).start();
   await manager.stop();
   const { lockFile } = manager.spec;
-  const stranger = startProgram(t, 'setsid', ['flock', '-n', lockFile, 'sleep', '300'], {
-    stdio: 'ignore',
-  });
+  // It waits: a look of ours at the lock, just then, is none of its business.
+  const stranger = startProgram(t, 'setsid', ['flock', lockFile, 'sleep', '300'], { stdio: 'ignore' });
   await eventually(
     'two that hold the lock',
     async () => isLocked(lockFile) && (await lockHolders(lockFile)).length === 2,
