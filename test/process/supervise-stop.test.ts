@@ -102,7 +102,7 @@ test('supervisor.stop() lets a start in progress finish, and the process stays u
 
 test('supervision that is ended while it replaces a sick process leaves the new one up', async (t) => {
   const supervision = new Supervision(t);
-  const spec = await nodeSpec(t, { 'on-term': 300 }, { stopTimeoutMs: 60_000 });
+  const spec = await nodeSpec(t, { 'on-term': 1_200 }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const options = { checkIntervalMs: 10, unhealthyAfter: 1, giveUpAfter: { restarts: 0 } };
   const supervisor = await supervision.here(manager, options);

@@ -103,7 +103,7 @@ test('under supervision it comes back with a new watcher after a crash, and goes
 });
 
 test('the exit of a tied process is told with its own exit code', async (t) => {
-  const spec = await nodeSpec(t, { 'exit-after': 400, 'exit-code': 7 }, { lifetime: 'tied' });
+  const spec = await nodeSpec(t, { 'exit-after': 2_000, 'exit-code': 7 }, { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   const exits: unknown[] = [];
   manager.on('exit', (detail) => exits.push(detail));

@@ -132,7 +132,7 @@ test('signals that a server handles end neither the watcher nor its waiter', asy
 });
 
 test('a server that ignores SIGTERM is killed after its grace, and a newcomer waits for its end', async (t) => {
-  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'shared', stopTimeoutMs: 600 });
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'shared', stopTimeoutMs: 2_000 });
   const user = await startRemoteManager(t, spec);
   const { pid } = await user.start();
   await logged(new ProcessManager(spec).spec.logFile, /listening/);
