@@ -77,6 +77,13 @@ export async function settledDescriptorsOf(pid: number): Promise<Record<string, 
   });
 }
 
+/** The watcher, when it is at what it watches: the folder is the last that it leaves, its streams the last before. */
+export async function settledWatcherOf(pid: number): Promise<number> {
+  const watcher = watcherOf(pid);
+  await eventually(`the watcher ${watcher} is at its work`, () => linkOrEmpty(`/proc/${watcher}/cwd`) === '/');
+  return watcher;
+}
+
 function linkOrEmpty(path: string): string {
   try {
     return readlinkSync(path);

@@ -17,6 +17,7 @@ import {
   environmentOf,
   groupEnds,
   settledDescriptorsOf,
+  settledWatcherOf,
   statusField,
   watcherOf,
 } from '../helpers/tied.js';
@@ -126,7 +127,7 @@ for (const shell of SHELLS) {
   test(`${name}: the watcher has neither the lock nor any stream of the server, and at most 2 MiB of its own`, async (t) => {
     const { pid } = tether(t, shell);
     await becomes(pid, 'sleep');
-    const watcher = watcherOf(pid);
+    const watcher = await settledWatcherOf(pid);
     const { 1: output, 2: errors, 3: lock, 4: pipe } = descriptorsOf(watcher);
     assert.deepEqual([output, errors, lock], ['/dev/null', '/dev/null', undefined]);
     assert.match(pipe ?? '', /^socket:/);
