@@ -7,12 +7,13 @@ import { test } from 'node:test';
 import { acquireLock, type Instance, isLocked, ProcessManager, type Status } from '../../src/index.js';
 import * as linux from '../../src/process/process-table-linux.js';
 import * as portable from '../../src/process/process-table-portable.js';
-import { callOnDarwin, oneCallCommand } from '../helpers/one-call.js';
-import { assertNothingLeft, isRunning, logged, processesIn, stateOf } from '../helpers/outside-view.js';
+import { callOnDarwin, onDarwin, oneCallCommand } from '../helpers/one-call.js';
+import { isRunning, logged, processesIn, stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { killAfter, temporaryFolder } from '../helpers/resources.js';
-import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
+import { assertNeverReady } from '../helpers/short-lived.js';
 import { eventually } from '../helpers/waiting.js';
 
 test('ps(1) and lsof(1) are there', () => {
@@ -162,9 +163,7 @@ test('a lock file that is gone: unhealthy, and stopped', async (t) => {
 });
 
 test('with nothing to ask, one that ends within 100 ms was never ready', async (t) => {
-  const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'sleep 0.08; exit 3'] });
-  await assert.rejects(callOnDarwin(t, 'start', spec), { name: 'EarlyExitError', exitCode: 3 });
-  assertNothingLeft(spec);
+  await assertNeverReady(t, sleepSpec(t), onDarwin);
 });
 
 test('a path with a space and other letters is asked about as it is', async (t) => {
