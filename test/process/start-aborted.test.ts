@@ -1,5 +1,6 @@
 /** A start that is aborted throws the signal's reason, soon, in whichever wait it is, and leaves nothing of its own. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
@@ -60,16 +61,14 @@ test('aborted while it waits for the lock of the port', async (t) => {
 test('aborted while it waits for a listener to go', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
-  let looks = 0;
-  const listener = createServer((socket) => {
-    looks += 1;
-    socket.destroy();
-  });
+  const listener = createServer((socket) => socket.destroy());
   await new Promise<void>((listening) => listener.listen(spec.port, '127.0.0.1', listening));
   t.after(() => listener.close());
   const abort = new AbortController();
+  const looked = once(listener, 'connection');
   const started = manager.start({ signal: abort.signal });
-  await eventually('a look at the port', () => looks > 0, { everyMs: 1 });
+  // At once: the listener is given a third of a second.
+  await looked;
   await isAborted(started, abort);
   assertNothingLeft(spec);
 });
