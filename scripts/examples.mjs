@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { freePort } from './free-port.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
-/** @typedef {{ command: string[], during?: string[], prints: RegExp, exitCode?: number, onTerminal?: boolean, inBackground?: 'begins' | 'ends' }} Example */
+/** @typedef {{ command: string[], during?: string[], cutShort?: boolean, prints: RegExp, exitCode?: number, onTerminal?: boolean, inBackground?: 'begins' | 'ends' }} Example */
 
 const temporal = ['temporal-cli.mjs', `--port=${await freePort()}`];
 const daemon = ['daemon.mjs', ...temporal.slice(1)];
@@ -17,7 +17,8 @@ const installed = (path) => fileURLToPath(new URL(`../node_modules/${path}`, imp
 
 /**
  * In this order: `command` is what node is given, as a rule a file of examples/ and its arguments; `prints` must match its
- * output. `during` is another such command: started before, and still at work when it has printed its first line.
+ * output. `during` is another such command: started before, and still at work when it has printed its first line; `cutShort`: it
+ * is ended afterwards, else it must come to its end.
  * `onTerminal`: it runs on a terminal of its own.
  * @type {Example[]}
  */
@@ -25,7 +26,13 @@ const examples = [
   { command: ['demo.mjs'], prints: /Temporal \d.*same PID.*freed the lock.*after the crash.*ended by itself/s },
   { command: ['demo.mjs', '--small-server'], prints: /small-server.*same PID.*freed the lock.*ended by itself/s },
   { command: ['job.mjs', '--seconds=0.1'], prints: /does the job.*is done/s },
-  { command: ['job.mjs'], during: ['job.mjs', '--seconds=3'], prints: /running already \(PID \d+\)/, exitCode: 1 },
+  {
+    command: ['job.mjs'],
+    during: ['job.mjs', '--seconds=100'],
+    cutShort: true,
+    prints: /running already \(PID \d+\)/,
+    exitCode: 1,
+  },
   { command: ['job.mjs', '--wait', '--seconds=0.1'], during: ['job.mjs', '--seconds=1'], prints: /is done/ },
   { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
   { command: [...temporal, 'start'], prints: /Temporal is ready on 127\.0\.0\.1:\d+ after [\d.]+ s, PID \d+/ },
@@ -141,7 +148,9 @@ async function runDuring(during, example) {
   const ended = once(other, 'exit');
   await Promise.race([once(other.stdout, 'data'), ended]);
   const failure = runExample(example);
+  if (example.cutShort) other.kill();
   const [exitCode] = await ended;
+  if (example.cutShort) return failure;
   return failure ?? (exitCode === 0 ? undefined : `: "${during.join(' ')}" meanwhile ended with exit code ${exitCode}`);
 }
 
@@ -164,7 +173,7 @@ function runExample({ command, prints, exitCode = 0, onTerminal = false }) {
 /** A line that is written over itself while the time goes on, and wiped before the result. @param {string} what @param {string} result */
 function progress(what, result) {
   return new RegExp(
-    `\\r${what} Temporal … 0\\.\\d s.*\\r${what} Temporal … [\\d.]+ s\\r\\x1b\\[KTemporal is ${result}`,
+    `\\r${what} Temporal … [\\d.]+ s.*\\r${what} Temporal … [\\d.]+ s\\r\\x1b\\[KTemporal is ${result}`,
     's',
   );
 }

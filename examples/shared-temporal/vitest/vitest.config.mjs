@@ -1,4 +1,6 @@
 // @ts-check
 import { defineConfig } from 'vitest/config';
 
-export default defineConfig({ test: { globalSetup: './hold.mjs', include: ['*.test.mjs'], hookTimeout: 60_000 } });
+export default defineConfig({
+  test: { globalSetup: './hold.mjs', include: ['*.test.mjs'], hookTimeout: 60_000, testTimeout: 30_000 },
+});
