@@ -20,6 +20,7 @@ import {
   startUsers,
 } from '../helpers/shared.js';
 import { temporalBinary } from '../helpers/temporal.js';
+import { eventually } from '../helpers/waiting.js';
 import { accepts } from '../helpers/witness.js';
 
 /** Ten times what the issue allows: other work may have the processors meanwhile. */
@@ -34,11 +35,11 @@ test('the last user is killed: server, watcher and port are gone, and the next c
     assert.equal(reused, false);
     assert.equal(await redisPid(port), pid);
     // The server, the watcher, its flock, the user.
-    assert.equal(processesOf(key).length, 4);
+    await eventually('four processes', () => processesOf(key).length === 4);
     user.kill();
     await user.program.exited;
     ends.push(await nothingIsLeft(key));
-    assert.equal(await accepts(port), false);
+    await portIsFree(port);
   }
   t.diagnostic(`${ends.length} users killed, the last process gone after ${worst(ends)} ms`);
   assert.ok(worst(ends) < GONE_WITHIN_MS);
@@ -61,7 +62,7 @@ test('the last user of a Temporal is killed: it is gone, and the next call start
   second.kill();
   await second.program.exited;
   t.diagnostic(`gone after ${Math.round(await nothingIsLeft(key))} ms`);
-  assert.equal(await accepts(port), false);
+  await portIsFree(port);
   const again = await heir?.join();
   assert.notEqual(again?.pid, pid);
   await heir?.leave();
@@ -76,8 +77,11 @@ test('a newcomer at the very moment of the last leave has a working server', asy
   let [user, newcomer]: SharedUser[] = await startUsers(t, 2, options);
   await user?.join();
   let anew = 0;
-  const whole = rounds(300);
-  for (let round = 1; round <= whole; round += 1) {
+  let round = 0;
+  // Both kinds have to be met, and are in a handful of rounds as a rule.
+  const isMixed = () => anew > 0 && anew < round;
+  while (round < rounds(300) || (!isMixed() && round < 600)) {
+    round += 1;
     const offset = random.between(-15, 15);
     const leaving = delay(Math.max(0, -offset)).then(() => user?.leave());
     const joining = delay(Math.max(0, offset)).then(() => newcomer?.join());
@@ -90,9 +94,9 @@ test('a newcomer at the very moment of the last leave has a working server', asy
     [user, newcomer] = [newcomer, user];
   }
   await user?.leave();
-  t.diagnostic(`${whole} newcomers, ${anew} of them started it anew`);
+  t.diagnostic(`${round} newcomers, ${anew} of them started it anew`);
   await nothingIsLeft(key);
-  assert.ok(anew > 0 && anew < whole, `${anew} of ${whole} offsets were late`);
+  assert.ok(isMixed(), `${anew} of ${round} offsets were late`);
 });
 
 test('four users leave at the same instant: server and folder are gone', async (t) => {
@@ -133,6 +137,11 @@ test('all users are killed: a call with other options starts its own, and the ol
     assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   }
 });
+
+/** A socket can be there an instant longer than the lock of a process that was killed. */
+async function portIsFree(port: number): Promise<void> {
+  await eventually(`port ${port} is free`, async () => !(await accepts(port)));
+}
 
 function worst(times: readonly number[]): number {
   return Math.round(Math.max(...times));
