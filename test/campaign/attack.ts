@@ -45,6 +45,9 @@ const ENOUGH_VIOLATIONS = 5;
 
 const DEFAULT_LIMIT_MS = 1_800_000;
 
+/** For what a row waits for as long as it lasts: its own limit ends it. */
+export const AS_LONG_AS_THE_ROW_MS = DEFAULT_LIMIT_MS;
+
 /** Even a single attempt may meet a busy machine. */
 const LEAST_LIMIT_MS = 90_000;
 

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startFixture } from '../../helpers/programs.js';
 import { race } from '../../helpers/race.js';
-import type { Attack, Row } from '../attack.js';
+import { AS_LONG_AS_THE_ROW_MS, type Attack, type Row } from '../attack.js';
 
 const ASKERS = 4;
 
@@ -37,7 +37,7 @@ export const questionRows: readonly Row[] = [
       const holders = startFixture(attack, 'holders-asker', [path]);
       const askers = Array.from({ length: ASKERS }, () => startFixture(attack, 'prober', [path, String(looks)]));
       for (const asker of askers) {
-        const { stdout, stderr } = await asker.ended({ withinMs: 300_000 });
+        const { stdout, stderr } = await asker.ended({ withinMs: AS_LONG_AS_THE_ROW_MS });
         if (!stdout.includes(`${looks} looks, 0 locked`)) attack.violation(`${stdout}${stderr}`);
       }
       await holders.printed(/begun/);
@@ -58,7 +58,7 @@ function acquireRow({ askers, attempts }: { askers: number; attempts: number }):
       writeFileSync(path, '');
       await whileAsked(attack, path, askers, async () => {
         const locker = startFixture(attack, 'repeated-locker', [path, String(attack.attempts)]);
-        const { stdout, stderr } = await locker.ended({ withinMs: 300_000 });
+        const { stdout, stderr } = await locker.ended({ withinMs: AS_LONG_AS_THE_ROW_MS });
         if (stdout !== `${attack.attempts} times\n`) attack.violation(`an acquire failed: ${stderr}`);
       });
       attack.count(attack.attempts);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Report } from '../../fixtures/sabotaged-locker.js';
 import { plainFixture } from '../../helpers/paths.js';
 import { startFixture } from '../../helpers/programs.js';
-import type { Row } from '../attack.js';
+import { AS_LONG_AS_THE_ROW_MS, type Row } from '../attack.js';
 import { useLock } from './lock-use.js';
 
 /** What an acquire may meet: a holder; a folder or a link in the place of the file. */
@@ -40,7 +40,7 @@ export const sabotageRows: readonly Row[] = [
       const locker = startFixture(attack, 'sabotaged-locker', words, {
         nodeArgs: ['--require', plainFixture('hook-before-flock.cjs')],
       });
-      const { stderr } = await locker.ended({ withinMs: 120_000 });
+      const { stderr } = await locker.ended({ withinMs: AS_LONG_AS_THE_ROW_MS });
       const report = locker.messages.at(-1) as Report | undefined;
       if (report === undefined) return attack.violation(`it did not come to an end: ${stderr}`);
       attack.count(report.attempts);

@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Options, Report } from '../../fixtures/lock-user.js';
 import { startFixture } from '../../helpers/programs.js';
-import type { Attack } from '../attack.js';
+import { AS_LONG_AS_THE_ROW_MS, type Attack } from '../attack.js';
 
 /** So many processes use one lock at random. What they saw of each other is a violation. */
 export async function useLock(
@@ -16,7 +16,7 @@ export async function useLock(
     const whole: Options = { ...options, path: join(attack.folder, 'x.lock'), folder, seed: attack.random.fork() };
     return startFixture(attack, 'lock-user', [JSON.stringify(whole)]);
   });
-  const ends = users.map((user) => user.ended({ withinMs: 120_000 }));
+  const ends = users.map((user) => user.ended({ withinMs: AS_LONG_AS_THE_ROW_MS }));
   const reports: Report[] = [];
   for (const [index, { exitCode, signal, stderr }] of (await Promise.all(ends)).entries()) {
     const report = users[index]?.messages.at(-1) as Report | undefined;
