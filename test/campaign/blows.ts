@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager } from '../../src/index.js';
 import type { Order, Said } from '../fixtures/victim.js';
+import { signalUnlessGone } from '../helpers/evidence.js';
 import type { Random } from '../helpers/random.js';
 import { processesNaming } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
@@ -29,6 +30,9 @@ const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
 };
 
 const SUSPENDED_MS = 150;
+
+/** Where a stop must not come to force, however late a busy machine gives the server its turn. */
+const UNHURRIED = { stopTimeoutMs: 5_000 };
 
 /** No call of these has more time from the contract. */
 const LIMIT_MS = 20_000;
@@ -57,10 +61,10 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
     round.after(() => victim.kill());
     const server = await aServer(round, random);
     const manager = new ProcessManager(server.spec);
-    await prepare(method, manager, random);
+    const killed = await prepare(method, manager, random);
     await victim.call(method, server.spec);
     const end = performance.now() + random.between(0, CALL_MS[method]);
-    if (method === 'supervise') await crashUntil(end, server, random);
+    if (method === 'supervise') killed.push(...(await crashUntil(end, server, random)));
     await delay(end - performance.now());
     const other = blow === 'kill' ? 'none' : random.weighted({ none: 1, start: 2, stop: 2, restart: 1, status: 1 });
     if (blow === 'kill') await victim.kill();
@@ -69,7 +73,7 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
     await victim.kill();
     if (said === undefined) inside += 1;
     else assertExpected(said, method, other);
-    await carryOn(server, random, clock, manager);
+    await carryOn(server, { random, clock, by: manager, killed });
   });
   attack.remark(`ended inside its call: ${inside}`);
   clock.remark(attack);
@@ -84,13 +88,14 @@ export async function hitServed(
   const clock = new Clock();
   let hits = 0;
   await attack.rounds(async (round) => {
-    const server = await aServer(round, random, whom === 'watcher' ? { lifetime: 'tied' } : {});
-    const manager = new ProcessManager(server.spec);
     const method = random.weighted({ start: 2, stop: 2, restart: 1 });
-    await prepare(method, manager, random);
     // A stop has to end a suspended one all the same, without force.
     const isLeftSo = blow === 'suspend' && whom === 'server' && method === 'stop' && random.next() < 0.7;
-    if (isLeftSo) for (const pid of server.alive()) hits += Number(signal(pid, 'SIGSTOP'));
+    const changes = { ...(whom === 'watcher' && { lifetime: 'tied' as const }), ...(isLeftSo && UNHURRIED) };
+    const server = await aServer(round, random, changes);
+    const manager = new ProcessManager(server.spec);
+    const killed = await prepare(method, manager, random);
+    if (isLeftSo) for (const pid of server.alive()) hits += Number(signalUnlessGone(pid, 'SIGSTOP'));
     let isOver = false;
     const outcome = call(method, manager).finally(() => {
       isOver = true;
@@ -99,10 +104,11 @@ export async function hitServed(
     const find = () => (whom === 'server' ? server.alive() : watchers(server))[0];
     const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
     if (pid > 0 && !isLeftSo && (await hit(pid, blow, random))) hits += 1;
+    killed.push(pid);
     const expected = isLeftSo ? ['stopped', 'not-running'] : [...EXPECTED[method], 'ERR_EARLY_EXIT'];
     const { word, error } = await within(LIMIT_MS, `${method}()`, outcome);
     assert.ok(expected.includes(word), `${method}: ${error ?? word}`);
-    await carryOn(server, random, clock, manager);
+    await carryOn(server, { random, clock, by: manager, killed });
   });
   attack.remark(`hit: ${hits}`);
   clock.remark(attack);
@@ -114,20 +120,26 @@ function aServer(round: Round, random: Random, changes: Parameters<typeof witnes
   return witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000, ...changes });
 }
 
-async function prepare(method: Method, manager: ProcessManager, random: Random): Promise<void> {
+/** @returns the server that it killed, if any */
+async function prepare(method: Method, manager: ProcessManager, random: Random): Promise<number[]> {
   const state = random.weighted(STATES[method]);
-  if (state === 'never') return;
+  if (state === 'never') return [];
   const { pid } = await manager.start();
   if (state === 'crashed') process.kill(pid, 'SIGKILL');
   if (state === 'stopped') await manager.stop();
+  return state === 'crashed' ? [pid] : [];
 }
 
-async function crashUntil(end: number, server: Witness, random: Random): Promise<void> {
+/** @returns the servers that it killed */
+async function crashUntil(end: number, server: Witness, random: Random): Promise<number[]> {
+  const killed: number[] = [];
   for (;;) {
     const pause = random.between(10, 120);
-    if (performance.now() + pause > end) return;
+    if (performance.now() + pause > end) return killed;
     await delay(pause);
-    for (const pid of server.alive()) signal(pid, 'SIGKILL');
+    const alive = server.alive();
+    for (const pid of alive) signalUnlessGone(pid, 'SIGKILL');
+    killed.push(...alive);
   }
 }
 
@@ -156,21 +168,12 @@ function assertExpected({ word, error }: Said, method: Method | 'status', meanwh
 
 /** @returns whether it was there */
 async function hit(pid: number, blow: Blow, random: Random): Promise<boolean> {
-  if (blow === 'kill') return signal(pid, 'SIGKILL');
-  if (!signal(pid, 'SIGSTOP')) return false;
+  if (blow === 'kill') return signalUnlessGone(pid, 'SIGKILL');
+  if (!signalUnlessGone(pid, 'SIGSTOP')) return false;
   await delay(random.between(0, SUSPENDED_MS));
   // It may have been ended meanwhile. Nobody else can have its number so soon: they are given out in turn.
-  signal(pid, random.next() < 0.5 ? 'SIGCONT' : 'SIGKILL');
+  signalUnlessGone(pid, random.next() < 0.5 ? 'SIGCONT' : 'SIGKILL');
   return true;
-}
-
-function signal(pid: number, name: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    return false;
-  }
 }
 
 /** Shells with tether.sh: the watcher, and before it is one the server. */

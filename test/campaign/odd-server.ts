@@ -4,7 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
-import { startTicks } from '../helpers/evidence.js';
+import { killUnlessGone, startTicks } from '../helpers/evidence.js';
 import { processesIn } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { freePort } from '../helpers/resources.js';
@@ -62,9 +62,9 @@ export async function oddServer(
   python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
   const port = await freePort();
   round.after(() => {
-    for (const pid of server.living()) process.kill(pid, 'SIGKILL');
+    for (const pid of server.living()) killUnlessGone(pid);
   });
-  const base = sleepSpec(round, { name: 'odd', command: python, port, startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+  const base = sleepSpec(round, { name: 'odd', command: python, port, startTimeoutMs: 5_000, stopTimeoutMs: 5_000 });
   const folder = dirname(base.stateDir);
   const args = ['-I', '-S', plainFixture('odd-server.py'), folder, port, ...behaviour].map(String);
   const server = new OddServer({ ...base, args, ...changes }, port);

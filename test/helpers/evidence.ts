@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 
-/** Start time in ticks since the boot: with the PID it identifies a process. Undefined when it is gone, or a zombie. */
+/** Start time in ticks since the boot: with the PID it identifies a process. Undefined when it is gone, or a zombie, or being collected. */
 export function startTicks(pid: number): string | undefined {
   const fields = statFields(pid);
-  return fields === undefined || fields[0] === 'Z' ? undefined : fields[19];
+  return fields === undefined || 'ZX'.includes(fields[0] ?? '') ? undefined : fields[19];
 }
 
 export function isZombie(pid: number): boolean {
@@ -14,6 +14,29 @@ export function isZombie(pid: number): boolean {
 
 export function isRunningProcess(pid: number): boolean {
   return startTicks(pid) !== undefined;
+}
+
+/** Of the flags in /proc/PID/stat: set before the kernel closes the first descriptor. */
+const PF_EXITING = 0x4;
+
+/** On its way out, or gone. Before that one who was sent SIGKILL and had no turn yet looks like any other. */
+export function hasBegunToEnd(pid: number): boolean {
+  return !isRunningProcess(pid) || (Number(statFields(pid)?.[6]) & PF_EXITING) !== 0;
+}
+
+/** SIGKILL to this PID alone. It may have ended by itself meanwhile. */
+export function killUnlessGone(pid: number): void {
+  signalUnlessGone(pid, 'SIGKILL');
+}
+
+/** @returns whether it was there */
+export function signalUnlessGone(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    return false;
+  }
 }
 
 /** Start time as a PID file holds it: a Unix second. */

@@ -1,6 +1,7 @@
 /** The lock lives with the server and whoever has inherited it, neither longer nor shorter. */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
+import { hasBegunToEnd } from '../../helpers/evidence.js';
 import type { Random } from '../../helpers/random.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Row } from '../attack.js';
@@ -40,10 +41,12 @@ export const familyRows: readonly Row[] = [
         const { manager } = server;
         const { pid } = await manager.start();
         process.kill(pid, 'SIGKILL');
+        // Until it has had a turn to die it is a server as any other.
+        await eventually('the death of the server', () => hasBegunToEnd(pid), { everyMs: 1 });
         await endOneByOne(server, random, Math.ceil(random.between(0, server.living().length)));
         // Sometimes in the middle of its death.
         await delay(random.between(0, 10));
-        const old = server.living();
+        const old = server.living().filter((member) => member !== pid);
         const method = random.weighted({ start: 2, stop: 1, restart: 1 });
         const outcome = await manager[method]();
         assert.deepEqual(

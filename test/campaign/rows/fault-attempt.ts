@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as library from '../../../src/index.js';
+import { killUnlessGone } from '../../helpers/evidence.js';
 import { outcomeOf } from '../../helpers/gate.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { startProgram } from '../../helpers/programs.js';
@@ -197,8 +198,10 @@ export function callerOf(remote: RemoteManager): Caller {
 
 /** When something went wrong some may be left. By their PIDs: no manager may find them. */
 export async function endServers(server: Witness): Promise<void> {
-  for (const pid of server.alive()) process.kill(pid, 'SIGKILL');
-  await eventually('the end of the servers', () => server.alive().length === 0);
+  const killed = server.alive();
+  for (const pid of killed) killUnlessGone(pid);
+  // Its command line is gone before its port and its lock are.
+  await eventually('the end of the servers', () => server.alive().length === 0 && !killed.some(isRunning));
 }
 
 export function run(command: string, ...args: string[]): void {

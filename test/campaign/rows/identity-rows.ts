@@ -10,6 +10,7 @@ import { startProgram } from '../../helpers/programs.js';
 import type { Random } from '../../helpers/random.js';
 import { redisPid } from '../../helpers/redis.js';
 import { redisSpec } from '../../helpers/servers.js';
+import { eventually } from '../../helpers/waiting.js';
 import { witnessedServer } from '../../helpers/witness.js';
 import { assertNothingLeft } from '../aftermath.js';
 import type { Attack, Row } from '../attack.js';
@@ -18,7 +19,10 @@ import { recycledRows } from './recycled-rows.js';
 const names = Object.keys(poisons);
 
 /** Beyond what the contract gives to any call of these rows: whoever believes a wrong record may wait for ever. */
-const CALL_LIMIT_MS = 15_000;
+const CALL_LIMIT_MS = 20_000;
+
+/** A server that is asked to end does so at once; a busy machine gives it its turn later. */
+const TIMES = { startTimeoutMs: 5_000, stopTimeoutMs: 5_000 };
 
 type Method = 'status' | 'start' | 'stop' | 'restart';
 
@@ -42,7 +46,7 @@ async function poison(attack: Attack): Promise<void> {
   assert.ok(names.length >= 50, 'fifty poisons');
   const { random } = attack;
   const bystanders = await startBystanders(attack);
-  const spec = await redisSpec(attack, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+  const spec = await redisSpec(attack, TIMES);
   const manager = new ProcessManager(spec);
   let own = await ownOf((await manager.start()).pid);
   const first = Math.floor(random.between(0, names.length));
@@ -82,11 +86,14 @@ async function bootAnew(attack: Attack): Promise<void> {
   const strangers = [{}, { detached: true }].map((options) => startProgram(attack, 'sleep', ['300'], options).pid);
   const ticks = strangers.map(startTicks);
   await attack.rounds(async (round) => {
-    const server = await witnessedServer(round, {}, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+    const server = await witnessedServer(round, {}, TIMES);
     const manager = new ProcessManager(server.spec);
     const { pid: own } = await manager.start();
     const isUp = random.next() < 0.5;
-    if (!isUp) process.kill(own, 'SIGKILL');
+    if (!isUp) {
+      process.kill(own, 'SIGKILL');
+      await eventually('its end', () => !isRunningProcess(own), { everyMs: 1 });
+    }
     const recorded = isUp && random.next() < 0.5 ? own : (strangers[Math.floor(random.between(0, 2))] as number);
     writeFileSync(manager.spec.pidFile, `${recorded}\nwitness\n${anotherBoot(random, recorded)}\n`);
     const plan = random.weighted({ 'status start stop': 2, 'start stop': 2, 'stop start': 2, 'restart stop': 1 });

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager } from '../../../src/index.js';
+import { signalUnlessGone } from '../../helpers/evidence.js';
 import type { Random } from '../../helpers/random.js';
 import { eventually } from '../../helpers/waiting.js';
 import { accepts, type Witness, witnessedServer } from '../../helpers/witness.js';
@@ -118,7 +119,8 @@ class Episode {
   #signalServer(name: NodeJS.Signals): void {
     for (const pid of this.#server.alive()) {
       this.#hit.add(pid);
-      process.kill(pid, name);
+      // One that was hit before may be gone by now.
+      signalUnlessGone(pid, name);
     }
   }
 }
