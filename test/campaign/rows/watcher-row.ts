@@ -3,11 +3,11 @@
  * must go on, nobody may be stuck, and nobody else may be signalled.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager, type ProcessSpec, startShared } from '../../../src/index.js';
-import { startTicks } from '../../helpers/evidence.js';
+import { killUnlessGone, startTicks } from '../../helpers/evidence.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { startProgram } from '../../helpers/programs.js';
 import { redisPid } from '../../helpers/redis.js';
@@ -91,22 +91,22 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
   });
   starting.catch(() => undefined);
   const isHelper = (pid: number) => argumentsOf(pid).some((word) => word.endsWith('/tether.sh')) && !leadsGroup(pid);
-  await eventually(
-    'a watcher',
-    () => {
-      const helpers = processesNaming(spec.stateDir).filter(isHelper);
-      kill(helpers);
-      return isOver || helpers.length > 0;
-    },
-    { everyMs: 1 },
-  );
-  return await owes(
+  const killHelpers = () => {
+    const helpers = processesNaming(spec.stateDir).filter(isHelper);
+    kill(helpers);
+    return helpers.length > 0;
+  };
+  await eventually('a watcher', () => killHelpers() || isOver, { everyMs: 1 });
+  const pid = await owes(
     'the start itself',
     starting.then(
-      ({ pid }) => pid,
+      (instance) => instance.pid,
       () => undefined,
     ),
   );
+  // It may have been begun by the one that was seen, between the look and the signal.
+  killHelpers();
+  return pid;
 }
 
 async function killWhenReady(owner: RemoteManager, all: boolean): Promise<number> {
@@ -154,15 +154,11 @@ async function owes<T>(what: string, call: Promise<T>): Promise<T> {
 }
 
 function kill(pids: readonly number[]): void {
-  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  for (const pid of pids) killUnlessGone(pid);
 }
 
 function leadsGroup(pid: number): boolean {
-  return (
-    readFileSync(`/proc/${pid}/stat`, 'latin1')
-      .replace(/^.*\) /s, '')
-      .split(' ')[2] === String(pid)
-  );
+  return livingInGroup(pid).includes(pid);
 }
 
 async function specOf(attack: Attack, { index, after }: Round, lifetime: 'tied' | 'shared'): Promise<ProcessSpec> {
