@@ -56,9 +56,10 @@ async function attackManaged(attack: Attack, durationMs: number): Promise<void> 
   const crowd = new Crowd(attack, JSON.stringify(spec));
   await crowd.comeAndGo(durationMs);
   const begin = performance.now();
-  await eventually('nobody left', () => processesIn(stateDir).length === 0, { everyMs: 10 });
-  assert.equal(isLocked(join(stateDir, 'redis.lock')), false, 'the lock');
-  assert.equal(await accepts(port), false, 'the port');
+  // What a process with threads has open is seen under its first one, and closed by the last.
+  const isGone = async () =>
+    processesIn(stateDir).length === 0 && !isLocked(join(stateDir, 'redis.lock')) && !(await accepts(port));
+  await eventually('nobody left, lock and port free', isGone, { everyMs: 10 });
   crowd.tell('managers', performance.now() - begin);
 }
 
@@ -79,6 +80,9 @@ class Crowd {
   }
 
   async comeAndGo(durationMs: number): Promise<void> {
+    // The first of them all has started it. Later ones may be killed before they can tell.
+    const hasBegun = () => this.#visits.some(({ reused, defects }) => !reused || defects.length > 0);
+    await eventually('a first visit', hasBegun, { withinMs: LAST_VISIT_MS });
     const end = performance.now() + durationMs;
     do {
       this.#attack.count();
@@ -108,7 +112,7 @@ class Crowd {
     this.#attack.remark(
       `${who}: ${this.#visits.length} visits with ${looks} looks, ${starts} started it; ${killed} users killed, ${suspended} suspended; the last process gone after ${Math.round(goneMs)} ms`,
     );
-    assert.ok(starts > 0 && goneMs < GONE_WITHIN_MS);
+    assert.ok(goneMs < GONE_WITHIN_MS, `the last process gone after ${goneMs} ms`);
   }
 
   #start(): Program {
