@@ -64,8 +64,8 @@ report.cycles = report.crashes = 0;
 say('idle');
 
 async function soak(): Promise<void> {
-  const end = performance.now() + plan.durationMs;
   for (let index = 0; index < plan.managers; index += 1) managers.push(await makeManager(index, 'soak'));
+  const end = performance.now() + plan.durationMs;
   await Promise.all(managers.map((manager, index) => keepCycling(manager, index / plan.managers, end)));
   say({ report });
 }
@@ -73,8 +73,8 @@ async function soak(): Promise<void> {
 async function keepCycling(manager: ProcessManager, offset: number, end: number): Promise<void> {
   const { periodMs } = plan;
   await delay(offset * periodMs);
-  // The last one, too, is over when the others are.
-  while (performance.now() < end - 0.9 * periodMs) {
+  // The last one, too, is over when the others are. Once each, however late its turn comes.
+  do {
     const next = performance.now() + periodMs;
     try {
       await cycle(manager, random.between(0.1, 0.3) * periodMs);
@@ -83,7 +83,7 @@ async function keepCycling(manager: ProcessManager, offset: number, end: number)
       await manager.stop().catch(() => undefined);
     }
     await delay(Math.max(0, next - performance.now()));
-  }
+  } while (performance.now() < end - 0.9 * periodMs);
 }
 
 async function cycle(manager: ProcessManager, dwellMs: number): Promise<void> {
