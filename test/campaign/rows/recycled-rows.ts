@@ -25,7 +25,7 @@ const deadServer: Row = {
   attempts: 30,
   async attack(attack) {
     const { attempts, folder, random } = attack;
-    const withinMs = 5_000 + 3_000 * attempts;
+    const withinMs = 30_000 + 3_000 * attempts;
     const text = await outputOf(attack, 'recycled-pid', [folder, attempts, random.fork()], withinMs);
     const lines = text.trim().split('\n');
     attack.count(lines.length);
@@ -47,11 +47,13 @@ const dyingServer: Row = {
     attack.rounds(async (round) => {
       const folder = temporaryFolder(round);
       const args = [plainFixture('asked-to-end.py'), folder];
-      const stopTimeoutMs = Math.round(attack.random.between(100, 400));
+      // Until it is suspended the stop() must not have come to its second signal.
+      const stopTimeoutMs = Math.round(attack.random.between(2_000, 3_000));
       const spec = sleepSpec(round, { command: 'python3', args, stopTimeoutMs });
       const text = await outputOf(round, 'reused-pid', [JSON.stringify(spec), folder]);
       const { server, stranger, strangerState, outcome } = JSON.parse(text) as ChangeOfHands;
-      assert.deepEqual([stranger, strangerState], [server, 'S']);
+      assert.equal(stranger, server);
+      assert.match(String(strangerState), /^[SRD]$/);
       assert.deepEqual(JSON.parse(outcome), { result: { outcome: 'stopped' } });
     }),
 };
