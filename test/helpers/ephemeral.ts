@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProcessSpec } from '../../src/index.js';
 import { plainFixture } from './paths.js';
+import { temporaryFolder } from './resources.js';
 
 export interface RedisOptions {
   stateDir?: string;
@@ -35,6 +36,16 @@ export function nodePreset(behaviour: Record<string, string | number> = {}) {
     port,
     stateDir,
     startTimeoutMs: 20_000,
+  });
+}
+
+/** This process is alone in its temp folder, so that nobody else makes or sweeps folders there, until the test is over. */
+export function ownTemporaryFolder(test: Parameters<typeof temporaryFolder>[0]): void {
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = temporaryFolder(test);
+  test.after(() => {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
   });
 }
 

@@ -3,25 +3,15 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { EarlyExitError, type ProcessSpec, startEphemeral } from '../../src/index.js';
-import { nodePreset, redisPreset, userFolder } from '../helpers/ephemeral.js';
+import { nodePreset, ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
 import { freePort, temporaryFolder } from '../helpers/resources.js';
 import { argumentsOf } from '../helpers/tied.js';
 import { accepts, livingInGroup } from '../helpers/witness.js';
 
 function folders(): string[] {
   return existsSync(userFolder()) ? readdirSync(userFolder()).filter((name) => name.startsWith('ephemeral-')) : [];
-}
-
-/** Alone in its temp folder, so that all folders are its own. */
-function ownTemporaryFolder(t: TestContext): void {
-  const before = process.env.TMPDIR;
-  process.env.TMPDIR = temporaryFolder(t);
-  t.after(() => {
-    if (before === undefined) delete process.env.TMPDIR;
-    else process.env.TMPDIR = before;
-  });
 }
 
 test('it has a port and a folder of its own, and is ready, tied and without a reuse', async (t) => {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acquireLock, startEphemeral } from '../../src/index.js';
 import type { Had } from '../fixtures/ephemeral-caller.js';
-import { redisPreset, userFolder } from '../helpers/ephemeral.js';
+import { ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startFixture } from '../helpers/programs.js';
 import { seededRandom } from '../helpers/random.js';
@@ -70,6 +70,7 @@ test('a caller killed at a random instant leaves no process, and after the next 
 });
 
 test('what is in use, new, or nobody’s folder of this kind stays when others are swept', async (t) => {
+  ownTemporaryFolder(t);
   await using living = await startEphemeral(redisPreset);
   const make = (name: string, file?: string) => {
     const path = join(userFolder(), name);
