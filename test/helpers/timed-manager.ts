@@ -1,4 +1,4 @@
-/** A remote manager that says when a start was through, and that it has been called. */
+/** A remote manager that says in which turn a start was through, and that it has been called. */
 import { on } from 'node:events';
 import type { Instance, ProcessSpec } from '../../src/index.js';
 import type { Call } from '../fixtures/remote-manager.js';
@@ -6,8 +6,11 @@ import { startFixture } from './programs.js';
 import { RemoteManager } from './remote-manager.js';
 import { eventually } from './waiting.js';
 
+/** How much earlier than its change a file can be dated: the kernel's clock for that ticks 100 times a second or more. */
+export const FILE_CLOCK_MS = 20;
+
 export class TimedManager extends RemoteManager {
-  /** `at`: when it was through, seen from inside that process, on the clock that files are dated with. */
+  /** `at`: just before the turn in which it was through, seen from inside that process, on the clock that files are dated with. */
   override start(options: { abortAfterMs?: number } = {}): Promise<Instance & { at: number }> {
     return super.start(options) as Promise<Instance & { at: number }>;
   }
