@@ -12,6 +12,7 @@ import { type Program, startProgram } from '../../helpers/programs.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Row } from '../attack.js';
 import type { SoakPlan, SoakReport, SoakSample, SoakWord } from '../soak-program.js';
+import { grown, inMiB, inWholeMiB, least, median, tenths } from './soak-growth.js';
 
 const DURATION_MS = 600_000;
 const LEAST_DURATION_MS = 5_000;
@@ -27,12 +28,13 @@ const ANSWERS_WITHIN_MS = 120_000;
 const SETTLED_WITHIN_MS = 30_000;
 
 /**
- * How far the median of the last tenth may be over that of the second one. A full soak has 1,600 cycles in between: a leak of
- * 1 KiB a cycle adds 1.6 MiB to the heap.
+ * How far the least of the last tenth may be over that of the second one. A full soak has 1,600 cycles in between: a leak of
+ * 1 KiB a cycle adds 1.6 MiB to the heap. On a busy machine all managers can be in the middle of a start for a whole tenth,
+ * which adds 1 MiB: the process at rest afterwards is the last of its samples.
  */
 const HEAP_GROWTH_KIB = 1_024;
 
-/** The same for resident memory, in which code pages and the allocator's free lists come and go. */
+/** The same of the medians of resident memory, in which code pages and the allocator's free lists come and go. */
 const RSS_GROWTH_KIB = 8 * 1_024;
 
 /**
@@ -54,8 +56,6 @@ interface Sample extends SoakSample {
   /** What is open, without the numbers of sockets and pipes. */
   descriptors: string[];
 }
-
-type Field = 'heapKiB' | 'rssKiB';
 
 export const soakRows: readonly Row[] = [
   {
@@ -81,10 +81,13 @@ export const soakRows: readonly Row[] = [
       assert.deepEqual(after.resources, before.resources, 'what keeps the event loop busy');
       assert.equal(after.listeners, before.listeners, 'listeners');
       const isYoung = durationMs < GROWN_UP_AFTER_MS;
-      const growth = { heap: grown(series, 'heapKiB'), rss: grown(series, 'rssKiB') };
+      const growth = {
+        heap: grown(valuesOf([...series, after], 'heapKiB'), least),
+        rss: grown(valuesOf(series, 'rssKiB'), median),
+      };
       attack.remark(`${report.cycles} cycles, ${report.crashes} crashes, ${series.length} samples`);
       attack.remark(`heap ${inMiB(growth.heap)}; RSS ${inMiB(growth.rss)}`);
-      attack.remark(`RSS of each tenth, MiB: ${tenths(series, 'rssKiB').map(inWholeMiB).join(' ')}`);
+      attack.remark(`RSS of each tenth, MiB: ${tenths(valuesOf(series, 'rssKiB'), median).map(inWholeMiB).join(' ')}`);
       attack.remark(
         `${before.descriptors.length} descriptors, at most ${most(series)}, then ${after.descriptors.length}`,
       );
@@ -192,33 +195,10 @@ function parentOf(pid: string): number | undefined {
   }
 }
 
-function grown(series: readonly Sample[], field: Field): { from: number; to: number; by: number } {
-  const [, from = Number.NaN, ...later] = tenths(series, field);
-  const to = later.at(-1) ?? Number.NaN;
-  return { from, to, by: to - from };
-}
-
-/** The median of each tenth of the time. */
-function tenths(series: readonly Sample[], field: Field): number[] {
-  const at = (tenth: number) => Math.floor((series.length * tenth) / 10);
-  const values = series.map((sample) => sample[field]);
-  return Array.from({ length: 10 }, (_, tenth) =>
-    median(values.slice(at(tenth), Math.max(at(tenth) + 1, at(tenth + 1)))),
-  );
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
 function most(series: readonly Sample[]): number {
   return Math.max(...series.map(({ descriptors }) => descriptors.length));
 }
 
-function inMiB({ from, to }: { from: number; to: number }): string {
-  return `${(from / 1024).toFixed(1)} MiB, in the end ${(to / 1024).toFixed(1)}`;
-}
-
-function inWholeMiB(kibibytes: number): string {
-  return (kibibytes / 1024).toFixed(0);
+function valuesOf(series: readonly Sample[], field: 'heapKiB' | 'rssKiB'): number[] {
+  return series.map((sample) => sample[field]);
 }
