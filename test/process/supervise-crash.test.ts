@@ -26,7 +26,7 @@ test('a server that is killed comes back each time, within ten times of what a b
   const bare = [await bareSpawnMs(t), await bareSpawnMs(t), await bareSpawnMs(t)];
   const supervisor = await supervision.here(manager, { giveUpAfter: { withinMs: 300 } });
   const times: number[] = [];
-  for (let round = 0; round < rounds(20, { least: 3 }); round += 1) {
+  for (let round = 0; round < rounds(20, { least: 5 }); round += 1) {
     // Longer than the window: no crash loop, and no delay.
     await delay(400);
     const pid = await redisPid(spec.port);
@@ -65,7 +65,7 @@ test("the end of another process's child is seen by looking at its lock", async 
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const times: number[] = [];
-  for (let round = 0; round < 3; round += 1) {
+  for (let round = 0; round < 5; round += 1) {
     const { pid } = await callElsewhere<Instance>(t, 'start', spec);
     const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
     const restarting = once(manager, 'restarting');
