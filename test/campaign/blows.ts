@@ -103,8 +103,9 @@ export async function hitServed(
     await delay(random.between(0, CALL_MS[method]));
     const find = () => (whom === 'server' ? server.alive() : watchers(server))[0];
     const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
-    if (pid > 0 && !isLeftSo && (await hit(pid, blow, random))) hits += 1;
-    killed.push(pid);
+    const done = pid > 0 && !isLeftSo ? await hit(pid, blow, random) : 'missed';
+    if (done !== 'missed') hits += 1;
+    if (done === 'killed') killed.push(pid);
     const expected = isLeftSo ? ['stopped', 'not-running'] : [...EXPECTED[method], 'ERR_EARLY_EXIT'];
     const { word, error } = await within(LIMIT_MS, `${method}()`, outcome);
     assert.ok(expected.includes(word), `${method}: ${error ?? word}`);
@@ -166,14 +167,15 @@ function assertExpected({ word, error }: Said, method: Method | 'status', meanwh
   assert.ok(expected.includes(word), `${method}() during ${meanwhile}: ${error ?? word}`);
 }
 
-/** @returns whether it was there */
-async function hit(pid: number, blow: Blow, random: Random): Promise<boolean> {
-  if (blow === 'kill') return signalUnlessGone(pid, 'SIGKILL');
-  if (!signalUnlessGone(pid, 'SIGSTOP')) return false;
+/** 'missed': it was not there. */
+async function hit(pid: number, blow: Blow, random: Random): Promise<'missed' | 'continued' | 'killed'> {
+  if (blow === 'kill') return signalUnlessGone(pid, 'SIGKILL') ? 'killed' : 'missed';
+  if (!signalUnlessGone(pid, 'SIGSTOP')) return 'missed';
   await delay(random.between(0, SUSPENDED_MS));
+  const isKilled = random.next() >= 0.5;
   // It may have been ended meanwhile. Nobody else can have its number so soon: they are given out in turn.
-  signalUnlessGone(pid, random.next() < 0.5 ? 'SIGCONT' : 'SIGKILL');
-  return true;
+  signalUnlessGone(pid, isKilled ? 'SIGKILL' : 'SIGCONT');
+  return isKilled ? 'killed' : 'continued';
 }
 
 /** Shells with tether.sh: the watcher, and before it is one the server. */
