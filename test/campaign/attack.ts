@@ -49,7 +49,7 @@ const DEFAULT_LIMIT_MS = 1_800_000;
 export const AS_LONG_AS_THE_ROW_MS = DEFAULT_LIMIT_MS;
 
 /** Even a single attempt may meet a busy machine. */
-const LEAST_LIMIT_MS = 90_000;
+const LEAST_LIMIT_MS = 180_000;
 
 export interface AttackOptions {
   seed: number;
