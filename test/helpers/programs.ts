@@ -67,14 +67,14 @@ export class Program {
   }
 
   /** Waits for the next message that has not been taken yet. */
-  async message<T = unknown>(): Promise<T> {
+  async message<T = unknown>({ withinMs = MUST_HAPPEN_MS }: { withinMs?: number } = {}): Promise<T> {
     await eventually(
       `a message of ${this.child.spawnargs.join(' ')}\n${this.stderr}`,
       () => {
         if (this.messages.length === 0 && !this.isAlive) throw new Error(`ended without a message:\n${this.stderr}`);
         return this.messages.length > 0;
       },
-      { everyMs: 1 },
+      { everyMs: 1, withinMs },
     );
     return this.messages.shift() as T;
   }

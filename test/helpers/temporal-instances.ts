@@ -8,6 +8,7 @@ import type { Outcome } from '../fixtures/temporal-call.js';
 import { startFixture } from './programs.js';
 import { freePort, temporaryFolder } from './resources.js';
 import { temporalBinary } from './temporal.js';
+import { MUST_HAPPEN_MS } from './waiting.js';
 
 type Options = TemporalDevServerOptions & { port: number; stateDir: string };
 
@@ -35,7 +36,8 @@ export async function callElsewhere(
   spawnOptions: SpawnOptions = {},
 ): Promise<Outcome> {
   const program = startFixture(test, 'temporal-call', [method, JSON.stringify(options)], spawnOptions);
-  const outcome = await program.message<Outcome>();
+  // A stop alone takes Temporal 1.5 s.
+  const outcome = await program.message<Outcome>({ withinMs: 4 * MUST_HAPPEN_MS });
   await program.ended();
   return outcome;
 }
