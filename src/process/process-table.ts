@@ -49,9 +49,14 @@ export function processTable(): ProcessTable {
 }
 
 /** True while the very process is alive: same PID, same start, not a zombie. */
-export function isAlive({ pid, startKey }: ProcessIdentity): boolean {
+export function isAlive(process: ProcessIdentity): boolean {
+  return lookAgain(process) !== undefined;
+}
+
+/** The very process as it is now; undefined when it is not alive any more. */
+export function lookAgain({ pid, startKey }: ProcessIdentity): ProcessInfo | undefined {
   const found = processTable().lookUp(pid);
-  return found !== undefined && !found.isZombie && found.startKey === startKey;
+  return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
 }
 
 export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {

@@ -6,7 +6,7 @@ import { LOCK_FD, successor } from './identity.js';
 import { type OpenLog, readLogTail } from './log-file.js';
 import { foreignListener, portInUseError } from './port.js';
 import type { CompleteSpec } from './process-spec.js';
-import { isAlive, type ProcessInfo, processTable } from './process-table.js';
+import { isAlive, lookAgain, type ProcessInfo, processTable } from './process-table.js';
 import { ALIVE_MS, hasChecks, isReady } from './readiness.js';
 import type { SpawnedProcess } from './spawn.js';
 import { status } from './status.js';
@@ -61,10 +61,10 @@ export async function waitUntilReady(
   let process = spawned;
   for (;;) {
     guard();
-    if (!isAlive(process)) {
-      process = await findSuccessor();
-      onSuccessor(process);
-    }
+    // As it is now: it may have been suspended when it was spawned, or be so by now.
+    const current = lookAgain(process);
+    process = current ?? (await findSuccessor());
+    if (current === undefined) onSuccessor(process);
     const lookSignal = exit.signal.aborted ? signal : wake;
     const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
     guard();

@@ -1,0 +1,54 @@
+/** A server that is suspended while it starts: what was seen of it at the spawn does not stick to it. */
+import assert from 'node:assert/strict';
+import childProcess, { type ChildProcess } from 'node:child_process';
+import { syncBuiltinESMExports } from 'node:module';
+import { type TestContext, test } from 'node:test';
+import { type Instance, ProcessManager } from '../../src/index.js';
+import { stateOf } from '../helpers/outside-view.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+/** Whatever this process spawns is suspended before anybody can look at it. */
+function suspendWhatIsSpawned(t: TestContext): void {
+  const spawn = childProcess.spawn as (...args: unknown[]) => ChildProcess;
+  const { mock } = t.mock.method(childProcess, 'spawn', (...args: unknown[]) => {
+    const child = spawn(...args);
+    suspend(child.pid ?? 0);
+    return child;
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    mock.restore();
+    syncBuiltinESMExports();
+  });
+}
+
+function suspend(pid: number): void {
+  process.kill(pid, 'SIGSTOP');
+  while (stateOf(pid) !== 'T');
+}
+
+test('one that is suspended when it is spawned is ready when it goes on', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  suspendWhatIsSpawned(t);
+  manager.on('spawned', ({ pid }) => process.kill(pid, 'SIGCONT'));
+  const { pid } = await manager.start();
+  const { state, pid: found } = await manager.status();
+  assert.deepEqual([state, found], ['running', pid]);
+});
+
+test('one that is suspended after its spawn is not ready before it goes on', async (t) => {
+  let suspended: number | undefined;
+  const isHealthy = ({ pid }: Instance) => {
+    if (suspended !== undefined) return true;
+    suspended = pid;
+    suspend(pid);
+    return false;
+  };
+  const started = new ProcessManager(sleepSpec(t, { startTimeoutMs: 60_000, isHealthy })).start();
+  const pid = await eventually('it is suspended', () => suspended);
+  const early = await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STILL_MS, 'waits'))]);
+  assert.equal(early, 'waits');
+  process.kill(pid, 'SIGCONT');
+  assert.equal((await started).pid, pid);
+});
