@@ -15,7 +15,7 @@ import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorCode } from '../shared/error-text.js';
 import { LockHeldError } from '../shared/errors.js';
-import { assertSupportedPlatform, canLockShared, tryFlock } from './flock.js';
+import { assertSupportedPlatform, canLockShared, leastAttempts, tryFlock } from './flock.js';
 import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
@@ -30,9 +30,6 @@ const log = debugLog('lock');
  * 100 ms made one acquire in 200,000 fail.
  */
 const SHARED_LOCK_GRACE_MS = 500;
-
-/** And when it was met in as many attempts: through a helper, on a starved machine, that time is a handful of unlucky ones. */
-const SHARED_LOCK_MIN_ATTEMPTS = 100;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -64,7 +61,7 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
   for (let attempts = 1; ; attempts += 1) {
     const attempt = attemptLock(file);
     if (attempt instanceof HeldFileLock) return attempt;
-    const isLasting = grace.isOver && attempts >= SHARED_LOCK_MIN_ATTEMPTS;
+    const isLasting = grace.isOver && attempts >= leastAttempts();
     if (attempt.by === 'holder' || isLasting) throw refusedError(file.path, attempt);
     pauseThread(Math.random());
   }
@@ -90,7 +87,7 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     const attempt = attemptLock(file);
     if (attempt instanceof HeldFileLock) return attempt;
     const limit = attempt.by === 'holder' ? deadline : grace;
-    const isFinal = attempt.by === 'holder' || attempts >= SHARED_LOCK_MIN_ATTEMPTS;
+    const isFinal = attempt.by === 'holder' || attempts >= leastAttempts();
     if (limit.isOver && isFinal) throw refusedError(file.path, attempt);
     await pace.wait({ deadline: limit, signal });
     signal?.throwIfAborted();

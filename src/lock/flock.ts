@@ -28,6 +28,7 @@ const require = createRequire(import.meta.url);
 const log = debugLog('flock');
 
 let flock: Flock | undefined;
+let questionAttempts = 100;
 
 /**
  * Take a lock of that kind on the descriptor's open file description, or convert the one it has.
@@ -46,6 +47,11 @@ export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
 export function canLockShared(fd: number): boolean {
   flock ??= chooseFlock();
   return flock(fd, 'question');
+}
+
+/** In how many attempts a shared lock has to be met to be no question: through a helper half a second is a handful of them. */
+export function leastAttempts(): number {
+  return questionAttempts;
 }
 
 /** LOCK_UN: frees the lock for every process that shares the open file description. */
@@ -94,6 +100,7 @@ interface Helper {
   name: string;
   /** The exit status that says: another has a lock that conflicts. */
   refusedStatus: number;
+  attempts?: number;
   commandsOf(path: string): Record<Operation, readonly [command: string, ...arguments: string[]]>;
 }
 
@@ -120,6 +127,7 @@ const FLOCK_HELPER: Helper = {
   name: 'flock',
   // busybox's flock has no `-E` for another status.
   refusedStatus: 1,
+  attempts: 250, // Where four asked all the time on one busy core, one attempt in seventeen met no question.
   commandsOf: (flock) => ({
     ex: [flock, '-n', '-x', '3'],
     sh: [flock, '-n', '-s', '3'],
@@ -138,9 +146,10 @@ const BUILD_ADDON =
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
 function helperFlock(addonError: unknown): Flock {
-  for (const { name, refusedStatus, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
+  for (const { name, refusedStatus, attempts = questionAttempts, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
     const path = findExecutable(name);
     if (path === undefined) continue;
+    questionAttempts = attempts;
     log('locking through %s', path);
     const commands = commandsOf(path);
     return (fd, operation) => runHelper(commands[operation], { fd, refusedStatus });

@@ -10,6 +10,9 @@ import { killAfter } from './resources.js';
 
 type Registry = Pick<TestContext, 'after'>;
 
+/** A shared lock that somebody keeps is met through a helper hundreds of times before it is refused: 3 s on an idle machine. */
+const ANSWER_WITHIN_MS = 60_000;
+
 abstract class Agent {
   protected abstract send(command: Command): void;
   protected abstract answer(): Promise<Answer>;
@@ -54,7 +57,7 @@ export class ProcessAgent extends Agent {
   }
 
   protected answer(): Promise<Answer> {
-    return this.program.message<Answer>();
+    return this.program.message<Answer>({ withinMs: ANSWER_WITHIN_MS });
   }
 
   async kill(): Promise<void> {

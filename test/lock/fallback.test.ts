@@ -1,7 +1,7 @@
 /** The laws of the lock where fs-ext was installed and not built, for each program that can stand in for it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, isLocked } from '../../src/lock/file-lock.js';
@@ -112,3 +112,14 @@ for (const [name, folderOf] of Object.entries(helpers)) {
     assert.equal(stdout, `${count} times\n`, stderr);
   });
 }
+
+test('through flock(1) an acquire that meets a question two hundred times is not refused', async (t) => {
+  const folder = temporaryFolder(t);
+  const REFUSALS = join(folder, 'refusals');
+  writeFileSync(REFUSALS, '200\n');
+  const env = { PATH: pathWithScript(t, 'unlucky-flock.sh', 'flock'), REAL_FLOCK: whereIs('flock'), REFUSALS };
+  const agent = startLockAgent(t, { nodeArgs, env });
+  await agent.acquire(join(folder, 'x.lock'));
+  assert.equal(readFileSync(REFUSALS, 'utf8'), '0\n');
+  assert.equal(isLocked(join(folder, 'x.lock')), true);
+});
