@@ -13,10 +13,21 @@ export function processesIn(folder: string): number[] {
     .map(Number);
 }
 
+/** When its first thread has ended, what the others still have. */
 function linksOf(pid: string): string[] {
+  const links = linksOfThread(`/proc/${pid}`);
+  return links.length > 0
+    ? links
+    : namesIn(`/proc/${pid}/task`).flatMap((id) => linksOfThread(`/proc/${pid}/task/${id}`));
+}
+
+function linksOfThread(path: string): string[] {
+  return ['cwd', ...namesIn(`${path}/fd`).map((fd) => `fd/${fd}`)].flatMap((name) => linkOf(`${path}/${name}`) ?? []);
+}
+
+function namesIn(path: string): string[] {
   try {
-    const descriptors = readdirSync(`/proc/${pid}/fd`).map((fd) => `fd/${fd}`);
-    return ['cwd', ...descriptors].flatMap((name) => linkOf(`/proc/${pid}/${name}`) ?? []);
+    return readdirSync(path);
   } catch {
     return []; // ENOENT, ESRCH: it is gone.
   }
