@@ -6,7 +6,7 @@
 import { closeSync, futimesSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { FileLock } from '../lock/file-lock.js';
-import { Deadline } from '../shared/deadline.js';
+import { Deadline, Pace } from '../shared/deadline.js';
 import { debugLog } from '../shared/debug.js';
 import { errorText } from '../shared/error-text.js';
 import { LockDroppedError, LockUnavailableError } from '../shared/errors.js';
@@ -192,9 +192,16 @@ async function abandon(
 ): Promise<void> {
   const { stopSignal, stopTimeoutMs } = spec;
   const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
-  const find = () => [spawned, current, ...(lock.isIntact() ? heirsOfLock(spec) : [])];
+  const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
+  const limit = Deadline.after(FAILED_START_GRACE_MS);
+  const pace = new Pace();
   try {
-    await terminate(find, { stopSignal, graceMs });
+    for (;;) {
+      const { survivors } = await terminate(() => [spawned, current, ...heirs()], { stopSignal, graceMs });
+      // One that forked and ended between the look at it and its signal has left a child that was not seen.
+      if (survivors.length > 0 || limit.isOver || heirs().length === 0) break;
+      await pace.wait();
+    }
   } catch (error) {
     // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { EarlyExitError, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
-import { logged } from '../helpers/outside-view.js';
+import { assertNothingLeft, logged } from '../helpers/outside-view.js';
 import { projectRoot } from '../helpers/paths.js';
 import { type RemoteError, startRemoteManager } from '../helpers/remote-manager.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
@@ -119,6 +119,15 @@ test('a server that puts itself into the background is ended, with EarlyExitErro
   await assert.rejects(manager.start(), (error) => error instanceof EarlyExitError && error.exitCode === 0);
   assert.deepEqual(processesNaming(`server.py\0${spec.port}`), []);
   assert.equal(isLocked(manager.spec.lockFile), false);
+});
+
+test('a server that forks and ends, again and again, is ended with what it leaves, with EarlyExitError', async (t) => {
+  // Each one is there for less time than a look at all processes takes, and the last one stays.
+  const chain =
+    'use POSIX; exit 0 if fork; POSIX::setsid(); for (1 .. 40) { select undef, undef, undef, 0.002; POSIX::_exit(0) if fork } sleep 300';
+  const spec = await redisSpec(t, { command: 'perl', args: ['-e', chain], lifetime: 'tied' });
+  await assert.rejects(new ProcessManager(spec).start(), EarlyExitError);
+  assertNothingLeft(spec);
 });
 
 test('a start that is aborted at the spawn leaves nobody', async (t) => {
