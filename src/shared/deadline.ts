@@ -41,14 +41,24 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
-/** A signal that is aborted after so many milliseconds, or with the given one. `clear()` when it is not needed any more. */
+/**
+ * A signal that is aborted after so many milliseconds, or with the given one. `clear()` when it is not needed any more.
+ * When this process was kept from running, answers that came meanwhile are heard before the time is over.
+ */
 export function abortAfter(ms: number, signal?: AbortSignal): { signal: AbortSignal; clear(): void } {
   const over = new AbortController();
+  let isCleared = false;
+  const abort = () => {
+    if (!isCleared) over.abort(new Error(`no answer within ${ms} ms`));
+  };
   // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
-  const timer = setTimeout(() => over.abort(new Error(`no answer within ${ms} ms`)), Math.min(ms, MAX_TIMER_MS));
+  const timer = setTimeout(() => setImmediate(abort), Math.min(ms, MAX_TIMER_MS));
   return {
     signal: signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]),
-    clear: () => clearTimeout(timer),
+    clear: () => {
+      isCleared = true;
+      clearTimeout(timer);
+    },
   };
 }
 
