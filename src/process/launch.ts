@@ -21,7 +21,7 @@ import { type ProcessInfo, processTable } from './process-table.js';
 import { instanceOf } from './readiness.js';
 import { type SpawnedProcess, spawnProcess } from './spawn.js';
 import { endLostProcess } from './stop.js';
-import { terminate } from './terminate.js';
+import { KILL_WAIT_MS, terminate } from './terminate.js';
 import { type ReadyProcess, waitUntilReady } from './wait-until-ready.js';
 import { RestartUnderWay, type Wanted } from './wanted.js';
 
@@ -193,13 +193,17 @@ async function abandon(
   const { stopSignal, stopTimeoutMs } = spec;
   const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
   const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
-  const limit = Deadline.after(FAILED_START_GRACE_MS);
+  const grace = Deadline.after(graceMs);
+  const limit = Deadline.after(graceMs + KILL_WAIT_MS);
   const pace = new Pace();
+  let find = () => [spawned, current, ...heirs()];
   try {
     for (;;) {
-      const { survivors } = await terminate(() => [spawned, current, ...heirs()], { stopSignal, graceMs });
-      // One that forked and ended between the look at it and its signal has left a child that was not seen.
+      const { survivors } = await terminate(find, { stopSignal, graceMs: grace.remainingMs });
       if (survivors.length > 0 || limit.isOver || heirs().length === 0) break;
+      // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
+      // gone: what has their numbers from now on may be anybody's.
+      find = heirs;
       await pace.wait();
     }
   } catch (error) {

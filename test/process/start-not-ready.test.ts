@@ -141,6 +141,14 @@ test('one that ignores SIGTERM and is never ready is gone 2 s after its time, it
   assertNothingLeft(spec);
 });
 
+test('one that goes on in another process whenever it is asked to end is gone 2 s after its time', async (t) => {
+  const handOver =
+    'use POSIX; $SIG{TERM} = sub { select undef, undef, undef, 0.7; exit 0 if fork; POSIX::setsid() }; sleep 1 while 1';
+  const spec = await redisSpec(t, { command: 'perl', args: ['-e', handOver], startTimeoutMs: ENOUGH_TO_BEGIN_MS });
+  await assert.rejects(new ProcessManager(spec).start(), StartTimeoutError);
+  assertNothingLeft(spec);
+});
+
 test('startTimeoutMs 0 is over after one look', async (t) => {
   const expected = { name: 'StartTimeoutError', timeoutMs: 0 };
   const never = await nodeSpec(t, { 'listen-after': 600_000 }, { startTimeoutMs: 0 });
