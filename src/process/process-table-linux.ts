@@ -3,7 +3,7 @@ import { type BigIntStats, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../lock/file-lock.js';
 import { listenerPids } from './listening-sockets.js';
-import { descriptors, pids, read, readLink, statFile, unlessUnseen } from './proc-files.js';
+import { descriptors, pids, read, readLink, statFile, threads, unlessUnseen } from './proc-files.js';
 import type { Carrier, CarrierOptions, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
@@ -23,10 +23,8 @@ const MAX_ROUNDS = 30;
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
-  const stat = read(`/proc/${pid}/stat`);
-  if (stat === undefined) return undefined;
-  // The second field is the command in parentheses, and may contain both spaces and parentheses.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = statFields(pid);
+  if (fields === undefined) return undefined;
   // A thread has an entry of its own, although none is listed, and shows the descriptors of its process: it is none.
   if (fields[35] === THREAD_EXIT_SIGNAL) return undefined;
   const [state = '', parentPid, groupId, sessionId] = fields;
@@ -38,9 +36,19 @@ export function lookUp(pid: number): ProcessInfo | undefined {
     sessionId: Number(sessionId),
     // A dead main thread whose process lives on in other threads looks like a zombie.
     isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
-    isExiting: (Number(fields[6]) & EXITING_FLAG) !== 0,
+    isExiting: isExiting(fields),
     isSuspended: state === 'T',
   };
+}
+
+/** From the third one on, the state: the second is the command in parentheses, and may contain spaces and parentheses. */
+function statFields(pid: number): string[] | undefined {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+function isExiting(fields: readonly string[]): boolean {
+  return (Number(fields[6]) & EXITING_FLAG) !== 0;
 }
 
 export function list(): ProcessInfo[] {
@@ -104,6 +112,17 @@ export function carries(pid: number, fd: number, path: string): boolean {
   const link = readLink(`/proc/${pid}/fd/${fd}`);
   if (link === undefined || basename(link) !== basename(path) || lockThrough(pid, fd) === undefined) return false;
   return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
+}
+
+/** All threads have the same open. Whether one goes on is asked last: then it had not closed anything, by ending, before. */
+export function mayCarryUnseen({ pid, isExiting: isMainExiting }: ProcessInfo, fd: number, path: string): boolean {
+  if (!isMainExiting) return false;
+  const others = threads(pid).filter((thread) => thread !== pid);
+  if (others.some((thread) => carries(thread, fd, path))) return true;
+  return !others.some((thread) => {
+    const fields = statFields(thread);
+    return fields !== undefined && !isExiting(fields);
+  });
 }
 
 export function hasDescriptor(pid: number, fd: number): boolean {
