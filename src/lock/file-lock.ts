@@ -51,7 +51,7 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after half a second of retries
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after half a second of retries; through flock(1), after two or three
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
