@@ -23,7 +23,7 @@ import {
 import { countUsers } from './users.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
-const LOOKS = 5;
+const LOOKS = 3;
 
 /** @throws LockUnavailableError when it cannot be told whether the lock is held */
 export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
@@ -35,7 +35,7 @@ export async function status(spec: CompleteSpec, options: { usage?: boolean } = 
 }
 
 async function ask(spec: CompleteSpec): Promise<Status> {
-  const pace = new Pace();
+  const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
     if (!isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
