@@ -18,11 +18,13 @@ const RASH_MS = 60;
 /** How long a stopped one is watched: a supervisor looks every 50 ms. */
 const STILL_MS = 130;
 
-/** The second supervisor has a second from the contract; the machine may be busy. */
-const BACK_MS = 8_000;
+const START_MS = 5_000;
 
-/** Beyond what the contract gives to any of its calls. */
-const CALL_LIMIT_MS = 15_000;
+/** One that is suspended before it was ready is given up when its start time is over; the machine may be busy. */
+const BACK_MS = START_MS + 10_000;
+
+/** Beyond what the contract gives to any of its calls: a stop, and a start with that much time. */
+const CALL_LIMIT_MS = BACK_MS + 15_000;
 
 const WHEN_UP = { crash: 4, stop: 2, start: 1, restart: 1, suspend: 1, another: 1, lose: 1, 'lose and crash': 2 };
 const WHEN_DOWN = { crash: 0, stop: 1, start: 4, restart: 1, suspend: 0, another: 2, lose: 1, 'lose and crash': 0 };
@@ -43,7 +45,8 @@ class Episode {
     this.#server = server;
     this.#random = random;
     this.#victims = victims;
-    this.#outside = new ProcessManager(server.spec);
+    // More patient than a supervisor, which starts again what did not become ready.
+    this.#outside = new ProcessManager({ ...server.spec, startTimeoutMs: BACK_MS });
   }
 
   async begin(): Promise<void> {
@@ -143,7 +146,7 @@ export const superviseRows: readonly Row[] = [
         // Before the server is stopped, should the attempt fail: they would bring it back.
         round.after(() => Promise.all(used.map((supervisor) => supervisor.kill())));
         const times = random.weighted({ quick: 2, slow: 1 }) === 'quick' ? {} : { listenAfterMs: 20, dieAfterMs: 30 };
-        const server = await witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000 });
+        const server = await witnessedServer(round, times, { startTimeoutMs: START_MS, stopTimeoutMs: 1_000 });
         const episode = new Episode(server, random, { next });
         await episode.begin();
         for (let event = 0; event < EVENTS_EACH; event += 1) {
