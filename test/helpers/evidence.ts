@@ -5,7 +5,8 @@ import type { TestContext } from 'node:test';
 /** Start time in ticks since the boot: with the PID it identifies a process. Undefined when it is gone, or a zombie, or being collected. */
 export function startTicks(pid: number): string | undefined {
   const fields = statFields(pid);
-  return fields === undefined || 'ZX'.includes(fields[0] ?? '') ? undefined : fields[19];
+  const isOver = fields === undefined || ('ZX'.includes(fields[0] ?? '') && Number(fields[17]) <= 1);
+  return isOver ? undefined : fields[19];
 }
 
 export function isZombie(pid: number): boolean {
