@@ -20,7 +20,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const MARK_VARIABLE = 'FLOCK_PROCESS_TEST_RUN';
 
 /** How long processes that were ended at the last moment may take to be gone: Temporal needs 1.5 s, a busy machine more. */
-const GONE_WITHIN_MS = 10_000;
+const GONE_WITHIN_MS = Number(process.env.FLOCK_PROCESS_TEST_GONE_WITHIN_MS ?? 10_000);
 
 /** @returns {TestRun} */
 export function beginTestRun() {

@@ -16,8 +16,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** A file that takes longer hangs. */
 const FILE_TIMEOUT_MS = 600_000;
 
-/** Tests mostly wait: half the processors are enough, and leave the timing of each alone. */
-const CONCURRENCY = Math.max(2, Math.ceil(availableParallelism() / 2));
+/** Tests mostly wait: half the processors are enough, and leave the timing of each alone. The whole counts need more of them. */
+const CONCURRENCY = Math.max(process.env.CI === 'true' ? 2 : 3, Math.ceil(availableParallelism() / 2));
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));

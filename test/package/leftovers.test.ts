@@ -19,7 +19,9 @@ test('a test run that leaves nothing behind passes, and ends with the counts', a
 
 for (const left of ['marked', 'open']) {
   test(`a test run that leaves a process behind fails, names it and ends it (${left})`, async (t) => {
-    const { exitCode, stdout, stderr } = await runDriver(t, 'leaves-a-process.mjs', { LEAVE: left }).ended({
+    // This one stays however long it is waited for.
+    const environment = { LEAVE: left, FLOCK_PROCESS_TEST_GONE_WITHIN_MS: '500' };
+    const { exitCode, stdout, stderr } = await runDriver(t, 'leaves-a-process.mjs', environment).ended({
       withinMs: RUN_WITHIN_MS,
     });
     const pid = /left PID (\d+)/.exec(stdout)?.[1];
