@@ -13,6 +13,7 @@ export function isZombie(pid: number): boolean {
   return statFields(pid)?.[0] === 'Z';
 }
 
+/** There, and not a zombie. A killed process with several threads has not closed all that it had before the last one is gone. */
 export function isRunningProcess(pid: number): boolean {
   return startTicks(pid) !== undefined;
 }
@@ -54,7 +55,8 @@ export function watchSignals(test: Pick<TestContext, 'mock'>): { targets(): numb
   };
 }
 
-function statFields(pid: number): string[] | undefined {
+/** The fields of /proc/PID/stat from the third one, the state; undefined when it is gone. */
+export function statFields(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ');

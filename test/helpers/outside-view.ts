@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { statFields } from './evidence.js';
 import { eventually } from './waiting.js';
 
 /** PIDs of all, this process included, that have a file in the folder open, or work in it. Zombies have nothing open. */
@@ -63,24 +64,10 @@ export function snapshot(folder: string): Record<string, string> {
 
 /** The state letter of proc(5): R, S, T (stopped), Z (zombie), …; undefined when it is gone. */
 export function stateOf(pid: number): string | undefined {
-  return statOf(pid)[0];
+  return statFields(pid)?.[0];
 }
 
-/** There, and not a zombie. A killed process with several threads has not closed all that it had before the last one is gone. */
-export function isRunning(pid: number): boolean {
-  const { 0: state, 17: threads } = statOf(pid);
-  return state !== undefined && (!['Z', 'X'].includes(state) || Number(threads) > 1);
-}
-
-/** The fields of /proc/PID/stat from the third one, the state; none when it is gone. */
-function statOf(pid: number): string[] {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return []; // ENOENT, ESRCH.
-  }
-}
+export { isRunningProcess as isRunning } from './evidence.js';
 
 export async function reachesState(pid: number, state: string): Promise<void> {
   await eventually(`PID ${pid} in state ${state}`, () => stateOf(pid) === state);

@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { killUnlessGone } from './evidence.js';
 
 /** A new empty folder, removed with everything in it after the test. */
 export function temporaryFolder(test: Pick<TestContext, 'after'>): string {
@@ -68,12 +69,6 @@ export function rounds(whole: number, { least = 2 }: { least?: number } = {}): n
 
 /** Ends the process (SIGKILL, this PID alone) after the test, when it is still there. Returns the PID. */
 export function killAfter(test: Pick<TestContext, 'after'>, pid: number): number {
-  test.after(() => {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  });
+  test.after(() => killUnlessGone(pid));
   return pid;
 }

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { isLocked, type ProcessSpec } from '../../src/index.js';
-import { isRunning } from './outside-view.js';
+import { isRunningProcess, statFields } from './evidence.js';
 import { plainFixture } from './paths.js';
 import { pythonSpec } from './servers.js';
 
@@ -61,12 +61,7 @@ export async function witnessedServer(
 
 /** PIDs of the living in a process group. Signal 0 to the group would also find zombies that nobody has collected yet. */
 export function livingInGroup(groupId: number): number[] {
-  return livingProcesses().filter((pid) => {
-    const [, , group] = readOrEmpty(`/proc/${pid}/stat`)
-      .replace(/^.*\) /, '')
-      .split(' ');
-    return Number(group) === groupId && isRunning(pid);
-  });
+  return livingProcesses().filter((pid) => Number(statFields(pid)?.[2]) === groupId && isRunningProcess(pid));
 }
 
 /** Connects as anybody would; the library's own look is not asked. */
