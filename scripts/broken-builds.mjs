@@ -25,7 +25,7 @@ const DEFAULT_SHARE = 0.02;
 /** Of the unbroken build: enough to see that nothing else makes the row fail here. The whole row is the campaign's to run. */
 const CONTROL_SHARE = 0.02;
 const TIMEOUT_MS = 300_000;
-const TETHER = 'src/process/tether.sh';
+const TETHER = 'src/start/watcher.sh';
 /** A broken build need not be a tidy one. */
 const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 

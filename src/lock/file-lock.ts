@@ -8,19 +8,28 @@
  * The file is never deleted. Somebody else may do it all the same, and then a second process could lock a new file of the
  * same name: so the locked descriptor is compared with what the path leads to, and opened anew on a difference.
  */
+
 import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { inspect } from 'node:util';
-import { Deadline, Pace } from '../shared/deadline.js';
-import { debugLog } from '../shared/debug.js';
-import { errorCode } from '../shared/error-text.js';
-import { LockHeldError } from '../shared/errors.js';
-import { assertSupportedPlatform, canLockShared, leastAttempts, tryFlock } from './flock.js';
+import { Deadline, Pace } from '../support/deadline.js';
+import { debugLog } from '../support/debug.js';
+import {
+  assertSupportedPlatform,
+  errorCode,
+  errorText,
+  FlockProcessError,
+  LockHeldError,
+  LockUnavailableError,
+} from '../support/errors.js';
+import { processTable } from '../system/process-table.js';
+import { canLockShared, leastAttempts, tryFlock } from './flock.js';
 import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
+export { LOCK_OPEN_FLAGS } from '../support/files.js';
 export type { FileLock } from './held-lock.js';
-export { isSameFile, LOCK_OPEN_FLAGS } from './lock-file.js';
+export { isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 
@@ -200,4 +209,38 @@ function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
   log('refused %s: %s (PID %d, descriptor %d)', path, by, process.pid, fd);
   const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
+}
+
+/** A lock that is held, and by nobody that is seen, may just have been freed and taken again between the two looks. */
+const LOOKS = 3;
+
+/**
+ * PIDs of the live processes that hold the lock through an open descriptor, whoever first locked it, in ascending order;
+ * empty when it is free. Not those that merely have the file open. Without /proc (macOS, the BSDs) the system does not
+ * tell the two apart, and all that have it open are listed.
+ * @throws LockUnavailableError when it is held and no holder can be seen (another user's process, another PID namespace)
+ * @throws TypeError when `path` is not a non-empty string without NUL
+ */
+export async function lockHolders(path: string): Promise<number[]> {
+  for (let look = 1; look <= LOOKS; look += 1) {
+    if (!isLocked(path)) return [];
+    const pids = new Set(carrierPids(path));
+    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
+  }
+  const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
+  throw new LockUnavailableError(message, { path: resolve(path) });
+}
+
+function carrierPids(path: string): number[] {
+  try {
+    return processTable()
+      .carriers(resolve(path))
+      .map(({ process }) => process.pid);
+  } catch (error) {
+    if (error instanceof FlockProcessError) throw error;
+    throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(error)}`, {
+      path: resolve(path),
+      cause: error,
+    });
+  }
 }

@@ -2,9 +2,10 @@
  * File systems on which a lock may not mean what it means on a local disk: recognised by their number in statfs(2), and
  * warned about once for each device. The numbers are Linux's; elsewhere none of them is recognised.
  */
+
 import { statfsSync } from 'node:fs';
-import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/error-text.js';
+import { debugLog } from '../support/debug.js';
+import { errorText } from '../support/errors.js';
 
 const log = debugLog('lock');
 

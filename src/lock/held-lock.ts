@@ -1,8 +1,8 @@
 /** A lock that this process holds, until it is released or handed over. */
+
 import { closeSync } from 'node:fs';
-import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/error-text.js';
-import { FlockProcessError, LockUnavailableError } from '../shared/errors.js';
+import { debugLog } from '../support/debug.js';
+import { errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
 import { unlock } from './flock.js';
 import { isSameFile } from './lock-file.js';
 

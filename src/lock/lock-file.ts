@@ -2,17 +2,12 @@
  * Opening a lock file, safely: never through a symbolic link, never something that is no regular file, never at a
  * descriptor that means something to others.
  */
+
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from '../shared/error-text.js';
-import { makeFolders } from '../shared/folders.js';
+import { errorCode } from '../support/errors.js';
+import { LOCK_OPEN_FLAGS, makeFolders } from '../support/files.js';
 import { warnOfFileSystem } from './file-system.js';
-
-/**
- * How every lock file is opened by a process that wants the lock. O_NONBLOCK: opening a FIFO must not block.
- * A descriptor that carries these flags can be told from one that flock(1) or another program opened.
- */
-export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {

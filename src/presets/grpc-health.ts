@@ -4,10 +4,11 @@
  *
  * The other side may be anybody: every answer that is not gRPC is an error here and "not healthy" for the caller.
  */
+
 import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import type { Socket } from 'node:net';
-import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/error-text.js';
+import { debugLog } from '../support/debug.js';
+import { errorText } from '../support/errors.js';
 import { readVarintField, stringField } from './protobuf.js';
 
 const log = debugLog('health');

@@ -1,4 +1,4 @@
-import type { ProcessSpec } from '../process/process-spec.js';
+import type { ProcessSpec } from '../state/process-spec.js';
 
 /**
  * Options in, plain configuration out: a function that starts nothing. `forTests` are its defaults under `startEphemeral` and

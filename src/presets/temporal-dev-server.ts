@@ -1,9 +1,10 @@
 /** `temporal server start-dev` as plain configuration, with its files where Stigmer's command-line tool has them. */
+
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { assertSupportedPlatform } from '../lock/flock.js';
-import { completeSpec, type ProcessSpec } from '../process/process-spec.js';
-import { absolutePath, checkRecord } from '../shared/options.js';
+import { completeSpec, type ProcessSpec } from '../state/process-spec.js';
+import { assertSupportedPlatform } from '../support/errors.js';
+import { absolutePath, checkRecord } from '../support/options.js';
 import {
   type CompleteTemporalOptions,
   completeTemporalOptions,

@@ -1,6 +1,7 @@
 /** The options of `temporalDevServer`, and what is asked of them before Temporal sees them. */
+
 import { join } from 'node:path';
-import type { ProcessSpec } from '../process/process-spec.js';
+import type { ProcessSpec } from '../state/process-spec.js';
 import {
   absolutePath,
   check,
@@ -11,7 +12,7 @@ import {
   isPort,
   isText,
   wrongOption,
-} from '../shared/options.js';
+} from '../support/options.js';
 
 /** What can be said of a Temporal dev server; nothing has to be. */
 export interface TemporalDevServerOptions {

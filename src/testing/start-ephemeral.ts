@@ -1,10 +1,10 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
-import type { FileLock } from '../lock/file-lock.js';
-import { assertSupportedPlatform } from '../lock/flock.js';
+import type { FileLock } from '../lock/held-lock.js';
+import { ProcessManager, startWithPortLock } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
-import { reservePort } from '../process/port.js';
-import { ProcessManager, startWithPortLock } from '../process/process-manager.js';
-import type { Instance } from '../process/process-spec.js';
+import { reservePort } from '../start/port-lock.js';
+import type { Instance } from '../state/process-spec.js';
+import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
 import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 

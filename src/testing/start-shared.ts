@@ -3,19 +3,19 @@
  * users and mark lie beside it and stay. It is removed by the last one out, under LOCK_EX on the users file: while anybody
  * uses it, it is there.
  */
+
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
-import { assertSupportedPlatform } from '../lock/flock.js';
+import { ProcessManager, shareFrom } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
-import { ProcessManager, shareFrom } from '../process/process-manager.js';
-import { completeSpec, type Instance, type ProcessSpec } from '../process/process-spec.js';
-import { joinUsers, leaveUsers, type User } from '../process/users.js';
-import { Pace } from '../shared/deadline.js';
-import { OptionsMismatchError, SpawnError } from '../shared/errors.js';
-import { checkName } from '../shared/options.js';
-import { userFolder, userFolderPath } from '../shared/user-folder.js';
-import { agree, type Place } from './agreement.js';
+import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import { joinUsers, leaveUsers, type User } from '../state/users.js';
+import { Pace } from '../support/deadline.js';
+import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
+import { userFolder, userFolderPath } from '../support/files.js';
+import { checkName } from '../support/options.js';
+import { agree, type Place } from './shared-settings.js';
 import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */

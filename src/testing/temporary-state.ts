@@ -2,14 +2,16 @@
  * State folders that are thrown away: made under this user's temp folder, removed when they are done with, or by a later
  * call when whoever made them was killed. A lock in the folder says that its maker lives.
  */
+
 import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type FileLock, isLocked, tryAcquireLock } from '../lock/file-lock.js';
-import { debugLog } from '../shared/debug.js';
-import { errorText } from '../shared/error-text.js';
-import { userFolder } from '../shared/user-folder.js';
+import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
+import { debugLog } from '../support/debug.js';
+import { errorText } from '../support/errors.js';
+import { userFolder } from '../support/files.js';
 
 export interface TemporaryState {
   readonly folder: string;

@@ -1,7 +1,7 @@
 /** What `startEphemeral` and `startShared` have in common. */
 import type { Preset } from '../presets/preset.js';
-import { isPortOpen } from '../process/port.js';
-import { EarlyExitError, PortInUseError } from '../shared/errors.js';
+import { EarlyExitError, PortInUseError } from '../support/errors.js';
+import { isPortOpen } from '../system/ports.js';
 
 /** Options of a preset that are set for it, where the caller does not. */
 export interface TestDefaults {

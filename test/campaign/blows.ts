@@ -178,9 +178,9 @@ async function hit(pid: number, blow: Blow, random: Random): Promise<'missed' | 
   return isKilled ? 'killed' : 'continued';
 }
 
-/** Shells with tether.sh: the watcher, and before it is one the server. */
+/** Shells with watcher.sh: the watcher, and before it is one the server. */
 function watchers({ spec }: Witness): number[] {
-  const all = processesNaming('/tether.sh');
+  const all = processesNaming('/watcher.sh');
   const ours = new Set(processesNaming(dirname(spec.stateDir)));
   return all.filter((pid) => ours.has(pid));
 }

@@ -38,10 +38,10 @@ export async function groupEnds(pid: number, withinMs = 15_000): Promise<number>
   return performance.now() - begin;
 }
 
-/** The watcher: the process of the group that is a shell with tether.sh. Its child is one, too, until it has become flock(1). */
+/** The watcher: the process of the group that is a shell with watcher.sh. Its child is one, too, until it has become flock(1). */
 export function watcherOf(pid: number): number {
   const shells = livingInGroup(pid).filter(
-    (member) => member !== pid && argumentsOf(member).some((word) => word.endsWith('/tether.sh')),
+    (member) => member !== pid && argumentsOf(member).some((word) => word.endsWith('/watcher.sh')),
   );
   const watchers = shells.filter((shell) => !shells.includes(parentOf(shell)));
   assert.equal(watchers.length, 1, `watchers of ${pid}: ${watchers.join()}`);

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { acquireLock, isLocked, releaseLock, waitForLock } from '../../src/lock/file-lock.js';
-import { LockHeldError } from '../../src/shared/errors.js';
+import { LockHeldError } from '../../src/support/errors.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { temporaryFolder } from '../helpers/resources.js';
 

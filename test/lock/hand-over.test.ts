@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, isLocked, releaseLock } from '../../src/lock/file-lock.js';
-import { LockHeldError } from '../../src/shared/errors.js';
+import { LockHeldError } from '../../src/support/errors.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { startProgram } from '../helpers/programs.js';
 import { killAfter, temporaryFolder } from '../helpers/resources.js';

@@ -7,7 +7,7 @@ import { checkGrpcHealth } from '../../src/presets/grpc-health.js';
 import { temporalDevServer } from '../../src/presets/temporal-dev-server.js';
 import type { TemporalDevServerOptions } from '../../src/presets/temporal-options.js';
 import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
-import type { Instance, ProcessSpec } from '../../src/process/process-spec.js';
+import type { Instance, ProcessSpec } from '../../src/state/process-spec.js';
 import * as activities from '../fixtures/activities.js';
 import type { greeting } from '../fixtures/workflows.js';
 import { fixture } from '../helpers/paths.js';

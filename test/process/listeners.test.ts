@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { processTable } from '../../src/process/process-table.js';
+import { processTable } from '../../src/system/process-table.js';
 import { startProgram } from '../helpers/programs.js';
 
 /** More than one page of the kernel's table. */

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, lockHolders, ProcessManager } from '../../src/index.js';
-import { isAlive, type ProcessInfo, processTable } from '../../src/process/process-table.js';
+import { isAlive, type ProcessInfo, processTable } from '../../src/system/process-table.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { killAfter, temporaryFolder } from '../helpers/resources.js';

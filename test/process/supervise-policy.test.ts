@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
-import { CrashHistory } from '../../src/process/crash-history.js';
-import { HealthChecks } from '../../src/process/health-checks.js';
-import { completeSuperviseOptions } from '../../src/process/supervise-options.js';
-import { type ActiveState, isActive, type Sight, TABLE } from '../../src/process/supervision-table.js';
+import { CrashHistory } from '../../src/supervise/crash-history.js';
+import { HealthChecks } from '../../src/supervise/health-checks.js';
+import { completeSuperviseOptions } from '../../src/supervise/options.js';
+import { type ActiveState, isActive, type Sight, TABLE } from '../../src/supervise/policy.js';
 
 const STATES: ActiveState[] = ['watching', 'restarting', 'standby'];
 

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
-import { endForRestart } from '../../src/process/restart.js';
+import { endForRestart } from '../../src/stop/stop.js';
 import { watchSignals } from '../helpers/evidence.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
-import { isPortOpen } from '../../src/process/port.js';
+import { isPortOpen } from '../../src/system/ports.js';
 
 test('what answered meanwhile counts, although the time of the look is over', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');

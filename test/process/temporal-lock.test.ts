@@ -11,7 +11,7 @@ import {
   ProcessManager,
   temporalDevServer,
 } from '../../src/index.js';
-import { isPortOpen } from '../../src/process/port.js';
+import { isPortOpen } from '../../src/system/ports.js';
 import { rounds } from '../helpers/resources.js';
 import { callElsewhere, connect, temporalOptions } from '../helpers/temporal-instances.js';
 import { eventually } from '../helpers/waiting.js';

@@ -22,7 +22,7 @@ function asLimitedUser(
   command: readonly string[],
 ): Program {
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const script = join(projectRoot, 'src/process/tether.sh');
+  const script = join(projectRoot, 'src/start/watcher.sh');
   lastUid += 1;
   const user = [
     '--reuid',

@@ -1,4 +1,4 @@
-/** tether.sh by itself, under each shell that is /bin/sh somewhere. */
+/** watcher.sh by itself, under each shell that is /bin/sh somewhere. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
@@ -52,7 +52,7 @@ function tether(
   // Registered first: as long as it is open, the end of the program is not complete.
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const script = join(projectRoot, 'src/process/tether.sh');
+  const script = join(projectRoot, 'src/start/watcher.sh');
   const args = [...words, script, 'tied', stopSignal, String(graceMs), ...command];
   const program = startProgram(t, shell as string, args, {
     detached: true,

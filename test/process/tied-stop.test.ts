@@ -148,12 +148,12 @@ test('a start that is aborted at the spawn leaves nobody', async (t) => {
   }
 });
 
-test('without tether.sh beside it, a tied start is a SpawnError that names it, and a detached one works', async (t) => {
+test('without watcher.sh beside it, a tied start is a SpawnError that names it, and a detached one works', async (t) => {
   const folder = temporaryFolder(t);
   cpSync(join(projectRoot, 'build/src'), join(folder, 'src'), { recursive: true });
   copyFileSync(join(projectRoot, 'package.json'), join(folder, 'package.json'));
   symlinkSync(join(projectRoot, 'node_modules'), join(folder, 'node_modules'));
-  const missing = join(folder, 'src/process/tether.sh');
+  const missing = join(folder, 'src/start/watcher.sh');
   rmSync(missing);
   const library = (await import(pathToFileURL(join(folder, 'src/index.js')).href)) as {
     ProcessManager: new (spec: ProcessSpec) => ProcessManager;

@@ -1,4 +1,4 @@
-/** What waits for the last user: tether.sh under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
+/** What waits for the last user: watcher.sh under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -45,7 +45,7 @@ for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh'
         tool === 'flock'
           ? [whereIs('flock'), '-x', '4']
           : [whereIs('perl'), '-e', 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'];
-      const script = join(projectRoot, 'src/process/tether.sh');
+      const script = join(projectRoot, 'src/start/watcher.sh');
       const args = ['shared', 'TERM', '10000', String(waiting.length), ...waiting, 'sleep', '300'];
       const program = startProgram(t, shell, [...words, script, ...args], {
         detached: true,

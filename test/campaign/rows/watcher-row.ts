@@ -90,7 +90,7 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
     isOver = true;
   });
   starting.catch(() => undefined);
-  const isHelper = (pid: number) => argumentsOf(pid).some((word) => word.endsWith('/tether.sh')) && !leadsGroup(pid);
+  const isHelper = (pid: number) => argumentsOf(pid).some((word) => word.endsWith('/watcher.sh')) && !leadsGroup(pid);
   const killHelpers = () => {
     const helpers = processesNaming(spec.stateDir).filter(isHelper);
     kill(helpers);

@@ -1,0 +1,50 @@
+/** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
+
+import { isWaitingCommand } from '../lock/flock-helpers.js';
+import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
+import type { Carrier, ProcessInfo } from '../system/process-info.js';
+import { processTable } from '../system/process-table.js';
+
+/** The name by which the shell that watches is recognised. */
+export const WATCHER_NAME = 'watcher.sh';
+
+/** The descriptor at which the watcher has what it watches. */
+export const WATCHED_FD = 4;
+
+/** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
+export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
+  return pid !== groupId && processTable().commandNames(pid).includes(WATCHER_NAME);
+}
+
+/** Does it wait for the lock of the users? A killed watcher leaves it behind, and like that one it ignores the group's signals. */
+export function isWaiter({ pid, groupId }: ProcessInfo): boolean {
+  return pid !== groupId && isWaitingCommand(processTable().commandLine(pid), WATCHED_FD);
+}
+
+/** Is there a watcher in the group of this process that ends it with its last user? */
+export function isShared(process: ProcessInfo): boolean {
+  return watchersOf(process, 'shared').length > 0;
+}
+
+/** Is it tied to an owner that is gone? Its watcher closes what it watched before it signals. */
+export function isOrphaned(process: ProcessInfo): boolean {
+  const { hasDescriptor } = processTable();
+  return watchersOf(process, 'tied').some((watcher) => !hasDescriptor(watcher.pid, WATCHED_FD));
+}
+
+function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): ProcessInfo[] {
+  const table = processTable();
+  const members = table.list().filter((member) => member.groupId === pid && member.pid !== pid);
+  return members.filter((member) => isWatcher(member) && table.commandLine(member.pid)[2] === lifetime);
+}
+
+/**
+ * Descriptors that hold LOCK_SH: processes and threads that use it now. Where the system tells only who has the file open,
+ * the watcher and what waits for it in its group are among them.
+ */
+export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
+  const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
+  const isWatching = ({ process }: Carrier) => isWatcher(process) || isWaiter(process);
+  const watched = carriers.filter(isWatching).map((carrier) => carrier.process.groupId);
+  return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
+}

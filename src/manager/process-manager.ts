@@ -1,0 +1,193 @@
+/** One process under one lock: options checked, calls handed on, events. */
+
+import { EventEmitter } from 'node:events';
+import { status } from '../inspect/status.js';
+import { isLocked } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
+import { start } from '../start/start.js';
+import { readLogTail } from '../state/log-file.js';
+import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import type { User } from '../state/users.js';
+import { type StopResult, stop } from '../stop/stop.js';
+import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
+import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
+import { ProcessSupervisor } from '../supervise/supervisor.js';
+import { asLockErrors, asSpawnErrors, assertSupportedPlatform, type CrashLoopError } from '../support/errors.js';
+import type { Status } from '../support/status-report.js';
+import { restart } from './restart.js';
+import { Sharing } from './shared-use.js';
+
+/** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
+export interface ProcessManagerEvents {
+  /** It was spawned by this manager, and is not ready yet. */
+  spawned: [instance: Instance];
+  /** What this manager spawned is ready. */
+  ready: [instance: Instance];
+  /** What this manager spawned has ended. */
+  exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
+  /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
+  stopped: [result: StopResult];
+  /** Supervision: a check of a live process failed, or only leftovers of it are there. */
+  unhealthy: [status: Status];
+  /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
+  restarting: [detail: { attempt: number; delayMs: number }];
+  /** Supervision has ended: a crash loop. */
+  gaveUp: [error: CrashLoopError];
+}
+
+/** `manager.start()` for a caller that has the lock of its port already. Not part of the public surface. */
+export let startWithPortLock: (
+  manager: ProcessManager,
+  options: { signal?: AbortSignal | undefined; portLock: FileLock | undefined },
+) => Promise<Instance>;
+
+/** Make the manager of a shared process a user that was counted before. `lastOut` is done by the last user, under the users' lock. */
+export let shareFrom: (manager: ProcessManager, user: User, lastOut: () => Promise<void>) => void;
+
+/**
+ * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
+ * processes may have the same spec. The managed process never keeps this one alive.
+ */
+export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
+  /** The spec with every default in place and every path absolute. */
+  readonly spec: CompleteSpec;
+  readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
+  #sharing: Sharing;
+  #supervisor: ProcessSupervisor | undefined;
+
+  static {
+    startWithPortLock = (manager, options) =>
+      asSpawnErrors(manager.spec, () => start(manager.spec, { ...options, events: manager.#events }));
+    shareFrom = (manager, user, lastOut) => {
+      manager.#sharing = new Sharing(manager.spec, { user, lastOut });
+    };
+  }
+
+  /**
+   * @throws TypeError naming option, expectation and value
+   * @throws UnsupportedPlatformError on Windows
+   */
+  constructor(spec: ProcessSpec) {
+    super();
+    assertSupportedPlatform();
+    this.spec = completeSpec(spec);
+    this.#sharing = new Sharing(this.spec);
+    this.#events = {
+      spawned: (instance) => this.#announce('spawned', instance),
+      ready: (instance) => this.#announce('ready', instance),
+      exit: (detail) => {
+        this.#announce('exit', detail);
+        this.#supervisor?.onExit();
+      },
+      stopped: (result) => this.#announce('stopped', result),
+      unhealthy: (status) => this.#announce('unhealthy', status),
+      restarting: (detail) => this.#announce('restarting', detail),
+      gaveUp: (error) => this.#announce('gaveUp', error),
+    };
+  }
+
+  /**
+   * Make sure it runs and is ready. Of any number of concurrent calls in any number of processes exactly one spawns; the
+   * others wait for the same readiness and get the same pid with `reused: true`. A process that somebody is stopping is
+   * never reused: the call waits for its end and spawns. A start that fails or is aborted leaves nothing behind:
+   * `stopSignal` to the group, SIGKILL after at most 2 s, lock free.
+   * @throws CommandNotFoundError | SpawnError | PortInUseError | EarlyExitError | StoppedError | StartTimeoutError |
+   * UnhealthyError | LockDroppedError | LockUnavailableError, and StopTimeoutError when it had to finish somebody's stop
+   * first and could not; the signal's reason when it is aborted
+   */
+  async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
+    const { signal } = options;
+    return await asSpawnErrors(this.spec, () =>
+      this.#sharing.during(signal, () => start(this.spec, { signal, events: this.#events })),
+    );
+  }
+
+  /**
+   * From any process. Resolves when the process that it signalled, its group and the lock's other heirs are gone. Final: no
+   * supervisor brings it back until somebody calls `start()` or `supervise()`. Ends this manager's own supervisor. Starts
+   * under way at its call end with StoppedError. Takes at most 2 × stopTimeoutMs + 5 s. Creates nothing when nothing ever ran.
+   * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
+   */
+  async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
+    options.signal?.throwIfAborted();
+    this.#supervisor?.end();
+    const result = await asLockErrors(this.spec, () => stop(this.spec, { signal: options.signal }));
+    await this.#supervisor?.stop();
+    this.#events.stopped(result);
+    return result;
+  }
+
+  /**
+   * Lifetime 'shared': this manager needs it no longer; the last one out ends it. Resolves at once for all but the last. Two
+   * `start()` calls of one manager count once. Without a `start()` before it does nothing.
+   * @throws TypeError for another lifetime
+   * @throws StopTimeoutError when it, or whoever is ending it already, does not come to an end
+   */
+  async leave(): Promise<void> {
+    if (this.spec.lifetime !== 'shared') {
+      throw new TypeError(`"lifetime" must be "shared" for leave(), not "${this.spec.lifetime}"`);
+    }
+    await this.#sharing.leave();
+  }
+
+  /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
+  async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
+    const { signal } = options;
+    return await asSpawnErrors(this.spec, () =>
+      this.#sharing.during(signal, () => restart(this.spec, { signal, events: this.#events })),
+    );
+  }
+
+  /**
+   * Asks and changes nothing. `usage: true` adds cpu and memory, and tens of milliseconds.
+   * @throws LockUnavailableError when it cannot be told whether the lock is held
+   */
+  async status(options: { usage?: boolean } = {}): Promise<Status> {
+    return await asLockErrors(this.spec, () => status(this.spec, options));
+  }
+
+  /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */
+  async isRunning(): Promise<boolean> {
+    return isLocked(this.spec.lockFile) && (await this.status()).state === 'running';
+  }
+
+  /** The last lines of the log file, oldest first; empty when there is none. @default 20 lines */
+  async logTail(lines = 20): Promise<string[]> {
+    if (!Number.isInteger(lines) || lines < 0) {
+      throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
+    }
+    return readLogTail(this.spec.logFile, lines);
+  }
+
+  /**
+   * Keep it running: starts it if needed, restarts it after a crash or when it stays unhealthy; takes over if the process
+   * that ran it dies. Every failed start counts as a crash. A `stop()` from elsewhere puts it on standby; a later `start()`
+   * from anywhere wakes it. A running supervisor keeps this process alive.
+   * @throws TypeError naming option, expectation and value, and for the lifetime 'shared'
+   * @throws Error when this manager has a supervisor already
+   */
+  supervise(options: SuperviseOptions = {}): Supervisor {
+    if (this.spec.lifetime === 'shared') {
+      throw new TypeError('"lifetime" must not be "shared" for supervise(): its users start it again');
+    }
+    const complete = completeSuperviseOptions(options);
+    const { state } = this.#supervisor ?? { state: 'stopped' };
+    if (state !== 'stopped' && state !== 'gave-up') {
+      throw new Error(`${this.spec.name} is supervised by this manager already; stop that supervisor first`);
+    }
+    this.#supervisor = new ProcessSupervisor(this.spec, complete, this.#events);
+    return this.#supervisor;
+  }
+
+  /** A listener that throws breaks nothing here: its error is thrown on the next tick. */
+  #announce<Name extends keyof ProcessManagerEvents>(name: Name, ...values: ProcessManagerEvents[Name]): void {
+    try {
+      // Name and values belong together by this method's signature, which the emitter's own type cannot follow.
+      (this as EventEmitter).emit(name, ...values);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * The watcher of a tied or shared process, seen from Node: how it is started, and how it is told from the process.
+ * What it does stands in watcher.sh, a shell file that is shipped beside this one.
+ */
+
+import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { closeSync, existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
+import { waitingCommand } from '../lock/flock-helpers.js';
+import { openLockFile } from '../lock/lock-file.js';
+import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
+import { SpawnError } from '../support/errors.js';
+
+export interface Tether {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env: Record<string, string>;
+  /** What the child has at descriptor 4. */
+  readonly watched: Extract<StdioOptions, unknown[]>[number];
+  /** To be called when it was spawned. */
+  attach(child: ChildProcess): void;
+  /** To be called when it was spawned, or could not be. */
+  close(): void;
+}
+
+const { signals } = constants;
+
+const TETHER = fileURLToPath(new URL(`./${WATCHER_NAME}`, import.meta.url));
+
+/** Shell arithmetic has at least 32 bits; this is 24 days. */
+const MAX_GRACE_MS = 0x7fffffff;
+
+/**
+ * Undefined for a detached process.
+ * @throws SpawnError when the shell file is not there (a bundle that left it out, a package inside an archive)
+ * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
+ */
+export function tetherFor(spec: CompleteSpec, executable: string, env: Record<string, string>): Tether | undefined {
+  if (spec.lifetime === 'detached') return undefined;
+  if (!existsSync(TETHER)) {
+    throw new SpawnError(
+      `Cannot start ${spec.name}: "${TETHER}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
+    );
+  }
+  const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
+  const args = [
+    TETHER,
+    spec.lifetime,
+    // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
+    String(signals[spec.stopSignal]),
+    String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
+    ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
+    executable,
+    ...spec.args,
+  ];
+  const shellEnv = throughShell(env);
+  if (shellEnv !== env && executable.includes('=')) {
+    throw new SpawnError(
+      `Cannot start ${spec.name}: env(1) takes "${executable}" for a variable; a ${spec.lifetime} process needs a path without "="`,
+    );
+  }
+  const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
+  return { command: '/bin/sh', args, env: shellEnv, ...watched };
+}
+
+/** A shell drops variables whose names it could not set itself: they go as values, and env(1) puts them back. */
+function throughShell(env: Record<string, string>): Record<string, string> {
+  const isOdd = (name: string) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name);
+  const odd = Object.entries(env).filter(([name]) => name !== '' && isOdd(name));
+  if (odd.length === 0) return env;
+  const plain = Object.entries(env).filter(([name]) => !isOdd(name));
+  const carried = odd.map(([name, value], index) => [`FLOCK_PROCESS_ODD_NAME_${index + 1}`, `${name}=${value}`]);
+  return Object.fromEntries([...plain, ...carried, ['FLOCK_PROCESS_ODD_NAMES', String(odd.length)]]);
+}
+
+/** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */
+function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
+  return {
+    watched: 'pipe',
+    attach: (child) => {
+      const pipe = child.stdio[WATCHED_FD] as Socket;
+      pipe.unref();
+      pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+      child.once('exit', () => pipe.destroy());
+    },
+    close: () => undefined,
+  };
+}
+
+/** An open file of its own: the watcher must not share our LOCK_SH. */
+function watchedUsers(spec: CompleteSpec): Pick<Tether, 'watched' | 'attach' | 'close'> {
+  const fd = openLockFile(besideLockFile(spec, 'users'), 0o600);
+  return { watched: fd, attach: () => undefined, close: () => closeSync(fd) };
+}

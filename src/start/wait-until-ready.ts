@@ -1,0 +1,136 @@
+/** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
+
+import { once } from 'node:events';
+import { ALIVE_MS, hasChecks, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
+import { LOCK_FD, successor } from '../inspect/holder.js';
+import { foreignListener, portInUseError } from '../inspect/listener.js';
+import { status } from '../inspect/status.js';
+import { type OpenLog, readLogTail } from '../state/log-file.js';
+import type { CompleteSpec } from '../state/process-spec.js';
+import { Deadline, Pace } from '../support/deadline.js';
+import { EarlyExitError, StartTimeoutError } from '../support/errors.js';
+import type { ProcessInfo } from '../system/process-info.js';
+import { isAlive, lookAgain, processTable } from '../system/process-table.js';
+import type { SpawnedProcess } from './spawn.js';
+
+export interface WaitOptions {
+  log: OpenLog;
+  deadline: Deadline;
+  /** Throws when the start is not wanted any more. */
+  guard: () => void;
+  signal: AbortSignal | undefined;
+  /** It put itself into the background: this is the process now. */
+  onSuccessor: (process: ProcessInfo) => void;
+}
+
+export interface ReadyProcess {
+  /** The one that was spawned, or the one that goes on for it in the background. */
+  process: ProcessInfo;
+  /** False: it has dropped the lock, and lives all the same. */
+  carriesLock: boolean;
+}
+
+/** Closing what is open takes the kernel microseconds, and more on a starved machine. */
+const GOING_MS = 500;
+
+/** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
+const SUCCESSOR_LOOKS = 3;
+
+/** How many lines of its log an error carries: a Go program that panics has its reason on top of a trace. */
+const LOG_TAIL_LINES = 50;
+
+/** How much of the last one its message repeats. */
+const MESSAGE_LINE_LENGTH = 300;
+
+/**
+ * @throws EarlyExitError | StartTimeoutError | PortInUseError, what `guard` throws, the signal's reason
+ */
+export async function waitUntilReady(
+  spec: CompleteSpec,
+  { child, process: spawned }: SpawnedProcess,
+  { log, deadline, guard, signal, onSuccessor }: WaitOptions,
+): Promise<ReadyProcess> {
+  const exit = new AbortController();
+  child.once('exit', () => exit.abort());
+  const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
+  const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
+  const began = performance.now();
+  // Where start times are known to the second only, a process looks older than it is.
+  const isSettledHere = () => hasChecks(spec) || performance.now() - began >= ALIVE_MS;
+  let process = spawned;
+  for (;;) {
+    guard();
+    // As it is now: it may have been suspended when it was spawned, or be so by now.
+    const current = lookAgain(process);
+    process = current ?? (await findSuccessor());
+    if (current === undefined) onSuccessor(process);
+    const lookSignal = exit.signal.aborted ? signal : wake;
+    const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
+    guard();
+    if (ready && isSettledHere() && isAlive(process)) {
+      refuseForeignListener(spec, process);
+      const carriesLock = processTable().carries(process.pid, LOCK_FD, spec.lockFile);
+      if (carriesLock || !(await isGoing(process))) return { process, carriesLock };
+      continue;
+    }
+    if (deadline.isOver) throw await startTimeoutError();
+    if (exit.signal.aborted) await pace.wait({ deadline, signal });
+    else await pace.wait({ deadline, signal: wake }).catch(() => undefined); // The exit woke us, or `guard` says why.
+  }
+
+  async function findSuccessor(): Promise<ProcessInfo> {
+    if (child.exitCode === null && child.signalCode === null) {
+      // Seen in the process table before its event: which must not be missed because nothing else keeps this process alive.
+      child.ref();
+      await once(child, 'exit');
+    }
+    // The watcher of a tied process could not guard one that leaves its group.
+    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError();
+    for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
+      const next = successor(spec);
+      if (next !== undefined) return next;
+      await pace.wait({ deadline, signal });
+    }
+    throw earlyExitError();
+  }
+
+  function earlyExitError(): EarlyExitError {
+    const { exitCode, signalCode } = child;
+    const logTail = readLogTail(spec.logFile, LOG_TAIL_LINES, log);
+    const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
+    const last =
+      logTail.length === 0
+        ? `nothing in its log "${spec.logFile}"`
+        : `last in its log: ${logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH)}`;
+    const message = `Cannot start ${spec.name}: it ended ${how} before it was ready; ${last}`;
+    return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
+  }
+
+  async function startTimeoutError(): Promise<StartTimeoutError> {
+    const { name, startTimeoutMs: timeoutMs, logFile } = spec;
+    const report = await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
+    const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
+    const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
+    return new StartTimeoutError(message, {
+      timeoutMs,
+      status: report,
+      logTail: readLogTail(logFile, LOG_TAIL_LINES, log),
+    });
+  }
+}
+
+/**
+ * A process closes its descriptors an instant before it is seen to be dead: one that does not carry the lock is given a
+ * moment to be gone before it counts as one that dropped it.
+ */
+async function isGoing(process: ProcessInfo): Promise<boolean> {
+  const moment = Deadline.after(GOING_MS);
+  const pace = new Pace();
+  while (isAlive(process) && !moment.isOver) await pace.wait();
+  return !isAlive(process);
+}
+
+function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
+  const foreign = foreignListener(spec, process);
+  if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+}

@@ -1,0 +1,130 @@
+# The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
+#
+#   sh watcher.sh tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
+#   sh watcher.sh shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
+#
+# Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
+# tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
+# shared: the file on which every user holds LOCK_SH; the waiting command, of WORDS words, gets LOCK_EX when the last one is
+# gone, and the watcher keeps it until the server is.
+# The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
+# before its work is done, neither of the group's signals nor of a terminal's.
+
+# A zombie counts as gone: kill -0 succeeds on it, and who would collect it may be dead.
+is_gone() {
+  kill -0 "$server" 2>/dev/null || return 0
+  if [ -r "/proc/$server/stat" ]; then
+    read -r stat <"/proc/$server/stat" || return 0
+    # State, and the number of threads: a main thread that has ended looks like a zombie while others live.
+    set -- ${stat##*) }
+    [ "${18:-1}" -gt 1 ] && return 1
+  else
+    set -- "$(ps -o stat= -p "$server")"
+  fi
+  case ${1-} in
+    Z* | X* | '') return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Until it is gone, or so many milliseconds are over.
+wait_until_gone() {
+  left_ms=$1
+  until is_gone || [ "$left_ms" -le 0 ]; do
+    # Not every sleep knows fractions of a second.
+    if sleep 0.05; then
+      left_ms=$((left_ms - 50))
+    else
+      sleep 1
+      left_ms=$((left_ms - 1000))
+    fi
+  done
+}
+
+wait_for_turn() {
+  if [ "$lifetime" = tied ]; then
+    while read -r line <&4; do :; done
+    # For all to see that the server is on its way out.
+    exec 4<&-
+    return
+  fi
+  # The first so many words, put behind the others; then the others go.
+  words=$1
+  shift
+  all=$#
+  for word in "$@"; do
+    [ "$words" -gt 0 ] && set -- "$@" "$word"
+    words=$((words - 1))
+  done
+  shift "$all"
+  # A waiting command that fails, or that somebody kills, has not got the lock.
+  until "$@"; do sleep 1; done
+}
+
+watch() {
+  server=$$
+  lifetime=$1
+  stop_signal=$2
+  grace_ms=$3
+  shift 3
+  cd /
+  PATH=$PATH:/usr/bin:/bin
+  # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
+  trap 'kill -s KILL -- "-$server"' EXIT
+  wait_for_turn "$@"
+  case $stop_signal in
+    9 | KILL) ;;
+    *)
+      kill -s "$stop_signal" -- "-$server"
+      kill -s CONT -- "-$server"
+      wait_until_gone "$grace_ms"
+      ;;
+  esac
+  # The server alone first: the group's number is safe while the watcher is in it.
+  is_gone || kill -s KILL "$server"
+  wait_until_gone 5000
+  kill -s KILL -- "-$server"
+}
+
+# A shell between the two begins the watcher, and is gone when the server begins:
+# - from its first instant the watcher ignores what may end the group, while this shell, which becomes the server, never
+#   ignores anything: it would lose a stop signal that comes early
+# - no variable is set here, for one of that name may be in the server's environment
+# - the server has no child that it does not know
+# It is waited for until the watcher has closed the substitution's pipe, and says whether there is one: a fork can fail.
+# `command`: a signal that this shell does not know
+# must not end it (trap is a special builtin). By exec: a redirection of a function would park a descriptor at a higher one.
+case $(
+  exec 3<&-
+  trap '' HUP INT QUIT TERM USR1 USR2
+  command trap '' "$2" 2>/dev/null
+  (
+    exec </dev/null >/dev/null 2>&1
+    watch "$@"
+  ) &
+  echo watched
+) in
+  watched) ;;
+  *)
+    echo "$0: cannot fork the watcher" >&2
+    exit 71
+    ;;
+esac
+exec 4<&-
+case $1 in
+  shared) shift "$((4 + $4))" ;;
+  *) shift 3 ;;
+esac
+
+# Variables whose names no shell can set: env(1) puts them back. They come as the values of others, since the watcher's
+# arguments can be read by every user for as long as it lives.
+if [ -n "${FLOCK_PROCESS_ODD_NAMES-}" ]; then
+  while [ "$FLOCK_PROCESS_ODD_NAMES" -gt 0 ]; do
+    eval 'set -- "$FLOCK_PROCESS_ODD_NAME_'"$FLOCK_PROCESS_ODD_NAMES"'" "$@"'
+    unset "FLOCK_PROCESS_ODD_NAME_$FLOCK_PROCESS_ODD_NAMES"
+    FLOCK_PROCESS_ODD_NAMES=$((FLOCK_PROCESS_ODD_NAMES - 1))
+  done
+  unset FLOCK_PROCESS_ODD_NAMES
+  set -- /usr/bin/env -- "$@"
+fi
+exec "$@"

@@ -1,0 +1,175 @@
+/** What a caller says of a process, checked and completed: the one place where each default exists. */
+
+import { constants as osConstants } from 'node:os';
+import { join } from 'node:path';
+import {
+  absolutePath,
+  check,
+  checkList,
+  checkName,
+  checkNumber,
+  checkRecord,
+  isArgument,
+  isPort,
+  isText,
+  optional,
+  wrongOption,
+} from '../support/options.js';
+
+/** One process under one lock. Managers of the same `lockFile` mean the same process, and are to be given the same spec. */
+export interface ProcessSpec {
+  /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
+  name: string;
+  /** Executable: a path, or a name found on PATH. Never run through a shell. A relative path counts from `cwd`. */
+  command: string;
+  /** As they are: nothing is split or expanded. @default [] */
+  args?: readonly string[];
+  /** Merged over `process.env`; `undefined` removes a variable. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Working directory. @default the caller's */
+  cwd?: string;
+  /** Folder for `NAME.lock`, `NAME.pid` and `logs/NAME.log`; a leading `~` is the home folder; created with mode 0700. */
+  stateDir: string;
+  /** @default STATE_DIR/NAME.lock */
+  lockFile?: string;
+  /** @default STATE_DIR/NAME.pid */
+  pidFile?: string;
+  /** stdout and stderr are appended here, straight from the process (no pipe that dies with us). @default STATE_DIR/logs/NAME.log */
+  logFile?: string;
+  /** Folders that the process needs, created (0700) under the lock before it is spawned. */
+  dataDirs?: readonly string[];
+  /** Where `port` is asked for. @default '127.0.0.1' */
+  host?: string;
+  /** TCP port that must accept connections before the process counts as ready; nobody else may listen there. */
+  port?: number;
+  /**
+   * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
+   * `checkTimeoutMs`, count as false. With neither port nor isHealthy: ready when it is still alive 100 ms after the spawn.
+   */
+  isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
+  /**
+   * 'detached': outlives this process; any later process can stop it or ask its status.
+   * 'tied': dies with this process (or worker thread), even when it is killed with SIGKILL. Covers the process group, not
+   * what leaves it (setsid).
+   * 'shared': lives as long as any process (or worker thread) that called `start()` and has neither called `leave()` nor
+   * died: the kernel counts them.
+   * A process that is found running keeps the lifetime that it was started with.
+   * @default 'detached'
+   */
+  lifetime?: 'detached' | 'tied' | 'shared';
+  /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
+  startTimeoutMs?: number;
+  /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
+  checkTimeoutMs?: number;
+  /** Milliseconds between `stopSignal` and SIGKILL, both sent to the whole process group. 0 kills at once. @default 10_000 */
+  stopTimeoutMs?: number;
+  /** @default 'SIGTERM' */
+  stopSignal?: NodeJS.Signals;
+  /** Ends the message of a CommandNotFoundError: how to get the command. */
+  installHint?: string;
+}
+
+/** The process as it was when the call resolved: what it says does not change with it. */
+export interface Instance {
+  readonly pid: number;
+  readonly startedAt: Date;
+  /** `host:port`, when the spec has a port. */
+  readonly address: string | undefined;
+  /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
+  readonly reused: boolean;
+}
+
+/** The spec with every default in place and every path absolute. */
+export type CompleteSpec = Readonly<
+  Required<Omit<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>> &
+    Pick<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>
+>;
+
+/** @throws TypeError naming option, expectation and value */
+export function completeSpec(spec: ProcessSpec): CompleteSpec {
+  if (typeof spec !== 'object' || spec === null) throw wrongOption('spec', 'an object', spec);
+  checkName('name', spec.name);
+  check('command', spec.command, isText, 'a non-empty string without NUL');
+  checkList('args', spec.args ?? [], isArgument, 'a string without NUL');
+  checkList('dataDirs', spec.dataDirs ?? [], isText, 'a non-empty path without NUL');
+  const stateDir = absolutePath('stateDir', spec.stateDir);
+  const complete: CompleteSpec = {
+    ...spec,
+    stateDir,
+    args: [...(spec.args ?? [])],
+    env: checkedEnvironment(spec.env ?? {}),
+    lockFile: absolutePath('lockFile', spec.lockFile ?? join(stateDir, `${spec.name}.lock`)),
+    pidFile: absolutePath('pidFile', spec.pidFile ?? join(stateDir, `${spec.name}.pid`)),
+    logFile: absolutePath('logFile', spec.logFile ?? join(stateDir, 'logs', `${spec.name}.log`)),
+    dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
+    host: spec.host ?? '127.0.0.1',
+    lifetime: spec.lifetime ?? 'detached',
+    startTimeoutMs: spec.startTimeoutMs ?? 10_000,
+    checkTimeoutMs: spec.checkTimeoutMs ?? 2_000,
+    stopTimeoutMs: spec.stopTimeoutMs ?? 10_000,
+    stopSignal: spec.stopSignal ?? 'SIGTERM',
+    ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
+  };
+  for (const option of ['startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
+    checkNumber(option, complete[option], { least: 0, unit: 'milliseconds' });
+  }
+  check('host', complete.host, isText, 'a non-empty string without NUL');
+  check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
+  check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
+  check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
+  check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
+  check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
+  checkDistinct(complete);
+  return Object.freeze(complete);
+}
+
+/** `NAME.down`, `NAME.users`: they lie beside the lock file, with its base name. */
+export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'down' | 'users'): string {
+  return `${lockFile.replace(/\.lock$/, '')}.${extension}`;
+}
+
+/** `host:port` as the spec has it, with an IPv6 address in brackets. */
+export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
+  if (port === undefined) return undefined;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
+function isLifetime(value: unknown): boolean {
+  return value === 'detached' || value === 'tied' || value === 'shared';
+}
+
+function isSignal(value: unknown): boolean {
+  return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
+}
+
+function checkedEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
+  checkRecord('env', env);
+  for (const [name, value] of Object.entries(env)) {
+    check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
+    check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
+  }
+  return { ...env };
+}
+
+function checkDistinct(spec: CompleteSpec): void {
+  const files = { lockFile: spec.lockFile, pidFile: spec.pidFile, logFile: spec.logFile };
+  const down = besideLockFile(spec, 'down');
+  const seen = new Map([[down, 'the mark beside the lock file']]);
+  for (const [option, path] of Object.entries(files)) {
+    const other = seen.get(path);
+    if (other !== undefined) throw wrongOption(option, `another file than ${other}`, path);
+    seen.set(path, `"${option}"`);
+  }
+}
+
+/** How long after SIGKILL a process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
+export const KILL_WAIT_MS = 5_000;
+
+/** The longest that a stop may take, and so the longest that one is waited for. */
+export function stopLimitMs({ stopTimeoutMs }: Pick<CompleteSpec, 'stopTimeoutMs'>): number {
+  return 2 * stopTimeoutMs + KILL_WAIT_MS;
+}

@@ -1,0 +1,44 @@
+/** Options of `supervise()`, checked and completed: the one place where each default exists. */
+import { checkNumber, checkRecord, wrongOption } from '../support/options.js';
+import type { SupervisorOptions } from './policy.js';
+
+/** When a supervisor looks, when it restarts, and when it gives up. */
+export interface SuperviseOptions {
+  /** Milliseconds between two checks of a live process. @default 5_000 */
+  checkIntervalMs?: number;
+  /** Begin on standby when it was stopped on purpose, instead of starting it. @default false */
+  respectStop?: boolean;
+  /** Failed checks in a row before a live process is restarted. @default 3 */
+  unhealthyAfter?: number;
+  /**
+   * The first restart within `giveUpAfter.withinMs` is immediate; the next waits `initialMs`, each further one `factor`
+   * times longer, with jitter, up to `maxMs`. @default { initialMs: 500, factor: 2, maxMs: 30_000 }
+   */
+  backoff?: { initialMs?: number; factor?: number; maxMs?: number };
+  /** More restarts than this within the window is a crash loop. @default { restarts: 5, withinMs: 60_000 } */
+  giveUpAfter?: { restarts?: number; withinMs?: number };
+  /** Ends supervision as `Supervisor.stop()` does. */
+  signal?: AbortSignal;
+}
+
+/** @throws TypeError naming option, expectation and value */
+export function completeSuperviseOptions(options: SuperviseOptions): SupervisorOptions {
+  checkRecord('options', options);
+  const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
+  const { backoff = {}, giveUpAfter = {} } = options;
+  checkRecord('backoff', backoff);
+  checkRecord('giveUpAfter', giveUpAfter);
+  const { initialMs = 500, factor = 2, maxMs = 30_000 } = backoff;
+  const { restarts = 5, withinMs = 60_000 } = giveUpAfter;
+  checkNumber('checkIntervalMs', checkIntervalMs, { least: 0 });
+  checkNumber('unhealthyAfter', unhealthyAfter, { least: 1 });
+  checkNumber('backoff.initialMs', initialMs, { least: 0 });
+  checkNumber('backoff.factor', factor, { least: 1 });
+  checkNumber('backoff.maxMs', maxMs, { least: 0 });
+  checkNumber('giveUpAfter.restarts', restarts, { least: 0 });
+  checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
+  if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrongOption('signal', 'an AbortSignal', signal);
+  const policy = { backoff: { initialMs, factor, maxMs }, giveUpAfter: { restarts, withinMs } };
+  return { checkIntervalMs, respectStop, unhealthyAfter, ...policy, signal };
+}

@@ -1,0 +1,108 @@
+/** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** setTimeout() takes longer times for 1. */
+const MAX_TIMER_MS = 0x7fffffff;
+
+export class Deadline {
+  readonly #end: number;
+
+  private constructor(end: number) {
+    this.#end = end;
+  }
+
+  /** `Infinity` never ends, 0 is over at once. */
+  static after(ms: number): Deadline {
+    return new Deadline(performance.now() + ms);
+  }
+
+  get remainingMs(): number {
+    return Math.max(0, this.#end - performance.now());
+  }
+
+  /** The same with this much more time. */
+  extendedBy(ms: number): Deadline {
+    return new Deadline(this.#end + ms);
+  }
+
+  get isOver(): boolean {
+    return this.remainingMs === 0;
+  }
+}
+
+/** @throws the signal's reason, as soon as it is aborted */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  try {
+    await delay(ms, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+/**
+ * A signal that is aborted after so many milliseconds, or with the given one. `clear()` when it is not needed any more.
+ * When this process was kept from running, answers that came meanwhile are heard before the time is over.
+ */
+export function abortAfter(ms: number, signal?: AbortSignal): { signal: AbortSignal; clear(): void } {
+  const over = new AbortController();
+  let isCleared = false;
+  const abort = () => {
+    if (!isCleared) over.abort(new Error(`no answer within ${ms} ms`));
+  };
+  // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
+  const timer = setTimeout(() => setImmediate(abort), Math.min(ms, MAX_TIMER_MS));
+  return {
+    signal: signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]),
+    clear: () => {
+      isCleared = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */
+export class Pace {
+  #nextMs: number;
+  readonly #maxMs: number;
+  readonly #growth: number;
+
+  /** @param growth each step to the one before; with 1.25 what is waited for is seen a seventh later on average, half at most */
+  constructor({ firstMs = 1, maxMs = 20, growth = 2 }: { firstMs?: number; maxMs?: number; growth?: number } = {}) {
+    this.#nextMs = firstMs;
+    this.#maxMs = maxMs;
+    this.#growth = growth;
+  }
+
+  /** @throws the signal's reason, as soon as it is aborted */
+  async wait({ deadline, signal }: { deadline?: Deadline; signal?: AbortSignal | undefined } = {}): Promise<void> {
+    const ms = this.#nextMs * (0.5 + Math.random() / 2);
+    this.#nextMs = Math.min(this.#nextMs * this.#growth, this.#maxMs);
+    await sleep(Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY), signal);
+  }
+}
+
+/** A wait that can be cut short. Who rings while nobody waits cuts the next wait short. */
+export class Alarm {
+  #hasRung = false;
+  #wake: () => void = () => undefined;
+
+  ring(): void {
+    this.#hasRung = true;
+    this.#wake();
+  }
+
+  /** Until it rings, and no longer than so many milliseconds. */
+  async wait(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#hasRung) this.#wake();
+    });
+    this.#hasRung = false;
+  }
+}

@@ -1,0 +1,93 @@
+import { accessSync, closeSync, constants, lstatSync, mkdirSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { debugLog } from './debug.js';
+import { errorCode, errorText } from './errors.js';
+
+/**
+ * Make the folder and its missing parents, all with mode 0700. Level by level: on Node 20.20
+ * `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns.
+ * @throws the system's error when one cannot be made, or when something else has its name
+ */
+export function makeFolders(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOENT' && dirname(path) !== path) {
+      makeFolders(dirname(path));
+      mkdirIfMissing(path);
+    } else if (!isFolder(path)) {
+      throw error;
+    }
+  }
+}
+
+function mkdirIfMissing(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another process was quicker (EEXIST), which is as good.
+    if (!isFolder(path)) throw error;
+  }
+}
+
+export function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // ENOENT, ENOTDIR, EACCES, ELOOP: no folder that could be used.
+    return false;
+  }
+}
+
+/** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
+export function closeOnce(fd: number): () => void {
+  let isOpen = true;
+  return () => {
+    if (isOpen) closeSync(fd);
+    isOpen = false;
+  };
+}
+
+/** May this process run the file at this path? */
+export function isExecutableFile(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // ENOENT, EACCES, ENOTDIR, ELOOP: not one that can be run, whichever it is.
+    return false;
+  }
+}
+
+const log = debugLog('folder');
+
+/** Where `userFolder()` looks: TMP/flock-process-UID. */
+export function userFolderPath(): string {
+  // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
+  return join(tmpdir(), `flock-process-${process.getuid?.()}`);
+}
+
+/**
+ * This user's own folder under the system's temp folder, TMP/flock-process-UID: where processes of one user meet whatever
+ * their state folders are. Undefined when it cannot be made, or somebody else made it or may write to it.
+ */
+export function userFolder(): string | undefined {
+  const folder = userFolderPath();
+  try {
+    makeFolders(folder);
+    const found = lstatSync(folder);
+    if (found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o022) === 0) return folder;
+    log('%s is not ours', folder);
+  } catch (error) {
+    log('cannot use %s: %s', folder, errorText(error));
+  }
+  return undefined;
+}
+
+/**
+ * How every lock file is opened by a process that wants the lock. O_NONBLOCK: opening a FIFO must not block.
+ * A descriptor that carries these flags can be told from one that flock(1) or another program opened.
+ */
+export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;

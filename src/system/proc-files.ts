@@ -1,0 +1,84 @@
+/**
+ * Reading /proc. What cannot be seen is undefined; anything else that goes wrong (EMFILE, say) is thrown, for it says nothing
+ * of the process that was asked about.
+ */
+
+import { type BigIntStats, closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs';
+import { errorCode } from '../support/errors.js';
+
+/** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
+const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];
+
+/** Shared by all reads: a walk makes hundreds, and each is over before the next one begins. */
+const buffer = Buffer.allocUnsafe(16 * 1024);
+
+/** The whole file. Half the time that readFileSync() takes: it asks for the size first, which is 0 for all of these. */
+export function read(path: string): string | undefined {
+  return unlessUnseen(() => {
+    const fd = openSync(path, 'r');
+    try {
+      let text = '';
+      for (;;) {
+        const length = readSync(fd, buffer, 0, buffer.length, null);
+        if (length === 0) return text;
+        text += buffer.toString('latin1', 0, length);
+      }
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
+/** The lines for as long as `isWanted` says so: what comes after the first other one is not made by the kernel at all. */
+export function readLinesWhile(path: string, chunkBytes: number, isWanted: (line: string) => boolean): void {
+  unlessUnseen(() => {
+    const fd = openSync(path, 'r');
+    try {
+      let rest = '';
+      for (;;) {
+        const length = readSync(fd, buffer, 0, chunkBytes, null);
+        const lines = (rest + buffer.toString('latin1', 0, length)).split('\n');
+        rest = lines.pop() ?? '';
+        if (!lines.every(isWanted) || length === 0) return;
+      }
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
+export function statFile(path: string): BigIntStats | undefined {
+  return unlessUnseen(() => statSync(path, { bigint: true }));
+}
+
+export function readLink(path: string): string | undefined {
+  return unlessUnseen(() => readlinkSync(path));
+}
+
+/** Of all visible processes. */
+export function pids(): number[] {
+  return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
+}
+
+/** Numbers of the descriptors that it has open. */
+export function descriptors(pid: number): number[] {
+  return numbersIn(`/proc/${pid}/fd`);
+}
+
+/** Numbers of its threads. Each has an entry in /proc, although none but the first is listed there. */
+export function threads(pid: number): number[] {
+  return numbersIn(`/proc/${pid}/task`);
+}
+
+function numbersIn(folder: string): number[] {
+  return unlessUnseen(() => readdirSync(folder).map(Number)) ?? [];
+}
+
+export function unlessUnseen<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
+    return undefined;
+  }
+}

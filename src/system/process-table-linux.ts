@@ -1,0 +1,190 @@
+/** The process table of Linux. Formats: proc(5). */
+
+import { type BigIntStats, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { LOCK_OPEN_FLAGS } from '../support/files.js';
+import { listenerPids } from './ports.js';
+import { descriptors, pids, read, readLink, statFile, threads, unlessUnseen } from './proc-files.js';
+import type { Carrier, CarrierOptions, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
+
+const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
+const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
+
+/** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
+const THREAD_EXIT_SIGNAL = '-1';
+
+/** Of the flags in /proc/PID/stat (field 9), `PF_EXITING` of the kernel's sched.h: set before a descriptor is closed. */
+const EXITING_FLAG = 0x4;
+
+/** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
+const MAX_ROUNDS = 30;
+
+export function lookUp(pid: number): ProcessInfo | undefined {
+  if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  const fields = statFields(pid);
+  if (fields === undefined) return undefined;
+  // A thread has an entry of its own, although none is listed, and shows the descriptors of its process: it is none.
+  if (fields[35] === THREAD_EXIT_SIGNAL) return undefined;
+  const [state = '', parentPid, groupId, sessionId] = fields;
+  return {
+    pid,
+    startKey: fields[19] ?? '',
+    parentPid: Number(parentPid),
+    groupId: Number(groupId),
+    sessionId: Number(sessionId),
+    // A dead main thread whose process lives on in other threads looks like a zombie.
+    isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
+    isExiting: isExiting(fields),
+    isSuspended: state === 'T',
+  };
+}
+
+/** From the third one on, the state: the second is the command in parentheses, and may contain spaces and parentheses. */
+function statFields(pid: number): string[] | undefined {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+function isExiting(fields: readonly string[]): boolean {
+  return (Number(fields[6]) & EXITING_FLAG) !== 0;
+}
+
+export function list(): ProcessInfo[] {
+  return lookAtAll((pid) => lookUp(pid) ?? []);
+}
+
+export function startTime({ startKey }: ProcessInfo): number {
+  const bootTime = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1]);
+  return bootTime + ticksMs(startKey) / 1000;
+}
+
+export function age({ startKey }: ProcessInfo): number {
+  return Math.max(0, bootTicksMs() - ticksMs(startKey));
+}
+
+let ownStartMs: number | undefined;
+
+/**
+ * Milliseconds between boot and now, on the scale of the start times: reckoned from the start of this very process.
+ * /proc/uptime is no help: in a container it can count from the container's own start (lxcfs).
+ */
+function bootTicksMs(): number {
+  ownStartMs ??= ticksMs(lookUp(process.pid)?.startKey ?? '0');
+  return ownStartMs + process.uptime() * 1000;
+}
+
+function ticksMs(startKey: string): number {
+  return (Number(startKey) / TICKS_PER_SECOND) * 1000;
+}
+
+export function commandNames(pid: number): string[] {
+  const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
+  // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
+  const words = commandLine(pid).slice(0, 2);
+  const titles = words.map((word) => word.split(/:? /, 1)[0]);
+  return [executable, ...words, ...titles].flatMap((word) => (word === undefined || word === '' ? [] : basename(word)));
+}
+
+export function commandLine(pid: number): string[] {
+  return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
+}
+
+export function carriers(path: string, { kind = 'exclusive', fd: only }: CarrierOptions = {}): Carrier[] {
+  const file = statFile(path);
+  if (file === undefined) return [];
+  const name = basename(path);
+  return lookAtAll((pid) =>
+    (only === undefined ? descriptors(pid) : [only]).flatMap((fd): Carrier[] => {
+      // By name first: a stat of somebody's descriptor on a dead network file system would not return.
+      const link = readLink(`/proc/${pid}/fd/${fd}`);
+      if (link === undefined || basename(link) !== name) return [];
+      const lock = lockThrough(pid, fd, kind);
+      if (lock === undefined || !isSameFile(statFile(`/proc/${pid}/fd/${fd}`), file)) return [];
+      const process = lookUp(pid);
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock.isOpenedByUs }];
+    }),
+  );
+}
+
+export function carries(pid: number, fd: number, path: string): boolean {
+  const link = readLink(`/proc/${pid}/fd/${fd}`);
+  if (link === undefined || basename(link) !== basename(path) || lockThrough(pid, fd) === undefined) return false;
+  return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
+}
+
+/** All threads have the same open. Whether one goes on is asked last: then it had not closed anything, by ending, before. */
+export function mayCarryUnseen({ pid, isExiting: isMainExiting }: ProcessInfo, fd: number, path: string): boolean {
+  if (!isMainExiting) return false;
+  const others = threads(pid).filter((thread) => thread !== pid);
+  if (others.some((thread) => carries(thread, fd, path))) return true;
+  return !others.some((thread) => {
+    const fields = statFields(thread);
+    return fields !== undefined && !isExiting(fields);
+  });
+}
+
+export function hasDescriptor(pid: number, fd: number): boolean {
+  return readLink(`/proc/${pid}/fd/${fd}`) !== undefined;
+}
+
+export function pidsInNamespaces(pid: number): number[] {
+  const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? String(pid);
+  return numbers.split(/\s+/).map(Number);
+}
+
+export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
+  const link = readLink(`/proc/${pid}/fd/${fd}`);
+  if (link === undefined || lockThrough(pid, fd)?.isOpenedByUs !== true) return undefined;
+  if (isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path))) return undefined;
+  return { path: link, isDeleted: link === `${realPath(path)} (deleted)` };
+}
+
+export function logsTo(pid: number, path: string): boolean {
+  // Not /dev/null, nor a terminal: those are everybody's.
+  if (statFile(path)?.isFile() !== true) return false;
+  return [1, 2].some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === realPath(path));
+}
+
+export function listeners(port: number, likely: readonly number[]): Listener[] {
+  return listenerPids(port, likely).map((pid) => ({ process: pid === undefined ? undefined : lookUp(pid) }));
+}
+
+/**
+ * One that forks and ends during the walk (a server that puts itself into the background does) would be missed together
+ * with its child, which is not in the list yet: so PIDs that came meanwhile are looked at too.
+ */
+function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
+  const seen = new Set<number>();
+  const found: T[] = [];
+  for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+    const fresh = pids().filter((pid) => !seen.has(pid));
+    if (fresh.length === 0) break;
+    for (const pid of fresh) seen.add(pid);
+    found.push(...fresh.flatMap(look));
+  }
+  return found;
+}
+
+/**
+ * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
+ * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
+ */
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { isOpenedByUs: boolean } | undefined {
+  const info = read(`/proc/${pid}/fdinfo/${fd}`);
+  const lock = kind === 'exclusive' ? EXCLUSIVE_LOCK : SHARED_LOCK;
+  if (info === undefined || !lock.test(info)) return undefined;
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+  return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
+}
+
+function isSameFile(one: BigIntStats | undefined, other: BigIntStats | undefined): boolean {
+  return one !== undefined && other !== undefined && one.ino === other.ino && one.dev === other.dev;
+}
+
+/** /proc shows paths without symbolic links; the file itself is never one, and may be gone. */
+function realPath(path: string): string {
+  return unlessUnseen(() => join(realpathSync(dirname(path)), basename(path))) ?? path;
+}

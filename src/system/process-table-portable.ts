@@ -1,0 +1,158 @@
+/**
+ * The process table where there is no /proc: ps(1) and lsof(1), run synchronously, some 10 ms a call.
+ * They cannot tell who holds a lock, only who has its file open and at which descriptor: while the lock is held, who has
+ * the file open counts as its carrier.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { LockUnavailableError } from '../support/errors.js';
+import type { Carrier, Listener, LostLock, ProcessInfo } from './process-info.js';
+
+/** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
+const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
+
+/** lsof asks every mount: one that is dead must not stop us for good. */
+const LSOF_TIMEOUT_MS = 10_000;
+
+export function lookUp(pid: number): ProcessInfo | undefined {
+  return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
+}
+
+export function list(): ProcessInfo[] {
+  return ps(['-A']).map(({ info }) => info);
+}
+
+export function startTime({ startKey }: ProcessInfo): number {
+  return Date.parse(`${startKey} UTC`) / 1000;
+}
+
+export function age(process: ProcessInfo): number {
+  return Math.max(0, Date.now() - startTime(process) * 1000);
+}
+
+export function commandNames(pid: number): string[] {
+  const command = ps(['-p', String(pid)])[0]?.command ?? '';
+  return command.split(' ', 2).map((word) => basename(word.replace(/:$/, '')));
+}
+
+/** Words with spaces in them cannot be told from several. */
+export function commandLine(pid: number): string[] {
+  return (ps(['-p', String(pid)])[0]?.command ?? '').split(' ');
+}
+
+export function carriers(path: string): Carrier[] {
+  return openDescriptors(['--', path], path).flatMap(({ pid, fd }) => {
+    const process = lookUp(pid);
+    return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: undefined }];
+  });
+}
+
+export function carries(pid: number, fd: number, path: string): boolean {
+  const inode = inodeOf(path);
+  return inode !== undefined && descriptor(pid, fd, path)?.inode === inode;
+}
+
+export function mayCarryUnseen({ isExiting }: ProcessInfo): boolean {
+  return isExiting;
+}
+
+export function hasDescriptor(): boolean {
+  return true;
+}
+
+export function pidsInNamespaces(pid: number): number[] {
+  return [pid];
+}
+
+export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
+  const open = descriptor(pid, fd, path);
+  if (open === undefined || open.inode === inodeOf(path)) return undefined;
+  const isDeleted = open.name.replace(/ \(deleted\)$/, '') === realPath(path);
+  return isDeleted ? { path: open.name, isDeleted } : undefined;
+}
+
+export function logsTo(pid: number, path: string): boolean {
+  return [1, 2].some((fd) => descriptor(pid, fd, path)?.name === realPath(path));
+}
+
+export function listeners(): Listener[] {
+  return [];
+}
+
+function ps(selection: readonly string[]): { info: ProcessInfo; command: string }[] {
+  const format = COLUMNS.flatMap((column) => ['-o', `${column}=`]);
+  const { stdout, error } = spawnSync('ps', [...format, ...selection], {
+    encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' },
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (error !== undefined) throw error;
+  return stdout.split('\n').flatMap((line) => {
+    const match = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+ +\S+ +\d+ [\d:]+ \d+)\s?(.*)$/.exec(line);
+    if (match === null) return [];
+    const [, pid, parentPid, groupId, state = '', startKey = '', command = ''] = match;
+    const info = {
+      pid: Number(pid),
+      startKey,
+      parentPid: Number(parentPid),
+      groupId: Number(groupId),
+      // "s" marks a session leader on Linux, macOS and the BSDs alike; of the others only the group is known.
+      sessionId: Number(state.includes('s') ? pid : groupId),
+      isZombie: state.startsWith('Z'),
+      // "E" is "trying to exit" on macOS and the BSDs.
+      isExiting: /[ZE]/.test(state),
+      isSuspended: state.startsWith('T'),
+    };
+    return [{ info, command }];
+  });
+}
+
+interface OpenDescriptor {
+  pid: number;
+  fd: number;
+  inode: string;
+  name: string;
+}
+
+function descriptor(pid: number, fd: number, path: string): OpenDescriptor | undefined {
+  return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path).find((open) => open.fd === fd);
+}
+
+/** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), i(node), n(ame). */
+function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
+  const { stdout, error } = spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
+    encoding: 'utf8',
+    timeout: LSOF_TIMEOUT_MS,
+  });
+  if (error !== undefined) {
+    const message = `Cannot tell who has "${path}" open: lsof cannot be run (${error.message}); install lsof`;
+    throw new LockUnavailableError(message, { path, cause: error });
+  }
+  const found: OpenDescriptor[] = [];
+  let pid = 0;
+  for (const line of stdout.split('\n')) {
+    const value = line.slice(1);
+    if (line.startsWith('p')) pid = Number(value);
+    else if (/^f\d+$/.test(line)) found.push({ pid, fd: Number(value), inode: '', name: '' });
+    const last = found.at(-1);
+    if (last !== undefined && line.startsWith('i')) last.inode = value;
+    if (last !== undefined && line.startsWith('n')) last.name = value;
+  }
+  return found;
+}
+
+function inodeOf(path: string): string | undefined {
+  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino.toString();
+}
+
+/** lsof shows paths without symbolic links; the file itself is never one, and may be gone. */
+function realPath(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    // ENOENT, EACCES: then nothing that is open can have this name.
+    return path;
+  }
+}

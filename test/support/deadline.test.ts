@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Deadline, Pace, sleep } from '../../src/support/deadline.js';
+
+test('a deadline of 0 is over at once, one of Infinity never', () => {
+  assert.equal(Deadline.after(0).isOver, true);
+  assert.equal(Deadline.after(0).remainingMs, 0);
+  assert.equal(Deadline.after(Number.POSITIVE_INFINITY).isOver, false);
+  assert.equal(Deadline.after(Number.POSITIVE_INFINITY).remainingMs, Number.POSITIVE_INFINITY);
+});
+
+test('the remaining time shrinks to 0 and not below, and then the deadline is over', async () => {
+  const long = Deadline.after(60_000);
+  const short = Deadline.after(40);
+  assert.equal(long.isOver, false);
+  const first = long.remainingMs;
+  assert.ok(first > 0 && first <= 60_000, `${first}`);
+  await delay(45);
+  assert.ok(long.remainingMs < first);
+  assert.equal(long.isOver, false);
+  assert.equal(short.remainingMs, 0);
+  assert.equal(short.isOver, true);
+});
+
+test('setting the wall clock changes no deadline', (t) => {
+  const deadline = Deadline.after(60_000);
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 3_600_000 });
+  assert.equal(deadline.isOver, false);
+  t.mock.timers.setTime(0);
+  assert.ok(deadline.remainingMs <= 60_000);
+});
+
+test('sleep takes the time that it was given', async () => {
+  const begun = performance.now();
+  await sleep(30);
+  assert.ok(performance.now() - begun >= 29);
+});
+
+test('sleep ends with the reason of a signal, aborted before or meanwhile, and lets go of it', async () => {
+  const reason = { any: 'value' };
+  await assert.rejects(sleep(60_000, AbortSignal.abort(reason)), (error) => error === reason);
+  const controller = new AbortController();
+  const sleeping = sleep(60_000, controller.signal);
+  controller.abort(reason);
+  await assert.rejects(sleeping, (error) => error === reason);
+  const calm = new AbortController();
+  let warnings = 0;
+  const count = () => {
+    warnings += 1;
+  };
+  process.on('warning', count);
+  for (let i = 0; i < 20; i += 1) await sleep(0, calm.signal);
+  await delay(1);
+  process.off('warning', count);
+  assert.equal(warnings, 0, 'listeners stayed on the signal');
+});
+
+/** The steps of a pace, as asked of the timer. */
+async function stepsOf(pace: Pace, count: number): Promise<number[]> {
+  const steps: number[] = [];
+  for (let i = 0; i < count; i += 1) {
+    const begun = performance.now();
+    await pace.wait();
+    steps.push(performance.now() - begun);
+  }
+  return steps;
+}
+
+test('a pace begins with short steps, and grows to its longest', async () => {
+  const steps = await stepsOf(new Pace({ firstMs: 4, maxMs: 60 }), 6);
+  // 2 to 4, 4 to 8, 8 to 16, 16 to 32, 30 to 60, 30 to 60; a timer is never early by more than 1 ms.
+  for (const [index, least] of [2, 4, 8, 16, 30, 30].entries()) {
+    assert.ok((steps[index] ?? 0) >= least - 1, `step ${index}: ${steps}`);
+  }
+});
+
+test('two paces do not march in step', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const random = t.mock.method(Math, 'random');
+  void new Pace().wait().catch(() => undefined);
+  void new Pace().wait().catch(() => undefined);
+  assert.equal(random.mock.callCount(), 2);
+});
+
+test('a pace never waits beyond the deadline', async () => {
+  const pace = new Pace({ firstMs: 60_000, maxMs: 60_000 });
+  await pace.wait({ deadline: Deadline.after(10) });
+  await pace.wait({ deadline: Deadline.after(0) });
+});
+
+test('a pace ends with the reason of a signal', async () => {
+  const controller = new AbortController();
+  const waiting = new Pace({ firstMs: 60_000, maxMs: 60_000 }).wait({ signal: controller.signal });
+  controller.abort('enough');
+  await assert.rejects(waiting, (error) => error === 'enough');
+});
