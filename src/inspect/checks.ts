@@ -1,7 +1,7 @@
 /** One look at port and health, and the wait until both are right. */
 
 import { once } from 'node:events';
-import { recordTime } from '../state/pid-file.js';
+import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import { abortAfter, type Deadline } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
@@ -15,9 +15,6 @@ const log = debugLog('readiness');
 /** With nothing to ask, a process that is still alive after this time counts as ready. */
 export const ALIVE_MS = 100;
 
-/** A second that the system's time is early, and as much for a busy machine. */
-const RECORDED_WITHIN_MS = 2_000;
-
 /** Undefined: not configured, or not reached. */
 export interface CheckResult {
   readonly port: boolean | undefined;
@@ -28,15 +25,11 @@ export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }:
   return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address: addressOf(spec), reused });
 }
 
-/**
- * The system tells the start to a second. The record was written right after it: its time is nearer, and the same for
- * everybody who asks.
- */
-export function startedAt({ pidFile }: CompleteSpec, process: ProcessInfo): Date {
-  const toTheSecond = processTable().startTime(process) * 1000;
-  const recordedAt = recordTime(pidFile) ?? 0;
-  const isOfThisStart = recordedAt >= toTheSecond && recordedAt < toTheSecond + RECORDED_WITHIN_MS;
-  return new Date(isOfThisStart ? recordedAt : toTheSecond);
+/** As the journal has it, the same for everybody who asks; the system tells it to a second. */
+export function startedAt(spec: CompleteSpec, process: ProcessInfo): Date {
+  const { spawned } = journalOf(spec).readIfReadable();
+  const isNamed = spawned?.pid === process.pid && spawned.startKey === process.startKey;
+  return new Date(isNamed ? spawned.at : processTable().startTime(process) * 1000);
 }
 
 export function hasChecks({ port, isHealthy }: CompleteSpec): boolean {

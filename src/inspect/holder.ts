@@ -1,31 +1,26 @@
 /**
  * Who is the process, who are its heirs, what did it leave behind.
  *
- * A managed process carries the lock at descriptor 3, a process that is starting one carries it at a higher number. A PID
- * from a file is a hint: what does not prove itself (start time, lock) leads to a search among those that carry the lock.
- * Everything here is synchronous: a caller that signals does so in the same turn as the look.
+ * The process is the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
+ * says so it is searched among those that carry the lock: a managed process carries it at descriptor 3, a process that is
+ * starting one at a higher number. Everything here is synchronous: a caller that signals does so in the same turn as the look.
  */
-
 import { basename } from 'node:path';
-import { type ProcessRecord, readRecord } from '../state/pid-file.js';
+import { type JournalState, journalOf } from '../state/journal.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import type { Carrier, ProcessInfo } from '../system/process-info.js';
-import { isSessionLeader, processTable } from '../system/process-table.js';
+import { type Carrier, isSessionLeader, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
 
 /** The descriptor at which a managed process inherits the lock. */
 export const LOCK_FD = 3;
 
-/** Wall clock and boot time are each rounded to a second on their way into the PID file. */
-const START_TIME_TOLERANCE_S = 2;
-
-type Files = Pick<CompleteSpec, 'lockFile' | 'pidFile' | 'logFile' | 'command'>;
+type Files = Pick<CompleteSpec, 'lockFile' | 'command'>;
 
 export type Holder =
-  /** Our process. `heirs` share its open file; undefined when nobody looked, because its record proved it. */
-  | { kind: 'process'; process: ProcessInfo; isRecorded: boolean; heirs: readonly ProcessInfo[] | undefined }
+  /** Our process. `heirs` share its open file; undefined when nobody looked, because the journal names it. */
+  | { kind: 'process'; process: ProcessInfo; heirs: readonly ProcessInfo[] | undefined }
   /** Somebody is between taking the lock and spawning, or waits for a process that does not carry the lock. */
   | { kind: 'starting'; starters: readonly ProcessInfo[] }
-  /** The recorded process is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
+  /** The process that the journal names is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
   | { kind: 'leftovers'; members: readonly ProcessInfo[]; candidates: readonly ProcessInfo[] }
   /** They hold the lock, and nothing says that they are ours. */
   | { kind: 'strangers'; holders: readonly ProcessInfo[] }
@@ -34,17 +29,18 @@ export type Holder =
 
 /** Who holds the lock. `heirs: true` has the heirs of a process looked for, which costs a walk through all processes. */
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
-  const record = readRecord(spec.pidFile);
-  const recorded = record === undefined ? undefined : provenByRecord(record, spec);
-  if (recorded !== undefined && !heirs) {
-    return { kind: 'process', process: recorded, isRecorded: true, heirs: undefined };
+  const state = journalOf(spec).readIfReadable();
+  const named = namedProcess(state);
+  if (named !== undefined && processTable().carries(named.pid, LOCK_FD, spec.lockFile)) {
+    if (!heirs) return { kind: 'process', process: named, heirs: undefined };
+    return withHeirs(named, managedCarriers(spec), spec);
   }
-  if (recorded !== undefined) return withHeirs(recorded, true, managedCarriers(spec), spec);
-  if (record !== undefined && isGoing(record, spec)) return { kind: 'nobody' };
+  // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
+  if (named?.isExiting) return { kind: 'nobody' };
   const { managed, starters } = lookAround(spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
-  const isOver = record !== undefined && starters.length === 0 && isDead(record, managed);
-  if (isOver) return leftovers(managed, spec);
+  const isDead = isSpawnedHere(state) && livingSpawned(state) === undefined;
+  if (isDead && starters.length === 0) return leftovers(managed, spec);
   return search(managed, spec);
 }
 
@@ -54,23 +50,30 @@ export function starters(spec: Files): readonly ProcessInfo[] {
 }
 
 /**
- * The recorded process, when it is alive and its lock file was deleted or replaced under it: it carries our lock on a file
- * that is no longer there. One whose file merely has another name now could as well belong to another manager whose record
- * was copied over ours: that one must also write to our log, and have no record of its own beside its lock file.
+ * With the lock free or ours: the process that the journal names, if it lives all the same. It has lost its lock file (deleted
+ * or replaced), or dropped the lock. One that holds another lock file, which is still there, is under that one: a state folder
+ * that was copied or moved has a journal that names it.
  */
 export function lostProcess(spec: Files): ProcessInfo | undefined {
-  const record = readRecord(spec.pidFile);
-  const process = record === undefined ? undefined : livingRecorded(record);
-  if (record === undefined || process === undefined) return undefined;
+  const process = namedProcess(journalOf(spec).readIfReadable());
+  if (process === undefined || process.isExiting) return undefined;
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  if (lost === undefined) return undefined;
-  if (lost.isDeleted) return process;
-  const isAnothers = readRecord(lost.path.replace(/(\.lock)?$/, '.pid'))?.pid === process.pid;
-  return record.startTime !== undefined && !isAnothers && hasOurLog(process, spec) ? process : undefined;
+  return lost === undefined || lost.isDeleted ? process : undefined;
 }
 
-function hasOurLog({ pid }: ProcessInfo, { logFile }: Files): boolean {
-  return [logFile, `${logFile}.1`].some((path) => processTable().logsTo(pid, path));
+/** The process that the last `spawn` names, if it lives. */
+function namedProcess(state: JournalState): ProcessInfo | undefined {
+  return state.isTrusted ? livingSpawned(state) : undefined;
+}
+
+function livingSpawned(state: JournalState): ProcessInfo | undefined {
+  const { spawned, hasExited } = state;
+  return spawned !== undefined && !hasExited && isSpawnedHere(state) ? lookAgain(spawned) : undefined;
+}
+
+/** In this boot, and in a PID namespace in which its PID means the same to us. */
+function isSpawnedHere({ spawned }: JournalState): boolean {
+  return spawned !== undefined && spawned.boot === processTable().boot();
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
@@ -82,37 +85,6 @@ export function successor(spec: Files): ProcessInfo | undefined {
 /** Everybody who carries the lock as a managed process does. Of use while we hold it ourselves: then they share our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
   return managedCarriers(spec).map(({ process }) => process);
-}
-
-function provenByRecord(record: ProcessRecord, { lockFile }: Files): ProcessInfo | undefined {
-  const process = livingRecorded(record);
-  return process !== undefined && processTable().carries(process.pid, LOCK_FD, lockFile) ? process : undefined;
-}
-
-function livingRecorded({ pid, startTime }: ProcessRecord): ProcessInfo | undefined {
-  const process = processTable().lookUp(pid);
-  if (process === undefined || process.isZombie) return undefined;
-  if (startTime === undefined) return process;
-  return Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S ? process : undefined;
-}
-
-/**
- * It does not carry the lock any more because it ends at this moment. Its port can still accept: until it is gone nobody who
- * is left behind may pass for it. A PID without a start time says too little to keep us from looking further, and so does a
- * stranger whose main thread alone has ended.
- */
-function isGoing(record: ProcessRecord, { lockFile }: Files): boolean {
-  const process = record.startTime === undefined ? undefined : livingRecorded(record);
-  return process !== undefined && processTable().mayCarryUnseen(process, LOCK_FD, lockFile);
-}
-
-/**
- * Not when a carrier of the lock has its number, be it in a PID namespace inside ours: the start time of the record can be
- * wrong, since the wall clock of a machine that boots or wakes up is set.
- */
-function isDead(record: ProcessRecord, managed: readonly Carrier[]): boolean {
-  if (livingRecorded(record) !== undefined) return false;
-  return !managed.some(({ process: { pid } }) => processTable().pidsInNamespaces(pid).includes(record.pid));
 }
 
 function lookAround({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
@@ -135,15 +107,15 @@ function isManagedCarrier({ fd, process: { pid } }: Carrier): boolean {
 function search(managed: readonly Carrier[], spec: Files): Holder {
   const found = bestMatch(managed, spec)?.process;
   if (found === undefined) return { kind: 'strangers', holders: managed.map(({ process }) => process) };
-  return withHeirs(found, false, managed, spec);
+  return withHeirs(found, managed, spec);
 }
 
-function withHeirs(found: ProcessInfo, isRecorded: boolean, managed: readonly Carrier[], spec: Files): Holder {
+function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files): Holder {
   // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
   // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
   if (!processTable().carries(found.pid, LOCK_FD, spec.lockFile)) return { kind: 'nobody' };
   const heirs = managed.map(({ process }) => process).filter(({ pid }) => pid !== found.pid);
-  return { kind: 'process', process: found, isRecorded, heirs };
+  return { kind: 'process', process: found, heirs };
 }
 
 function leftovers(managed: readonly Carrier[], spec: Files): Holder {

@@ -1,11 +1,10 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 
-import { statSync } from 'node:fs';
 import { isLocked } from '../lock/file-lock.js';
-import { readMark } from '../state/mark-file.js';
-import { addressOf, besideLockFile, type CompleteSpec } from '../state/process-spec.js';
+import { type JournalState, journalOf } from '../state/journal.js';
+import { isNamedIn } from '../state/pid-file.js';
+import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
-import { errorText, LockUnavailableError } from '../support/errors.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable, usage } from '../system/process-table.js';
@@ -48,51 +47,51 @@ async function ask(spec: CompleteSpec): Promise<Status> {
 function reportFree(spec: CompleteSpec): Status {
   const lost = lostProcess(spec);
   if (lost === undefined) return report(spec, 'stopped', undefined, { lock: false });
-  return report(spec, 'unhealthy', lost, { lock: false, pidFile: true, process: true, identity: true });
+  const pidFile = isNamedIn(spec.pidFile, lost);
+  return report(spec, 'unhealthy', lost, { lock: false, pidFile, process: true, identity: true });
 }
 
 async function reportHeld(spec: CompleteSpec, holder: Holder): Promise<Status> {
-  const isMarked = hasMark(spec);
+  const state = journalOf(spec).readIfReadable();
   switch (holder.kind) {
     case 'process':
-      return await reportProcess(spec, holder, isMarked);
+      return await reportProcess(spec, holder.process, state);
     case 'leftovers':
-      return (await reportAdoptable(spec, holder.candidates, isMarked)) ?? reportLeftovers(spec, isMarked);
+      return (await reportAdoptable(spec, holder.candidates, state)) ?? reportLeftovers(spec, state);
     case 'strangers':
       return report(spec, 'unknown', undefined, { lock: true, pidFile: false, process: true, identity: false });
     case 'starting':
     case 'nobody': {
-      const state =
-        isMarked && holder.kind === 'starting' ? 'stopping' : wasStartedLately(spec) ? 'starting' : 'unknown';
-      return report(spec, state, undefined, { lock: true, pidFile: false, process: false });
+      const isStopping = state.isPending && holder.kind === 'starting';
+      const now = isStopping ? 'stopping' : isBeginning(state, spec) ? 'starting' : 'unknown';
+      return report(spec, now, undefined, { lock: true, pidFile: false, process: false });
     }
   }
 }
 
-async function reportProcess(
-  spec: CompleteSpec,
-  { process, isRecorded }: Extract<Holder, { kind: 'process' }>,
-  isMarked: boolean,
-): Promise<Status> {
-  const layers = { lock: true, pidFile: isRecorded, process: !process.isSuspended };
-  if (process.isSuspended) return report(spec, isMarked ? 'stopping' : 'unhealthy', process, layers);
+async function reportProcess(spec: CompleteSpec, process: ProcessInfo, state: JournalState): Promise<Status> {
+  const layers = { lock: true, pidFile: isNamedIn(spec.pidFile, process), process: !process.isSuspended };
+  if (process.isSuspended) return report(spec, state.isPending ? 'stopping' : 'unhealthy', process, layers);
   const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
-  const isYoung = processTable().age(process) < spec.startTimeoutMs;
   const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
-  const state = isMarked ? 'stopping' : isReady ? 'running' : isYoung ? 'starting' : 'unhealthy';
-  return report(spec, state, process, { ...layers, identity: true, ...checks });
+  const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
+  return report(spec, state.isPending ? 'stopping' : isReady ? 'running' : failing, process, {
+    ...layers,
+    identity: true,
+    ...checks,
+  });
 }
 
 /** The recorded process is dead, and one that has its lock passes all checks: it is the process. */
 async function reportAdoptable(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],
-  isMarked: boolean,
+  state: JournalState,
 ): Promise<Status | undefined> {
   const found = await findHealthy(spec, candidates);
   if (found === undefined) return undefined;
   const layers = { lock: true, pidFile: false, process: true, identity: true, ...found.checks };
-  return report(spec, isMarked ? 'stopping' : 'running', found.process, layers);
+  return report(spec, state.isPending ? 'stopping' : 'running', found.process, layers);
 }
 
 /** The first that passes all checks; nobody when nothing is configured to be checked. */
@@ -109,8 +108,12 @@ export async function findHealthy(
   return undefined;
 }
 
-function reportLeftovers(spec: CompleteSpec, isMarked: boolean): Status {
-  return report(spec, isMarked ? 'stopping' : 'unhealthy', undefined, { lock: true, pidFile: true, process: false });
+function reportLeftovers(spec: CompleteSpec, state: JournalState): Status {
+  return report(spec, state.isPending ? 'stopping' : 'unhealthy', undefined, {
+    lock: true,
+    pidFile: true,
+    process: false,
+  });
 }
 
 function report(
@@ -130,17 +133,14 @@ function report(
   };
 }
 
-/** Set under the lock by each start: the time from which 'starting' counts while there is no process to ask. */
-function wasStartedLately({ lockFile, startTimeoutMs }: CompleteSpec): boolean {
-  const file = statSync(lockFile, { throwIfNoEntry: false });
-  return file !== undefined && Date.now() - file.mtimeMs < startTimeoutMs;
+/** A start has begun, and there is no process to ask yet. */
+function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
+  const start = state.last('start');
+  return start !== undefined && !state.isHandedOver && Date.now() - Date.parse(start.at) < startTimeoutMs;
 }
 
-function hasMark(spec: CompleteSpec): boolean {
-  const path = besideLockFile(spec, 'down');
-  try {
-    return readMark(path) !== undefined;
-  } catch (error) {
-    throw new LockUnavailableError(`Cannot examine "${path}": ${errorText(error)}`, { path, cause: error });
-  }
+/** Still inside its start time: it was never ready, and is younger than that. */
+function isStarting(state: JournalState, process: ProcessInfo, { startTimeoutMs }: CompleteSpec): boolean {
+  const wasReady = state.isReady && state.spawned?.pid === process.pid;
+  return !wasReady && processTable().age(process) < startTimeoutMs;
 }

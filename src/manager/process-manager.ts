@@ -5,6 +5,7 @@ import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { start } from '../start/start.js';
+import { placeOfCall } from '../start/still-wanted.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import type { User } from '../state/users.js';
@@ -57,7 +58,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   static {
     startWithPortLock = (manager, options) =>
-      asSpawnErrors(manager.spec, () => start(manager.spec, { ...options, events: manager.#events }));
+      asSpawnErrors(manager.spec, () =>
+        start(manager.spec, { ...options, place: placeOfCall(manager.spec), events: manager.#events }),
+      );
     shareFrom = (manager, user, lastOut) => {
       manager.#sharing = new Sharing(manager.spec, { user, lastOut });
     };
@@ -97,8 +100,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
+    signal?.throwIfAborted();
+    const place = placeOfCall(this.spec);
     return await asSpawnErrors(this.spec, () =>
-      this.#sharing.during(signal, () => start(this.spec, { signal, events: this.#events })),
+      this.#sharing.during(signal, () => start(this.spec, { signal, place, events: this.#events })),
     );
   }
 

@@ -4,13 +4,14 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { closeSync, futimesSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
+import { journalOf } from '../state/journal.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
-import { type HeldRecord, removeRecord, writeRecord } from '../state/pid-file.js';
+import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
 import { endLostProcess } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
@@ -22,7 +23,7 @@ import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
-import { RestartUnderWay, type Wanted } from './still-wanted.js';
+import { RestartUnderWay, type StillWanted } from './still-wanted.js';
 import { type ReadyProcess, waitUntilReady } from './wait-until-ready.js';
 
 export interface LaunchEvents {
@@ -32,9 +33,9 @@ export interface LaunchEvents {
 }
 
 export interface LaunchOptions {
-  wanted: Wanted;
+  wanted: StillWanted;
   events: LaunchEvents;
-  signal: AbortSignal | undefined;
+  signal?: AbortSignal | undefined;
   /** The port's lock, when the caller has it already. It is released when the process is ready, or the launch failed. */
   portLock?: FileLock | undefined;
 }
@@ -47,7 +48,8 @@ const FAILED_START_GRACE_MS = 2_000;
 /** @returns 'again' when the lock is not, or no longer, this start's to use: contend for it once more */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: LaunchOptions): Promise<Instance | 'again'> {
   try {
-    if (options.wanted.clear() === 'in use') return 'again';
+    if (options.wanted.begin() === 'in use') return 'again';
+    writeLockFilePid(lock, process.pid);
     return await launchUnderLock(spec, lock, options);
   } catch (error) {
     if (error instanceof RestartUnderWay) return 'again';
@@ -63,10 +65,10 @@ async function launchUnderLock(
   { wanted, events, signal, portLock: givenPortLock }: LaunchOptions,
 ): Promise<Instance | 'again'> {
   const guard = () => wanted.guard();
+  const began = performance.now();
   await endLostProcess(spec, { signal, guard });
   const deadline = Deadline.after(spec.startTimeoutMs);
-  removeRecord(spec.pidFile);
-  noteStart(lock);
+  removePidFile(spec.pidFile);
   const executable = findCommand(spec);
   const { host, port } = spec;
   const portLock =
@@ -83,7 +85,7 @@ async function launchUnderLock(
       closeSync(output.fd);
     }
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { output, deadline, guard, events, signal });
+    return await seeItThrough(spec, lock, spawned, { output, began, deadline, guard, events, signal });
   } finally {
     portLock?.release();
   }
@@ -95,24 +97,31 @@ async function seeItThrough(
   spawned: SpawnedProcess,
   {
     output,
+    began,
     deadline,
     guard,
     events,
     signal,
-  }: { output: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted' | 'portLock'>,
+  }: { output: OpenLog; began: number; deadline: Deadline; guard: () => void } & Omit<
+    LaunchOptions,
+    'wanted' | 'portLock'
+  >,
 ): Promise<Instance> {
   const { child } = spawned;
-  child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));
-  let held: HeldRecord | undefined;
+  const { pid } = spawned.process;
+  const journal = journalOf(spec);
+  child.once('exit', (exitCode, endSignal) => {
+    journal.note('exit', { pid, exitCode, signal: endSignal });
+    events.exit({ pid, exitCode, signal: endSignal });
+  });
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
-    // Whoever has locked the file that is there now has a record of its own.
+    // Whoever has locked the file that is there now has files of its own.
     if (!lock.isIntact()) return;
-    const startTime = processTable().startTime(process);
-    const former = held;
-    held = writeRecord(spec.pidFile, { pid: process.pid, startTime }, basename(spec.command));
-    former?.release();
+    appendSpawn(spec, process, output);
+    writePidFile(spec.pidFile, process, basename(spec.command));
+    writeLockFilePid(lock, process.pid);
   };
   try {
     record(spawned.process);
@@ -121,6 +130,8 @@ async function seeItThrough(
     const { process, carriesLock } = await waitUntilReady(spec, spawned, waiting);
     requireLock(spec, lock, { process, carriesLock });
     guard();
+    const tookMs = Math.round(performance.now() - began);
+    journal.append('ready', { pid: process.pid, tookMs, ...(spec.port === undefined ? {} : { port: spec.port }) });
     log('%s is ready: PID %d', spec.name, process.pid);
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
@@ -129,10 +140,10 @@ async function seeItThrough(
   } catch (error) {
     const reason = whyUnwanted(guard) ?? error;
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
+    // Whoever has locked the file that is there now has a process of its own, which is not to be ended.
+    if (lock.isIntact()) journal.note('abandon');
     await abandon(spec, lock, spawned, current);
     throw reason;
-  } finally {
-    held?.release();
   }
 }
 
@@ -146,15 +157,19 @@ function whyUnwanted(guard: () => void): unknown {
   return undefined;
 }
 
-/** The lock file's time is when the last start began: 'starting' counts from it while there is no record. */
-function noteStart(lock: FileLock): void {
-  const now = Date.now() / 1000;
-  try {
-    futimesSync(lock.fd, now, now);
-  } catch (error) {
-    // EPERM: somebody else's file that we may write to.
-    log('cannot set the time of %s: %s', lock.path, errorText(error));
-  }
+/** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
+export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
+  const { pid, startKey, sessionId } = process;
+  const log =
+    output === undefined ? {} : { log: { device: output.device, inode: output.inode, offset: output.offset } };
+  journalOf(spec).append('spawn', {
+    pid,
+    startKey,
+    boot: processTable().boot(),
+    fd: LOCK_FD,
+    session: sessionId,
+    ...log,
+  });
 }
 
 function prepareFiles(spec: CompleteSpec): OpenLog {
@@ -211,5 +226,5 @@ async function abandon(
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
     if (child.exitCode === null && child.signalCode === null) process.kill(-spawned.pid, 'SIGKILL');
   }
-  if (lock.isIntact()) removeRecord(spec.pidFile);
+  if (lock.isIntact()) removePidFile(spec.pidFile);
 }

@@ -1,8 +1,8 @@
 /**
  * Make sure it runs: contend for the lock; who wins launches, who loses waits for the winner's process to be ready.
- * A process that somebody is stopping is never reused: its end is waited for, or brought about when that stop has died.
+ * A process that is to be ended (the journal has a stop, restart or abandon pending) is never reused: its end is waited for,
+ * or brought about when whoever was at it has died.
  */
-
 import { basename } from 'node:path';
 import { instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, LOCK_FD, starters } from '../inspect/holder.js';
@@ -10,18 +10,17 @@ import { foreignListener } from '../inspect/listener.js';
 import { findHealthy, status } from '../inspect/status.js';
 import { isOrphaned } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
-import { isStopAtWork, joinMark } from '../state/down-mark.js';
-import { isRecordHeld, writeRecord } from '../state/pid-file.js';
+import { type JournalState, journalOf, type Place } from '../state/journal.js';
+import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
-import { endHolder, endLeftovers, holders } from '../stop/stop.js';
+import { endHolder, holders } from '../stop/stop.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { isAlive, processTable } from '../system/process-table.js';
-import { type LaunchEvents, type LaunchOptions, launch } from './launch.js';
-import { Wanted, type WantedOptions } from './still-wanted.js';
+import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { appendSpawn, type LaunchEvents, type LaunchOptions, launch } from './launch.js';
+import { StillWanted, type WantedOptions } from './still-wanted.js';
 
 export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
   events: LaunchEvents;
@@ -32,57 +31,59 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-export async function start(
-  spec: CompleteSpec,
-  { signal, known, respectMarks, events, portLock }: StartOptions,
-): Promise<Instance> {
-  signal?.throwIfAborted();
-  const contender = new Contender(spec, new Wanted(spec, { signal, known, respectMarks }), signal);
+export async function start(spec: CompleteSpec, options: StartOptions): Promise<Instance> {
+  const earlier = await journalOf(spec).earlierLines();
+  const contender = new Contender(spec, { ...options, place: later(options.place, earlier) });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    const isMarked = contender.wanted.isMarked();
-    const lock = tryAcquireLock(spec.lockFile);
-    if (lock !== undefined) {
-      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal, portLock });
-      if (instance !== 'again') return instance;
-      await contender.waitForStopAtWork();
-    } else if (isMarked) {
-      await contender.finishStop();
-    } else {
-      const instance = await contender.join();
-      if (instance !== undefined) return instance;
-    }
-    await pace.wait({ signal });
+    const instance = (await contender.tryLaunch()) ?? (await contender.join());
+    if (instance !== undefined) return instance;
+    await pace.wait({ signal: options.signal });
   }
 }
 
+/** For a supervisor: undefined when somebody else has the lock. */
+export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
+  return await new Contender(spec, options).tryLaunch();
+}
+
 class Contender {
-  readonly wanted: Wanted;
   readonly #spec: CompleteSpec;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: StartOptions;
+  readonly #wanted: StillWanted;
   #deadline: Deadline;
   /** For the stops of others; it runs from the first one that is met. */
   #stopDeadline: Deadline | undefined;
 
-  constructor(spec: CompleteSpec, wanted: Wanted, signal: AbortSignal | undefined) {
+  constructor(spec: CompleteSpec, options: StartOptions) {
     this.#spec = spec;
-    this.#signal = signal;
-    this.wanted = wanted;
+    this.#options = options;
+    this.#wanted = new StillWanted(spec, options);
     this.#deadline = Deadline.after(spec.startTimeoutMs);
+  }
+
+  /** Undefined when somebody else has the lock. */
+  async tryLaunch(): Promise<Instance | undefined> {
+    for (;;) {
+      this.#options.signal?.throwIfAborted();
+      const lock = tryAcquireLock(this.#spec.lockFile);
+      if (lock === undefined) return undefined;
+      const instance = await launch(this.#spec, lock, { ...this.#options, wanted: this.#wanted });
+      if (instance !== 'again') return instance;
+      await this.#waitForStopAtWork();
+    }
   }
 
   /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
   async join(): Promise<Instance | undefined> {
     const spec = this.#spec;
+    const state = this.#wanted.check();
     const holder = identify(spec);
+    if (state.isPending) return await this.#finishStop(holder);
     if (holder.kind === 'process') {
-      if (await this.#isReadyToShare(holder)) return this.#reuse(holder.process, holder.isRecorded);
+      if (await this.#isReadyToShare(holder.process, state)) return this.#reuse(holder.process, state);
     } else if (holder.kind === 'leftovers') {
-      const found = await findHealthy(spec, holder.candidates, { signal: this.#signal });
-      this.#signal?.throwIfAborted();
-      if (found !== undefined) return this.#reuse(found.process, false);
-      await endLeftovers(spec, { signal: this.#signal, limit: Deadline.after(stopLimitMs(spec)) });
-      return undefined;
+      return await this.#adopt(holder.candidates, state);
     }
     if (this.#deadline.isOver) {
       const checkTimeoutMs = Math.min(spec.checkTimeoutMs, LAST_LOOK_MS);
@@ -91,45 +92,73 @@ class Contender {
     return undefined;
   }
 
-  /** A stop that began before us has marked the process: wait for it, or finish it when nobody is at it any more. */
-  async finishStop(): Promise<void> {
-    if (await this.waitForStopAtWork()) return;
-    const mark = await joinMark(this.wanted.markFile);
-    if (mark === undefined) return;
-    try {
-      const limit = Deadline.after(stopLimitMs(this.#spec));
-      const { outcome } = await endHolder(this.#spec, { signal: this.#signal, limit });
-      if (outcome === 'nothing' && this.#deadline.isOver) throw this.#unfinishedStop();
-    } finally {
-      mark.release();
+  /** The process is dead, and these have its lock: one that is healthy goes on as the process, otherwise all are ended. */
+  async #adopt(candidates: readonly ProcessInfo[], state: JournalState): Promise<Instance | undefined> {
+    const spec = this.#spec;
+    const { signal } = this.#options;
+    const found = await findHealthy(spec, candidates, { signal });
+    signal?.throwIfAborted();
+    if (found !== undefined) return this.#reuse(found.process, state);
+    // From here on nobody adopts them, and whoever meets them ends them, as this start does when it looks next.
+    this.#appendIfUnchanged(state, () => journalOf(spec).append('abandon'));
+    return undefined;
+  }
+
+  /** Under LOCK_EX: nobody hands out what another start abandons. */
+  #appendIfUnchanged(before: JournalState, append: () => void): boolean {
+    const isDone = journalOf(this.#spec).exclusively((state) => {
+      if (state.isPending || !isSameStart(state, before)) return false;
+      append();
+      return true;
+    });
+    return isDone === true;
+  }
+
+  /**
+   * What is there is to be ended: wait for whoever is at it, or do it when nobody is. Never while only a starter has the
+   * lock: that one meets the line itself.
+   */
+  async #finishStop(holder: Holder): Promise<undefined> {
+    if (await this.#waitForStopAtWork()) return;
+    if (holder.kind !== 'starting') {
+      const work = await journalOf(this.#spec).holdShared();
+      try {
+        if (!this.#wanted.check().isPending) return;
+        const limit = Deadline.after(stopLimitMs(this.#spec));
+        const { outcome } = await endHolder(this.#spec, { signal: this.#options.signal, limit });
+        if (outcome !== 'nothing') return;
+      } finally {
+        work.release();
+      }
     }
+    if (this.#deadline.isOver) throw this.#unfinishedStop();
   }
 
   /** It does not count as start time. @returns whether there was one */
-  async waitForStopAtWork(): Promise<boolean> {
+  async #waitForStopAtWork(): Promise<boolean> {
     const began = performance.now();
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
-    let waited = false;
-    while (this.wanted.isMarked() && (await isStopAtWork(this.wanted.markFile))) {
-      waited = true;
+    let hasWaited = false;
+    while (this.#wanted.check().isPending && (await journalOf(this.#spec).isStopAtWork())) {
+      hasWaited = true;
       this.#stopDeadline ??= Deadline.after(stopLimitMs(this.#spec));
       if (this.#stopDeadline.isOver) throw this.#unfinishedStop();
-      await pace.wait({ signal: this.#signal });
+      await pace.wait({ signal: this.#options.signal });
     }
     this.#deadline = this.#deadline.extendedBy(performance.now() - began);
-    return waited;
+    return hasWaited;
   }
 
   #unfinishedStop(): StopTimeoutError {
     return stopTimeoutError(this.#spec, holders(identify(this.#spec)));
   }
 
-  async #isReadyToShare({ process, isRecorded }: Extract<Holder, { kind: 'process' }>): Promise<boolean> {
+  async #isReadyToShare(process: ProcessInfo, state: JournalState): Promise<boolean> {
     const spec = this.#spec;
     const limit = Deadline.after(Math.max(this.#deadline.remainingMs, LAST_LOOK_MS));
-    if (!(await isReady(spec, process, { reused: true, signal: this.#signal, limit }))) return false;
+    if (!(await isReady(spec, process, { reused: true, signal: this.#options.signal, limit }))) return false;
     // Whoever is still starting it can be about to give it up.
-    if (isRecorded ? isRecordHeld(spec.pidFile) : starters(spec).length > 0) return false;
+    if (!isStarterThrough(spec, state)) return false;
     // Not asked of a shared one, whose users have been counted: it is a walk through all processes.
     if (spec.lifetime !== 'shared' && isOrphaned(process)) return false;
     // Older than any start can take: its listener was looked at, or has been there all the time.
@@ -137,19 +166,39 @@ class Contender {
     return foreignListener(spec, process) === undefined;
   }
 
-  /** In this order: no mark, then still there. A stop that had signalled it before would have left either. */
-  #reuse(process: ProcessInfo, isRecorded: boolean): Instance | undefined {
+  /** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
+  #reuse(process: ProcessInfo, before: JournalState): Instance | undefined {
     const spec = this.#spec;
-    if (this.wanted.isMarked()) return undefined;
-    const table = processTable();
-    if (!isAlive(process) || !table.carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
-    if (!isRecorded) {
-      const record = { pid: process.pid, startTime: table.startTime(process) };
-      writeRecord(spec.pidFile, record, basename(spec.command)).release();
-    }
+    const state = this.#wanted.check();
+    if (state.isPending || !isSameStart(state, before)) return undefined;
+    if (!isAlive(process) || !processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
+    const isNamed = state.spawned?.pid === process.pid;
+    if (!isNamed && !this.#appendIfUnchanged(state, () => appendSpawn(spec, process))) return undefined;
+    if (!isNamedIn(spec.pidFile, process)) writePidFile(spec.pidFile, process, basename(spec.command));
     log('%s runs already: PID %d', spec.name, process.pid);
     return instanceOf(spec, process, { reused: true });
   }
+}
+
+/** Stops that this process called before, and whose lines were written again, do not end this start. */
+function later(place: Place, earlier: readonly Place[]): Place {
+  return earlier.reduce(
+    (latest, { id, offset }) => (offset >= latest.offset ? { id, offset: offset + 1 } : latest),
+    place,
+  );
+}
+
+/** Nothing was started or adopted in between. */
+function isSameStart(state: JournalState, before: JournalState): boolean {
+  return (['start', 'spawn'] as const).every((event) => state.last(event)?.place === before.last(event)?.place);
+}
+
+/** Has the last start handed its process over, or died? Without a journal that tells: does nobody have the lock as a starter has? */
+function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
+  const last = state.last('start');
+  if (last === undefined) return starters(spec).length === 0;
+  if (state.isHandedOver) return true;
+  return processTable().lookUp(last.by)?.startKey !== last.startKey;
 }
 
 function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {

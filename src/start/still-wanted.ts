@@ -1,95 +1,82 @@
 /**
- * Is this start still wanted? It knows the mark that it found at its call; any other one that it meets is a later stop() and
- * ends it. A restart's mark ends nobody's start: it is waited for like a stop that was there before.
+ * Is this start still wanted? It remembers the end of the journal at its call: a stop() beyond that ends it. A restart() ends
+ * nobody's start: the server is ended, and the start contends again.
  */
-import { clearMark, isKnownMark } from '../state/down-mark.js';
-import { type Mark, readMark, readPastMark } from '../state/mark-file.js';
-import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import { errorText, StoppedError, spawnError } from '../support/errors.js';
+
+import { type JournalState, journalOf, type Place } from '../state/journal.js';
+import type { CompleteSpec } from '../state/process-spec.js';
+import { debugLog } from '../support/debug.js';
+import { errorText, StoppedError } from '../support/errors.js';
+import { processTable } from '../system/process-table.js';
+
+const log = debugLog('start');
 
 /** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
 export class RestartUnderWay extends Error {}
 
 export interface WantedOptions {
   signal?: AbortSignal | undefined;
-  /** The mark of the restart whose second half this start is, or of the stop that it is to undo. */
-  known?: Mark | undefined;
-  /** Any other stop's mark ends this start even when it was there before: for supervisors, which never undo one that came after them. */
-  respectMarks?: boolean | undefined;
+  /** What the start remembers: a stop() at this place or beyond it ends the start. */
+  place: Place;
 }
 
-export class Wanted {
-  readonly markFile: string;
+/**
+ * What a start() remembers at its call: the end of the journal, which is made when it is missing. A journal that can be
+ * neither made nor read is met again by the start that wins the lock.
+ */
+export function placeOfCall(spec: CompleteSpec): Place {
+  const journal = journalOf(spec);
+  try {
+    journal.create();
+    return journal.read().endPlace;
+  } catch (error) {
+    log('%s', errorText(error));
+    return { id: '', offset: 0 };
+  }
+}
+
+export class StillWanted {
   readonly #spec: CompleteSpec;
   readonly #signal: AbortSignal | undefined;
-  #known: Mark | undefined;
-  /** Stops that came before this start, known from their marks, cleared or not. */
-  readonly #formerStops: Set<string | undefined>;
+  readonly #place: Place;
 
-  constructor(spec: CompleteSpec, { signal, known, respectMarks = false }: WantedOptions) {
+  constructor(spec: CompleteSpec, { signal, place }: WantedOptions) {
     this.#spec = spec;
     this.#signal = signal;
-    this.markFile = besideLockFile(spec, 'down');
-    this.#known = known ?? (respectMarks ? undefined : this.#read());
-    this.#formerStops = new Set([undefined, this.#readPast(), this.#known?.generation]);
+    this.#place = place;
+  }
+
+  /** While contending. @throws StoppedError | StateFileError; the signal's reason */
+  check(): JournalState {
+    this.#signal?.throwIfAborted();
+    const state = journalOf(this.#spec).read();
+    this.#refuse(state);
+    return state;
   }
 
   /**
-   * While contending. @returns true when a known mark is there: a stop that began before this start
-   * @throws StoppedError | SpawnError; the signal's reason
+   * The first act under the process's lock: from here on it is wanted. @returns 'in use' when a stop() or restart() is at
+   * work: it needs the process's lock
+   * @throws StoppedError | StateFileError
    */
-  isMarked(): boolean {
-    this.#signal?.throwIfAborted();
-    const mark = this.#read();
-    if (mark === undefined) return this.#refuseUndoneStop();
-    if (!isKnownMark(mark, this.#known)) throw this.#stoppedError();
-    this.#known = mark;
-    return true;
+  begin(): 'begun' | 'in use' {
+    const { startKey } = processTable().lookUp(process.pid) ?? {};
+    const journal = journalOf(this.#spec);
+    return journal.exclusively((state) => {
+      this.#refuse(state);
+      journal.begin(state, { startKey });
+      return 'begun' as const;
+    });
   }
 
-  /** The first act under the process's lock. @throws StoppedError | SpawnError */
-  clear(): 'cleared' | 'in use' {
-    const outcome = this.#wrapped('remove', () => clearMark(this.markFile, this.#known));
-    if (outcome === 'changed') throw this.#stoppedError();
-    if (outcome === 'cleared') this.#known = undefined;
-    return outcome;
-  }
-
-  /** Under the lock, after `clear()`: whatever mark is there now came later. @throws StoppedError | RestartUnderWay; the signal's reason */
+  /** Under the lock, after `begin()`. @throws StoppedError | RestartUnderWay | StateFileError; the signal's reason */
   guard(): void {
-    this.#signal?.throwIfAborted();
-    const mark = this.#read();
-    if (mark === undefined) {
-      this.#refuseUndoneStop();
-      return;
+    if (this.check().isPending) throw new RestartUnderWay();
+  }
+
+  #refuse(state: JournalState): void {
+    if (state.isStoppedSince(this.#place)) {
+      throw new StoppedError(`${this.#spec.name} was stopped while it was being started`);
     }
-    if (!mark.isRestart) throw this.#stoppedError();
-    throw new RestartUnderWay();
-  }
-
-  /** A stop came, and another start undid it, between two looks: to this start it is a later stop all the same. */
-  #refuseUndoneStop(): false {
-    if (!this.#formerStops.has(this.#readPast())) throw this.#stoppedError();
-    return false;
-  }
-
-  #readPast(): string | undefined {
-    return this.#wrapped('examine', () => readPastMark(this.markFile));
-  }
-
-  #read(): Mark | undefined {
-    return this.#wrapped('examine', () => readMark(this.markFile));
-  }
-
-  #wrapped<T>(verb: string, act: () => T): T {
-    try {
-      return act();
-    } catch (error) {
-      throw spawnError(this.#spec, `cannot ${verb} "${this.markFile}": ${errorText(error)}`, error);
-    }
-  }
-
-  #stoppedError(): StoppedError {
-    return new StoppedError(`${this.#spec.name} was stopped while it was being started`);
   }
 }

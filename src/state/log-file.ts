@@ -23,6 +23,8 @@ export interface OpenLog {
   readonly fd: number;
   /** Where this start's output begins. */
   readonly offset: number;
+  readonly device: number;
+  readonly inode: number;
 }
 
 /** Open for appending; the caller closes it. @throws the system's error */
@@ -33,7 +35,9 @@ export function openLog(logFile: string): OpenLog {
   const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
   const fd = openSync(logFile, flags, 0o600);
   const file = fstatSync(fd);
-  if (file.isFile() || file.isCharacterDevice()) return { fd, offset: file.isFile() ? file.size : 0 };
+  if (file.isFile() || file.isCharacterDevice()) {
+    return { fd, offset: file.isFile() ? file.size : 0, device: file.dev, inode: file.ino };
+  }
   closeSync(fd);
   throw new Error(`"${logFile}" is not a regular file`);
 }

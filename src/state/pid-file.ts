@@ -1,133 +1,131 @@
 /**
- * The PID file: three lines, PID, command name, start time as a Unix second. A cache and a hint, never the truth:
- * whatever stands in it is read in bounded time and proven before anybody acts on it.
+ * The PID file, and the PID in the lock file: for people and for other tools, never trusted. The PID file has three lines,
+ * PID, command name, start time as a Unix second; a lone PID is understood too. One that names a living process which is not
+ * proven to be ours is left as it is: it may be all by which another tool can stop that process.
  */
-
 import {
   closeSync,
   constants,
   fstatSync,
-  lstatSync,
-  openSync,
+  ftruncateSync,
   readSync,
   renameSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { isLocked } from '../lock/file-lock.js';
-import { tryFlock } from '../lock/flock.js';
+import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
-import { makeFolders } from '../support/files.js';
+import { makeFolders, openRegularFile } from '../support/files.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
-export interface ProcessRecord {
+const log = debugLog('pid-file');
+
+/** Three lines are shorter than this: longer is no PID file. */
+const MAX_BYTES = 1024;
+
+/** Wall clock and boot time are each rounded to a second on their way into the file. */
+const START_TIME_TOLERANCE_S = 2;
+
+interface PidRecord {
   pid: number;
   /** Unix seconds; undefined in a file that holds a lone PID. */
   startTime: number | undefined;
 }
 
-const log = debugLog('record');
-
-/** Three lines are shorter than this: longer is no record. */
-const MAX_BYTES = 1024;
-
-/** Undefined when there is none, or nothing that can be one. */
-export function readRecord(pidFile: string): ProcessRecord | undefined {
+/** Does the file name this process? */
+export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {
-    return parse(readStart(pidFile));
+    return readRecord(pidFile)?.pid === pid;
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT') log('cannot read %s: %s', pidFile, errorText(error));
-    return undefined;
+    log('cannot read %s: %s', pidFile, errorText(error));
+    return false;
   }
 }
 
-/** A record whose writer is still starting the process: the file is locked until `release()`, or the writer's end. */
-export interface HeldRecord {
-  release(): void;
-}
-
-/**
- * Replaces the file in one step, locked. A failure is a line in the log: the record is a cache, and everything works without
- * it.
- */
-export function writeRecord(pidFile: string, record: Required<ProcessRecord>, commandName: string): HeldRecord {
+/** Replaces the file in one step. A failure is a line in the log: everything works without the file. */
+export function writePidFile(pidFile: string, process: ProcessInfo, commandName: string): void {
   // One name for all writers: they hold the lock or write the same facts, and a killed one leaves at most this file.
   const draft = `${pidFile}.new`;
-  let fd: number | undefined;
-  const release = () => {
-    if (fd !== undefined) closeSync(fd);
-    fd = undefined;
-  };
   try {
+    if (namesLivingProcess(pidFile)) return;
     makeFolders(dirname(pidFile));
-    removeFile(draft);
-    fd = openSync(draft, 'wx', 0o600);
-    writeFileSync(fd, `${record.pid}\n${commandName}\n${Math.floor(record.startTime ?? 0)}\n`);
-    tryFlock(fd, 'ex');
-    renameSync(draft, pidFile);
-    log('recorded PID %d in %s', record.pid, pidFile);
+    unlinkIfThere(draft);
+    const startTime = Math.floor(processTable().startTime(process));
+    try {
+      writeFileSync(draft, `${process.pid}\n${commandName}\n${startTime}\n`, { flag: 'wx', mode: 0o600 });
+      renameSync(draft, pidFile);
+    } catch (error) {
+      unlinkIfThere(draft);
+      throw error;
+    }
+    log('%s names PID %d', pidFile, process.pid);
   } catch (error) {
     log('cannot write %s: %s', pidFile, errorText(error));
-    release();
-    removeRecord(draft);
-  }
-  return { release };
-}
-
-/** When the record was written; undefined when there is none. Unix milliseconds. */
-export function recordTime(pidFile: string): number | undefined {
-  try {
-    return Math.round(lstatSync(pidFile).mtimeMs);
-  } catch {
-    // ENOENT, EACCES, ENOTDIR: no record that could be read.
-    return undefined;
   }
 }
 
-/** Is the start that wrote the record still under way? */
-export function isRecordHeld(pidFile: string): boolean {
-  return isLocked(pidFile);
-}
-
-export function removeRecord(pidFile: string): void {
+/** To be called when our process is gone: whoever is named and lives is a stranger. */
+export function removePidFile(pidFile: string): void {
   try {
-    removeFile(pidFile);
+    if (!namesLivingProcess(pidFile)) unlinkIfThere(pidFile);
   } catch (error) {
     log('cannot remove %s: %s', pidFile, errorText(error));
   }
 }
 
-function removeFile(path: string): void {
+/**
+ * Under the lock, best effort: the PID of whoever has it, for people and for tools that look for one. Written only into a file
+ * that is empty or holds one decimal number, and has no second name.
+ * @param pid undefined empties the file
+ */
+export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
-    unlinkSync(path);
+    const file = fstatSync(fd);
+    if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(readText(fd))) return;
+    ftruncateSync(fd);
+    if (pid !== undefined) writeSync(fd, `${pid}\n`, 0);
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
+    log('cannot write into %s: %s', path, errorText(error));
   }
 }
 
-function readStart(path: string): string {
-  // Looked at before it is opened: opening a FIFO wakes the process that waits at its other end, opening a device acts.
-  if (!lstatSync(path).isFile()) throw notRegularFile();
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+/** @throws the system's error when that cannot be told */
+function namesLivingProcess(pidFile: string): boolean {
+  const record = readRecord(pidFile);
+  const process = record === undefined ? undefined : processTable().lookUp(record.pid);
+  if (record === undefined || process === undefined || process.isZombie) return false;
+  if (record.startTime === undefined) return true;
+  return Math.abs(processTable().startTime(process) - record.startTime) <= START_TIME_TOLERANCE_S;
+}
+
+/** Undefined when there is no file, or nothing in it that can be a record. @throws the system's error, EACCES most of all */
+function readRecord(pidFile: string): PidRecord | undefined {
+  let fd: number;
   try {
-    if (!fstatSync(fd).isFile()) throw notRegularFile();
-    const buffer = Buffer.alloc(MAX_BYTES + 1);
-    const length = readSync(fd, buffer, 0, buffer.length, 0);
-    if (length > MAX_BYTES) throw new Error('it is too long for a PID file');
-    return buffer.toString('utf8', 0, length);
+    fd = openRegularFile(pidFile, constants.O_RDONLY);
+  } catch (error) {
+    // ELOOP: a symbolic link names nobody, and neither does what is no regular file, which has no code. ENXIO: a socket.
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', undefined].includes(errorCode(error))) return undefined;
+    throw error;
+  }
+  try {
+    return parse(readText(fd));
   } finally {
     closeSync(fd);
   }
 }
 
-function notRegularFile(): Error {
-  return new Error('it is not a regular file');
+function readText(fd: number): string {
+  const buffer = Buffer.alloc(MAX_BYTES + 1);
+  return buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0));
 }
 
-function parse(text: string): ProcessRecord | undefined {
+function parse(text: string): PidRecord | undefined {
   const [pidLine = '', , startLine] = text.split('\n');
-  const pid = wholeNumber(pidLine);
+  const pid = text.length > MAX_BYTES ? undefined : wholeNumber(pidLine);
   // 0 and 1 are never a process that we started, and to kill(2) 0 and negative ones are whole groups.
   if (pid === undefined || pid <= 1 || pid > 0x7fffffff) return undefined;
   return { pid, startTime: startLine === undefined ? undefined : wholeNumber(startLine) };
@@ -135,4 +133,12 @@ function parse(text: string): ProcessRecord | undefined {
 
 function wholeNumber(text: string): number | undefined {
   return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
+}
+
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
 }

@@ -123,8 +123,8 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   return Object.freeze(complete);
 }
 
-/** `NAME.down`, `NAME.users`: they lie beside the lock file, with its base name. */
-export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'down' | 'users'): string {
+/** `NAME.journal`, `NAME.users`: they lie beside the lock file, with its base name. */
+export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, extension: 'journal' | 'users'): string {
   return `${lockFile.replace(/\.lock$/, '')}.${extension}`;
 }
 
@@ -157,8 +157,8 @@ function checkedEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<P
 
 function checkDistinct(spec: CompleteSpec): void {
   const files = { lockFile: spec.lockFile, pidFile: spec.pidFile, logFile: spec.logFile };
-  const down = besideLockFile(spec, 'down');
-  const seen = new Map([[down, 'the mark beside the lock file']]);
+  const journal = besideLockFile(spec, 'journal');
+  const seen = new Map([[journal, 'the journal beside the lock file']]);
   for (const [option, path] of Object.entries(files)) {
     const other = seen.get(path);
     if (other !== undefined) throw wrongOption(option, `another file than ${other}`, path);

@@ -1,26 +1,29 @@
 /**
- * Bring the process down, from whichever process: mark it down, end who holds the lock, take the lock for an instant.
- * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock and a mark.
+ * Bring the process down, from whichever process: say so in the journal, end who holds the lock, take the lock for an instant.
+ * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock, and a line that says so.
  */
-
 import { lstatSync } from 'node:fs';
 import { type Holder, identify, lostProcess } from '../inspect/holder.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
-import { clearMark, type HeldMark, joinMark, markDown, markRestart } from '../state/down-mark.js';
-import { removeRecord } from '../state/pid-file.js';
-import { besideLockFile, type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
+import { type FileLock, tryAcquireLock } from '../lock/file-lock.js';
+import { type JournalWork, journalOf, type Place } from '../state/journal.js';
+import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
+import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { isPortOpen } from '../system/ports.js';
-import type { ProcessInfo } from '../system/process-info.js';
+import type { ProcessInfo } from '../system/process-table.js';
 import { type TerminateOptions, type Termination, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
 export interface StopResult {
   /** 'killed': SIGKILL was needed. */
   readonly outcome: 'not-running' | 'stopped' | 'killed';
+  /** Milliseconds from the call to the end. */
+  readonly tookMs: number;
 }
+
+type Outcome = StopResult['outcome'];
 
 const log = debugLog('stop');
 
@@ -32,54 +35,112 @@ const UNTOUCHABLE_WAIT_MS = 5_000;
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSignal | undefined }): Promise<StopResult> {
+  const began = performance.now();
   signal?.throwIfAborted();
-  if (!mayExist(spec.lockFile) && !mayExist(spec.pidFile)) return { outcome: 'not-running' };
-  const markFile = besideLockFile(spec, 'down');
-  let mark: HeldMark | undefined;
-  let markError: unknown;
+  const journal = journalOf(spec);
+  if (![spec.lockFile, spec.pidFile, journal.path].some(mayExist)) return { outcome: 'not-running', tookMs: 0 };
+  let work: JournalWork | undefined;
+  let failure: unknown;
   try {
-    mark = await markDown(markFile);
+    journal.create();
+    work = await journal.workOn(journal.appendOwn('stop'));
   } catch (error) {
-    markError = error;
+    failure = error;
   }
-  try {
-    const result = await bringDown(spec, { signal });
-    log('%s: %s', spec.name, result.outcome);
-    if (mark !== undefined) return result;
-  } finally {
-    mark?.release();
+  const outcome = await endUnder(spec, work, { signal });
+  const tookMs = Math.round(performance.now() - began);
+  log('%s: %s', spec.name, outcome);
+  if (work === undefined) {
+    const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(failure)}`;
+    throw new StateFileError(message, { path: journal.path, cause: failure });
   }
-  throw new StateFileError(
-    `${spec.name} is stopped, but a supervisor may bring it back: cannot write "${markFile}": ${errorText(markError)}`,
-    { path: markFile, cause: markError },
-  );
+  journal.note('stopped', { outcome, tookMs });
+  return { outcome, tookMs };
 }
 
-/** End whatever holds the lock until it could be taken for an instant, and remove the record. Sets no mark. */
+/**
+ * The first half of a restart: whoever supervises it elsewhere stands by, and nobody's start is ended.
+ * @returns the place from which on a stop() ends the second half
+ * @throws as stop() does
+ */
+export async function stopForRestart(
+  spec: CompleteSpec,
+  { signal }: { signal?: AbortSignal | undefined },
+): Promise<{ result: StopResult; place: Place }> {
+  const began = performance.now();
+  const journal = journalOf(spec);
+  journal.create();
+  const work = await journal.workOn(journal.appendOwn('restart'));
+  const outcome = await endUnder(spec, work, { signal });
+  const tookMs = Math.round(performance.now() - began);
+  journal.note('stopped', { outcome, tookMs });
+  return { result: { outcome, tookMs }, place: { ...work.place, offset: work.place.offset + 1 } };
+}
+
+/**
+ * A supervisor ends a process that is sick. Not when it is to be ended already, or another one is there now.
+ * @param pid the sick one, undefined for leftovers
+ * @returns whether it was ended
+ */
+export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
+  const journal = journalOf(spec);
+  const isSickOne = () => {
+    const holder = identify(spec);
+    return holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
+  };
+  const work = await journal.holdShared();
+  try {
+    if (journal.read().isPending || !isSickOne()) return false;
+    // Not a restart: that would make a process wanted again which somebody stops at this moment.
+    journal.append('abandon');
+    await bringDown(spec, {});
+    return true;
+  } finally {
+    work.release();
+  }
+}
+
+/** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
+export async function endLost(spec: CompleteSpec): Promise<void> {
+  const lock = tryAcquireLock(spec.lockFile);
+  if (lock === undefined) return;
+  try {
+    await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
+  } finally {
+    lock.handOver();
+  }
+}
+
+/** With LOCK_SH on the journal, where it could be had. A start that has undone the line saw the lock free: nothing is left to end. */
+async function endUnder(
+  spec: CompleteSpec,
+  work: JournalWork | undefined,
+  { signal }: { signal?: AbortSignal | undefined },
+): Promise<Outcome> {
+  try {
+    const isUndone = work !== undefined && journalOf(spec).read().isUndone(work.place);
+    return isUndone ? 'not-running' : await bringDown(spec, { signal });
+  } finally {
+    work?.release();
+  }
+}
+
+/** End whatever holds the lock until it could be taken for an instant, and remove the PID file. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
   { signal }: { signal?: AbortSignal | undefined },
-): Promise<StopResult> {
+): Promise<Outcome> {
   const deadline = Deadline.after(stopLimitMs(spec));
   let untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
   const pace = new Pace({ maxMs: 25 });
-  let result: StopResult = { outcome: 'not-running' };
+  let outcome: Outcome = 'not-running';
   for (;;) {
     signal?.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
-    if (lock !== undefined) {
-      try {
-        result = combine(result, await endLostProcess(spec, { signal, limit: deadline }));
-        removeRecord(spec.pidFile);
-      } finally {
-        lock.handOver();
-      }
-      if (result.outcome !== 'not-running') await waitForFreePort(spec, deadline);
-      return result;
-    }
+    if (lock !== undefined) return await finish(spec, lock, outcome, { signal, limit: deadline });
     const isLast = deadline.isOver;
     const termination = await endHolder(spec, { signal, limit: deadline });
-    result = combine(result, termination);
+    outcome = combine(outcome, termination);
     // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
     if (termination.outcome !== 'nothing' && !isLast) {
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
@@ -87,7 +148,7 @@ export async function bringDown(
     }
     const holder = identify(spec);
     if (holder.kind === 'starting') {
-      result = combine(result, { outcome: 'stopped', survivors: [] });
+      outcome = combine(outcome, { outcome: 'stopped' });
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
     if (deadline.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));
@@ -95,20 +156,30 @@ export async function bringDown(
   }
 }
 
+/** With the lock for an instant: nobody starts it meanwhile. */
+async function finish(
+  spec: CompleteSpec,
+  lock: FileLock,
+  before: Outcome,
+  limits: Limits & { limit: Deadline },
+): Promise<Outcome> {
+  let outcome = before;
+  try {
+    outcome = combine(before, await endLostProcess(spec, limits));
+    removePidFile(spec.pidFile);
+    writeLockFilePid(lock, undefined);
+  } finally {
+    lock.handOver();
+  }
+  if (outcome !== 'not-running') await waitForFreePort(spec, limits.limit);
+  return outcome;
+}
+
 type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
 
 /** End our process, its heirs, or its leftovers, if they are what holds the lock. @throws StopTimeoutError when they stay */
 export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Termination> {
   return await end(spec, () => endable(identify(spec, { heirs: true })), limits);
-}
-
-/** End the leftovers of a dead process, if they are what holds the lock. @throws StopTimeoutError when they stay */
-export async function endLeftovers(spec: CompleteSpec, limits: Limits): Promise<Termination> {
-  const find = () => {
-    const holder = identify(spec);
-    return holder.kind === 'leftovers' ? holder.members : [];
-  };
-  return await end(spec, find, limits);
 }
 
 /** End a process that lost its lock file. Only under the lock, so that nobody starts another one meanwhile. */
@@ -134,9 +205,8 @@ export function holders(holder: Holder): number[] {
   return [...(holder.kind === 'strangers' ? holder.holders : endable(holder))].map(({ pid }) => pid);
 }
 
-function combine(result: StopResult, { outcome }: Termination): StopResult {
-  if (outcome === 'nothing' || result.outcome === 'killed') return result;
-  return { outcome };
+function combine(before: Outcome, { outcome }: Pick<Termination, 'outcome'>): Outcome {
+  return outcome === 'nothing' || before === 'killed' ? before : outcome;
 }
 
 async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, deadline: Deadline): Promise<void> {
@@ -155,57 +225,4 @@ function mayExist(path: string): boolean {
   } catch (error) {
     return errorCode(error) !== 'ENOENT';
   }
-}
-
-/**
- * A supervisor's first half of a restart, of a process that is sick. It undoes nobody's stop: with any mark there it does nothing.
- * @param pid the sick one, undefined for leftovers; another one that is there now is left alone
- * @returns whether it was ended
- */
-export async function endForRestart(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
-  const holder = identify(spec);
-  const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
-  if (!isSickOne) return false;
-  const markFile = besideLockFile(spec, 'down');
-  const hasEnded = await endUnder(spec, markRestart(markFile));
-  // Left there while this supervisor waits for its turn, the mark would be a restart that died to any other one.
-  if (hasEnded) clearRestartMark(spec, markFile);
-  return hasEnded;
-}
-
-/** The rest of the first half of a restart that died. @returns whether there was one */
-export async function finishStop(spec: CompleteSpec): Promise<boolean> {
-  return await endUnder(spec, await joinMark(besideLockFile(spec, 'down')));
-}
-
-/** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
-export async function endLost(spec: CompleteSpec): Promise<void> {
-  const lock = tryAcquireLock(spec.lockFile);
-  if (lock === undefined) return;
-  try {
-    await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
-  } finally {
-    lock.handOver();
-  }
-}
-
-/** Only under the process's lock; whoever has that instead clears the mark itself. */
-function clearRestartMark(spec: CompleteSpec, markFile: string): void {
-  const lock = tryAcquireLock(spec.lockFile);
-  if (lock === undefined) return;
-  try {
-    clearMark(markFile, undefined);
-  } finally {
-    lock.handOver();
-  }
-}
-
-async function endUnder(spec: CompleteSpec, mark: HeldMark | undefined): Promise<boolean> {
-  if (mark === undefined) return false;
-  try {
-    await bringDown(spec, {});
-  } finally {
-    mark.release();
-  }
-  return true;
 }

@@ -1,67 +1,45 @@
-/** One look at what is wanted and what is: the mark, and the lock. Some 20 µs, unless somebody's restart is at work. */
+/** One look at what is wanted and what is: the journal, and the lock. Some 20 µs. */
 import { isLocked } from '../lock/file-lock.js';
-import { isKnownMark, isStopAtWork } from '../state/down-mark.js';
-import { type Mark, readMark } from '../state/mark-file.js';
+import { type JournalState, journalOf, type Place } from '../state/journal.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import type { Sight } from './policy.js';
 
-/** A restart with nobody at it may be about to win the lock; one that died leaves its mark for longer. */
-const DEAD_RESTART_MS = 200;
-
 const log = debugLog('supervisor');
 
-export class Lookout {
+export class Observer {
   readonly #spec: CompleteSpec;
-  readonly #markFile: string;
-  readonly #undone: Mark | undefined;
-  /** Since when nobody has been seen at the restart whose mark is there. */
-  #deserted: { generation: string; since: number } | undefined;
+  readonly #undoneUntil: Place;
 
-  /** @param undone the mark of a stop that counts no more, although nobody has won the lock to clear it yet */
-  constructor(spec: CompleteSpec, markFile: string, undone: Mark | undefined) {
+  /** @param undoneUntil stops before this place count no more, although no start has undone them yet */
+  constructor(spec: CompleteSpec, undoneUntil: Place) {
     this.#spec = spec;
-    this.#markFile = markFile;
-    this.#undone = undone;
+    this.#undoneUntil = undoneUntil;
   }
 
-  async look(): Promise<Exclude<Sight, 'sick'>> {
+  /** What a start remembers that undoes what this supervision undoes, and no stop that came later; undefined: it is not wanted. */
+  placeIfWanted(): Place | undefined {
+    const state = journalOf(this.#spec).read();
+    return this.#isWanted(state) ? state.endPlace : undefined;
+  }
+
+  look(): Exclude<Sight, 'sick'> {
+    const journal = journalOf(this.#spec);
     try {
-      const mark = readMark(this.#markFile);
-      if (mark !== undefined && !isKnownMark(mark, this.#undone)) return 'stopped';
-      const isRestart = mark?.isRestart === true;
-      if (!isRestart) this.#deserted = undefined;
-      else if (!(await this.#isDead(mark.generation))) return 'unsettled';
       const isHeld = isLocked(this.#spec.lockFile);
-      if (isHeld && mark === undefined) return 'held';
-      // A stop that came between the two looks is the reason why the lock is free.
-      if (readMark(this.#markFile)?.generation !== mark?.generation) return 'unsettled';
-      if (!isRestart) return isHeld ? 'held' : 'free';
-      return isHeld ? 'half stopped' : 'half restarted';
+      // Read after the lock was asked for: a stop that came in between is the reason why it is free.
+      const state = journal.read();
+      if (!this.#isWanted(state)) return 'stopped';
+      if (isHeld) return 'held';
+      return state.isRestarting ? 'restarting' : 'free';
     } catch (error) {
-      log('%s cannot be looked at: %s', this.#spec.name, errorText(error));
+      log('%s cannot be observed: %s', this.#spec.name, errorText(error));
       return 'unseen';
     }
   }
 
-  async #isDead(generation: string): Promise<boolean> {
-    if (await isStopAtWork(this.#markFile)) {
-      this.#deserted = undefined;
-      return false;
-    }
-    const now = performance.now();
-    if (this.#deserted?.generation !== generation) this.#deserted = { generation, since: now };
-    return now - this.#deserted.since >= DEAD_RESTART_MS;
-  }
-}
-
-/** Undefined also when it cannot be read: the first start says so. */
-export function readableMark(markFile: string): Mark | undefined {
-  try {
-    return readMark(markFile);
-  } catch (error) {
-    log('%s cannot be read: %s', markFile, errorText(error));
-    return undefined;
+  #isWanted(state: JournalState): boolean {
+    return state.isWanted || !state.isStoppedSince(this.#undoneUntil);
   }
 }

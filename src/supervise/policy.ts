@@ -53,14 +53,10 @@ export type Sight =
   | 'free'
   /** A stop() is at work, or has been. */
   | 'stopped'
-  /** A restart() is at work; or something changed during the look. */
-  | 'unsettled'
+  /** Nobody has the lock, and a restart() is at work, or has died between its halves. */
+  | 'restarting'
   /** The look failed. Where a start is due, it is made all the same: it fails, and counts. */
-  | 'unseen'
-  /** A restart() has died before its process was down. */
-  | 'half stopped'
-  /** A restart() has died when its process was down. */
-  | 'half restarted';
+  | 'unseen';
 
 export type Action =
   | 'watch'
@@ -68,22 +64,20 @@ export type Action =
   | 'replace'
   /** It crashed: plan a restart, at once or after a delay. */
   | 'restart'
-  /** End what a restart() that died was to end, and start another one. That was no crash. */
-  | 'finish stop'
-  /** Start what a restart() that died was to start. That was no crash either. */
-  | 'finish restart'
+  /** Start it, unless the restart() does. That was no crash. */
+  | 'take part in restart'
   | 'start when due'
   | 'stand by'
   | 'wait';
 
-const IN_ANY_STATE = { stopped: 'stand by', unsettled: 'wait', 'half stopped': 'finish stop' } as const;
+const IN_ANY_STATE = { stopped: 'stand by' } as const;
 
 export const TABLE: Readonly<Record<ActiveState, Readonly<Record<Sight, Action>>>> = {
   watching: {
     held: 'watch',
     sick: 'replace',
     free: 'restart',
-    'half restarted': 'finish restart',
+    restarting: 'take part in restart',
     unseen: 'wait',
     ...IN_ANY_STATE,
   },
@@ -91,7 +85,7 @@ export const TABLE: Readonly<Record<ActiveState, Readonly<Record<Sight, Action>>
     held: 'watch',
     sick: 'watch',
     free: 'start when due',
-    'half restarted': 'start when due',
+    restarting: 'start when due',
     unseen: 'start when due',
     ...IN_ANY_STATE,
   },
@@ -99,7 +93,7 @@ export const TABLE: Readonly<Record<ActiveState, Readonly<Record<Sight, Action>>
     held: 'watch',
     sick: 'watch',
     free: 'restart',
-    'half restarted': 'finish restart',
+    restarting: 'take part in restart',
     unseen: 'wait',
     ...IN_ANY_STATE,
   },

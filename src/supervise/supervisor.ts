@@ -1,21 +1,22 @@
 /**
- * Keep it running. What is wanted (NAME.down) and what is (the lock, the checks) are looked at apart; what to do about it
- * stands in supervision-table.ts.
+ * Keep it running. What is wanted (the journal) and what is (the lock, the checks) are observed apart; what to do about it
+ * stands in policy.ts.
  *
  * Our own child's exit wakes the look at once; a process that somebody else spawned is seen to end by its lock, which is
- * looked at every POLL_MS. A supervisor never clears the mark of a stop that came after it: its starts end on it.
+ * looked at every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.
  */
 import { status } from '../inspect/status.js';
-import { start } from '../start/start.js';
-import type { Mark } from '../state/mark-file.js';
-import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import { endForRestart, finishStop } from '../stop/stop.js';
+import { start, startIfFree } from '../start/start.js';
+import { placeOfCall } from '../start/still-wanted.js';
+import { journalOf, type Place } from '../state/journal.js';
+import type { CompleteSpec } from '../state/process-spec.js';
+import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { CrashHistory, crashLoopError, leaveNothing } from './crash-history.js';
 import { HealthChecks } from './health-checks.js';
-import { Lookout, readableMark } from './observe.js';
+import { Observer } from './observe.js';
 import {
   type Action,
   isActive,
@@ -37,9 +38,9 @@ export class ProcessSupervisor implements Supervisor {
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
-  /** The stop that this supervision undoes: the one that was there when it began. */
-  readonly #undone: Mark | undefined;
-  readonly #lookout: Lookout;
+  /** What the first start remembers: it undoes the stops that were there when this supervision began. */
+  readonly #begin: Place | undefined;
+  readonly #observer: Observer;
   readonly #checks: HealthChecks;
   readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
@@ -56,9 +57,10 @@ export class ProcessSupervisor implements Supervisor {
     this.#spec = spec;
     this.#options = options;
     this.#events = events;
-    const markFile = besideLockFile(spec, 'down');
-    this.#undone = options.respectStop ? undefined : readableMark(markFile);
-    this.#lookout = new Lookout(spec, markFile, this.#undone);
+    const isAborted = options.signal?.aborted === true;
+    this.#begin = options.respectStop || isAborted ? undefined : placeOfCall(spec);
+    this.#observer = new Observer(spec, this.#begin ?? { id: '', offset: 0 });
+    if (!isAborted) journalOf(spec).note('supervise');
     this.#checks = new HealthChecks(
       () => status(spec),
       options,
@@ -102,24 +104,26 @@ export class ProcessSupervisor implements Supervisor {
 
   async #run(): Promise<void> {
     try {
-      if (!this.#isEnding) await this.#start({ isFirst: true });
+      if (!this.#isEnding && this.#begin !== undefined) await this.#startFirst(this.#begin);
       while (!this.#isEnding && isActive(this.#state)) {
-        const action = TABLE[this.#state][await this.#look()];
+        const action = TABLE[this.#state][this.#look()];
         if (!this.#isEnding) await this.#act(action);
         if (!this.#isEnding) await this.#pause(action);
       }
       await this.#checks.settled();
     } catch (error) {
       if (error instanceof CrashLoopError) await leaveNothing(this.#spec);
+      journalOf(this.#spec).note('give-up', { error: errorText(error) });
       this.#state = 'gave-up';
       if (error instanceof CrashLoopError) this.#events.gaveUp(error);
       throw error;
     }
+    journalOf(this.#spec).note('unsupervise');
     this.#state = 'stopped';
   }
 
-  async #look(): Promise<Sight> {
-    const sight = await this.#lookout.look();
+  #look(): Sight {
+    const sight = this.#observer.look();
     return sight === 'held' && this.#checks.isSick ? 'sick' : sight;
   }
 
@@ -129,12 +133,10 @@ export class ProcessSupervisor implements Supervisor {
         if (this.#state !== 'watching') this.#become('watching');
         return this.#checks.runWhenDue();
       case 'replace':
-        return await this.#replace(() => endForRestart(this.#spec, this.#checks.pid), { isCrash: true });
+        return await this.#replace();
       case 'restart':
         return await this.#planAndStart({ isCrash: true });
-      case 'finish stop':
-        return await this.#replace(() => finishStop(this.#spec), { isCrash: false });
-      case 'finish restart':
+      case 'take part in restart':
         return await this.#planAndStart({ isCrash: false });
       case 'start when due':
         return await this.#startWhenDue();
@@ -144,19 +146,20 @@ export class ProcessSupervisor implements Supervisor {
     }
   }
 
-  async #replace(end: () => Promise<boolean>, { isCrash }: { isCrash: boolean }): Promise<void> {
+  async #replace(): Promise<void> {
+    const { pid } = this.#checks;
     this.#become('restarting');
     this.#dueAt = 0;
     try {
-      if (!(await end())) return;
+      if (!(await endSick(this.#spec, pid))) return;
     } catch (error) {
       this.#lastError = error;
       log('%s cannot be ended: %s', this.#spec.name, errorText(error));
       return;
     }
     // Whoever ends supervision meanwhile is to find it up.
-    if (this.#isEnding) await this.#start({ isFirst: false });
-    else await this.#planAndStart({ isCrash });
+    if (this.#isEnding) await this.#startIfWanted();
+    else await this.#planAndStart({ isCrash: true });
   }
 
   async #planAndStart({ isCrash }: { isCrash: boolean }): Promise<void> {
@@ -174,27 +177,41 @@ export class ProcessSupervisor implements Supervisor {
     }
     const delayMs = isCrash ? this.#crashes.delayMs() : 0;
     this.#dueAt = performance.now() + delayMs;
+    if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
     this.#events.restarting({ attempt: Math.max(1, this.#crashes.count), delayMs });
   }
 
   async #startWhenDue(): Promise<void> {
-    if (performance.now() >= this.#dueAt) await this.#start({ isFirst: false });
+    if (performance.now() >= this.#dueAt) await this.#startIfWanted();
   }
 
-  async #start({ isFirst }: { isFirst: boolean }): Promise<void> {
+  /** A whole start(): it also waits for a process that somebody else is starting, or ends one that is to be ended. */
+  async #startFirst(place: Place): Promise<void> {
+    await this.#attempt(async () => {
+      await start(this.#spec, { events: this.#events, place });
+    });
+  }
+
+  async #startIfWanted(): Promise<void> {
+    await this.#attempt(async () => {
+      const place = this.#observer.placeIfWanted();
+      if (place === undefined) return this.#become('standby');
+      const instance = await startIfFree(this.#spec, { events: this.#events, place });
+      if (instance !== undefined) this.#restarts += 1;
+      else if (this.#isAfterCrash) this.#crashes.takeBack();
+    });
+  }
+
+  async #attempt(startIt: () => Promise<void>): Promise<void> {
     try {
-      const { reused } = await start(this.#spec, { events: this.#events, respectMarks: true, known: this.#undone });
+      await startIt();
       this.#lastError = undefined;
-      if (!isFirst && !reused) this.#restarts += 1;
-      if (!isFirst && reused && this.#isAfterCrash) this.#crashes.takeBack();
-      this.#become('watching');
+      if (this.#state !== 'standby') this.#become('watching');
     } catch (error) {
       if (error instanceof StoppedError) this.#become('standby');
-      else if (error instanceof UnhealthyError) {
-        // Somebody else runs it: the checks will tell what becomes of it.
-        if (!isFirst && this.#isAfterCrash) this.#crashes.takeBack();
-        this.#become('watching');
-      } else {
+      // Somebody else runs it: the checks will tell what becomes of it.
+      else if (error instanceof UnhealthyError) this.#become('watching');
+      else {
         this.#lastError = error;
         log('%s could not be started: %s', this.#spec.name, errorText(error));
         if (!this.#isEnding) this.#plan({ isCrash: true });

@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, lstatSync, mkdirSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
@@ -91,3 +91,19 @@ export function userFolder(): string | undefined {
  * A descriptor that carries these flags can be told from one that flock(1) or another program opened.
  */
 export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/**
+ * Opens a regular file, never through a symbolic link, never waiting for the other end of a FIFO.
+ * @throws the system's error; an error that says so when it is no regular file
+ */
+export function openRegularFile(path: string, flags: number, mode?: number): number {
+  const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
+  let isRegular = false;
+  try {
+    isRegular = fstatSync(fd).isFile();
+    if (!isRegular) throw new Error('it is not a regular file');
+    return fd;
+  } finally {
+    if (!isRegular) closeSync(fd);
+  }
+}

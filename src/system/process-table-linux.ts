@@ -52,6 +52,13 @@ function isExiting(fields: readonly string[]): boolean {
   return (Number(fields[6]) & EXITING_FLAG) !== 0;
 }
 
+let ownBoot: string | undefined;
+
+export function boot(): string {
+  ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
+  return ownBoot;
+}
+
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
 }

@@ -20,6 +20,11 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
 }
 
+/** Start times are wall-clock times here: they differ from boot to boot by themselves. */
+export function boot(): string {
+  return '';
+}
+
 export function list(): ProcessInfo[] {
   return ps(['-A']).map(({ info }) => info);
 }

@@ -18,6 +18,8 @@ const log = debugLog('table');
 export interface ProcessTable {
   /** Undefined when there is no such process. A zombie is reported as one. */
   lookUp(pid: number): ProcessInfo | undefined;
+  /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
+  boot(): string;
   /** Every visible process. */
   list(): ProcessInfo[];
   /** Unix seconds, with fraction, as every process of this machine works it out. */

@@ -42,13 +42,12 @@ function linkOf(path: string): string | undefined {
   }
 }
 
-/** As after a start that failed: no process (each has its log open in the folder), no lock, no record, no mark. */
+/** As after a start that failed: no process (each has its log open in the folder), no lock, no record. */
 export function assertNothingLeft(spec: ProcessSpec): void {
   const { lockFile, pidFile } = new ProcessManager(spec).spec;
   assert.deepEqual(processesIn(spec.stateDir), [], 'processes');
   assert.equal(isLocked(lockFile), false, 'the lock');
   assert.equal(existsSync(pidFile), false, 'the PID file');
-  assert.equal(existsSync(lockFile.replace(/lock$/, 'down')), false, 'the mark');
 }
 
 /** Everything that a write anywhere in the folder would change. */

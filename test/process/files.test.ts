@@ -1,20 +1,23 @@
 import assert from 'node:assert/strict';
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { isLocked, ProcessManager } from '../../src/index.js';
+import { type JournalEntry, journalEntries } from '../helpers/journal.js';
 import { isRunning, processesIn } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
 import { freePort, temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { eventually } from '../helpers/waiting.js';
 
 const permissions = (path: string) => (statSync(path).mode & 0o7777).toString(8);
 
@@ -28,10 +31,8 @@ test('files are made with mode 0600 and folders with 0700, whatever the umask', 
   await manager.start();
   for (const folder of ['.', 'logs', 'data', 'data/deep'])
     assert.equal(permissions(join(spec.stateDir, folder)), '700', folder);
-  for (const file of ['redis.lock', 'redis.pid', 'logs/redis.log'])
+  for (const file of ['redis.lock', 'redis.pid', 'redis.journal', 'logs/redis.log'])
     assert.equal(permissions(join(spec.stateDir, file)), '600', file);
-  await manager.stop();
-  assert.equal(permissions(join(spec.stateDir, 'redis.down')), '600');
 });
 
 test('the PID file has three lines: PID, command name, start time', async (t) => {
@@ -49,51 +50,97 @@ test('the PID file has three lines: PID, command name, start time', async (t) =>
 test('a run leaves nothing in the state folder but its own few files', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
-  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.lock', 'redis.pid']);
+  const stopped = ['logs', 'redis.journal', 'redis.lock'];
+  const running = [...stopped, 'redis.pid'];
+  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), running);
   await manager.stop();
-  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down', 'redis.lock']);
+  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), stopped);
   await manager.start();
-  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down.past', 'redis.lock', 'redis.pid']);
   for (let round = 0; round < 3; round += 1) await manager.restart();
-  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), ['logs', 'redis.down.past', 'redis.lock', 'redis.pid']);
+  assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), running);
 });
 
-test("a start sets the lock file's time, and reuse does not", async (t) => {
-  const manager = new ProcessManager(await redisSpec(t));
-  const { lockFile, stateDir } = manager.spec;
-  mkdirSync(stateDir, { mode: 0o700 });
-  writeFileSync(lockFile, '', { mode: 0o600 });
-  utimesSync(lockFile, 1_000_000, 1_000_000);
-  const before = Date.now();
-  await manager.start();
-  const { mtimeMs, size } = statSync(lockFile);
-  assert.ok(mtimeMs >= before - 10 && mtimeMs <= Date.now() + 10, `${mtimeMs} is not the time of the start`);
-  assert.equal(size, 0);
-  await manager.start();
-  assert.equal(statSync(lockFile).mtimeMs, mtimeMs);
-});
-
-test('a stop makes NAME.down, empty, and a start clears it', async (t) => {
-  const manager = new ProcessManager(await redisSpec(t));
-  const mark = join(manager.spec.stateDir, 'redis.down');
-  await manager.start();
-  assert.equal(existsSync(mark), false);
+test('the journal says what happened, a line an event, with the exact identity of the process', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid, startedAt } = await manager.start();
   await manager.stop();
-  assert.equal(readFileSync(mark, 'utf8'), '');
-  const { ino, mtimeMs } = statSync(mark);
-  assert.deepEqual(await manager.stop(), { outcome: 'not-running' });
-  assert.equal(statSync(mark).ino, ino);
-  assert.ok(statSync(mark).mtimeMs > mtimeMs, 'each stop makes another mark of it');
+  await manager.stop();
+  await eventually('the exit', () => journalEntries(spec, 'exit').length === 1);
+  const names = journalEntries(spec).map(({ event }) => event);
+  assert.deepEqual(
+    names.filter((name) => name !== 'exit'),
+    ['start', 'spawn', 'ready', 'stop', 'stopped', 'stop', 'stopped'],
+  );
+  assert.ok(journalEntries(spec).every(({ by }) => by === process.pid));
+  const [spawn] = journalEntries(spec, 'spawn') as [JournalEntry];
+  assert.deepEqual([spawn.pid, spawn.fd, spawn.session, spawn.at], [pid, 3, pid, startedAt.toISOString()]);
+  const [exit] = journalEntries(spec, 'exit') as [JournalEntry];
+  assert.deepEqual([exit.pid, exit.exitCode, exit.signal], [pid, 0, null]);
+  assert.deepEqual(
+    journalEntries(spec, 'stopped').map(({ outcome }) => outcome),
+    ['stopped', 'not-running'],
+  );
+});
+
+test('the lock file holds the PID of the process while that runs, and nothing after a stop', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const { lockFile } = manager.spec;
+  const { pid } = await manager.start();
+  assert.equal(readFileSync(lockFile, 'utf8'), `${pid}\n`);
+  await manager.stop();
+  assert.equal(readFileSync(lockFile, 'utf8'), '');
+});
+
+for (const [what, prepare] of Object.entries({
+  'with other text in it': (lockFile: string) => writeFileSync(lockFile, 'hello\n'),
+  'that has a second name': (lockFile: string) => {
+    writeFileSync(lockFile, '');
+    linkSync(lockFile, `${lockFile}.too`);
+  },
+})) {
+  test(`a lock file ${what} is locked and not written into`, async (t) => {
+    const manager = new ProcessManager(await redisSpec(t));
+    const { lockFile, stateDir } = manager.spec;
+    mkdirSync(stateDir, { mode: 0o700 });
+    prepare(lockFile);
+    const before = readFileSync(lockFile, 'utf8');
+    await manager.start();
+    assert.equal(isLocked(lockFile), true);
+    assert.equal(readFileSync(lockFile, 'utf8'), before);
+    await manager.stop();
+    assert.equal(readFileSync(lockFile, 'utf8'), before);
+  });
+}
+
+test('a PID file that names a living process of another tool is neither replaced nor removed', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t));
+  const { pidFile, stateDir } = manager.spec;
+  const stranger = startProgram(t, 'sleep', ['300']);
+  mkdirSync(stateDir, { mode: 0o700 });
+  writeFileSync(pidFile, `${stranger.pid}\n`);
+  const { pid } = await manager.start();
+  assert.equal(readFileSync(pidFile, 'utf8'), `${stranger.pid}\n`);
+  const { state, pid: found, checks } = await manager.status();
+  assert.deepEqual([state, found, checks.pidFile], ['running', pid, false]);
+  const failing = new ProcessManager({ ...manager.spec, name: 'redis', command: 'no-such-command' });
+  await manager.stop();
+  assert.equal(readFileSync(pidFile, 'utf8'), `${stranger.pid}\n`);
+  await assert.rejects(failing.start(), { code: 'ERR_COMMAND_NOT_FOUND' });
+  assert.equal(readFileSync(pidFile, 'utf8'), `${stranger.pid}\n`);
+  assert.equal(stranger.isAlive, true);
+  stranger.kill();
+  await stranger.ended();
   await manager.start();
-  assert.equal(existsSync(mark), false);
+  assert.match(readFileSync(pidFile, 'utf8'), /^\d+\nredis-server\n\d+\n$/);
 });
 
 test('a stop when nothing ever ran makes nothing, be the state folder there or not', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
-  assert.deepEqual(await manager.stop(), { outcome: 'not-running' });
+  assert.equal((await manager.stop()).outcome, 'not-running');
   assert.equal(existsSync(manager.spec.stateDir), false);
   mkdirSync(manager.spec.stateDir);
-  assert.deepEqual(await manager.stop(), { outcome: 'not-running' });
+  assert.equal((await manager.stop()).outcome, 'not-running');
   assert.deepEqual(readdirSync(manager.spec.stateDir), []);
 });
 
@@ -133,7 +180,7 @@ test('a log of 10 MB stays where it is', async (t) => {
   assert.equal(existsSync(`${logFile}.1`), false);
 });
 
-test('lockFile, pidFile and logFile may lie anywhere, and the mark beside the lock file', async (t) => {
+test('lockFile, pidFile and logFile may lie anywhere, and the journal beside the lock file', async (t) => {
   const folder = temporaryFolder(t);
   const files = {
     lockFile: join(folder, 'l/my.lock'),
@@ -153,26 +200,26 @@ test('lockFile, pidFile and logFile may lie anywhere, and the mark beside the lo
     'g',
     'g/my.txt',
     'l',
-    'l/my.down',
+    'l/my.journal',
     'l/my.lock',
     'p',
   ]);
   assert.equal(existsSync(manager.spec.stateDir), false, 'nothing needed the state folder');
 });
 
-test('a lock file without the ending .lock has its mark beside it too', async (t) => {
+test('a lock file without the ending .lock has its journal beside it too', async (t) => {
   const folder = temporaryFolder(t);
   const manager = new ProcessManager(await redisSpec(t, { lockFile: join(folder, 'guard') }));
   await manager.start();
   await manager.stop();
-  assert.deepEqual(readdirSync(folder).sort(), ['guard', 'guard.down']);
+  assert.deepEqual(readdirSync(folder).sort(), ['guard', 'guard.journal']);
 });
 
 test('logFile may be /dev/null: it runs, and there are no lines', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { logFile: '/dev/null' }));
   await manager.start();
   assert.deepEqual(await manager.logTail(), []);
-  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal((await manager.stop()).outcome, 'stopped');
   assert.equal(statSync('/dev/null').isCharacterDevice(), true);
   assert.equal(existsSync('/dev/null.1'), false);
 });
@@ -195,7 +242,7 @@ test('a PID file that cannot be written costs nothing: started, found, stopped',
   assert.deepEqual([state, found, checks.pidFile, checks.identity], ['running', pid, false, true]);
   assert.deepEqual(readdirSync(folder), ['taken'], 'no draft is left');
   assert.equal((await manager.start()).pid, pid);
-  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.equal((await manager.stop()).outcome, 'stopped');
   assert.equal(isRunning(pid), false);
   assert.deepEqual(processesIn(manager.spec.stateDir), []);
 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Instance, ProcessManager, type ProcessSpec, StoppedError } from '../../src/index.js';
+import { appendToJournal, journalEntries } from '../helpers/journal.js';
 import { isRunning, logged } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
@@ -17,7 +17,12 @@ test('a restart gives a new process, ready, and the old one is gone', async (t) 
   assert.equal(isRunning(first.pid), false);
   const { state, pid } = await manager.status();
   assert.deepEqual([state, pid], ['running', second.pid]);
-  assert.equal(existsSync(join(manager.spec.stateDir, 'redis.down')), false);
+  assert.deepEqual(
+    journalEntries(manager.spec)
+      .map(({ event }) => event)
+      .filter((event) => event !== 'exit'),
+    ['start', 'spawn', 'ready', 'restart', 'stopped', 'start', 'spawn', 'ready'],
+  );
 });
 
 test('a restart of what is stopped, and of what never ran, is a start', async (t) => {
@@ -30,33 +35,16 @@ test('a restart of what is stopped, and of what never ran, is a start', async (t
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('meanwhile the mark says "restart"; afterwards it is gone', async (t) => {
+test('meanwhile its state is stopping', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
-  const mark = join(spec.stateDir, 'node-server.down');
   const { pid } = await manager.start();
   const restarted = manager.restart();
   await logged(manager.spec.logFile, /ignoring SIGTERM/);
-  assert.equal(readFileSync(mark, 'utf8'), 'restart');
   assert.equal((await manager.status()).state, 'stopping');
   process.kill(pid, 'SIGKILL');
   await restarted;
-  assert.equal(existsSync(mark), false);
   await killedNow(spec);
-});
-
-test('a restart after a stop keeps its mark a plain one', async (t) => {
-  const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => true });
-  const manager = new ProcessManager(spec);
-  await manager.start();
-  await manager.stop();
-  const mark = join(spec.stateDir, 'redis.down');
-  let seen = 'none';
-  manager.once('stopped', () => {
-    seen = readFileSync(mark, 'utf8');
-  });
-  await manager.restart();
-  assert.equal(seen, '');
 });
 
 test('a start elsewhere during a restart is not ended: both get the new process', async (t) => {
@@ -96,7 +84,7 @@ test('a stop during a restart wins: the restart ends with StoppedError, and noth
   const restarted = assert.rejects(manager.restart(), StoppedError);
   await logged(manager.spec.logFile, /ignoring SIGTERM/);
   const stopped = new ProcessManager(spec).stop();
-  await eventually('the mark', () => readFileSync(join(spec.stateDir, 'node-server.down'), 'utf8') === '');
+  await eventually('its line', () => journalEntries(spec, 'stop').length === 1);
   process.kill(pid, 'SIGKILL');
   await Promise.all([restarted, stopped]);
   assert.equal((await manager.status()).state, 'stopped');
@@ -123,12 +111,10 @@ test('a restart that was killed between its halves: the next start just starts',
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   await manager.stop();
-  const mark = join(manager.spec.stateDir, 'redis.down');
-  rmSync(mark);
-  writeFileSync(mark, 'restart', { mode: 0o600 });
+  appendToJournal(manager.spec, 'restart');
   assert.equal((await manager.status()).state, 'stopped');
   assert.equal((await manager.start()).reused, false);
-  assert.equal(existsSync(mark), false);
+  assert.equal((await manager.status()).state, 'running');
 });
 
 test('what a restart cannot do is told: a stop that fails, a start that fails', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { journalEntries } from '../helpers/journal.js';
 import { seededRandom } from '../helpers/random.js';
 import { RemoteError, startRemoteManager } from '../helpers/remote-manager.js';
 import { rounds } from '../helpers/resources.js';
@@ -21,13 +21,13 @@ async function inLanes(count: number, run: (rounds: number) => Promise<void>): P
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-/** When the last stop set its mark. */
-function markedAt({ spec }: Witness): number {
-  return statSync(`${spec.stateDir}/${spec.name}.down`).ctimeMs;
+/** When the last stop wrote its line. */
+function stopBeganAt({ spec }: Witness): number {
+  return Date.parse(journalEntries(spec, 'stop').at(-1)?.at ?? '');
 }
 
-function isMarked({ spec }: Witness): boolean {
-  return existsSync(`${spec.stateDir}/${spec.name}.down`);
+function isStopPending({ spec }: Witness): boolean {
+  return journalEntries(spec, 'start', 'stop').at(-1)?.event === 'stop';
 }
 
 test('a start during a stop never gets the process that is being stopped, but a new one', async (t) => {
@@ -38,7 +38,7 @@ test('a start during a stop never gets the process that is being stopped, but a 
     let { pid } = await starter.start();
     for (let round = 1; round <= count; round += 1) {
       const stopped = stopper.stop();
-      await eventually('the mark of the stop', () => isMarked(server), { everyMs: 1 });
+      await eventually('the line of the stop', () => isStopPending(server), { everyMs: 1 });
       await delay(random.between(0, DYING_MS));
       const next = await starter.start();
       assert.notEqual(next.pid, pid);
@@ -69,7 +69,7 @@ test('a start that is called together with a stop gets what runs before it, or a
       seen.StoppedError += 1;
       await server.assertNothingThere();
     } else if (started.value.pid === before.pid) {
-      assert.ok(started.value.at < markedAt(server) + FILE_CLOCK_MS, 'it was through when the stop began');
+      assert.ok(started.value.at < stopBeganAt(server) + FILE_CLOCK_MS, 'it was through when the stop began');
       seen.same += 1;
       await server.assertNothingThere();
     } else {
@@ -93,11 +93,11 @@ test('a stop ends every start that is not through with StoppedError, and nothing
       await Promise.all(starters.map((starter) => starter.hasCalled()));
       await delay(random.between(0, 400));
       await stopper.stop();
-      const stopBegan = markedAt(server);
+      const stopBegan = stopBeganAt(server);
       for (const call of await settled) {
         if (call.status === 'fulfilled') {
           const lateMs = call.value.at - stopBegan;
-          assert.ok(lateMs < FILE_CLOCK_MS, `round ${round}: through ${lateMs} ms after the mark`);
+          assert.ok(lateMs < FILE_CLOCK_MS, `round ${round}: through ${lateMs} ms after the stop began`);
           seen.through += 1;
         } else {
           assert.ok(call.reason instanceof RemoteError);
@@ -106,7 +106,7 @@ test('a stop ends every start that is not through with StoppedError, and nothing
         }
       }
       await server.assertNothingThere();
-      assert.equal(isMarked(server), true, 'nobody has wanted it since');
+      assert.equal(isStopPending(server), true, 'nobody has wanted it since');
     }
     server.assertNeverTwo();
   });
@@ -135,7 +135,7 @@ test('a stop that is killed half-way delays the next start by no more than a sec
       const { at, result } = await next;
       over = true;
       if (result.pid !== pid) delays.push(at - Math.max(calledAt, await endOrReply));
-      else assert.equal(isMarked(server), false, 'the stop had not begun');
+      else assert.equal(isStopPending(server), false, 'the stop had not begun');
       assert.deepEqual(server.alive(), [result.pid]);
       pid = result.pid;
     }

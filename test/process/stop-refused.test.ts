@@ -4,7 +4,15 @@ import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
-import { acquireLock, isLocked, ProcessManager, StateFileError, type StopTimeoutError } from '../../src/index.js';
+import {
+  acquireLock,
+  isLocked,
+  ProcessManager,
+  StateFileError,
+  type StopResult,
+  type StopTimeoutError,
+} from '../../src/index.js';
+import { journalFile } from '../helpers/journal.js';
 import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
@@ -38,7 +46,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     for (const method of ['start', 'stop', 'restart', 'status', 'isRunning'] as const) {
       await assert.rejects(
         callElsewhere(t, method, spec, asNobody),
-        { name: method === 'restart' ? 'SpawnError' : 'LockUnavailableError' },
+        { name: method === 'restart' ? 'StateFileError' : 'LockUnavailableError' },
         method,
       );
     }
@@ -51,7 +59,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o755 });
     const began = performance.now();
-    await assert.rejects(callElsewhere(t, 'stop', spec, asNobody), (error) => {
+    await assert.rejects(callElsewhere<StopResult>(t, 'stop', spec, asNobody), (error) => {
       assert.deepEqual(
         [(error as StopTimeoutError).name, (error as StopTimeoutError).holders],
         ['StopTimeoutError', []],
@@ -77,7 +85,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
       '--ambient-caps=+sys_ptrace,+dac_read_search',
     ];
     const began = performance.now();
-    await assert.rejects(callElsewhere(t, 'stop', { ...spec, stopTimeoutMs: 60_000 }, { wrapper }), {
+    await assert.rejects(callElsewhere<StopResult>(t, 'stop', { ...spec, stopTimeoutMs: 60_000 }, { wrapper }), {
       name: 'StopTimeoutError',
       holders: [pid],
     });
@@ -134,21 +142,22 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test('when the mark cannot be written it is stopped all the same, and then StateFileError', async (t) => {
+  test('when the journal cannot be written it is stopped all the same, and then StateFileError', async (t) => {
     const spec = await redisSpec(t);
     const manager = new ProcessManager(spec);
     const { pid } = await manager.start();
-    const mark = join(spec.stateDir, 'redis.down');
-    acquireLock(join(mark, 'x')).release(); // a folder in its place
-    t.after(() => rmSync(mark, { recursive: true, force: true }));
+    const journal = journalFile(spec);
+    rmSync(journal);
+    acquireLock(join(journal, 'x')).release(); // a folder in its place
+    t.after(() => rmSync(journal, { recursive: true, force: true }));
     await assert.rejects(manager.stop(), (error) => {
       assert.ok(error instanceof StateFileError, String(error));
-      assert.equal(error.path, mark);
+      assert.equal(error.path, journal);
       return true;
     });
     assert.equal(isRunning(pid), false);
     assert.equal(existsSync(manager.spec.pidFile), false);
-    rmSync(mark, { recursive: true });
+    rmSync(journal, { recursive: true });
   });
 
   test('an aborted stop leaves the process marked, and the next stop ends it', async (t) => {
@@ -164,7 +173,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     await assert.rejects(stopped, reason);
     const { state, pid: found } = await manager.status();
     assert.deepEqual([state, found], ['stopping', pid]);
-    assert.deepEqual(await new ProcessManager({ ...manager.spec, stopTimeoutMs: 100 }).stop(), { outcome: 'killed' });
+    assert.equal((await new ProcessManager({ ...manager.spec, stopTimeoutMs: 100 }).stop()).outcome, 'killed');
   });
 
   test('a stop that is too short for a stubborn group ends within 2 × stopTimeoutMs + 5 s', async (t) => {
@@ -173,7 +182,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     );
     await manager.start();
     const began = performance.now();
-    assert.deepEqual(await manager.stop(), { outcome: 'killed' });
+    assert.equal((await manager.stop()).outcome, 'killed');
     assert.ok(seconds(began) < 5.4, `${seconds(began)} s`);
   });
 });

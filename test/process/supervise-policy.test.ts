@@ -10,15 +10,13 @@ import { type ActiveState, isActive, type Sight, TABLE } from '../../src/supervi
 const STATES: ActiveState[] = ['watching', 'restarting', 'standby'];
 
 test('in no state is a stopped process started, nor anything else than a free or a sick one', () => {
-  const starting = ['replace', 'restart', 'finish stop', 'finish restart', 'start when due'];
+  const starting = ['replace', 'restart', 'take part in restart', 'start when due'];
   const startedAt = (sight: Sight) => STATES.filter((state) => starting.includes(TABLE[state][sight]));
   assert.deepEqual(startedAt('stopped'), []);
-  assert.deepEqual(startedAt('unsettled'), []);
   assert.deepEqual(startedAt('held'), []);
   assert.deepEqual(startedAt('sick'), ['watching']);
   assert.deepEqual(startedAt('free'), STATES);
-  assert.deepEqual(startedAt('half restarted'), STATES);
-  assert.deepEqual(startedAt('half stopped'), STATES);
+  assert.deepEqual(startedAt('restarting'), STATES);
 });
 
 test('a stop puts every state on standby, and a process that is up ends the standby', () => {

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
-import { endForRestart } from '../../src/stop/stop.js';
+import { endSick } from '../../src/stop/stop.js';
 import { watchSignals } from '../helpers/evidence.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
@@ -99,10 +99,10 @@ for (const kind of ['stay', 'ignore', 'session']) {
 test('leftovers that somebody else has replaced meanwhile are not ended', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
-  assert.equal(await endForRestart(manager.spec, undefined), false);
-  assert.equal(await endForRestart(manager.spec, pid + 1), false);
+  assert.equal(await endSick(manager.spec, undefined), false);
+  assert.equal(await endSick(manager.spec, pid + 1), false);
   assert.equal((await manager.status()).pid, pid);
-  assert.equal(await endForRestart(manager.spec, pid), true);
+  assert.equal(await endSick(manager.spec, pid), true);
 });
 
 const losses: Record<string, (lockFile: string) => void> = {

@@ -1,9 +1,9 @@
 /** A suspended process stretches every instant of its start: what is a matter of microseconds otherwise becomes likely. */
 import assert from 'node:assert/strict';
-import { existsSync, statSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { lockHolders } from '../../src/index.js';
+import { journalEntries } from '../helpers/journal.js';
 import { seededRandom } from '../helpers/random.js';
 import { rounds } from '../helpers/resources.js';
 import { FILE_CLOCK_MS, startTimedManagers, type TimedManager } from '../helpers/timed-manager.js';
@@ -18,20 +18,19 @@ test('a stop while a starter is suspended ends its start with StoppedError, wher
   const server = await witnessedServer(t);
   const [starter, stopper] = (await startTimedManagers(t, server.spec, 2)) as [TimedManager, TimedManager];
   const lockFile = `${server.spec.stateDir}/${server.spec.name}.lock`;
-  const markFile = `${server.spec.stateDir}/${server.spec.name}.down`;
+  const stops = () => journalEntries(server.spec, 'stop');
   const seen = { through: 0, atItsLastStep: 0, StoppedError: 0 };
   await starter.start();
   await stopper.stop();
   for (let round = 1; round <= rounds(200); round += 1) {
-    const oldMark = statSync(markFile).ctimeMs;
+    const before = stops().length;
     const started = Promise.allSettled([starter.start()]);
     await starter.hasCalled();
     await delay(random.between(0, START_MS));
     starter.kill('SIGSTOP');
     const stopped = stopper.stop();
-    const isMarked = () => existsSync(markFile) && statSync(markFile).ctimeMs > oldMark;
-    await eventually('a mark, and no server', () => isMarked() && server.alive().length === 0);
-    const stopBegan = statSync(markFile).ctimeMs;
+    await eventually('its line, and no server', () => stops().length > before && server.alive().length === 0);
+    const stopBegan = Date.parse(stops().at(-1)?.at ?? '');
     // Handing the lock over is the last thing that it does: as long as it has it, it is not through.
     const isInside = (await lockHolders(lockFile)).includes(starter.program.pid);
     starter.kill('SIGCONT');
@@ -39,7 +38,10 @@ test('a stop while a starter is suspended ends its start with StoppedError, wher
     await stopped;
     if (outcome.status === 'fulfilled') {
       const lateMs = outcome.value.at - stopBegan;
-      assert.ok(lateMs < FILE_CLOCK_MS, `round ${round}: through in a turn that began ${lateMs} ms after the mark`);
+      assert.ok(
+        lateMs < FILE_CLOCK_MS,
+        `round ${round}: through in a turn that began ${lateMs} ms after the stop began`,
+      );
       seen[isInside ? 'atItsLastStep' : 'through'] += 1;
     } else {
       assert.equal(outcome.reason.name, 'StoppedError', `round ${round}: ${outcome.reason.message}`);
@@ -48,7 +50,7 @@ test('a stop while a starter is suspended ends its start with StoppedError, wher
     await server.assertNothingThere();
   }
   t.diagnostic(JSON.stringify(seen));
-  // Some microseconds lie between its last look at the mark and its handing over: to meet them once is chance.
+  // Some microseconds lie between its last look at the journal and its handing over: to meet them once is chance.
   assert.ok(seen.atItsLastStep <= 1, 'it got what was stopped before its eyes');
   server.assertNeverTwo();
 });

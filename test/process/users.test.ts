@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { CommandNotFoundError, EarlyExitError, isLocked, ProcessManager, StartTimeoutError } from '../../src/index.js';
+import { journalEntries } from '../helpers/journal.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
@@ -38,7 +39,7 @@ test('the last of three managers to leave ends the process, the first two do not
   assert.equal(await accepts(spec.port), false);
   assert.equal(isLocked(managers[0].spec.lockFile), false);
   // A process that its users no longer need was not stopped on purpose.
-  assert.equal(existsSync(managers[0].spec.lockFile.replace(/lock$/, 'down')), false);
+  assert.deepEqual(journalEntries(managers[0].spec, 'stop', 'stopped'), []);
   await groupEnds(pid);
   assert.equal((await managers[0].status()).state, 'stopped');
   assert.equal(await usersOf(managers[0]), 0);

@@ -45,7 +45,7 @@ const LIMITS = { stopTimeoutMs: 1_000 };
 export const PYTHON_FOR_ALL = '/usr/bin/python3';
 
 /** What may lie in the state folder after a stop. */
-const FILES = /^(logs|witness\.(lock|down|down\.past|users))$/;
+const FILES = /^(logs|witness\.(lock|journal|users))$/;
 
 const ERROR_NAMES = Object.entries(library)
   .filter(([, value]) => typeof value === 'function' && value.prototype instanceof library.FlockProcessError)

@@ -21,7 +21,7 @@ import type { Attack, Round, Row } from '../attack.js';
 import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, PYTHON_FOR_ALL } from './fault-attempt.js';
 
 /** All that may be in a state folder. */
-const FILES = ['lock', 'pid', 'down', 'down.past', 'users'].map((ending) => `witness.${ending}`);
+const FILES = ['lock', 'pid', 'journal', 'users'].map((ending) => `witness.${ending}`);
 
 const MODES = { private: 0o600, readable: 0o755, public: 0o777, closed: 0 };
 

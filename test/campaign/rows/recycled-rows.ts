@@ -54,7 +54,7 @@ const dyingServer: Row = {
       const { server, stranger, strangerState, outcome } = JSON.parse(text) as ChangeOfHands;
       assert.equal(stranger, server);
       assert.match(String(strangerState), /^[SRD]$/);
-      assert.deepEqual(JSON.parse(outcome), { result: { outcome: 'stopped' } });
+      assert.equal(JSON.parse(outcome).result.outcome, 'stopped');
     }),
 };
 

@@ -1,0 +1,145 @@
+/** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
+
+export type JournalEventName =
+  | 'start'
+  | 'abandon'
+  | 'prepared'
+  | 'spawn'
+  | 'ready'
+  | 'exit'
+  | 'stop'
+  | 'restart'
+  | 'stopped'
+  | 'supervise'
+  | 'unsupervise'
+  | 'crash'
+  | 'give-up';
+
+/** One line: an event, when it happened, and who wrote it. */
+export interface JournalLine {
+  readonly at: string;
+  readonly event: JournalEventName;
+  readonly by: number;
+  /** In a line that trimming has copied: where it stood. */
+  readonly place?: number;
+  readonly [field: string]: unknown;
+}
+
+/**
+ * Where a line stands, or the end, where the next one will: exact however many processes write at once. It only grows, also
+ * when the journal is trimmed. The `id` is the journal's: a place in another one counts as its begin.
+ */
+export interface Place {
+  readonly id: string;
+  readonly offset: number;
+}
+
+/** A process as `spawn` names it: boot, PID and start ticks are never the same for two processes. */
+export interface SpawnLine extends JournalLine {
+  readonly pid: number;
+  readonly startKey: string;
+  /** Boot and PID namespace in which the PID means this process. */
+  readonly boot: string;
+}
+
+const NOWHERE = -1;
+
+/** The event whose last line is enough to know what counts. */
+const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
+
+export class JournalState {
+  readonly id: string;
+  /** False when others than this user could have written it: then nobody is signalled on its word. */
+  readonly isTrusted: boolean;
+  /** Where the next line will stand. */
+  readonly end: number;
+  readonly #last = new Map<JournalEventName, JournalLine & { place: number }>();
+
+  constructor(
+    id: string,
+    lines: readonly (JournalLine & { place: number })[],
+    { end, isTrusted }: { end: number; isTrusted: boolean },
+  ) {
+    this.id = id;
+    this.end = end;
+    this.isTrusted = isTrusted;
+    for (const line of lines) this.#last.set(line.event, line);
+  }
+
+  get endPlace(): Place {
+    return { id: this.id, offset: this.end };
+  }
+
+  /** The last line of this event. */
+  last(event: JournalEventName): (JournalLine & { place: number }) | undefined {
+    return this.#last.get(event);
+  }
+
+  /** The lines that trimming must keep. */
+  get counting(): (JournalLine & { place: number })[] {
+    return COUNTING.flatMap((event) => this.#last.get(event) ?? []).toSorted((one, other) => one.place - other.place);
+  }
+
+  /** Stops, restarts and abandons before this place were undone by the last `start`, which had read so far. */
+  get #undone(): number {
+    const undoes = this.#last.get('start')?.undoes as Partial<Place> | undefined;
+    return undoes?.id === this.id && typeof undoes.offset === 'number' ? undoes.offset : 0;
+  }
+
+  #placeOf(event: JournalEventName): number {
+    return this.#last.get(event)?.place ?? NOWHERE;
+  }
+
+  #isAfter(event: JournalEventName, former: JournalEventName): boolean {
+    return this.#placeOf(event) > this.#placeOf(former);
+  }
+
+  /** No stop() wants it down, or a restart() that came later wants it up again. */
+  get isWanted(): boolean {
+    return this.#placeOf('stop') < this.#undone || this.#isAfter('restart', 'stop');
+  }
+
+  /** A server that is there is to be ended, or is being ended. */
+  get isPending(): boolean {
+    return (['stop', 'restart', 'abandon'] as const).some((event) => this.#placeOf(event) >= this.#undone);
+  }
+
+  /** A restart() is at work, or has died between its halves. */
+  get isRestarting(): boolean {
+    return this.#placeOf('restart') >= this.#undone && this.#isAfter('restart', 'stop');
+  }
+
+  /** Was there a stop() at this place or beyond it? */
+  isStoppedSince(place: Place): boolean {
+    return this.#placeOf('stop') >= this.#offsetOf(place);
+  }
+
+  /** Has a `start` undone the line at this place? */
+  isUndone(place: Place): boolean {
+    return this.#offsetOf(place) < this.#undone;
+  }
+
+  #offsetOf({ id, offset }: Place): number {
+    return id === this.id ? offset : 0;
+  }
+
+  /** The process that was spawned or adopted last, dead or alive. */
+  get spawned(): SpawnLine | undefined {
+    return this.#last.get('spawn') as SpawnLine | undefined;
+  }
+
+  /** Its parent saw it end. */
+  get hasExited(): boolean {
+    return this.#last.get('exit')?.pid === this.spawned?.pid && this.#isAfter('exit', 'spawn');
+  }
+
+  /** The process that was spawned last has been ready. */
+  get isReady(): boolean {
+    return this.#isAfter('ready', 'spawn');
+  }
+
+  /** The last start has handed its process over. */
+  get isHandedOver(): boolean {
+    return this.#isAfter('ready', 'start');
+  }
+}

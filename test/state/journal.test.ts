@@ -1,0 +1,259 @@
+import assert from 'node:assert/strict';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Journal } from '../../src/state/journal.js';
+import { StoppedError } from '../../src/support/errors.js';
+import { startFixture } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { eventually } from '../helpers/waiting.js';
+
+const MIB = 1024 * 1024;
+
+test('a journal that is not there wants nothing, and reading makes none', (t) => {
+  const journal = newJournal(t, { isMade: false });
+  const { isWanted, isPending, spawned, end } = journal.read();
+  assert.deepEqual([isWanted, isPending, spawned, end], [true, false, undefined, 0]);
+  assert.throws(() => statSync(journal.path), { code: 'ENOENT' });
+});
+
+test('a stop is wanted no more and pending until a start that has read it', (t) => {
+  const journal = newJournal(t);
+  journal.append('stop');
+  assert.deepEqual(wishes(journal), { isWanted: false, isPending: true });
+  begin(journal);
+  assert.deepEqual(wishes(journal), { isWanted: true, isPending: false });
+});
+
+test('a stop that came after a start had read is not undone by its line', (t) => {
+  const journal = newJournal(t);
+  const undoes = journal.read().endPlace;
+  journal.append('stop');
+  journal.append('start', { undoes });
+  assert.deepEqual(wishes(journal), { isWanted: false, isPending: true });
+});
+
+test('a restart after a stop wants it again, a stop after a restart does not', (t) => {
+  const journal = newJournal(t);
+  journal.append('stop');
+  journal.append('restart');
+  assert.deepEqual(wishes(journal), { isWanted: true, isPending: true });
+  journal.append('stop');
+  assert.deepEqual(wishes(journal), { isWanted: false, isPending: true });
+});
+
+test('an abandon is pending and changes nothing in what is wanted', (t) => {
+  const journal = newJournal(t);
+  journal.append('abandon');
+  assert.deepEqual(wishes(journal), { isWanted: true, isPending: true });
+  begin(journal);
+  journal.append('stop');
+  journal.append('abandon');
+  assert.equal(journal.read().isWanted, false);
+});
+
+test('a place in a journal that was deleted since counts as the begin of the new one', (t) => {
+  const journal = newJournal(t);
+  const place = journal.read().endPlace;
+  rmSync(journal.path);
+  journal.create();
+  assert.equal(journal.read().isStoppedSince(place), false);
+  journal.append('stop');
+  assert.equal(journal.read().isStoppedSince(place), true);
+  assert.equal(journal.read().isStoppedSince(journal.read().endPlace), false);
+});
+
+const noise: Record<string, string> = {
+  'a torn line': '{"at":"2026-01-01T00:00:00.000Z","event":"stop","by":',
+  'an empty line': '\n\n\n',
+  'a foreign line': 'hello {"event":"stop"}\n',
+  'JSON that is no event': '{"event":"stop"}\n[1]\nnull\n"stop"\n',
+  'a line of over 8 KiB': `${JSON.stringify({ at: 'x', event: 'stop', by: 1, filler: 'x'.repeat(8 * 1024) })}\n`,
+  'bytes that are no text': '\u0000\u0001\u007f',
+};
+
+for (const [what, text] of Object.entries(noise)) {
+  test(`${what} is skipped, and swallows no other`, (t) => {
+    const journal = newJournal(t);
+    appendFileSync(journal.path, text);
+    journal.append('exit', { pid: 17 });
+    appendFileSync(journal.path, text);
+    assert.deepEqual(
+      journal.lines().map(({ event }) => event),
+      ['exit'],
+    );
+    journal.append('stop');
+    assert.equal(journal.read().isWanted, false);
+  });
+}
+
+test('two readers give a line the same place, whoever wrote between', (t) => {
+  const one = newJournal(t);
+  const other = new Journal(one.path);
+  one.append('stop');
+  other.append('exit', { pid: 2, text: 'ö and 💥 are of more than one byte' });
+  one.append('stop');
+  assert.deepEqual(one.lines(), new Journal(one.path).lines());
+  assert.equal(one.read().end, statSync(one.path).size);
+});
+
+test('who may write to the file decides whether what it names is believed', (t) => {
+  const journal = newJournal(t);
+  assert.equal(journal.read().isTrusted, true);
+  chmodSync(journal.path, 0o620);
+  journal.append('stop');
+  assert.equal(journal.read().isTrusted, false);
+});
+
+test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, later lines lie beyond', async (t) => {
+  const journal = newJournal(t);
+  fill(journal, MIB);
+  journal.append('spawn', { pid: 17, startKey: '4711', boot: 'b' });
+  journal.append('ready', { pid: 17 });
+  journal.append('stop');
+  fill(journal, MIB / 10);
+  journal.append('exit', { pid: 4 });
+  const before = journal.read();
+  const remembered = before.endPlace;
+  begin(journal);
+  assert.ok(statSync(journal.path).size < 64 * 1024);
+  const reader = new Journal(journal.path);
+  const after = reader.read();
+  assert.equal(after.id, before.id);
+  assert.deepEqual([after.spawned?.pid, after.isReady, after.isWanted], [17, true, true]);
+  assert.equal(after.last('stop')?.place, before.last('stop')?.place);
+  assert.equal(after.last('exit')?.place, before.last('exit')?.place);
+  assert.ok((after.last('start')?.place ?? 0) > remembered.offset);
+  assert.deepEqual(after, journal.read(), 'who trimmed it sees what others see');
+  reader.append('stop');
+  assert.equal(reader.read().isStoppedSince(remembered), true);
+  assert.equal(reader.read().isStoppedSince(reader.read().endPlace), false);
+});
+
+test('trimmed again and again it keeps what counts, and places only grow', (t) => {
+  const journal = newJournal(t);
+  let last = 0;
+  for (let round = 0; round < 3; round += 1) {
+    fill(journal, MIB);
+    if (round === 0) journal.append('spawn', { pid: 17, startKey: '4711', boot: 'b' });
+    begin(journal);
+    const { end, spawned } = new Journal(journal.path).read();
+    assert.ok(end > last + MIB);
+    assert.equal(spawned?.pid, 17);
+    last = end;
+  }
+});
+
+test('a stop whose line went into a file that was replaced writes it again, and it counts from there', async (t) => {
+  const journal = newJournal(t);
+  const line = journal.appendOwn('stop');
+  const trimmed = join(journal.path, '..', 'trimmed');
+  const text = readFileSync(journal.path, 'utf8');
+  writeFileSync(trimmed, text.slice(0, text.indexOf('\n') + 1), { mode: 0o600 });
+  renameSync(trimmed, journal.path);
+  const work = await journal.workOn(line);
+  assert.equal(work.isRewritten, true);
+  assert.equal(journal.read().isStoppedSince(work.place), true);
+  assert.deepEqual(await journal.earlierLines(), []);
+  work.release();
+});
+
+test('its own line is found at its place, and a start that had read it has undone it', async (t) => {
+  const journal = newJournal(t);
+  const line = journal.appendOwn('stop');
+  begin(journal);
+  const work = await journal.workOn(line);
+  assert.equal(work.isRewritten, false);
+  assert.equal(journal.read().isUndone(work.place), true);
+  work.release();
+  const later = await journal.workOn(journal.appendOwn('stop'));
+  assert.equal(journal.read().isUndone(later.place), false);
+  later.release();
+});
+
+test('a start is refused while a stop is at work, here or in another process, and killed with it is none', async (t) => {
+  const journal = newJournal(t);
+  const work = await journal.workOn(journal.appendOwn('stop'));
+  assert.equal(tryBegin(journal), 'in use');
+  assert.equal(await journal.isStopAtWork(), true);
+  work.release();
+  assert.equal(await journal.isStopAtWork(), false);
+  const other = startFixture(t, 'stop-at-work', [journal.path]);
+  await other.message();
+  assert.equal(tryBegin(journal), 'in use');
+  other.kill();
+  await other.ended();
+  await eventually('it is free', async () => !(await journal.isStopAtWork()));
+  assert.notEqual(tryBegin(journal), 'in use');
+});
+
+test('what a start decides under the lock keeps its line from being written', (t) => {
+  const journal = newJournal(t);
+  const unwanted = new StoppedError('unwanted');
+  assert.throws(() => {
+    journal.exclusively(() => {
+      throw unwanted;
+    });
+  }, unwanted);
+  assert.equal(journal.read().last('start'), undefined);
+  assert.notEqual(tryBegin(journal), 'in use');
+});
+
+test('a journal that is no file is a StateFileError for all that need it, and says nothing of a holder', async (t) => {
+  const journal = newJournal(t, { isMade: false });
+  mkdirSync(journal.path);
+  const refused = { name: 'StateFileError', path: journal.path };
+  assert.throws(() => journal.append('stop'), refused);
+  assert.throws(() => tryBegin(journal), refused);
+  await assert.rejects(journal.holdShared(), refused);
+  assert.throws(() => journal.read(), refused);
+  assert.equal(journal.readIfReadable().spawned, undefined);
+});
+
+test('lines of many processes at once are all there, each in one piece', async (t) => {
+  const journal = newJournal(t);
+  const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-writer', [journal.path, '200']));
+  for (const writer of writers) await writer.ended();
+  assert.equal(journal.lines().length, 800);
+  const places = journal.lines().map((line) => line.place ?? 0);
+  assert.deepEqual(
+    places,
+    places.toSorted((one, other) => one - other),
+  );
+});
+
+function newJournal(t: TestContext, { isMade = true } = {}): Journal {
+  const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
+  if (isMade) journal.create();
+  return journal;
+}
+
+function tryBegin(journal: Journal): 'begun' | 'in use' {
+  return journal.exclusively((state) => {
+    journal.begin(state, {});
+    return 'begun';
+  });
+}
+
+function begin(journal: Journal): void {
+  assert.equal(tryBegin(journal), 'begun');
+}
+
+function wishes(journal: Journal) {
+  const { isWanted, isPending } = journal.read();
+  return { isWanted, isPending };
+}
+
+function fill(journal: Journal, bytes: number): void {
+  const line = `\n${JSON.stringify({ at: new Date().toISOString(), event: 'crash', by: 1, delayMs: 0 })}\n`;
+  appendFileSync(journal.path, line.repeat(Math.ceil(bytes / line.length)));
+}
