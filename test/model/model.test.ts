@@ -9,8 +9,9 @@ test('the models hold in their small configurations, and their mutants fail', ()
     encoding: 'utf8',
   });
   assert.equal(status, 0, `${stdout}${stderr}`);
-  assert.match(stdout, /^protocol .* holds$/m);
+  assert.match(stdout, /^journal .* holds$/m);
+  assert.match(stdout, /^journal .*, cycles .* holds$/m);
   assert.match(stdout, /^shared .* holds$/m);
-  assert.match(stdout, /^protocol .* MUT_\w+ .* fails: /m);
+  assert.match(stdout, /^journal .* MUT_\w+ .* fails: /m);
   assert.match(stdout, /^shared .* MUT_\w+ .* fails: /m);
 });
