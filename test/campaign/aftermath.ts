@@ -18,7 +18,7 @@ const BUSY_MS = 3_000;
 const RECORD_LOST = 0.25;
 
 /** Whatever else lies in a state folder, somebody would have to clean up. */
-const EXPECTED_FILES = /^witness\.(lock|pid|pid\.new|journal|users)$|^logs$/;
+const EXPECTED_FILES = /^witness\.(lock|pid|pid\.new|journal|journal\.new|journal\.\d+-\w+|users)$|^logs$/;
 
 type Method = 'start' | 'stop' | 'restart' | 'status';
 

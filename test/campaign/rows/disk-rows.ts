@@ -40,8 +40,8 @@ async function fillDisk(attack: Attack, round: Round): Promise<void> {
   const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 })) * 4096;
   await attemptWithFault(attack, round, {
     server,
-    // A record that cannot be written costs nothing. The mark of a restart has a word in it.
-    errors: { ...NO_ERRORS, restart: ['SpawnError'] },
+    // A PID file that cannot be written costs nothing; a journal that cannot be written is told.
+    errors: { ...NO_ERRORS, start: ['StateFileError'], stop: ['StateFileError'], restart: ['StateFileError'] },
     strike: () => {
       writeUntilFull(`${ballast}.room`, room);
       writeUntilFull(ballast, 1 << 20);

@@ -136,7 +136,7 @@ function whatIsWrong(method: Method, outcome: unknown, { aliveBefore, alive, err
   if (outcome instanceof Error) {
     if (!errors.includes(outcome.name)) return 'no error that this may give';
     if (method === 'start' && !alive.every((one) => aliveBefore.includes(one))) return `it left something; ${seen}`;
-    if (outcome.name === 'StateFileError' && alive.length > 0) return `not stopped; ${seen}`;
+    if (method === 'stop' && outcome.name === 'StateFileError' && alive.length > 0) return `not stopped; ${seen}`;
   } else if (method === 'start' || method === 'restart') {
     if (!isDeepStrictEqual(alive, [pid])) return seen;
   } else if (method === 'stop') {
