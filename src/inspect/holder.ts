@@ -40,7 +40,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
     return { kind: 'process', process: recorded, isRecorded: true, heirs: undefined };
   }
   if (recorded !== undefined) return withHeirs(recorded, true, managedCarriers(spec), spec);
-  if (record !== undefined && isGoing(record, spec)) return { kind: 'nobody' };
+  if (record !== undefined && isGoing(record)) return { kind: 'nobody' };
   const { managed, starters } = lookAround(spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
   const isOver = record !== undefined && starters.length === 0 && isDead(record, managed);
@@ -98,12 +98,10 @@ function livingRecorded({ pid, startTime }: ProcessRecord): ProcessInfo | undefi
 
 /**
  * It does not carry the lock any more because it ends at this moment. Its port can still accept: until it is gone nobody who
- * is left behind may pass for it. A PID without a start time says too little to keep us from looking further, and so does a
- * stranger whose main thread alone has ended.
+ * is left behind may pass for it. Without a start time the PID proves nothing, so the search goes on.
  */
-function isGoing(record: ProcessRecord, { lockFile }: Files): boolean {
-  const process = record.startTime === undefined ? undefined : livingRecorded(record);
-  return process !== undefined && processTable().mayCarryUnseen(process, LOCK_FD, lockFile);
+function isGoing(record: ProcessRecord): boolean {
+  return record.startTime !== undefined && livingRecorded(record)?.isExiting === true;
 }
 
 /**

@@ -15,13 +15,11 @@ is_gone() {
   kill -0 "$server" 2>/dev/null || return 0
   if [ -r "/proc/$server/stat" ]; then
     read -r stat <"/proc/$server/stat" || return 0
-    # State, and the number of threads: a main thread that has ended looks like a zombie while others live.
-    set -- ${stat##*) }
-    [ "${18:-1}" -gt 1 ] && return 1
+    state=${stat##*) }
   else
-    set -- "$(ps -o stat= -p "$server")"
+    state=$(ps -o stat= -p "$server")
   fi
-  case ${1-} in
+  case $state in
     Z* | X* | '') return 0 ;;
     *) return 1 ;;
   esac

@@ -54,10 +54,6 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return inode !== undefined && descriptor(pid, fd, path)?.inode === inode;
 }
 
-export function mayCarryUnseen({ isExiting }: ProcessInfo): boolean {
-  return isExiting;
-}
-
 export function hasDescriptor(): boolean {
   return true;
 }

@@ -32,8 +32,6 @@ export interface ProcessTable {
   carriers(path: string, options?: CarrierOptions): Carrier[];
   /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
   carries(pid: number, fd: number, path: string): boolean;
-  /** It, or its main thread, is on its way out, and nothing says that it does not hold that lock for a moment longer. */
-  mayCarryUnseen(process: ProcessInfo, fd: number, path: string): boolean;
   /** Does it have this descriptor open? True where the system does not tell cheaply. */
   hasDescriptor(pid: number, fd: number): boolean;
   /** Its PIDs in the PID namespaces that it is in, from ours inwards. */
