@@ -105,12 +105,11 @@ function isGoing(record: ProcessRecord): boolean {
 }
 
 /**
- * Not when a carrier of the lock has its number, be it in a PID namespace inside ours: the start time of the record can be
- * wrong, since the wall clock of a machine that boots or wakes up is set.
+ * Not when a carrier of the lock has its number: the start time of the record can be wrong, since the wall clock of a machine
+ * that boots or wakes up is set.
  */
 function isDead(record: ProcessRecord, managed: readonly Carrier[]): boolean {
-  if (livingRecorded(record) !== undefined) return false;
-  return !managed.some(({ process: { pid } }) => processTable().pidsInNamespaces(pid).includes(record.pid));
+  return livingRecorded(record) === undefined && !managed.some(({ process }) => process.pid === record.pid);
 }
 
 function lookAround({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {

@@ -116,11 +116,6 @@ export function hasDescriptor(pid: number, fd: number): boolean {
   return readLink(`/proc/${pid}/fd/${fd}`) !== undefined;
 }
 
-export function pidsInNamespaces(pid: number): number[] {
-  const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? String(pid);
-  return numbers.split(/\s+/).map(Number);
-}
-
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   const link = readLink(`/proc/${pid}/fd/${fd}`);
   if (link === undefined || lockThrough(pid, fd)?.isOpenedByUs !== true) return undefined;

@@ -58,10 +58,6 @@ export function hasDescriptor(): boolean {
   return true;
 }
 
-export function pidsInNamespaces(pid: number): number[] {
-  return [pid];
-}
-
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   const open = descriptor(pid, fd, path);
   if (open === undefined || open.inode === inodeOf(path)) return undefined;

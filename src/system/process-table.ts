@@ -34,8 +34,6 @@ export interface ProcessTable {
   carries(pid: number, fd: number, path: string): boolean;
   /** Does it have this descriptor open? True where the system does not tell cheaply. */
   hasDescriptor(pid: number, fd: number): boolean;
-  /** Its PIDs in the PID namespaces that it is in, from ours inwards. */
-  pidsInNamespaces(pid: number): number[];
   /** The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`. */
   lostLock(pid: number, fd: number, path: string): LostLock | undefined;
   /** Is one of its standard streams appended to this regular file? */

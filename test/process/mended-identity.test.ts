@@ -6,9 +6,8 @@ import { test } from 'node:test';
 import { ProcessManager } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { outcomeOf } from '../helpers/gate.js';
-import { callElsewhere, oneCallCommand, unlessCapable } from '../helpers/one-call.js';
+import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
 import { assertNothingLeft, processesIn } from '../helpers/outside-view.js';
-import { startProgram } from '../helpers/programs.js';
 import { rounds } from '../helpers/resources.js';
 import { pythonSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
@@ -25,31 +24,6 @@ for (const seconds of [-3600, 3600]) {
     assert.deepEqual([again.pid, again.reused, isRunningProcess(pid)], [pid, true, true]);
   });
 }
-
-test('a process that was started in a PID namespace inside ours is running, and is not doubled', {
-  skip: unlessCapable('sys_admin'),
-}, async (t) => {
-  const spec = sleepSpec(t);
-  const manager = new ProcessManager(spec);
-  // With process 1 a namespace ends: the shell stays.
-  const script = '"$@"; read -r end';
-  const namespace = startProgram(
-    t,
-    'unshare',
-    ['--pid', '--fork', '--mount-proc', 'sh', '-c', script, 'sh', ...oneCallCommand('start', spec)],
-    { stdio: ['pipe', 'pipe', 'pipe'] },
-  );
-  const [, inner] = await namespace.printed(/"pid":(\d+)/);
-  const { state, pid } = await manager.status();
-  assert.equal(state, 'running');
-  assert.notEqual(pid, Number(inner));
-  assert.match(readFileSync(`/proc/${pid}/status`, 'latin1'), new RegExp(`^NSpid:.*\\t${inner}$`, 'm'));
-  const { pid: started, reused } = await manager.start();
-  assert.deepEqual([started, reused], [pid, true]);
-  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
-  namespace.child.stdin?.end();
-  await namespace.ended();
-});
 
 test("another manager's server lives when its record is copied over ours and both log to /dev/null", async (t) => {
   const spec = sleepSpec(t, { logFile: '/dev/null' });
