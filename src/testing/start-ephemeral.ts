@@ -6,7 +6,7 @@ import { reservePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {
@@ -61,7 +61,7 @@ async function startOnPort<O extends TestDefaults | undefined>(
       return await startManager(manager, state, reserved.lock, signal);
     } catch (error) {
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !(await isAboutPort(error, reserved.port))) throw error;
+      if (isFinal || !mayBeAboutPort(error)) throw error;
     } finally {
       reserved.lock?.release();
     }

@@ -16,7 +16,7 @@ import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../su
 import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
 import { agree, type Place } from './shared-settings.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {
@@ -68,7 +68,7 @@ export async function startShared<O extends TestDefaults | undefined>(
     } catch (error) {
       await manager.leave();
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !(await isAboutPort(error, manager.spec.port ?? 0))) throw error;
+      if (isFinal || !mayBeAboutPort(error)) throw error;
     }
     // When all have left, the folder is gone, and the next one chooses another port.
     await pace.wait({ signal });
