@@ -3,7 +3,6 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
 import { start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
@@ -35,12 +34,6 @@ export interface ProcessManagerEvents {
   gaveUp: [error: CrashLoopError];
 }
 
-/** `manager.start()` for a caller that has the lock of its port already. Not part of the public surface. */
-export let startWithPortLock: (
-  manager: ProcessManager,
-  options: { signal?: AbortSignal | undefined; portLock: FileLock | undefined },
-) => Promise<Instance>;
-
 /** Make the manager of a shared process a user that was counted before. `lastOut` is done by the last user, under the users' lock. */
 export let shareFrom: (manager: ProcessManager, user: User, lastOut: () => Promise<void>) => void;
 
@@ -56,8 +49,6 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   #supervisor: ProcessSupervisor | undefined;
 
   static {
-    startWithPortLock = (manager, options) =>
-      asSpawnErrors(manager.spec, () => start(manager.spec, { ...options, events: manager.#events }));
     shareFrom = (manager, user, lastOut) => {
       manager.#sharing = new Sharing(manager.spec, { user, lastOut });
     };

@@ -31,12 +31,10 @@ export interface LaunchEvents {
   exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
 }
 
-export interface LaunchOptions {
+interface LaunchOptions {
   wanted: Wanted;
   events: LaunchEvents;
   signal: AbortSignal | undefined;
-  /** The port's lock, when the caller has it already. It is released when the process is ready, or the launch failed. */
-  portLock?: FileLock | undefined;
 }
 
 const log = debugLog('start');
@@ -60,7 +58,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: Launch
 async function launchUnderLock(
   spec: CompleteSpec,
   lock: FileLock,
-  { wanted, events, signal, portLock: givenPortLock }: LaunchOptions,
+  { wanted, events, signal }: LaunchOptions,
 ): Promise<Instance | 'again'> {
   const guard = () => wanted.guard();
   await endLostProcess(spec, { signal, guard });
@@ -69,8 +67,7 @@ async function launchUnderLock(
   noteStart(lock);
   const executable = findCommand(spec);
   const { host, port } = spec;
-  const portLock =
-    port === undefined ? undefined : (givenPortLock ?? (await lockPort(spec, port, { deadline, guard })));
+  const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });
   try {
     if (port !== undefined) await refuseBusyPort(spec, { host, port }, { deadline, guard });
     const output = prepareFiles(spec);
@@ -99,7 +96,7 @@ async function seeItThrough(
     guard,
     events,
     signal,
-  }: { output: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted' | 'portLock'>,
+  }: { output: OpenLog; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
 ): Promise<Instance> {
   const { child } = spawned;
   child.once('exit', (exitCode, endSignal) => events.exit({ pid: spawned.process.pid, exitCode, signal: endSignal }));

@@ -20,10 +20,10 @@ import { type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../supp
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, processTable } from '../system/process-table.js';
-import { type LaunchEvents, type LaunchOptions, launch } from './launch.js';
+import { type LaunchEvents, launch } from './launch.js';
 import { Wanted, type WantedOptions } from './still-wanted.js';
 
-export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
+export interface StartOptions extends WantedOptions {
   events: LaunchEvents;
 }
 
@@ -34,7 +34,7 @@ const STARTER_LINGERS_MS = 5_000;
 
 export async function start(
   spec: CompleteSpec,
-  { signal, known, respectMarks, events, portLock }: StartOptions,
+  { signal, known, respectMarks, events }: StartOptions,
 ): Promise<Instance> {
   signal?.throwIfAborted();
   const contender = new Contender(spec, new Wanted(spec, { signal, known, respectMarks }), signal);
@@ -43,7 +43,7 @@ export async function start(
     const isMarked = contender.wanted.isMarked();
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
-      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal, portLock });
+      const instance = await launch(spec, lock, { wanted: contender.wanted, events, signal });
       if (instance !== 'again') return instance;
       await contender.waitForStopAtWork();
     } else if (isMarked) {

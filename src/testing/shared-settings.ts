@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { isLocked, waitForLock } from '../lock/file-lock.js';
 import { tryFlock } from '../lock/flock.js';
-import { reservePort } from '../start/port-lock.js';
+import { chooseFreePort } from '../start/port-lock.js';
 import type { ProcessSpec } from '../state/process-spec.js';
 import type { User } from '../state/users.js';
 import { errorCode } from '../support/errors.js';
@@ -73,13 +73,6 @@ export async function agree(
   } finally {
     setup.release();
   }
-}
-
-/** Its lock is given back at once: whoever wins the process's lock takes it again. */
-async function chooseFreePort(): Promise<number> {
-  const { port, lock } = await reservePort();
-  lock?.release();
-  return port;
 }
 
 function compare({ spec: agreed }: Agreement, spec: ProcessSpec): Pick<Agreed, 'spec' | 'differences'> {
