@@ -51,7 +51,7 @@ export class Sharing {
   /** Each start by itself, so that the end of one, by its signal, is not the end of another; the first one counts. */
   async #join(signal: AbortSignal | undefined): Promise<void> {
     if (this.#user !== undefined) return;
-    const user = await joinUsers(this.#spec, signal);
+    const user = await joinUsers(this.#spec, { signal });
     if (this.#user === undefined) this.#user = user;
     else user.release();
   }

@@ -1,21 +1,23 @@
 /**
  * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
- * users and mark lie beside it and stay. It is removed by the last one out, under LOCK_EX on the users file: while anybody
- * uses it, it is there.
+ * users and mark lie beside it and stay. It is removed by the last one out, or by the first one who comes after a killed run,
+ * under LOCK_EX on the users file: while anybody uses it, it is there.
  */
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager, shareFrom } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
-import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
-import { joinUsers, leaveUsers, type User } from '../state/users.js';
+import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import { joinUsers, leaveUsers } from '../state/users.js';
+import { bringDown } from '../stop/stop.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
-import { agree, type Place } from './shared-settings.js';
+import { type Agreed, agree } from './shared-settings.js';
 import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
@@ -29,6 +31,13 @@ export interface SharedInstance extends Instance {
   leave(): Promise<void>;
   /** The same as `leave()`: `await using server = await startShared(…)`. */
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+interface Place {
+  /** Removed with the last user. */
+  readonly folder: string;
+  /** Lies beside the folder and stays. */
+  readonly lockFile: string;
 }
 
 type Given = TestDefaults & { key: string; signal?: AbortSignal };
@@ -80,32 +89,37 @@ async function joinInstance(
   place: Place,
   key: string,
   makeSpec: (agreedPort: number) => ProcessSpec,
-  options: { givenPort: number | undefined; signal: AbortSignal | undefined },
+  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
 ): Promise<ProcessManager> {
   const files = { name: key, lockFile: place.lockFile, stopTimeoutMs: ENDING_MS };
-  const user = await joinUsers(files, options.signal);
-  try {
-    const { spec, differences, isOrphaned, user: agreed } = await agree(place, makeSpec, options);
-    const both: User = {
-      release: () => {
-        agreed.release();
-        user.release();
-      },
-    };
-    const manager = new ProcessManager(spec);
-    shareFrom(manager, both, () => removeFolder(place));
-    if (differences.length === 0) return manager;
-    await manager.leave();
-    if (!isOrphaned) throw mismatchError(key, differences);
-  } catch (error) {
-    // Possibly as the last one out: what is left then is the folder.
-    await leaveUsers(files, user, async () => {
-      if (!isLocked(place.lockFile)) await removeFolder(place);
-    });
-    throw error;
+  const clear = async () => {
+    if (!isLocked(place.lockFile)) await removeFolder(place);
+  };
+  for (;;) {
+    const user = await joinUsers(files, { signal, whenUnused: clear });
+    let agreed: Agreed;
+    try {
+      agreed = await agree(place.folder, makeSpec, givenPort);
+    } catch (error) {
+      await leaveUsers(files, user, clear);
+      throw error;
+    }
+    const { spec, differences } = agreed;
+    if (differences.length === 0) {
+      const manager = new ProcessManager(spec);
+      shareFrom(manager, user, () => removeFolder(place));
+      return manager;
+    }
+    const wasLast = await leaveUsers(files, user, () => endInstance(completeSpec(spec), place));
+    if (!wasLast) throw mismatchError(key, differences);
+    // Whoever agreed on it was killed a moment ago: its server was the watcher's to end, and is gone with us.
   }
-  // It was the watcher's to end, and is gone with us, who came in between.
-  return await joinInstance(place, key, makeSpec, options);
+}
+
+/** For the last one out. Nothing of a place for sharing alone may stay, be it that its watcher was killed. */
+async function endInstance(spec: CompleteSpec, place: Place): Promise<void> {
+  if (identify(spec).kind !== 'strangers') await bringDown(spec, {});
+  await removeFolder(place);
 }
 
 async function startJoined(manager: ProcessManager, signal: AbortSignal | undefined): Promise<SharedInstance> {
@@ -126,7 +140,7 @@ function placeOf(key: string): Place {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { folder: path('.state'), lockFile: path('.lock'), setupFile: path('.setup') };
+  return { folder: path('.state'), lockFile: path('.lock') };
 }
 
 async function removeFolder({ folder }: Place): Promise<void> {
@@ -136,5 +150,5 @@ async function removeFolder({ folder }: Place): Promise<void> {
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
-  return new OptionsMismatchError(message, { key });
+  return new OptionsMismatchError(message, { key, differences });
 }
