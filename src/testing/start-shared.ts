@@ -8,10 +8,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
-import { ProcessManager, shareFrom } from '../manager/process-manager.js';
+import { ProcessManager } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
-import { joinUsers, leaveUsers } from '../state/users.js';
+import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
@@ -33,17 +33,21 @@ export interface SharedInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Where the users of one key meet. */
 interface Place {
+  /** The key. */
+  readonly name: string;
   /** Removed with the last user. */
   readonly folder: string;
   /** Lies beside the folder and stays. */
   readonly lockFile: string;
+  readonly stopTimeoutMs: number;
 }
-
-type Given = TestDefaults & { key: string; signal?: AbortSignal };
 
 /** How long a user that leaves, or the watcher, may take to end the instance: it is killed. */
 const ENDING_MS = 10_000;
+
+type Given = TestDefaults & { key: string; signal?: AbortSignal };
 
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
@@ -61,7 +65,7 @@ export async function startShared<O extends TestDefaults | undefined>(
   const { key, signal, ...given }: Given = definedOptions(options);
   assertSupportedPlatform();
   const place = placeOf(key);
-  const makeSpec = (agreedPort: number): ProcessSpec => {
+  const makeSpec: MakeSpec = (agreedPort) => {
     const chosen = { stateDir: place.folder, port: agreedPort };
     const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
     const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
@@ -71,11 +75,9 @@ export async function startShared<O extends TestDefaults | undefined>(
   };
   const pace = new Pace({ firstMs: 5, maxMs: 50 });
   for (let attempt = 1; ; attempt += 1) {
-    const manager = await joinInstance(place, key, makeSpec, { givenPort: given.port, signal });
     try {
-      return await startJoined(manager, signal);
+      return await joinInstance(place, makeSpec, { givenPort: given.port, signal });
     } catch (error) {
-      await manager.leave();
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
       if (isFinal || !mayBeAboutPort(error)) throw error;
     }
@@ -84,51 +86,75 @@ export async function startShared<O extends TestDefaults | undefined>(
   }
 }
 
+interface JoinOptions {
+  readonly givenPort: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+type MakeSpec = (agreedPort: number) => ProcessSpec;
+
+async function joinInstance(place: Place, makeSpec: MakeSpec, options: JoinOptions): Promise<SharedInstance> {
+  const { spec, user } = await joinAgreed(place, makeSpec, options);
+  const manager = new SharedManager(spec, place.folder);
+  const { name, port, stateDir } = manager.spec;
+  try {
+    if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
+    const instance = await manager.start({ ...(options.signal && { signal: options.signal }) });
+    const leave = () => manager.leave();
+    const address = instance.address ?? '';
+    return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
+  } catch (error) {
+    await leaveUsers(place, user, () => endInstance(manager.spec, place.folder));
+    throw error;
+  } finally {
+    // The manager is counted itself.
+    user.release();
+  }
+}
+
 /** Counted as a user, and agreed with the others. */
-async function joinInstance(
+async function joinAgreed(
   place: Place,
-  key: string,
-  makeSpec: (agreedPort: number) => ProcessSpec,
-  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
-): Promise<ProcessManager> {
-  const files = { name: key, lockFile: place.lockFile, stopTimeoutMs: ENDING_MS };
+  makeSpec: MakeSpec,
+  { givenPort, signal }: JoinOptions,
+): Promise<{ spec: ProcessSpec; user: User }> {
   const clear = async () => {
-    if (!isLocked(place.lockFile)) await removeFolder(place);
+    if (!isLocked(place.lockFile)) await removeFolder(place.folder);
   };
   for (;;) {
-    const user = await joinUsers(files, { signal, whenUnused: clear });
+    const user = await joinUsers(place, { signal, whenUnused: clear });
     let agreed: Agreed;
     try {
       agreed = await agree(place.folder, makeSpec, givenPort);
     } catch (error) {
-      await leaveUsers(files, user, clear);
+      await leaveUsers(place, user, clear);
       throw error;
     }
     const { spec, differences } = agreed;
-    if (differences.length === 0) {
-      const manager = new ProcessManager(spec);
-      shareFrom(manager, user, () => removeFolder(place));
-      return manager;
-    }
-    const wasLast = await leaveUsers(files, user, () => endInstance(completeSpec(spec), place));
-    if (!wasLast) throw mismatchError(key, differences);
+    if (differences.length === 0) return { spec, user };
+    const wasLast = await leaveUsers(place, user, () => endInstance(completeSpec(spec), place.folder));
+    if (!wasLast) throw mismatchError(place.name, differences);
     // Whoever agreed on it was killed a moment ago: its server was the watcher's to end, and is gone with us.
   }
 }
 
-/** For the last one out. Nothing of a place for sharing alone may stay, be it that its watcher was killed. */
-async function endInstance(spec: CompleteSpec, place: Place): Promise<void> {
-  if (identify(spec).kind !== 'strangers') await bringDown(spec, {});
-  await removeFolder(place);
+class SharedManager extends ProcessManager {
+  readonly #folder: string;
+
+  constructor(spec: ProcessSpec, folder: string) {
+    super(spec);
+    this.#folder = folder;
+  }
+
+  protected override async afterLastUser(): Promise<void> {
+    await endInstance(this.spec, this.#folder);
+  }
 }
 
-async function startJoined(manager: ProcessManager, signal: AbortSignal | undefined): Promise<SharedInstance> {
-  const { port, stateDir, name } = manager.spec;
-  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
-  const instance = await manager.start(signal === undefined ? {} : { signal });
-  const leave = () => manager.leave();
-  const address = instance.address ?? '';
-  return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
+/** For the last one out. In a place for sharing alone a process without a watcher has lost it, and nobody else would end it. */
+async function endInstance(spec: CompleteSpec, folder: string): Promise<void> {
+  if (identify(spec).kind !== 'strangers') await bringDown(spec, {});
+  await removeFolder(folder);
 }
 
 function placeOf(key: string): Place {
@@ -140,10 +166,10 @@ function placeOf(key: string): Place {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { folder: path('.state'), lockFile: path('.lock') };
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: ENDING_MS };
 }
 
-async function removeFolder({ folder }: Place): Promise<void> {
+async function removeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
