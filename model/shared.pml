@@ -17,17 +17,11 @@
 byte sh = 0; byte ex = 0;      /* users file: how many LOCK_SH; who has LOCK_EX (0: nobody) */
 byte starter = 0, carrier = 0; /* server lock */
 bool alive[MAX], ready[MAX], crashed[MAX]; byte in[MAX]; byte made = 0, up = 0, kills = 0, crashes = 0, watchers = 0; bool folder = false;
-byte agreed = 0, setup = 0;    /* agreement file: how many LOCK_SH; who has KEY.setup */
-#ifdef MUT_AGREEMENT
-#define keepsAgreement false
-#else
-#define keepsAgreement (folder && !(isOrphaned && FREE))
-#endif
 #define MAYKILL if :: (kills < K) -> kills++; goto killed :: true fi
 inline fall(k) { atomic { if :: alive[k] -> alive[k] = false; up--; if :: carrier == k -> carrier = 0 :: else fi :: else fi } }
 inline kill_(k) { atomic { assert(!alive[k] || in[k] == 0); fall(k) } }
 
-/* src/process/tether.sh#watch */
+/* src/start/watcher.sh#watch */
 proctype Watcher(byte k) {
 endw:
 #ifdef MUT_EARLY
@@ -43,23 +37,26 @@ endw:
 proctype Server(byte k) { if :: alive[k] -> ready[k] = true :: !alive[k] -> skip fi;
 ends: if :: (crashes < C && alive[k]) -> atomic { crashes++; crashed[k] = true; fall(k) } :: !alive[k] -> skip fi }
 
-/* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, agreement.ts#agree (the folder), start.ts#start,
-   users.ts#leaveUsers, sharing.ts#leave */
-proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false, hasAgreed = false, isOrphaned = false;
+/* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, shared-settings.ts#agree (the folder), start.ts#start,
+   users.ts#leaveUsers, shared-use.ts#leave */
+proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
   do
   :: r < R -> r++; k = 0;
 #ifdef MUT_LATE
      if :: FREE -> skip :: !FREE -> k = carrier fi;               /* looks at the server before it is counted */
 #endif
-     atomic { (ex == 0) -> sh++; mine = true }; MAYKILL;
-     atomic { (setup == 0) -> setup = id }; MAYKILL;  /* agreement.ts#agree, under KEY.setup */
-     atomic { isOrphaned = (agreed == 0) };                     /* agreement.ts#readAgreement: LOCK_EX on the file, then the lock */
-     if
-     :: keepsAgreement
-     :: atomic { !keepsAgreement -> assert(agreed == 0); folder = false }; MAYKILL;
-        folder = true                                           /* agreement.ts#writeAgreement */
+join:
+     if                                                             /* users.ts#joinUsers */
+     :: atomic { (sh == 0 && ex == 0) -> ex = id }; MAYKILL;
+        if :: FREE -> folder = false :: !FREE fi; MAYKILL;          /* start-shared.ts#joinInstance: what a killed run left */
+        ex = 0                                                      /* from LOCK_EX to LOCK_SH: not in one step */
+     :: (sh > 0 && ex == 0)
      fi;
-     atomic { agreed++; hasAgreed = true; setup = 0; isOrphaned = false }; MAYKILL; /* agreement.ts#holdAgreement */
+     if :: atomic { ex == 0 -> sh++; mine = true } :: ex != 0 -> goto join fi; MAYKILL;
+#ifdef MUT_AGREEMENT
+     folder = false;                                                /* not under LOCK_EX */
+#endif
+     if :: folder :: !folder -> folder = true fi; MAYKILL;          /* shared-settings.ts#proposeAgreement */
 again:
      if
      :: atomic { FREE -> starter = id }; MAYKILL;
@@ -76,8 +73,6 @@ again:
      atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; assert(folder) :: else fi };
      MAYKILL;                                                       /* using it */
      atomic { assert(!inn || folder); if :: inn -> in[k]--; inn = false :: else fi };
-     atomic { agreed--; hasAgreed = false };                    /* start-shared.ts#joinInstance: both are released */
-     MAYKILL;
      atomic { sh--; mine = false };
      if
      :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* last one out */
@@ -88,8 +83,8 @@ again:
      fi
   :: r >= R -> break
   od; goto out;
-killed: atomic { if :: hasAgreed -> agreed-- :: else fi; if :: setup == id -> setup = 0 :: else fi; if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
+killed: atomic { if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
 out: skip
 }
 init { byte i = 0; atomic { do :: i < U -> i++; run User(i) :: i >= U -> break od };
-  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0 && agreed == 0 && setup == 0); assert(kills > 0 || !folder) }
+  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0); assert(kills > 0 || !folder) }

@@ -5,10 +5,13 @@
  * says so it is searched among those that carry the lock: a managed process carries it at descriptor 3, a process that is
  * starting one at a higher number. Everything here is synchronous: a caller that signals does so in the same turn as the look.
  */
+
 import { basename } from 'node:path';
-import { type JournalState, journalOf } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { type Carrier, isSessionLeader, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
+import type { Carrier, ProcessInfo } from '../system/process-info.js';
+import { isSessionLeader, lookAgain, processTable } from '../system/process-table.js';
 
 /** The descriptor at which a managed process inherits the lock. */
 export const LOCK_FD = 3;

@@ -1,7 +1,8 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 
 import { isLocked } from '../lock/file-lock.js';
-import { type JournalState, journalOf } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';

@@ -1,8 +1,7 @@
 /** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
 
-import { isWaitingCommand } from '../lock/flock-helpers.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import type { Carrier, ProcessInfo } from '../system/process-info.js';
+import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 
 /** The name by which the shell that watches is recognised. */
@@ -14,11 +13,6 @@ export const WATCHED_FD = 4;
 /** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
 export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
   return pid !== groupId && processTable().commandNames(pid).includes(WATCHER_NAME);
-}
-
-/** Does it wait for the lock of the users? A killed watcher leaves it behind, and like that one it ignores the group's signals. */
-export function isWaiter({ pid, groupId }: ProcessInfo): boolean {
-  return pid !== groupId && isWaitingCommand(processTable().commandLine(pid), WATCHED_FD);
 }
 
 /** Is there a watcher in the group of this process that ends it with its last user? */
@@ -44,7 +38,6 @@ function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): P
  */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
-  const isWatching = ({ process }: Carrier) => isWatcher(process) || isWaiter(process);
-  const watched = carriers.filter(isWatching).map((carrier) => carrier.process.groupId);
+  const watched = carriers.filter(({ process }) => isWatcher(process)).map(({ process }) => process.groupId);
   return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
 }

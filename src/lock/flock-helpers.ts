@@ -1,7 +1,7 @@
 /** perl and flock(1) in place of the addon: each takes the very same lock, as a child that has our descriptor as its 3. */
 
 import { spawnSync } from 'node:child_process';
-import { basename, delimiter, isAbsolute, join } from 'node:path';
+import { delimiter, isAbsolute, join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../support/debug.js';
 import { FlockBindingError } from '../support/errors.js';
@@ -95,27 +95,13 @@ export function helperFlock(addonError: unknown): FlockWay {
  * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
  */
 export function waitingCommand(fd: number): readonly string[] {
-  for (const [program, args] of waitingPrograms(fd)) {
-    const path = findExecutable(program);
-    if (path !== undefined) return [path, ...args];
-  }
+  const flock = findExecutable('flock');
+  if (flock !== undefined) return [flock, '-x', String(fd)];
+  const perl = findExecutable('perl');
+  if (perl !== undefined) return [perl, '-e', `open(my $f, "+<&=", ${fd}) or die; flock($f, 2) or die`];
   throw new FlockBindingError(
     'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
   );
-}
-
-/** Is it the command line of one that waits so, whatever its PATH was? */
-export function isWaitingCommand([path = '', ...words]: readonly string[], fd: number): boolean {
-  return waitingPrograms(fd).some(
-    ([program, args]) => basename(path) === program && words.join(' ') === args.join(' '),
-  );
-}
-
-function waitingPrograms(fd: number): [program: string, args: string[]][] {
-  return [
-    ['flock', ['-x', String(fd)]],
-    ['perl', ['-e', `open(my $f, "+<&=", ${fd}) or die; flock($f, 2) or die`]],
-  ];
 }
 
 function runHelper(

@@ -3,12 +3,10 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
 import { start } from '../start/start.js';
 import { placeOfCall } from '../start/still-wanted.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
-import type { User } from '../state/users.js';
 import { type StopResult, stop } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
 import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
@@ -16,7 +14,7 @@ import { ProcessSupervisor } from '../supervise/supervisor.js';
 import { asLockErrors, asSpawnErrors, assertSupportedPlatform, type CrashLoopError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { restart } from './restart.js';
-import { Sharing } from './shared-use.js';
+import { SharedUse } from './shared-use.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
 export interface ProcessManagerEvents {
@@ -36,15 +34,6 @@ export interface ProcessManagerEvents {
   gaveUp: [error: CrashLoopError];
 }
 
-/** `manager.start()` for a caller that has the lock of its port already. Not part of the public surface. */
-export let startWithPortLock: (
-  manager: ProcessManager,
-  options: { signal?: AbortSignal | undefined; portLock: FileLock | undefined },
-) => Promise<Instance>;
-
-/** Make the manager of a shared process a user that was counted before. `lastOut` is done by the last user, under the users' lock. */
-export let shareFrom: (manager: ProcessManager, user: User, lastOut: () => Promise<void>) => void;
-
 /**
  * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
  * processes may have the same spec. The managed process never keeps this one alive.
@@ -53,18 +42,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
   readonly spec: CompleteSpec;
   readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
-  #sharing: Sharing;
+  readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
-
-  static {
-    startWithPortLock = (manager, options) =>
-      asSpawnErrors(manager.spec, () =>
-        start(manager.spec, { ...options, place: placeOfCall(manager.spec), events: manager.#events }),
-      );
-    shareFrom = (manager, user, lastOut) => {
-      manager.#sharing = new Sharing(manager.spec, { user, lastOut });
-    };
-  }
 
   /**
    * @throws TypeError naming option, expectation and value
@@ -74,7 +53,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     super();
     assertSupportedPlatform();
     this.spec = completeSpec(spec);
-    this.#sharing = new Sharing(this.spec);
+    this.#sharedUse = new SharedUse(this.spec, () => this.afterLastUser());
     this.#events = {
       spawned: (instance) => this.#announce('spawned', instance),
       ready: (instance) => this.#announce('ready', instance),
@@ -103,7 +82,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     signal?.throwIfAborted();
     const place = placeOfCall(this.spec);
     return await asSpawnErrors(this.spec, () =>
-      this.#sharing.during(signal, () => start(this.spec, { signal, place, events: this.#events })),
+      this.#sharedUse.during(signal, () => start(this.spec, { signal, place, events: this.#events })),
     );
   }
 
@@ -132,14 +111,20 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     if (this.spec.lifetime !== 'shared') {
       throw new TypeError(`"lifetime" must be "shared" for leave(), not "${this.spec.lifetime}"`);
     }
-    await this.#sharing.leave();
+    await this.#sharedUse.leave();
   }
+
+  /**
+   * What the last user of a shared process does when it has ended it, in a place where nobody can come meanwhile.
+   * @internal
+   */
+  protected async afterLastUser(): Promise<void> {}
 
   /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
     return await asSpawnErrors(this.spec, () =>
-      this.#sharing.during(signal, () => restart(this.spec, { signal, events: this.#events })),
+      this.#sharedUse.during(signal, () => restart(this.spec, { signal, events: this.#events })),
     );
   }
 

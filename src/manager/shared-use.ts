@@ -1,26 +1,23 @@
-/** A manager as one user of a shared process; of a process with another lifetime it is none, and everything here is nothing. */
+/** A manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
 import { identify } from '../inspect/holder.js';
 import { isShared } from '../inspect/watcher.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
-import type { ProcessInfo } from '../system/process-info.js';
 
-export class Sharing {
+export class SharedUse {
   readonly #spec: CompleteSpec;
-  readonly #lastOut: (() => Promise<void>) | undefined;
+  readonly #afterLastUser: () => Promise<void>;
   #user: User | undefined;
   /** Somebody was told that the process is there for him, and has not left since. */
-  #isIn: boolean;
+  #isIn = false;
   #leaving: Promise<void> | undefined;
   #startsUnderWay = 0;
 
-  /** @param lastOut what the last user does besides, in a place where nobody starts it with another lifetime */
-  constructor(spec: CompleteSpec, { user, lastOut }: { user?: User; lastOut?: () => Promise<void> } = {}) {
+  /** @param afterLastUser what the last one does when it has ended the process; nobody can become a user meanwhile */
+  constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>) {
     this.#spec = spec;
-    this.#lastOut = lastOut;
-    this.#user = user;
-    this.#isIn = user !== undefined;
+    this.#afterLastUser = afterLastUser;
   }
 
   /** Counted as a user from before `start` until `leave()`; when all of several starts fail, the last of them leaves. */
@@ -51,7 +48,7 @@ export class Sharing {
   /** Each start by itself, so that the end of one, by its signal, is not the end of another; the first one counts. */
   async #join(signal: AbortSignal | undefined): Promise<void> {
     if (this.#user !== undefined) return;
-    const user = await joinUsers(this.#spec, signal);
+    const user = await joinUsers(this.#spec, { signal });
     if (this.#user === undefined) this.#user = user;
     else user.release();
   }
@@ -63,12 +60,10 @@ export class Sharing {
     if (user === undefined) return;
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
-      // One that was found running keeps the lifetime that it was started with. In a place for sharing alone there is no
-      // other: one without a watcher there has lost it, and left to itself it would keep the next users out.
-      const keeps = (process: ProcessInfo) => this.#lastOut === undefined && !isShared(process);
-      const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && keeps(holder.process));
+      // One that was found running keeps the lifetime that it was started with.
+      const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
       if (!isForeign) await bringDown(this.#spec, {});
-      await this.#lastOut?.();
+      await this.#afterLastUser();
     });
   }
 }

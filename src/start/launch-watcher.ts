@@ -17,7 +17,6 @@ import { SpawnError } from '../support/errors.js';
 export interface Tether {
   readonly command: string;
   readonly args: readonly string[];
-  readonly env: Record<string, string>;
   /** What the child has at descriptor 4. */
   readonly watched: Extract<StdioOptions, unknown[]>[number];
   /** To be called when it was spawned. */
@@ -38,7 +37,7 @@ const MAX_GRACE_MS = 0x7fffffff;
  * @throws SpawnError when the shell file is not there (a bundle that left it out, a package inside an archive)
  * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
  */
-export function tetherFor(spec: CompleteSpec, executable: string, env: Record<string, string>): Tether | undefined {
+export function tetherFor(spec: CompleteSpec, executable: string): Tether | undefined {
   if (spec.lifetime === 'detached') return undefined;
   if (!existsSync(TETHER)) {
     throw new SpawnError(
@@ -56,24 +55,8 @@ export function tetherFor(spec: CompleteSpec, executable: string, env: Record<st
     executable,
     ...spec.args,
   ];
-  const shellEnv = throughShell(env);
-  if (shellEnv !== env && executable.includes('=')) {
-    throw new SpawnError(
-      `Cannot start ${spec.name}: env(1) takes "${executable}" for a variable; a ${spec.lifetime} process needs a path without "="`,
-    );
-  }
   const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
-  return { command: '/bin/sh', args, env: shellEnv, ...watched };
-}
-
-/** A shell drops variables whose names it could not set itself: they go as values, and env(1) puts them back. */
-function throughShell(env: Record<string, string>): Record<string, string> {
-  const isOdd = (name: string) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name);
-  const odd = Object.entries(env).filter(([name]) => name !== '' && isOdd(name));
-  if (odd.length === 0) return env;
-  const plain = Object.entries(env).filter(([name]) => !isOdd(name));
-  const carried = odd.map(([name, value], index) => [`FLOCK_PROCESS_ODD_NAME_${index + 1}`, `${name}=${value}`]);
-  return Object.fromEntries([...plain, ...carried, ['FLOCK_PROCESS_ODD_NAMES', String(odd.length)]]);
+  return { command: '/bin/sh', args, ...watched };
 }
 
 /** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */

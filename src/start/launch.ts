@@ -32,12 +32,10 @@ export interface LaunchEvents {
   exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
 }
 
-export interface LaunchOptions {
+interface LaunchOptions {
   wanted: StillWanted;
   events: LaunchEvents;
   signal?: AbortSignal | undefined;
-  /** The port's lock, when the caller has it already. It is released when the process is ready, or the launch failed. */
-  portLock?: FileLock | undefined;
 }
 
 const log = debugLog('start');
@@ -62,7 +60,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: Launch
 async function launchUnderLock(
   spec: CompleteSpec,
   lock: FileLock,
-  { wanted, events, signal, portLock: givenPortLock }: LaunchOptions,
+  { wanted, events, signal }: LaunchOptions,
 ): Promise<Instance | 'again'> {
   const guard = () => wanted.guard();
   const began = performance.now();
@@ -71,8 +69,7 @@ async function launchUnderLock(
   removePidFile(spec.pidFile);
   const executable = findCommand(spec);
   const { host, port } = spec;
-  const portLock =
-    port === undefined ? undefined : (givenPortLock ?? (await lockPort(spec, port, { deadline, guard })));
+  const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });
   try {
     if (port !== undefined) await refuseBusyPort(spec, { host, port }, { deadline, guard });
     const output = prepareFiles(spec);
@@ -102,10 +99,7 @@ async function seeItThrough(
     guard,
     events,
     signal,
-  }: { output: OpenLog; began: number; deadline: Deadline; guard: () => void } & Omit<
-    LaunchOptions,
-    'wanted' | 'portLock'
-  >,
+  }: { output: OpenLog; began: number; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
 ): Promise<Instance> {
   const { child } = spawned;
   const { pid } = spawned.process;

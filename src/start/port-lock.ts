@@ -8,7 +8,7 @@
 
 import { join } from 'node:path';
 import { portInUseError, visibleListener } from '../inspect/listener.js';
-import { acquireLock } from '../lock/file-lock.js';
+import { acquireLock, isLocked } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, Pace } from '../support/deadline.js';
@@ -26,7 +26,7 @@ const LISTENER_GRACE_MS = 300;
 const GUARD_MS = 25;
 
 /** The system hands out its free ports in no order: one that is being started by somebody else is met rarely. */
-const RESERVE_ATTEMPTS = 50;
+const FREE_PORT_ATTEMPTS = 50;
 
 /**
  * The lock of the port, across all managers of this user on this machine.
@@ -61,21 +61,16 @@ export async function lockPort(
 }
 
 /**
- * A free TCP port of 127.0.0.1, with its lock: no other process of this user that asks the same way gets it meanwhile.
- * The lock is undefined when its folder is not ours to use.
+ * A TCP port of 127.0.0.1 on which nobody listens, and on which no process of this user is being started. It is not reserved:
+ * the start takes its lock. Of two that are given the same one at the same time one start ends with PortInUseError.
  */
-export async function reservePort(): Promise<{ port: number; lock: FileLock | undefined }> {
+export async function chooseFreePort(): Promise<number> {
   const folder = userFolder();
-  for (let attempt = 0; attempt < RESERVE_ATTEMPTS; attempt += 1) {
+  for (let attempt = 0; attempt < FREE_PORT_ATTEMPTS; attempt += 1) {
     const port = await findFreePort();
-    if (folder === undefined) return { port, lock: undefined };
-    try {
-      return { port, lock: acquireLock(portLockFile(folder, port)) };
-    } catch (error) {
-      if (!(error instanceof LockHeldError)) throw error;
-    }
+    if (folder === undefined || !isLocked(portLockFile(folder, port))) return port;
   }
-  throw new Error(`no free port in ${RESERVE_ATTEMPTS} attempts`);
+  throw new Error(`no free port in ${FREE_PORT_ATTEMPTS} attempts`);
 }
 
 function portLockFile(folder: string, port: number): string {

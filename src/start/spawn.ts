@@ -25,16 +25,15 @@ export async function spawnProcess(
   spec: CompleteSpec,
   { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
 ): Promise<SpawnedProcess> {
-  const env = environment(spec);
-  const options = { cwd: spec.cwd, detached: true };
+  const options = { cwd: spec.cwd, detached: true, env: environment(spec) };
   const stdio = ['ignore' as const, log.fd, log.fd, lockFd];
-  const tether = tetherFor(spec, executable, env);
+  const tether = tetherFor(spec, executable);
   let child: ChildProcess;
   try {
     child =
       tether === undefined
-        ? spawn(executable, spec.args, { ...options, env, stdio, argv0: spec.command })
-        : spawn(tether.command, tether.args, { ...options, env: tether.env, stdio: [...stdio, tether.watched] });
+        ? spawn(executable, spec.args, { ...options, stdio, argv0: spec.command })
+        : spawn(tether.command, tether.args, { ...options, stdio: [...stdio, tether.watched] });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {

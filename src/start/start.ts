@@ -3,6 +3,7 @@
  * A process that is to be ended (the journal has a stop, restart or abandon pending) is never reused: its end is waited for,
  * or brought about when whoever was at it has died.
  */
+
 import { basename } from 'node:path';
 import { instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, LOCK_FD, starters } from '../inspect/holder.js';
@@ -10,7 +11,8 @@ import { foreignListener } from '../inspect/listener.js';
 import { findHealthy, status } from '../inspect/status.js';
 import { isOrphaned } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
-import { type JournalState, journalOf, type Place } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
 import { endHolder, holders } from '../stop/stop.js';
@@ -18,11 +20,12 @@ import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
-import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
-import { appendSpawn, type LaunchEvents, type LaunchOptions, launch } from './launch.js';
+import type { ProcessInfo } from '../system/process-info.js';
+import { isAlive, processTable } from '../system/process-table.js';
+import { appendSpawn, type LaunchEvents, launch } from './launch.js';
 import { StillWanted, type WantedOptions } from './still-wanted.js';
 
-export interface StartOptions extends WantedOptions, Pick<LaunchOptions, 'portLock'> {
+export interface StartOptions extends WantedOptions {
   events: LaunchEvents;
 }
 

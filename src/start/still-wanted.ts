@@ -3,7 +3,8 @@
  * nobody's start: the server is ended, and the start contends again.
  */
 
-import { type JournalState, journalOf, type Place } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StoppedError } from '../support/errors.js';

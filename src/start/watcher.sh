@@ -15,13 +15,11 @@ is_gone() {
   kill -0 "$server" 2>/dev/null || return 0
   if [ -r "/proc/$server/stat" ]; then
     read -r stat <"/proc/$server/stat" || return 0
-    # State, and the number of threads: a main thread that has ended looks like a zombie while others live.
-    set -- ${stat##*) }
-    [ "${18:-1}" -gt 1 ] && return 1
+    state=${stat##*) }
   else
-    set -- "$(ps -o stat= -p "$server")"
+    state=$(ps -o stat= -p "$server")
   fi
-  case ${1-} in
+  case $state in
     Z* | X* | '') return 0 ;;
     *) return 1 ;;
   esac
@@ -115,16 +113,4 @@ case $1 in
   shared) shift "$((4 + $4))" ;;
   *) shift 3 ;;
 esac
-
-# Variables whose names no shell can set: env(1) puts them back. They come as the values of others, since the watcher's
-# arguments can be read by every user for as long as it lives.
-if [ -n "${FLOCK_PROCESS_ODD_NAMES-}" ]; then
-  while [ "$FLOCK_PROCESS_ODD_NAMES" -gt 0 ]; do
-    eval 'set -- "$FLOCK_PROCESS_ODD_NAME_'"$FLOCK_PROCESS_ODD_NAMES"'" "$@"'
-    unset "FLOCK_PROCESS_ODD_NAME_$FLOCK_PROCESS_ODD_NAMES"
-    FLOCK_PROCESS_ODD_NAMES=$((FLOCK_PROCESS_ODD_NAMES - 1))
-  done
-  unset FLOCK_PROCESS_ODD_NAMES
-  set -- /usr/bin/env -- "$@"
-fi
 exec "$@"

@@ -1,4 +1,5 @@
 /** The file behind a journal: how a line is written, how lines and their places are read. */
+
 import { type BigIntStats, closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { type JournalLine, JournalState } from './journal-state.js';
 

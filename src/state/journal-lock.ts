@@ -2,6 +2,7 @@
  * The locks on a journal say who is at work. A stop() or restart() has LOCK_SH until the process is down; the start() that won
  * the process's lock takes LOCK_EX for a moment. Every attempt opens the file by name: trimming puts another one in its place.
  */
+
 import { closeSync, constants } from 'node:fs';
 import { tryFlock } from '../lock/flock.js';
 import { isSameFile } from '../lock/lock-file.js';

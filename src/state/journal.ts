@@ -5,6 +5,7 @@
  * A write begins with a line end, so a torn line swallows no other. Every look opens the file by name, since trimming, which
  * is done under LOCK_EX, puts another file in its place.
  */
+
 import { closeSync, constants, existsSync, linkSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';

@@ -3,6 +3,7 @@
  * PID, command name, start time as a Unix second; a lone PID is understood too. One that names a living process which is not
  * proven to be ours is left as it is: it may be all by which another tool can stop that process.
  */
+
 import {
   closeSync,
   constants,
@@ -19,7 +20,8 @@ import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders, openRegularFile } from '../support/files.js';
-import { type ProcessInfo, processTable } from '../system/process-table.js';
+import type { ProcessInfo } from '../system/process-info.js';
+import { processTable } from '../system/process-table.js';
 
 const log = debugLog('pid-file');
 

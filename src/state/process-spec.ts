@@ -24,7 +24,10 @@ export interface ProcessSpec {
   command: string;
   /** As they are: nothing is split or expanded. @default [] */
   args?: readonly string[];
-  /** Merged over `process.env`; `undefined` removes a variable. */
+  /**
+   * Merged over `process.env`; `undefined` removes a variable. A tied or shared process gets only variables that a shell can
+   * name: letters, digits and `_`, the first no digit. It does not inherit others, and here they are a TypeError.
+   */
   env?: Readonly<Record<string, string | undefined>>;
   /** Working directory. @default the caller's */
   cwd?: string;
@@ -119,6 +122,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
+  if (complete.lifetime !== 'detached') checkShellNames(complete);
   checkDistinct(complete);
   return Object.freeze(complete);
 }
@@ -153,6 +157,14 @@ function checkedEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<P
     check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
   }
   return { ...env };
+}
+
+/** /bin/sh, which becomes a tied or shared process, drops the variables that it could not set itself. */
+function checkShellNames({ env, lifetime }: CompleteSpec): void {
+  const isShellName = (name: unknown) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(String(name));
+  const expectation = `an object with names of letters, digits and "_", the first no digit, for the lifetime "${lifetime}"`;
+  for (const [name, value] of Object.entries(env))
+    if (value !== undefined) check('env', name, isShellName, expectation);
 }
 
 function checkDistinct(spec: CompleteSpec): void {

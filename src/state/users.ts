@@ -29,19 +29,35 @@ const LOOK_GRACE_MS = 10;
 /** And when it was met in as many attempts: through a helper, in a worker thread, that time is a single one. */
 const MIN_LOOKS = 5;
 
-/** Become a user; waits while the process is being ended. @throws StopTimeoutError | LockUnavailableError; the signal's reason */
-export async function joinUsers(spec: Shared, signal?: AbortSignal): Promise<User> {
+/**
+ * Become a user; waits while the process is being ended.
+ * @param whenUnused done first, when nobody is a user; nobody can become one meanwhile
+ * @throws StopTimeoutError | LockUnavailableError; the signal's reason; what `whenUnused` throws
+ */
+export async function joinUsers(
+  spec: Shared,
+  { signal, whenUnused }: { signal?: AbortSignal | undefined; whenUnused?: () => Promise<void> } = {},
+): Promise<User> {
   const path = besideLockFile(spec, 'users');
   const limit = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 10 });
   for (;;) {
     signal?.throwIfAborted();
     const fd = openUsers(path);
-    if (takeShared(fd, path)) {
+    let isUser = false;
+    try {
+      // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
+      if (canLockShared(fd)) {
+        if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
+        isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+      }
+    } finally {
+      if (!isUser) closeSync(fd);
+    }
+    if (isUser) {
       log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
       return { release: closeOnce(fd) };
     }
-    closeSync(fd);
     if (limit.isOver) throw stopTimeoutError(spec, []);
     await pace.wait({ signal });
   }
@@ -50,9 +66,10 @@ export async function joinUsers(spec: Shared, signal?: AbortSignal): Promise<Use
 /**
  * No longer a user. Resolves at once when there are others.
  * @param end what the last one out does, under LOCK_EX: nobody can come meanwhile
+ * @returns whether it was the last one
  * @throws StopTimeoutError when somebody else ends it and does not come to an end; what `end` throws
  */
-export async function leaveUsers(spec: Shared, user: User, end: () => Promise<void>): Promise<void> {
+export async function leaveUsers(spec: Shared, user: User, end: () => Promise<void>): Promise<boolean> {
   user.release();
   const path = besideLockFile(spec, 'users');
   const limit = Deadline.after(stopLimitMs(spec));
@@ -63,10 +80,13 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
     const fd = openUsers(path);
     try {
       if (tryFlock(fd, 'ex')) {
-        if (isSameFile(fd, path)) return await end();
+        if (isSameFile(fd, path)) {
+          await end();
+          return true;
+        }
       } else if (canLockShared(fd)) {
         looks += 1;
-        if (others.isOver && looks >= MIN_LOOKS) return;
+        if (others.isOver && looks >= MIN_LOOKS) return false;
       } else {
         // The watcher, or another who leaves, is ending it.
         if (limit.isOver) throw stopTimeoutError(spec, []);
@@ -77,15 +97,6 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
       closeSync(fd);
     }
     await pace.wait();
-  }
-}
-
-function takeShared(fd: number, path: string): boolean {
-  try {
-    return tryFlock(fd, 'sh') && isSameFile(fd, path);
-  } catch (error) {
-    closeSync(fd);
-    throw error;
   }
 }
 

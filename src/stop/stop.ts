@@ -2,17 +2,20 @@
  * Bring the process down, from whichever process: say so in the journal, end who holds the lock, take the lock for an instant.
  * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock, and a line that says so.
  */
+
 import { lstatSync } from 'node:fs';
 import { type Holder, identify, lostProcess } from '../inspect/holder.js';
-import { type FileLock, tryAcquireLock } from '../lock/file-lock.js';
-import { type JournalWork, journalOf, type Place } from '../state/journal.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
+import { type JournalWork, journalOf } from '../state/journal.js';
+import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { isPortOpen } from '../system/ports.js';
-import type { ProcessInfo } from '../system/process-table.js';
+import type { ProcessInfo } from '../system/process-info.js';
 import { type TerminateOptions, type Termination, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */

@@ -6,7 +6,7 @@
  * proved it. A whole group is signalled when a member leads it; when that leader is gone, only while a process of its
  * group and session is seen, for as long as one is there the number cannot be given to another group.
  */
-import { isWaiter, isWatcher } from '../inspect/watcher.js';
+import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
@@ -108,7 +108,7 @@ class Targets {
   survivors(): number[] {
     const living = this.#living();
     // The walk through all processes only when the ones that we know are gone.
-    return living.length > 0 ? living : this.#groupMembers().flatMap(({ pid, isWatching }) => (isWatching ? [] : pid));
+    return living.length > 0 ? living : withoutWatcher(this.#groupMembers()).map(({ pid }) => pid);
   }
 
   /**
@@ -118,7 +118,7 @@ class Targets {
   #isAnybodyLeft(): boolean {
     if (this.#living().length > 0) return true;
     const members = this.#groupMembers();
-    if (members.every(({ isWatching }) => isWatching)) for (const { pid } of members) sendTo(pid, 'SIGKILL');
+    if (withoutWatcher(members).length === 0) for (const { pid } of members) sendTo(pid, 'SIGKILL');
     return members.length > 0;
   }
 
@@ -126,17 +126,12 @@ class Targets {
     return [...this.#known.values()].filter(isAlive).map(({ pid }) => pid);
   }
 
-  #groupMembers(): { pid: number; isWatching: boolean }[] {
-    const members = [...this.#known.values()].filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
-    const watchers = members.filter((member) => isWatcher(member) || isWaiter(member)).map(({ pid }) => pid);
-    return members.map(({ pid, parentPid }) => ({
-      pid,
-      isWatching: watchers.some((it) => it === pid || it === parentPid),
-    }));
+  #groupMembers(): ProcessInfo[] {
+    return [...this.#known.values()].filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
   }
 
   #isGroupThere(leader: ProcessInfo): boolean {
-    return isAlive(leader) || this.#membersOf(leader).some((member) => !isWatcher(member) && !isWaiter(member));
+    return isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
   }
 
   #membersOf(leader: ProcessInfo): ProcessInfo[] {
@@ -151,6 +146,12 @@ class Targets {
 
 function leadsGroup({ pid, groupId }: ProcessInfo): boolean {
   return pid === groupId;
+}
+
+/** Without the watcher, and without the command that waits for it. */
+function withoutWatcher(members: readonly ProcessInfo[]): ProcessInfo[] {
+  const watchers = members.filter(isWatcher).map(({ pid }) => pid);
+  return members.filter(({ pid, parentPid }) => !watchers.includes(pid) && !watchers.includes(parentPid));
 }
 
 function groupMembers({ groupId, sessionId }: ProcessInfo): ProcessInfo[] {

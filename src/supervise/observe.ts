@@ -1,6 +1,7 @@
 /** One look at what is wanted and what is: the journal, and the lock. Some 20 µs. */
 import { isLocked } from '../lock/file-lock.js';
-import { type JournalState, journalOf, type Place } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';

@@ -8,7 +8,8 @@
 import { status } from '../inspect/status.js';
 import { start, startIfFree } from '../start/start.js';
 import { placeOfCall } from '../start/still-wanted.js';
-import { journalOf, type Place } from '../state/journal.js';
+import { journalOf } from '../state/journal.js';
+import type { Place } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';

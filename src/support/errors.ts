@@ -196,10 +196,16 @@ export class CrashLoopError extends FlockProcessError {
 /** ERR_OPTIONS_MISMATCH: the shared instance of this key was started with another spec; says which fields differ. */
 export class OptionsMismatchError extends FlockProcessError {
   readonly key: string;
+  /** Names of the fields that differ; a variable of the environment is `env.NAME`. */
+  readonly differences: readonly string[];
 
-  constructor(message: string, { key, ...options }: ErrorOptions & { key: string }) {
+  constructor(
+    message: string,
+    { key, differences, ...options }: ErrorOptions & { key: string; differences: readonly string[] },
+  ) {
     super('ERR_OPTIONS_MISMATCH', message, options);
     this.key = key;
+    this.differences = differences;
   }
 }
 

@@ -62,16 +62,7 @@ export function pids(): number[] {
 
 /** Numbers of the descriptors that it has open. */
 export function descriptors(pid: number): number[] {
-  return numbersIn(`/proc/${pid}/fd`);
-}
-
-/** Numbers of its threads. Each has an entry in /proc, although none but the first is listed there. */
-export function threads(pid: number): number[] {
-  return numbersIn(`/proc/${pid}/task`);
-}
-
-function numbersIn(folder: string): number[] {
-  return unlessUnseen(() => readdirSync(folder).map(Number)) ?? [];
+  return unlessUnseen(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
 }
 
 export function unlessUnseen<T>(look: () => T): T | undefined {

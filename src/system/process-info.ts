@@ -14,7 +14,7 @@ export interface ProcessInfo extends ProcessIdentity {
   readonly sessionId: number;
   /** Dead, and not yet collected by its parent: it holds nothing any more. */
   readonly isZombie: boolean;
-  /** On its way out, or its main thread is: what it has open cannot be seen any more, although it may still be open. */
+  /** On its way out: what it has open cannot be seen any more, although it may still be open. */
   readonly isExiting: boolean;
   /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, and doing nothing. Its port still accepts, in the kernel. */
   readonly isSuspended: boolean;

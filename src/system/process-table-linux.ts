@@ -4,7 +4,7 @@ import { type BigIntStats, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LOCK_OPEN_FLAGS } from '../support/files.js';
 import { listenerPids } from './ports.js';
-import { descriptors, pids, read, readLink, statFile, threads, unlessUnseen } from './proc-files.js';
+import { descriptors, pids, read, readLink, statFile, unlessUnseen } from './proc-files.js';
 import type { Carrier, CarrierOptions, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
@@ -35,9 +35,10 @@ export function lookUp(pid: number): ProcessInfo | undefined {
     parentPid: Number(parentPid),
     groupId: Number(groupId),
     sessionId: Number(sessionId),
-    // A dead main thread whose process lives on in other threads looks like a zombie.
+    // A killed process looks like a zombie as soon as its first thread has ended. It keeps its lock until the last one has,
+    // which on a busy machine is 200 ms later.
     isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
-    isExiting: isExiting(fields),
+    isExiting: (Number(fields[6]) & EXITING_FLAG) !== 0,
     isSuspended: state === 'T',
   };
 }
@@ -46,10 +47,6 @@ export function lookUp(pid: number): ProcessInfo | undefined {
 function statFields(pid: number): string[] | undefined {
   const stat = read(`/proc/${pid}/stat`);
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
-}
-
-function isExiting(fields: readonly string[]): boolean {
-  return (Number(fields[6]) & EXITING_FLAG) !== 0;
 }
 
 let ownBoot: string | undefined;
@@ -122,24 +119,8 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
 }
 
-/** All threads have the same open. Whether one goes on is asked last: then it had not closed anything, by ending, before. */
-export function mayCarryUnseen({ pid, isExiting: isMainExiting }: ProcessInfo, fd: number, path: string): boolean {
-  if (!isMainExiting) return false;
-  const others = threads(pid).filter((thread) => thread !== pid);
-  if (others.some((thread) => carries(thread, fd, path))) return true;
-  return !others.some((thread) => {
-    const fields = statFields(thread);
-    return fields !== undefined && !isExiting(fields);
-  });
-}
-
 export function hasDescriptor(pid: number, fd: number): boolean {
   return readLink(`/proc/${pid}/fd/${fd}`) !== undefined;
-}
-
-export function pidsInNamespaces(pid: number): number[] {
-  const numbers = /^NSpid:\s*(.*)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? String(pid);
-  return numbers.split(/\s+/).map(Number);
 }
 
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {

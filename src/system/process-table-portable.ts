@@ -59,16 +59,8 @@ export function carries(pid: number, fd: number, path: string): boolean {
   return inode !== undefined && descriptor(pid, fd, path)?.inode === inode;
 }
 
-export function mayCarryUnseen({ isExiting }: ProcessInfo): boolean {
-  return isExiting;
-}
-
 export function hasDescriptor(): boolean {
   return true;
-}
-
-export function pidsInNamespaces(pid: number): number[] {
-  return [pid];
 }
 
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {

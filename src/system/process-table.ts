@@ -34,12 +34,8 @@ export interface ProcessTable {
   carriers(path: string, options?: CarrierOptions): Carrier[];
   /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
   carries(pid: number, fd: number, path: string): boolean;
-  /** It, or its main thread, is on its way out, and nothing says that it does not hold that lock for a moment longer. */
-  mayCarryUnseen(process: ProcessInfo, fd: number, path: string): boolean;
   /** Does it have this descriptor open? True where the system does not tell cheaply. */
   hasDescriptor(pid: number, fd: number): boolean;
-  /** Its PIDs in the PID namespaces that it is in, from ours inwards. */
-  pidsInNamespaces(pid: number): number[];
   /** The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`. */
   lostLock(pid: number, fd: number, path: string): LostLock | undefined;
   /** Is one of its standard streams appended to this regular file? */

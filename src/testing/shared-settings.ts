@@ -1,131 +1,101 @@
 /**
- * What the users of one shared instance have agreed on, its port and its spec, in a file in its folder.
+ * What the users of one shared instance have agreed on, in a file in its folder: the port, and a salted hash of each field of
+ * the spec. The spec itself is not written, since its environment may hold secrets.
  *
- * Users hold LOCK_SH on the file as long as they are users, and newcomers look at it one at a time. So a file on which nobody
- * has a lock while nothing runs was left by a killed run: the folder is made anew. A server that crashed under its users finds
- * its port again.
+ * The file is there as long as the folder is: from the first user, who makes both, to the last one, who removes both. So a
+ * server that crashed under its users finds its port again.
  */
 
-import { closeSync, constants, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
-import { isLocked, waitForLock } from '../lock/file-lock.js';
-import { tryFlock } from '../lock/flock.js';
-import { reservePort } from '../start/port-lock.js';
+import { inspect } from 'node:util';
+import { chooseFreePort } from '../start/port-lock.js';
 import type { ProcessSpec } from '../state/process-spec.js';
-import type { User } from '../state/users.js';
 import { errorCode } from '../support/errors.js';
-import { closeOnce, makeFolders } from '../support/files.js';
+import { makeFolders } from '../support/files.js';
 
-export interface Place {
-  /** Removed with the last user. */
-  readonly folder: string;
-  /** These lie beside the folder and stay. */
-  readonly lockFile: string;
-  readonly setupFile: string;
+interface Agreement {
+  readonly port: number;
+  readonly salt: string;
+  /** By the name of the field. */
+  readonly hashes: Readonly<Record<string, string>>;
 }
 
 export interface Agreed {
   readonly spec: ProcessSpec;
   /** Fields in which the spec differs from the one that was agreed on. */
   readonly differences: readonly string[];
-  /** Whoever agreed on it was killed a moment ago: its server is up, and nobody keeps to it but us. */
-  readonly isOrphaned: boolean;
-  /** Holds the agreement; to be released with the user. */
-  readonly user: User;
 }
-
-interface Agreement {
-  port: number;
-  spec: Record<string, unknown>;
-}
-
-interface KnownAgreement extends Agreement {
-  isOrphaned: boolean;
-}
-
-/** A newcomer has the agreement to itself for a few milliseconds. */
-const SETUP_WAIT_MS = 30_000;
 
 /**
- * Read the agreement, or make it. Only for one who is counted as a user already.
+ * Read the agreement, or make it. Only for one who is counted as a user already: then nobody removes the folder.
  * @param makeSpec the spec, given the port that was agreed on
  * @param givenPort used when there is no agreement yet; otherwise a free one is chosen
- * @throws the signal's reason when it is aborted
  */
 export async function agree(
-  place: Place,
+  folder: string,
   makeSpec: (agreedPort: number) => ProcessSpec,
-  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
+  givenPort: number | undefined,
 ): Promise<Agreed> {
-  const setup = await waitForLock(place.setupFile, { timeoutMs: SETUP_WAIT_MS, ...(signal && { signal }) });
-  try {
-    const known = readAgreement(place);
-    if (known !== undefined) {
-      return { ...compare(known, makeSpec(known.port)), isOrphaned: known.isOrphaned, user: holdAgreement(place) };
-    }
-    await rm(place.folder, { recursive: true, force: true, maxRetries: 3 });
-    const port = givenPort ?? (await chooseFreePort());
+  for (;;) {
+    const known = readAgreement(folder);
+    const port = known?.port ?? givenPort ?? (await chooseFreePort());
     const spec = makeSpec(port);
-    writeAgreement(place, { port, spec: withoutFunctions(spec) });
-    return { spec, differences: [], isOrphaned: false, user: holdAgreement(place) };
-  } finally {
-    setup.release();
+    if (known !== undefined) return { spec, differences: differingFields(known, spec) };
+    const salt = randomUUID();
+    if (proposeAgreement(folder, { port, salt, hashes: hashFields(spec, salt) })) return { spec, differences: [] };
   }
 }
 
-/** Its lock is given back at once: whoever wins the process's lock takes it again. */
-async function chooseFreePort(): Promise<number> {
-  const { port, lock } = await reservePort();
-  lock?.release();
-  return port;
-}
-
-function compare({ spec: agreed }: Agreement, spec: ProcessSpec): Pick<Agreed, 'spec' | 'differences'> {
-  const own = withoutFunctions(spec);
-  const fields = new Set([...Object.keys(agreed), ...Object.keys(own)]);
-  return { spec, differences: [...fields].filter((field) => !isDeepStrictEqual(agreed[field], own[field])) };
-}
-
-/** As it is after a way through JSON, so that it compares with one that was read. */
-function withoutFunctions(spec: ProcessSpec): Record<string, unknown> {
-  return JSON.parse(JSON.stringify(spec)) as Record<string, unknown>;
-}
-
-function agreementFile({ folder }: Place): string {
+function agreementFile(folder: string): string {
   return join(folder, 'agreement.json');
 }
 
-/** Undefined when there is none that anybody has to keep to. */
-function readAgreement(place: Place): KnownAgreement | undefined {
-  let fd: number;
+function readAgreement(folder: string): Agreement | undefined {
   try {
-    fd = openSync(agreementFile(place), constants.O_RDONLY | constants.O_NOFOLLOW);
+    return JSON.parse(readFileSync(agreementFile(folder), 'utf8')) as Agreement;
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error;
     return undefined;
   }
+}
+
+/** In one step: a killed user leaves a whole agreement or none. @returns false when another user was quicker */
+function proposeAgreement(folder: string, agreement: Agreement): boolean {
+  makeFolders(folder);
+  const draft = join(folder, `agreement.${randomUUID()}`);
+  writeFileSync(draft, JSON.stringify(agreement), { mode: 0o600 });
   try {
-    const isOrphaned = tryFlock(fd, 'ex');
-    if (isOrphaned && !isLocked(place.lockFile)) return undefined;
-    return { ...(JSON.parse(readFileSync(fd, 'utf8')) as Agreement), isOrphaned };
+    linkSync(draft, agreementFile(folder));
+    return true;
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error;
+    return false;
   } finally {
-    closeSync(fd);
+    unlinkSync(draft);
   }
 }
 
-/** In one step: a killed newcomer leaves a whole agreement or none. */
-function writeAgreement(place: Place, agreement: Agreement): void {
-  makeFolders(place.folder);
-  const draft = `${agreementFile(place)}.new`;
-  writeFileSync(draft, JSON.stringify(agreement), { mode: 0o600 });
-  renameSync(draft, agreementFile(place));
+function differingFields({ salt, hashes: agreed }: Agreement, spec: ProcessSpec): string[] {
+  const own = hashFields(spec, salt);
+  const fields = new Set([...Object.keys(agreed), ...Object.keys(own)]);
+  return [...fields].filter((field) => agreed[field] !== own[field]);
 }
 
-function holdAgreement(place: Place): User {
-  const fd = openSync(agreementFile(place), constants.O_RDONLY | constants.O_NOFOLLOW);
-  // Under the setup lock nobody else has more than LOCK_SH.
-  tryFlock(fd, 'sh');
-  return { release: closeOnce(fd) };
+/** Functions are left out, and so is what is undefined. Each variable of the environment is a field of its own. */
+function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<string, string> {
+  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
+  const fields = [...Object.entries(others), ...variables];
+  const data = fields.filter(([, value]) => value !== undefined && typeof value !== 'function');
+  return Object.fromEntries(data.map(([field, value]) => [field, hash(salt + field + textOf(value))]));
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** The same for equal values, whatever the order in which an object has its fields. */
+function textOf(value: unknown): string {
+  return inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
 }

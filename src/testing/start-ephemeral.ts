@@ -1,12 +1,11 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
-import type { FileLock } from '../lock/held-lock.js';
-import { ProcessManager, startWithPortLock } from '../manager/process-manager.js';
+import { ProcessManager } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
-import { reservePort } from '../start/port-lock.js';
+import { chooseFreePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {
@@ -55,15 +54,13 @@ async function startOnPort<O extends TestDefaults | undefined>(
   signal: AbortSignal | undefined,
 ): Promise<EphemeralInstance> {
   for (let attempt = 1; ; attempt += 1) {
-    const reserved = given.port === undefined ? await reservePort() : { port: given.port, lock: undefined };
+    const port = given.port ?? (await chooseFreePort());
     try {
-      const manager = makeManager(preset, { stateDir: state?.folder, port: reserved.port, ...given }, state);
-      return await startManager(manager, state, reserved.lock, signal);
+      const manager = makeManager(preset, { stateDir: state?.folder, port, ...given }, state);
+      return await startManager(manager, state, signal);
     } catch (error) {
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !(await isAboutPort(error, reserved.port))) throw error;
-    } finally {
-      reserved.lock?.release();
+      if (isFinal || !mayBeAboutPort(error)) throw error;
     }
   }
 }
@@ -81,12 +78,11 @@ function makeManager<O extends TestDefaults | undefined>(
 async function startManager(
   manager: ProcessManager,
   state: TemporaryState | undefined,
-  portLock: FileLock | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EphemeralInstance> {
   const { port, stateDir } = manager.spec;
   if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${manager.spec.name} does not`);
-  const instance = await startWithPortLock(manager, { signal, portLock });
+  const instance = await manager.start({ ...(signal && { signal }) });
   let stopped: Promise<void> | undefined;
   const stop = () => {
     stopped ??= throwAway(manager, state).catch((error: unknown) => {

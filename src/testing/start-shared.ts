@@ -1,22 +1,24 @@
 /**
  * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
- * users and mark lie beside it and stay. It is removed by the last one out, under LOCK_EX on the users file: while anybody
- * uses it, it is there.
+ * users and mark lie beside it and stay. It is removed by the last one out, or by the first one who comes after a killed run,
+ * under LOCK_EX on the users file: while anybody uses it, it is there.
  */
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
-import { ProcessManager, shareFrom } from '../manager/process-manager.js';
+import { ProcessManager } from '../manager/process-manager.js';
 import type { Preset } from '../presets/preset.js';
-import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
+import { bringDown } from '../stop/stop.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
-import { agree, type Place } from './shared-settings.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import { type Agreed, agree } from './shared-settings.js';
+import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {
@@ -31,10 +33,21 @@ export interface SharedInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-type Given = TestDefaults & { key: string; signal?: AbortSignal };
+/** Where the users of one key meet. */
+interface Place {
+  /** The key. */
+  readonly name: string;
+  /** Removed with the last user. */
+  readonly folder: string;
+  /** Lies beside the folder and stays. */
+  readonly lockFile: string;
+  readonly stopTimeoutMs: number;
+}
 
 /** How long a user that leaves, or the watcher, may take to end the instance: it is killed. */
 const ENDING_MS = 10_000;
+
+type Given = TestDefaults & { key: string; signal?: AbortSignal };
 
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
@@ -52,7 +65,7 @@ export async function startShared<O extends TestDefaults | undefined>(
   const { key, signal, ...given }: Given = definedOptions(options);
   assertSupportedPlatform();
   const place = placeOf(key);
-  const makeSpec = (agreedPort: number): ProcessSpec => {
+  const makeSpec: MakeSpec = (agreedPort) => {
     const chosen = { stateDir: place.folder, port: agreedPort };
     const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
     const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
@@ -62,59 +75,86 @@ export async function startShared<O extends TestDefaults | undefined>(
   };
   const pace = new Pace({ firstMs: 5, maxMs: 50 });
   for (let attempt = 1; ; attempt += 1) {
-    const manager = await joinInstance(place, key, makeSpec, { givenPort: given.port, signal });
     try {
-      return await startJoined(manager, signal);
+      return await joinInstance(place, makeSpec, { givenPort: given.port, signal });
     } catch (error) {
-      await manager.leave();
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !(await isAboutPort(error, manager.spec.port ?? 0))) throw error;
+      if (isFinal || !mayBeAboutPort(error)) throw error;
     }
     // When all have left, the folder is gone, and the next one chooses another port.
     await pace.wait({ signal });
   }
 }
 
-/** Counted as a user, and agreed with the others. */
-async function joinInstance(
-  place: Place,
-  key: string,
-  makeSpec: (agreedPort: number) => ProcessSpec,
-  options: { givenPort: number | undefined; signal: AbortSignal | undefined },
-): Promise<ProcessManager> {
-  const files = { name: key, lockFile: place.lockFile, stopTimeoutMs: ENDING_MS };
-  const user = await joinUsers(files, options.signal);
-  try {
-    const { spec, differences, isOrphaned, user: agreed } = await agree(place, makeSpec, options);
-    const both: User = {
-      release: () => {
-        agreed.release();
-        user.release();
-      },
-    };
-    const manager = new ProcessManager(spec);
-    shareFrom(manager, both, () => removeFolder(place));
-    if (differences.length === 0) return manager;
-    await manager.leave();
-    if (!isOrphaned) throw mismatchError(key, differences);
-  } catch (error) {
-    // Possibly as the last one out: what is left then is the folder.
-    await leaveUsers(files, user, async () => {
-      if (!isLocked(place.lockFile)) await removeFolder(place);
-    });
-    throw error;
-  }
-  // It was the watcher's to end, and is gone with us, who came in between.
-  return await joinInstance(place, key, makeSpec, options);
+interface JoinOptions {
+  readonly givenPort: number | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
-async function startJoined(manager: ProcessManager, signal: AbortSignal | undefined): Promise<SharedInstance> {
-  const { port, stateDir, name } = manager.spec;
-  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
-  const instance = await manager.start(signal === undefined ? {} : { signal });
-  const leave = () => manager.leave();
-  const address = instance.address ?? '';
-  return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
+type MakeSpec = (agreedPort: number) => ProcessSpec;
+
+async function joinInstance(place: Place, makeSpec: MakeSpec, options: JoinOptions): Promise<SharedInstance> {
+  const { spec, user } = await joinAgreed(place, makeSpec, options);
+  const manager = new SharedManager(spec, place.folder);
+  const { name, port, stateDir } = manager.spec;
+  try {
+    if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
+    const instance = await manager.start({ ...(options.signal && { signal: options.signal }) });
+    const leave = () => manager.leave();
+    const address = instance.address ?? '';
+    return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
+  } catch (error) {
+    await leaveUsers(place, user, () => endInstance(manager.spec, place.folder));
+    throw error;
+  } finally {
+    // The manager is counted itself.
+    user.release();
+  }
+}
+
+/** Counted as a user, and agreed with the others. */
+async function joinAgreed(
+  place: Place,
+  makeSpec: MakeSpec,
+  { givenPort, signal }: JoinOptions,
+): Promise<{ spec: ProcessSpec; user: User }> {
+  const clear = async () => {
+    if (!isLocked(place.lockFile)) await removeFolder(place.folder);
+  };
+  for (;;) {
+    const user = await joinUsers(place, { signal, whenUnused: clear });
+    let agreed: Agreed;
+    try {
+      agreed = await agree(place.folder, makeSpec, givenPort);
+    } catch (error) {
+      await leaveUsers(place, user, clear);
+      throw error;
+    }
+    const { spec, differences } = agreed;
+    if (differences.length === 0) return { spec, user };
+    const wasLast = await leaveUsers(place, user, () => endInstance(completeSpec(spec), place.folder));
+    if (!wasLast) throw mismatchError(place.name, differences);
+    // Whoever agreed on it was killed a moment ago: its server was the watcher's to end, and is gone with us.
+  }
+}
+
+class SharedManager extends ProcessManager {
+  readonly #folder: string;
+
+  constructor(spec: ProcessSpec, folder: string) {
+    super(spec);
+    this.#folder = folder;
+  }
+
+  protected override async afterLastUser(): Promise<void> {
+    await endInstance(this.spec, this.#folder);
+  }
+}
+
+/** For the last one out. In a place for sharing alone a process without a watcher has lost it, and nobody else would end it. */
+async function endInstance(spec: CompleteSpec, folder: string): Promise<void> {
+  if (identify(spec).kind !== 'strangers') await bringDown(spec, {});
+  await removeFolder(folder);
 }
 
 function placeOf(key: string): Place {
@@ -126,15 +166,15 @@ function placeOf(key: string): Place {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { folder: path('.state'), lockFile: path('.lock'), setupFile: path('.setup') };
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: ENDING_MS };
 }
 
-async function removeFolder({ folder }: Place): Promise<void> {
+async function removeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
-  return new OptionsMismatchError(message, { key });
+  return new OptionsMismatchError(message, { key, differences });
 }

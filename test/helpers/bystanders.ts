@@ -1,11 +1,9 @@
 /** Processes that a poisoned PID file may name, and that must live on. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcessManager } from '../../src/index.js';
 import { isRunningProcess, isZombie, startSecond, startTicks } from './evidence.js';
-import { isRunning } from './outside-view.js';
-import { plainFixture } from './paths.js';
 import { startProgram } from './programs.js';
 import { redisPid } from './redis.js';
 import { freePort, killAfter, temporaryFolder } from './resources.js';
@@ -19,8 +17,6 @@ export interface Bystanders {
   plain: { pid: number; startTime: number; threadId: number };
   /** A healthy redis-server of another manager. */
   managed: { pid: number; startTime: number; pidFile: string };
-  /** A process whose main thread has ended, while another one goes on. */
-  headless: { pid: number; startTime: number };
   zombie: number;
   /** A process that has ended, and whose PID nobody has. */
   dead: number;
@@ -43,12 +39,10 @@ export async function startBystanders(t: Test): Promise<Bystanders> {
   const treasure = join(folder, 'treasure');
   writeFileSync(treasure, 'treasure');
   const ticks = [plain.pid, managed.pid].map(startTicks);
-  const headless = await headlessProcess(t);
 
   return {
     plain: { pid: plain.pid, startTime: startSecond(plain.pid), threadId: await threadOf(plain.pid) },
     managed: { pid: managed.pid, startTime: startSecond(managed.pid), pidFile: manager.spec.pidFile },
-    headless,
     zombie: await zombie(t),
     dead: await deadPid(t),
     kernelThread: kernelThread(),
@@ -60,7 +54,6 @@ export async function startBystanders(t: Test): Promise<Bystanders> {
         [plain, managed].map(({ pid }) => pid),
       );
       assert.equal(readFileSync(manager.spec.pidFile, 'utf8'), record);
-      assert.equal(isRunning(headless.pid), true);
       assert.equal(readFileSync(treasure, 'utf8'), 'treasure');
       assert.equal((await manager.status()).state, 'running');
     },
@@ -73,16 +66,6 @@ export async function threadOf(pid: number): Promise<number> {
     const threads = readdirSync(`/proc/${pid}/task`).map(Number);
     return threads.find((thread) => thread !== pid);
   });
-}
-
-async function headlessProcess(t: Test): Promise<{ pid: number; startTime: number }> {
-  const folder = temporaryFolder(t);
-  const { pid } = startProgram(t, 'python3', [plainFixture('asked-to-end.py'), folder]);
-  await eventually('it is up', () => existsSync(join(folder, 'up')));
-  const startTime = startSecond(pid);
-  writeFileSync(join(folder, 'end-main'), '');
-  await eventually('its main thread has ended', () => isZombie(pid) && isRunning(pid));
-  return { pid, startTime };
 }
 
 /** The child of a shell that has replaced itself by a program that collects no children. */

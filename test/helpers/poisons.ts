@@ -61,8 +61,6 @@ const texts: Record<string, (place: Place) => string | Buffer> = {
   "a stranger's redis-server with its name": ({ bystanders: { plain } }) => lines(plain.pid, 'redis-server'),
   "a stranger's redis-server with name and start time": ({ bystanders: { plain } }) =>
     lines(plain.pid, 'redis-server', plain.startTime),
-  'a stranger whose main thread has ended, with its start time': ({ bystanders: { headless } }) =>
-    lines(headless.pid, 'redis-server', headless.startTime),
   "a thread of a stranger's redis-server": ({ bystanders: { plain } }) => lines(plain.threadId, 'redis-server'),
   "another manager's lone PID": ({ bystanders: { managed } }) => lines(managed.pid),
   "another manager's record": ({ bystanders: { managed } }) => readFileSync(managed.pidFile),

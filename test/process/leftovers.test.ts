@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
-import { isRunningProcess, watchSignals } from '../helpers/evidence.js';
+import { isLocked, lockHolders, ProcessManager, type ProcessSpec, UnhealthyError } from '../../src/index.js';
+import { isRunningProcess, isZombie, watchSignals } from '../helpers/evidence.js';
+import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
-import { killAfter } from '../helpers/resources.js';
-import { nodeSpec } from '../helpers/servers.js';
+import { freePort, killAfter, temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 const kinds = { stay: 'stopped', ignore: 'killed', session: 'stopped' } as const;
@@ -76,6 +78,33 @@ test('a server with heirs that lost its record is found, and its heirs end with 
   assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
   assert.equal((await manager.stop()).outcome, 'stopped');
   assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+});
+
+test('while a process ends and its port still accepts, nobody takes what it leaves behind for it', async (t) => {
+  const folder = temporaryFolder(t);
+  const port = await freePort();
+  const args = [plainFixture('asked-to-end.py'), folder, String(port)];
+  const spec = sleepSpec(t, { command: 'python3', args, port, stopTimeoutMs: 200 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  killAfter(t, pid);
+  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  const child = killAfter(t, Number(readFileSync(join(folder, 'child'), 'utf8')));
+  // A killed process is for a moment what this one stays: its first thread has ended, another one still keeps it alive.
+  writeFileSync(join(folder, 'end-main'), '');
+  await eventually('its first thread has ended', () => isZombie(pid) && isRunningProcess(pid));
+
+  const { state, pid: found, checks } = await manager.status();
+  assert.deepEqual([found, checks.lock, checks.process], [undefined, true, false], state);
+  await assert.rejects(new ProcessManager({ ...spec, startTimeoutMs: 300 }).start(), UnhealthyError);
+  assert.match(readFileSync(manager.spec.pidFile, 'utf8'), new RegExp(`^${pid}\n`));
+  assert.equal(isRunningProcess(child), true);
+
+  rmSync(join(folder, 'end-main'));
+  process.kill(pid, 'SIGKILL');
+  const next = await manager.start();
+  assert.ok(![pid, child].includes(next.pid), `PID ${next.pid}`);
+  assert.equal(isRunningProcess(child), false);
 });
 
 for (const [how, exitCode, name, startTimeoutMs] of [

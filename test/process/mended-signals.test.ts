@@ -1,5 +1,7 @@
 /** Numbers that have become somebody else's, or that mean everybody. */
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { lockHolders, ProcessManager, type StopResult } from '../../src/index.js';
 import type { Report } from '../fixtures/reused-pid.js';
@@ -7,9 +9,9 @@ import { isRunningProcess, startTicks } from '../helpers/evidence.js';
 import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
 import { fixture, plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
-import { temporaryFolder } from '../helpers/resources.js';
+import { killAfter, temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
-import { statusField } from '../helpers/tied.js';
+import { startOwner, statusField } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const needs = { skip: unlessCapable('sys_admin') };
@@ -60,3 +62,22 @@ test('process 1 of a PID namespace is not signalled from inside, and neither is 
   assert.equal((await manager.stop()).outcome, 'killed');
   assert.deepEqual([pid, first].map(isRunningProcess), [false, false]);
 });
+
+for (const [stopSignal, number] of [
+  ['SIGIOT', 6],
+  ['SIGSTKFLT', 16],
+] as const) {
+  test(`${stopSignal} as stop signal reaches a tied server whose owner dies`, async (t) => {
+    const folder = temporaryFolder(t);
+    const args = [plainFixture('asked-to-end.py'), folder];
+    const spec = sleepSpec(t, { command: 'python3', args, lifetime: 'tied', stopTimeoutMs: 60_000, stopSignal });
+    const { pid, program } = await startOwner(t, spec);
+    killAfter(t, pid);
+    await eventually('it is up', () => existsSync(join(folder, 'up')));
+    program.kill();
+    await eventually('the stop signal', () => existsSync(join(folder, 'asked')));
+    assert.equal(Number(readFileSync(join(folder, 'asked'), 'utf8')), number);
+    writeFileSync(join(folder, 'go'), '');
+    await eventually('its end', () => !isRunningProcess(pid));
+  });
+}

@@ -93,6 +93,20 @@ for (const [option, value, expectation, shown] of WRONG) {
   });
 }
 
+for (const lifetime of ['tied', 'shared'] as const) {
+  test(`a variable that no shell can name is a TypeError for the lifetime ${lifetime}, unless it is to be removed`, () => {
+    for (const name of ['a.b', 'npm-x', '1st', 'ü', 'ends\n']) {
+      const spec: ProcessSpec = { ...GOOD, lifetime, env: { [name]: 'value' } };
+      assert.throws(() => new ProcessManager(spec), {
+        name: 'TypeError',
+        message: `"env" must be an object with names of letters, digits and "_", the first no digit, for the lifetime "${lifetime}", not ${JSON.stringify(name)}`,
+      });
+      assert.ok(new ProcessManager({ ...spec, lifetime: 'detached' }));
+      assert.ok(new ProcessManager({ ...spec, env: { [name]: undefined, _A1: 'value' } }));
+    }
+  });
+}
+
 test('no spec at all is a TypeError', () => {
   for (const spec of [undefined, null, 'x', 1]) {
     assert.throws(

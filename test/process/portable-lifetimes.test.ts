@@ -11,9 +11,8 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { redisSpec } from '../helpers/servers.js';
 import { nothingIsLeft, ownKey, startUser } from '../helpers/shared.js';
 import { SupervisorProcess } from '../helpers/supervisor-process.js';
-import { groupEnds, startOwner, watcherOf } from '../helpers/tied.js';
+import { groupEnds, startOwner } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
-import { livingInGroup } from '../helpers/witness.js';
 
 test('a tied process ends with its owner that is killed, and is stopped from elsewhere', async (t) => {
   const owner = await startOwner(t, await redisSpec(t), 'stays', onDarwin);
@@ -37,18 +36,6 @@ test('a shared process lives until its last user is gone, and its users are coun
   assert.equal((await callOnDarwin<Status>(t, 'status', spec)).users, 1);
   assert.equal(isRunning(pid), true);
   users[1].kill();
-  await groupEnds(pid);
-});
-
-test('what a killed watcher leaves behind is no user', async (t) => {
-  const spec = await redisSpec(t, { lifetime: 'shared' });
-  const user = await startRemoteManager(t, spec, onDarwin);
-  const { pid } = await user.start();
-  await eventually('its watcher has a child', () => livingInGroup(pid).length === 3);
-  process.kill(watcherOf(pid), 'SIGKILL');
-  await eventually('its command that waits is alone', () => livingInGroup(pid).length === 2);
-  assert.equal((await callOnDarwin<Status>(t, 'status', spec)).users, 1);
-  assert.equal((await callOnDarwin<StopResult>(t, 'stop', spec)).outcome, 'stopped');
   await groupEnds(pid);
 });
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, lockHolders, ProcessManager } from '../../src/index.js';
 import { isAlive, type ProcessInfo, processTable } from '../../src/system/process-table.js';
+import { stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { killAfter, temporaryFolder } from '../helpers/resources.js';
@@ -64,6 +65,16 @@ test('a zombie is one, and not alive; a suspended process is alive', async (t) =
   });
   assert.equal(isAlive(suspended), true);
   assert.equal(isAlive({ ...suspended, startKey: '1' }), false, 'another start time is another process');
+});
+
+test('a process whose first thread has ended is on its way out, and no zombie before its last thread has', async (t) => {
+  const folder = temporaryFolder(t);
+  const { pid } = startProgram(t, 'python3', [plainFixture('asked-to-end.py'), folder]);
+  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  assert.equal(lookUp(pid).isExiting, false);
+  writeFileSync(join(folder, 'end-main'), '');
+  await eventually('its first thread has ended', () => stateOf(pid) === 'Z');
+  assert.deepEqual([lookUp(pid).isZombie, lookUp(pid).isExiting], [false, true]);
 });
 
 test('a process whose name has spaces and parentheses is read right', async (t) => {

@@ -146,7 +146,7 @@ for (const shell of SHELLS) {
     for (const set of ['SigIgn', 'SigBlk', 'SigCgt']) assert.match(statusField(pid, set), /^0+$/, set);
   });
 
-  test(`${name}: variables named like those of the script, or as no shell could name them, arrive unchanged`, async (t) => {
+  test(`${name}: variables named like those of the script arrive unchanged`, async (t) => {
     const own = [
       'server',
       'lifetime',
@@ -161,16 +161,10 @@ for (const shell of SHELLS) {
       'left_ms',
     ];
     const env = { PATH: process.env.PATH, ...Object.fromEntries(own.map((variable) => [variable, `my ${variable}`])) };
-    const odd = { 'a.b': 'two words', 'npm-x': 'it\'s $HOME `id` \\ "', '-u': 'dash', ü: 'new\nline' };
-    const values = Object.entries(odd).map(([key, value], index) => [
-      `FLOCK_PROCESS_ODD_NAME_${index + 1}`,
-      `${key}=${value}`,
-    ]);
-    const carried = { FLOCK_PROCESS_ODD_NAMES: String(values.length), ...Object.fromEntries(values) };
-    const { pid } = tether(t, shell, { env: { ...env, ...carried } });
+    const { pid } = tether(t, shell, { env });
     await becomes(pid, 'sleep');
     const { PWD, OLDPWD, SHLVL, _, ...environment } = environmentOf(pid);
-    assert.deepEqual(environment, { ...env, ...odd });
+    assert.deepEqual(environment, env);
     t.diagnostic(`${name} adds ${JSON.stringify({ PWD, OLDPWD, SHLVL, _ })}`);
   });
 

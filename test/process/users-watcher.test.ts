@@ -147,19 +147,6 @@ test('a server that ignores SIGTERM is killed after its grace, and a newcomer wa
   await groupEnds(again.pid);
 });
 
-for (const tool of ['flock', 'perl'] as const) {
-  test(`what a killed watcher leaves behind, a waiting ${tool}, is not taken for a server that ignores SIGTERM`, async (t) => {
-    const PATH = pathWithOnly(t, 'redis-server', tool, 'sleep');
-    const spec = await redisSpec(t, { lifetime: 'shared' });
-    const user = await startRemoteManager(t, spec, { env: { ...process.env, PATH } });
-    const { pid } = await user.start();
-    const waiter = await waiterOf(pid);
-    process.kill(watcherOf(pid), 'SIGKILL');
-    assert.equal((await new ProcessManager(spec).stop()).outcome, 'stopped');
-    assert.equal(isRunning(waiter), false);
-  });
-}
-
 test('the helpers of a shared process have at most 4 MiB in all', async (t) => {
   const { manager, pid, watcher, waiter } = await startShared(t);
   assert.deepEqual(livingInGroup(pid).toSorted(), [pid, watcher, waiter].toSorted());

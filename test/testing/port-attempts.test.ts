@@ -18,7 +18,7 @@ function panicsOnce(test: Parameters<typeof temporaryFolder>[0]) {
   });
 }
 
-test('startShared starts a server again that panicked for want of a port, however long its trace is', async (t) => {
+test('startShared starts a server again that ended early for want of a port of its own choice', async (t) => {
   const key = ownKey();
   const instance = await startShared(panicsOnce(t), { key });
   assert.equal(instance.reused, false);
@@ -28,6 +28,16 @@ test('startShared starts a server again that panicked for want of a port, howeve
 
 test('startEphemeral does so as well', async (t) => {
   await (await startEphemeral(panicsOnce(t))).stop();
+});
+
+test('a server that ends early on each port is tried on three, and the error is the last one', async () => {
+  const tried: number[] = [];
+  const preset = ({ stateDir = '', port = 0 }: { stateDir?: string; port?: number }): ProcessSpec => {
+    tried.push(port);
+    return { name: 'false', command: 'false', port, stateDir };
+  };
+  await assert.rejects(startEphemeral(preset), { name: 'EarlyExitError', exitCode: 1 });
+  assert.deepEqual([tried.length, new Set(tried).size], [3, 3]);
 });
 
 test('on a given port it is tried once, and the error has the whole trace', async (t) => {

@@ -1,6 +1,6 @@
 /** What the users of one key agree on: options, port and folder, and what happens to who does not. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { EarlyExitError, OptionsMismatchError, type ProcessSpec, startShared } from '../../src/index.js';
@@ -29,6 +29,7 @@ test('a caller with other options gets an OptionsMismatchError that names the fi
   await assert.rejects(startShared(slower, { key, args: ['--databases', '3'] }), (error) => {
     assert.ok(error instanceof OptionsMismatchError);
     assert.deepEqual([error.key, error.code], [key, 'ERR_OPTIONS_MISMATCH']);
+    assert.deepEqual(error.differences, ['args', 'startTimeoutMs']);
     for (const field of [key, 'args', 'startTimeoutMs']) assert.match(error.message, new RegExp(`"${field}"`));
     assert.doesNotMatch(error.message, /"command"|"port"|"stateDir"/);
     return true;
@@ -51,6 +52,32 @@ test('functions are left out of the comparison, and so are options that are unde
   await Promise.all([one.leave(), other.leave(), other.leave()]);
   await one.leave();
   await nothingIsLeft(key);
+});
+
+test('variables are compared one by one, in whatever order, and their values are written nowhere', async () => {
+  const key = ownKey();
+  const withEnv = (env: Record<string, string | undefined>) => (options: RedisOptions) => ({
+    ...redisPreset(options),
+    env,
+  });
+  const one = await startShared(withEnv({ TOKEN: 'correct horse', COLOUR: 'turquoise' }), { key });
+  const same = await startShared(withEnv({ COLOUR: 'turquoise', TOKEN: 'correct horse', REMOVED: undefined }), { key });
+  assert.equal(same.pid, one.pid);
+  await assert.rejects(startShared(withEnv({ TOKEN: 'battery staple', SHAPE: 'octagon' }), { key }), (error) => {
+    assert.ok(error instanceof OptionsMismatchError);
+    assert.deepEqual(error.differences.toSorted(), ['env.COLOUR', 'env.SHAPE', 'env.TOKEN']);
+    assert.doesNotMatch(error.message, /horse|staple|turquoise|octagon/);
+    return true;
+  });
+  const files = readdirSync(one.stateDir, { recursive: true, encoding: 'utf8' });
+  assert.deepEqual(
+    files.filter((name) => name.startsWith('agreement')),
+    ['agreement.json'],
+  );
+  for (const name of files.filter((name) => statSync(join(one.stateDir, name)).isFile())) {
+    assert.doesNotMatch(readFileSync(join(one.stateDir, name), 'utf8'), /horse|staple|turquoise|octagon/, name);
+  }
+  await Promise.all([one.leave(), same.leave()]);
 });
 
 test('a given port is used, and another one is a mismatch', async () => {

@@ -165,7 +165,9 @@ async function specOf(attack: Attack, { index, after }: Round, lifetime: 'tied' 
   const stateDir = join(attack.folder, String(index));
   const port = await freePort();
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];
-  const spec = { name: 'owned', command: 'redis-server', args, port, stateDir, lifetime };
+  // What a killed watcher of a shared server leaves behind ignores the stop signal, so a stop takes all of this time.
+  const stopTimeoutMs = 1_000;
+  const spec = { name: 'owned', command: 'redis-server', args, port, stateDir, lifetime, stopTimeoutMs };
   after(() => new ProcessManager(spec).stop());
   return spec;
 }
