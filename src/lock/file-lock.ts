@@ -27,9 +27,7 @@ import { canLockShared, tryFlock } from './flock.js';
 import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
-export { LOCK_OPEN_FLAGS } from '../support/files.js';
 export type { FileLock } from './held-lock.js';
-export { isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 

@@ -3,7 +3,7 @@
  * warned about once for each device. The numbers are Linux's; elsewhere none of them is recognised.
  */
 
-import { statfsSync } from 'node:fs';
+import { fstatSync, statfsSync } from 'node:fs';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 
@@ -47,7 +47,8 @@ const DOUBTFUL_FILE_SYSTEMS = new Map([
 const seenDevices = new Set<number>();
 
 /** Looks once for each device: at every lock the look alone would be a fifth of its cost. */
-export function warnOfFileSystem(path: string, device: number): void {
+export function warnOfFileSystem(path: string, fd: number): void {
+  const device = fstatSync(fd).dev;
   if (seenDevices.has(device)) return;
   seenDevices.add(device);
   const found = DOUBTFUL_FILE_SYSTEMS.get(fileSystemType(path));

@@ -3,10 +3,10 @@
  * descriptor that means something to others.
  */
 
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errorCode } from '../support/errors.js';
-import { LOCK_OPEN_FLAGS, makeFolders } from '../support/files.js';
+import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.js';
 import { warnOfFileSystem } from './file-system.js';
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
@@ -25,7 +25,7 @@ export function openLockFile(path: string, mode: number): number {
 
 /** Opens an existing lock file to ask about it. */
 export function openForQuestion(path: string): number {
-  return openRegularFile(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  return openAndWarn(path, constants.O_RDONLY);
 }
 
 /** Does the path still lead to the file that is open at this descriptor? */
@@ -42,10 +42,10 @@ export function isSameFile(fd: number, path: string): boolean {
  */
 function openOrCreate(path: string, mode: number): number {
   try {
-    return openRegularFile(path, LOCK_OPEN_FLAGS);
+    return openAndWarn(path, LOCK_OPEN_FLAGS);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error;
-    return openRegularFile(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
+    return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
   }
 }
 
@@ -62,23 +62,8 @@ function aboveInheritedDescriptors(fd: number, open: () => number): number {
   }
 }
 
-function openRegularFile(path: string, flags: number, mode?: number): number {
-  // Looked at before it is opened: opening a FIFO wakes the process that waits at its other end, opening a device acts.
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found !== undefined && !found.isFile() && !found.isSymbolicLink()) throw notRegularFile();
-  const fd = openSync(path, flags | constants.O_NOCTTY, mode);
-  let isRegular = false;
-  try {
-    const opened = fstatSync(fd);
-    isRegular = opened.isFile();
-    if (!isRegular) throw notRegularFile();
-    warnOfFileSystem(path, opened.dev);
-    return fd;
-  } finally {
-    if (!isRegular) closeSync(fd);
-  }
-}
-
-function notRegularFile(): Error {
-  return new Error('it is not a regular file');
+function openAndWarn(path: string, flags: number, mode?: number): number {
+  const fd = openRegularFile(path, flags, mode);
+  warnOfFileSystem(path, fd);
+  return fd;
 }

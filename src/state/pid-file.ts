@@ -3,23 +3,13 @@
  * whatever stands in it is read in bounded time and proven before anybody acts on it.
  */
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readSync,
-  renameSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, lstatSync, openSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { tryFlock } from '../lock/flock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
-import { makeFolders } from '../support/files.js';
+import { makeFolders, openRegularFile } from '../support/files.js';
 
 export interface ProcessRecord {
   pid: number;
@@ -107,11 +97,8 @@ function removeFile(path: string): void {
 }
 
 function readStart(path: string): string {
-  // Looked at before it is opened: opening a FIFO wakes the process that waits at its other end, opening a device acts.
-  if (!lstatSync(path).isFile()) throw notRegularFile();
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  const fd = openRegularFile(path, constants.O_RDONLY);
   try {
-    if (!fstatSync(fd).isFile()) throw notRegularFile();
     const buffer = Buffer.alloc(MAX_BYTES + 1);
     const length = readSync(fd, buffer, 0, buffer.length, 0);
     if (length > MAX_BYTES) throw new Error('it is too long for a PID file');
@@ -119,10 +106,6 @@ function readStart(path: string): string {
   } finally {
     closeSync(fd);
   }
-}
-
-function notRegularFile(): Error {
-  return new Error('it is not a regular file');
 }
 
 function parse(text: string): ProcessRecord | undefined {

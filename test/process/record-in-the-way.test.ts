@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isLocked, ProcessManager } from '../../src/index.js';
@@ -12,7 +11,6 @@ import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
-import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 /** With a PID file that its user may not read, or may not replace, everything works all the same. */
 const places: Record<string, (folder: string, pidFile: string, content: string) => void> = {
@@ -69,21 +67,6 @@ test('a PID file with the PID of the starter harms neither it nor its server', a
   await manager.stop();
   assert.equal(isRunningProcess(pid), false);
   assert.equal((await remote.status()).state, 'stopped');
-});
-
-test('a process that waits at a FIFO in the place of the PID file is not woken', async (t) => {
-  const spec = await redisSpec(t);
-  const manager = new ProcessManager(spec);
-  const { pid } = await manager.start();
-  const { pidFile } = manager.spec;
-  unlinkSync(pidFile);
-  execFileSync('mkfifo', [pidFile]);
-  const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; echo woken >&2', pidFile]);
-  await writer.printed(/begun/);
-  await eventually('it waits at the FIFO', () => / S /.test(readFileSync(`/proc/${writer.pid}/stat`, 'utf8')));
-  assert.equal((await manager.status()).pid, pid);
-  await new Promise((still) => setTimeout(still, STILL_MS));
-  assert.deepEqual([writer.isAlive, writer.stderr], [true, '']);
 });
 
 test('what lies in the place of the draft of a PID file is not written to', async (t) => {
