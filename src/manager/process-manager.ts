@@ -12,7 +12,14 @@ import { type StopResult, stop } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
 import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
-import { asLockErrors, asSpawnErrors, assertSupportedPlatform, type CrashLoopError } from '../support/errors.js';
+import {
+  assertSupportedPlatform,
+  type CrashLoopError,
+  errorText,
+  isSystemError,
+  LockUnavailableError,
+  spawnError,
+} from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { restart } from './restart.js';
 import { Sharing } from './shared-use.js';
@@ -189,5 +196,24 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
         throw error;
       });
     }
+  }
+}
+
+/** @throws SpawnError for an error of the system, everything else as it is */
+async function asSpawnErrors<T>(spec: CompleteSpec, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw isSystemError(error) ? spawnError(spec, errorText(error), error) : error;
+  }
+}
+
+/** @throws LockUnavailableError for an error of the system, everything else as it is */
+async function asLockErrors<T>({ lockFile: path }: CompleteSpec, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(error)}`, { path, cause: error });
   }
 }
