@@ -158,7 +158,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return isLocked(this.spec.lockFile) && (await this.status()).state === 'running';
   }
 
-  /** The last lines of the log file, oldest first; empty when there is none. @default 20 lines */
+  /** The last lines of the log file, 64 KiB of it at most, oldest first; empty when there is none. @default 20 lines */
   async logTail(lines = 20): Promise<string[]> {
     if (!Number.isInteger(lines) || lines < 0) {
       throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
