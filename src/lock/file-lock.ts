@@ -12,7 +12,7 @@
 import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { inspect } from 'node:util';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import {
   assertSupportedPlatform,
@@ -23,22 +23,21 @@ import {
   LockUnavailableError,
 } from '../support/errors.js';
 import { processTable } from '../system/process-table.js';
-import { canLockShared, leastAttempts, tryFlock } from './flock.js';
+import { canLockShared, tryFlock } from './flock.js';
 import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
-export { LOCK_OPEN_FLAGS } from '../support/files.js';
 export type { FileLock } from './held-lock.js';
-export { isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 
 /**
- * A lasting LOCK_SH of somebody else counts as a holder after this time. A question's is gone after microseconds, unless the
- * process that asks is kept from running meanwhile: with four that ask all the time and a load of seven for each core,
- * 100 ms made one acquire in 200,000 fail.
+ * A LOCK_SH that is met in so many attempts in a row counts as a holder: with the pause of up to a millisecond after each,
+ * after more than 100 ms; where a helper makes the system calls, after two to three seconds. Attempts are counted, not time:
+ * a clock that is replaced or stands still must not make a synchronous loop endless, and a process that the system keeps
+ * from running has few attempts in 100 ms.
  */
-const SHARED_LOCK_GRACE_MS = 500;
+const SHARED_LOCK_ATTEMPTS = 250;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -60,18 +59,16 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after half a second of retries; through flock(1), after two or three
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after two to three seconds
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
   const file = lockFileOptions(path, options);
-  const grace = Deadline.after(SHARED_LOCK_GRACE_MS);
   for (let attempts = 1; ; attempts += 1) {
     const attempt = attemptLock(file);
     if (attempt instanceof HeldFileLock) return attempt;
-    const isLasting = grace.isOver && attempts >= leastAttempts();
-    if (attempt.by === 'holder' || isLasting) throw refusedError(file.path, attempt);
+    if (attempt.by === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file.path, attempt);
     pauseThread(Math.random());
   }
 }
@@ -90,15 +87,17 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   signal?.throwIfAborted();
   const file = lockFileOptions(path, acquireOptions);
   const deadline = Deadline.after(timeoutMs);
-  const grace = Deadline.after(Math.max(timeoutMs, SHARED_LOCK_GRACE_MS));
   const pace = new Pace();
-  for (let attempts = 1; ; attempts += 1) {
+  for (let sharedLocks = 0; ; ) {
     const attempt = attemptLock(file);
     if (attempt instanceof HeldFileLock) return attempt;
-    const limit = attempt.by === 'holder' ? deadline : grace;
-    const isFinal = attempt.by === 'holder' || attempts >= leastAttempts();
-    if (limit.isOver && isFinal) throw refusedError(file.path, attempt);
-    await pace.wait({ deadline: limit, signal });
+    sharedLocks = attempt.by === 'holder' ? 0 : sharedLocks + 1;
+    if (attempt.by === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS) {
+      if (deadline.isOver) throw refusedError(file.path, attempt);
+      await pace.wait({ deadline, signal });
+    } else {
+      await sleep(1, signal);
+    }
     signal?.throwIfAborted();
   }
 }

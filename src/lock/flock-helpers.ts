@@ -15,17 +15,10 @@ export type Operation = 'ex' | 'sh' | 'un' | 'question';
 /** True: done. False: another open file description has a lock that conflicts. */
 export type Flock = (fd: number, operation: Operation) => boolean;
 
-/** A way to call flock(2), and in how many attempts a shared lock has to be met to be no question. */
-export interface FlockWay {
-  flock: Flock;
-  attempts: number;
-}
-
 interface Helper {
   name: string;
   /** The exit status that says: another has a lock that conflicts. */
   refusedStatus: number;
-  attempts: number;
   commandsOf(path: string): Record<Operation, readonly [command: string, ...arguments: string[]]>;
 }
 
@@ -38,7 +31,6 @@ const PERL_LINE =
 
 const PERL_HELPER: Helper = {
   name: 'perl',
-  attempts: 100,
   refusedStatus: PERL_REFUSED_STATUS,
   // LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8, wherever there is a flock(2).
   commandsOf: (perl) => ({
@@ -53,7 +45,6 @@ const FLOCK_HELPER: Helper = {
   name: 'flock',
   // busybox's flock has no `-E` for another status.
   refusedStatus: 1,
-  attempts: 250, // Where four asked all the time on one busy core, one attempt in seventeen met no question.
   commandsOf: (flock) => ({
     ex: [flock, '-n', '-x', '3'],
     sh: [flock, '-n', '-s', '3'],
@@ -72,13 +63,13 @@ const BUILD_ADDON =
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
 /** @throws FlockBindingError when neither is on PATH */
-export function helperFlock(addonError: unknown): FlockWay {
-  for (const { name, refusedStatus, attempts, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
+export function helperFlock(addonError: unknown): Flock {
+  for (const { name, refusedStatus, commandsOf } of [PERL_HELPER, FLOCK_HELPER]) {
     const path = findExecutable(name);
     if (path === undefined) continue;
     log('locking through %s', path);
     const commands = commandsOf(path);
-    return { flock: (fd, operation) => runHelper(commands[operation], { fd, refusedStatus }), attempts };
+    return (fd, operation) => runHelper(commands[operation], { fd, refusedStatus });
   }
   const [problem, otherWay] = isMainThread
     ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]

@@ -14,12 +14,12 @@ import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
-import { type Flock, type FlockWay, helperFlock } from './flock-helpers.js';
+import { type Flock, helperFlock } from './flock-helpers.js';
 
 const require = createRequire(import.meta.url);
 const log = debugLog('flock');
 
-let way: FlockWay | undefined;
+let way: Flock | undefined;
 
 /**
  * Take a lock of that kind on the descriptor's open file description, or convert the one it has.
@@ -28,33 +28,27 @@ let way: FlockWay | undefined;
  */
 export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
   way ??= chooseFlock();
-  return way.flock(fd, operation);
+  return way(fd, operation);
 }
 
 /**
- * Would LOCK_SH be granted on the descriptor, which has no lock and is to be closed at once? Has it for as short as can be:
- * meanwhile nobody is granted LOCK_EX.
+ * Would LOCK_SH be granted on the descriptor, which has no lock and is to be closed at once? It is given back at
+ * once: while it is held, nobody is granted LOCK_EX.
  */
 export function canLockShared(fd: number): boolean {
   way ??= chooseFlock();
-  return way.flock(fd, 'question');
-}
-
-/** In how many attempts a shared lock has to be met to be no question: through a helper half a second is a handful of them. */
-export function leastAttempts(): number {
-  way ??= chooseFlock();
-  return way.attempts;
+  return way(fd, 'question');
 }
 
 /** LOCK_UN: frees the lock for every process that shares the open file description. */
 export function unlock(fd: number): void {
   way ??= chooseFlock();
-  way.flock(fd, 'un');
+  way(fd, 'un');
 }
 
-function chooseFlock(): FlockWay {
+function chooseFlock(): Flock {
   try {
-    return { flock: addonFlock(), attempts: 100 };
+    return addonFlock();
   } catch (error) {
     log('fs-ext cannot be loaded, looking for a helper: %s', errorText(error));
     return helperFlock(error);

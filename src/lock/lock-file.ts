@@ -1,13 +1,30 @@
 /**
  * Opening a lock file, safely: never through a symbolic link, never something that is no regular file, never at a
- * descriptor that means something to others.
+ * descriptor that means something to others, and on a doubtful file system with a warning.
  */
 
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from '../support/errors.js';
-import { LOCK_OPEN_FLAGS, makeFolders } from '../support/files.js';
-import { warnOfFileSystem } from './file-system.js';
+import { debugLog } from '../support/debug.js';
+import { errorCode, errorText } from '../support/errors.js';
+import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.js';
+
+const log = debugLog('lock');
+
+/**
+ * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from linux/magic.h:
+ * on other systems than Linux none of them is recognised. virtiofs has the number of FUSE.
+ */
+const DOUBTFUL_FILE_SYSTEMS = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'SMB'],
+  [0xfe534d42, 'SMB'],
+  [0x01021997, '9p'],
+  [0x65735546, 'FUSE or virtiofs'],
+]);
+
+const seenDevices = new Set<number>();
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {
@@ -25,7 +42,7 @@ export function openLockFile(path: string, mode: number): number {
 
 /** Opens an existing lock file to ask about it. */
 export function openForQuestion(path: string): number {
-  return openRegularFile(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  return openAndWarn(path, constants.O_RDONLY);
 }
 
 /** Does the path still lead to the file that is open at this descriptor? */
@@ -42,10 +59,10 @@ export function isSameFile(fd: number, path: string): boolean {
  */
 function openOrCreate(path: string, mode: number): number {
   try {
-    return openRegularFile(path, LOCK_OPEN_FLAGS);
+    return openAndWarn(path, LOCK_OPEN_FLAGS);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error;
-    return openRegularFile(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
+    return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
   }
 }
 
@@ -62,23 +79,30 @@ function aboveInheritedDescriptors(fd: number, open: () => number): number {
   }
 }
 
-function openRegularFile(path: string, flags: number, mode?: number): number {
-  // Looked at before it is opened: opening a FIFO wakes the process that waits at its other end, opening a device acts.
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found !== undefined && !found.isFile() && !found.isSymbolicLink()) throw notRegularFile();
-  const fd = openSync(path, flags | constants.O_NOCTTY, mode);
-  let isRegular = false;
-  try {
-    const opened = fstatSync(fd);
-    isRegular = opened.isFile();
-    if (!isRegular) throw notRegularFile();
-    warnOfFileSystem(path, opened.dev);
-    return fd;
-  } finally {
-    if (!isRegular) closeSync(fd);
-  }
+function openAndWarn(path: string, flags: number, mode?: number): number {
+  const fd = openRegularFile(path, flags, mode);
+  warnOfFileSystem(path, fd);
+  return fd;
 }
 
-function notRegularFile(): Error {
-  return new Error('it is not a regular file');
+/** Looks once for each device: at every lock the look alone would be a fifth of its cost. */
+function warnOfFileSystem(path: string, fd: number): void {
+  const { dev } = fstatSync(fd);
+  if (seenDevices.has(dev)) return;
+  seenDevices.add(dev);
+  const name = DOUBTFUL_FILE_SYSTEMS.get(fileSystemType(path));
+  if (name === undefined) return;
+  const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;
+  process.emitWarning(message, { type: 'FlockProcessWarning', code: 'FLOCK_PROCESS_FILE_SYSTEM' });
+}
+
+function fileSystemType(path: string): number {
+  try {
+    // A 32-bit system has those above 2^31 as negative numbers.
+    return statfsSync(path).type >>> 0;
+  } catch (error) {
+    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
+    log('cannot tell on which file system %s is: %s', path, errorText(error));
+    return 0;
+  }
 }

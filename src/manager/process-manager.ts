@@ -11,7 +11,14 @@ import { type StopResult, stop } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
 import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
-import { asLockErrors, asSpawnErrors, assertSupportedPlatform, type CrashLoopError } from '../support/errors.js';
+import {
+  assertSupportedPlatform,
+  type CrashLoopError,
+  errorText,
+  isSystemError,
+  LockUnavailableError,
+  spawnError,
+} from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { restart } from './restart.js';
 import { SharedUse } from './shared-use.js';
@@ -141,7 +148,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return isLocked(this.spec.lockFile) && (await this.status()).state === 'running';
   }
 
-  /** The last lines of the log file, oldest first; empty when there is none. @default 20 lines */
+  /** The last lines of the log file, 64 KiB of it at most, oldest first; empty when there is none. @default 20 lines */
   async logTail(lines = 20): Promise<string[]> {
     if (!Number.isInteger(lines) || lines < 0) {
       throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
@@ -179,5 +186,24 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
         throw error;
       });
     }
+  }
+}
+
+/** @throws SpawnError for an error of the system, everything else as it is */
+async function asSpawnErrors<T>(spec: CompleteSpec, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw isSystemError(error) ? spawnError(spec, errorText(error), error) : error;
+  }
+}
+
+/** @throws LockUnavailableError for an error of the system, everything else as it is */
+async function asLockErrors<T>({ lockFile: path }: CompleteSpec, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(error)}`, { path, cause: error });
   }
 }

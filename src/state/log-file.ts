@@ -11,13 +11,8 @@ const log = debugLog('log');
 /** A log over this size is moved to `.1` at a start. */
 const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
 
-/** The end is read in such steps until there are enough lines, */
-const TAIL_STEP_BYTES = 64 * 1024;
-
-/** and no further back than this: of a line that is longer, its end is given. */
-const TAIL_MAX_BYTES = 16 * 1024 * 1024;
-
-const LINE_END = 0x0a;
+/** Only so much of its end is read. */
+const TAIL_BYTES = 64 * 1024;
 
 export interface OpenLog {
   readonly fd: number;
@@ -42,11 +37,14 @@ export function openLog(logFile: string): OpenLog {
   throw new Error(`"${logFile}" is not a regular file`);
 }
 
-/** The last lines, oldest first; of those after `offset` alone. Empty when there is no log, or it cannot be read. */
+/**
+ * The last lines, oldest first; of those after `offset` alone, and of the last 64 KiB: of a line that is longer its end is
+ * given. Empty when there is no log, or it cannot be read.
+ */
 export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
   if (lines === 0) return [];
   try {
-    const text = readEnd(logFile, lines, offset);
+    const text = readEnd(logFile, offset);
     return text === '' ? [] : text.replace(/\n$/, '').split('\n').slice(-lines);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') log('cannot read %s: %s', logFile, errorText(error));
@@ -59,31 +57,21 @@ function rotate(logFile: string): void {
   if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
 }
 
-/** At least so many lines of the end, when there are as many after `offset`. */
-function readEnd(path: string, lines: number, offset: number): string {
+function readEnd(path: string, offset: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const file = fstatSync(fd);
-    if (!file.isFile()) return '';
-    const limit = Math.max(offset, file.size - TAIL_MAX_BYTES);
-    const steps: Buffer[] = [];
-    let lineEnds = 0;
-    // One more than the lines: the last one may be the end of the last line.
-    for (let start = file.size; start > limit && lineEnds <= lines; ) {
-      const step = Buffer.alloc(Math.min(TAIL_STEP_BYTES, start - limit));
-      start -= step.length;
-      const read = step.subarray(0, readSync(fd, step, 0, step.length, start));
-      steps.unshift(read);
-      lineEnds += read.reduce((count, byte) => (byte === LINE_END ? count + 1 : count), 0);
-    }
-    return dropPartOfCharacter(Buffer.concat(steps)).toString('utf8');
+    if (!file.isFile() || file.size <= offset) return '';
+    const start = Math.max(offset, file.size - TAIL_BYTES);
+    const bytes = Buffer.alloc(file.size - start);
+    const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
+    return start > offset ? dropCutLine(text) : text;
   } finally {
     closeSync(fd);
   }
 }
 
-/** A UTF-8 character that was cut leaves up to three bytes of the form 10xxxxxx. */
-function dropPartOfCharacter(bytes: Buffer): Buffer {
-  const first = bytes.subarray(0, 3).findIndex((byte) => byte >> 6 !== 0b10);
-  return first > 0 ? bytes.subarray(first) : bytes;
+/** Only when there is no other line it stays, from its first whole character on: one that was cut is read as U+FFFD. */
+function dropCutLine(text: string): string {
+  return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
 }

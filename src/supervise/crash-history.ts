@@ -62,7 +62,12 @@ export function crashLoopError(
 ): CrashLoopError {
   const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
   const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${withinMs} ms${last}. See "${logFile}"`;
-  return new CrashLoopError(message, { restarts, lastError, logTail: readLogTail(logFile, LOG_TAIL_LINES) });
+  return new CrashLoopError(message, {
+    restarts,
+    lastError,
+    cause: lastError,
+    logTail: readLogTail(logFile, LOG_TAIL_LINES),
+  });
 }
 
 /** What has lost its lock file is alive although the lock is free. */

@@ -1,5 +1,5 @@
 /** Options of `supervise()`, checked and completed: the one place where each default exists. */
-import { checkNumber, checkRecord, wrongOption } from '../support/options.js';
+import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
 import type { SupervisorOptions } from './policy.js';
 
 /** When a supervisor looks, when it restarts, and when it gives up. */
@@ -38,7 +38,7 @@ export function completeSuperviseOptions(options: SuperviseOptions): SupervisorO
   checkNumber('giveUpAfter.restarts', restarts, { least: 0 });
   checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
   if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrongOption('signal', 'an AbortSignal', signal);
+  check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
   const policy = { backoff: { initialMs, factor, maxMs }, giveUpAfter: { restarts, withinMs } };
   return { checkIntervalMs, respectStop, unhealthyAfter, ...policy, signal };
 }

@@ -152,11 +152,12 @@ export class ProcessSupervisor implements Supervisor {
     this.#become('restarting');
     this.#dueAt = 0;
     try {
-      if (!(await endSick(this.#spec, pid))) return;
+      // Somebody else is ending it, or it ended by itself: what is seen next tells.
+      if (!(await endSick(this.#spec, pid))) return this.#become('watching');
     } catch (error) {
       this.#lastError = error;
       log('%s cannot be ended: %s', this.#spec.name, errorText(error));
-      return;
+      return this.#become('watching');
     }
     // Whoever ends supervision meanwhile is to find it up.
     if (this.#isEnding) await this.#startIfWanted();

@@ -4,7 +4,13 @@
  */
 import type { Status } from './status-report.js';
 
-/** Base of every error the library throws on purpose. `code` is stable across versions; `cause` holds the original. */
+/** Has the code of each class on its prototype: by it two copies of the library in one process recognise each other's errors. */
+const BRAND = Symbol.for('flock-process.error');
+
+/**
+ * Base of every error the library throws on purpose. `code` is stable across versions; `cause` holds the original.
+ * `instanceof` also recognises the errors of another copy of the library in this process.
+ */
 export class FlockProcessError extends Error {
   /** Stable identifier such as `ERR_LOCK_HELD`: compare this one, not the message. */
   readonly code: string;
@@ -12,222 +18,169 @@ export class FlockProcessError extends Error {
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
-    this.name = new.target.name;
+  }
+}
+
+/** An error with a class of its own, `Self`: it is made with its cause and the fields that this class declares, if any. */
+class SpecificError<Self = unknown> extends FlockProcessError {
+  constructor(
+    message: string,
+    ...[facts]: keyof Self extends keyof FlockProcessError
+      ? [options?: ErrorOptions]
+      : [facts: ErrorOptions & Omit<Self, keyof FlockProcessError>]
+  ) {
+    super('', message, facts);
+    Object.assign(this, { code: brandOf(this) }, facts);
   }
 }
 
 /** ERR_LOCK_HELD: another holder has the lock. */
-export class LockHeldError extends FlockProcessError {
+export class LockHeldError extends SpecificError<LockHeldError> {
   /** Absolute path of the lock file. */
-  readonly path: string;
-
-  constructor(message: string, { path, ...options }: ErrorOptions & { path: string }) {
-    super('ERR_LOCK_HELD', message, options);
-    this.path = path;
-  }
+  declare readonly path: string;
 }
 
 /** ERR_LOCK_UNAVAILABLE: the file cannot be opened, locked or examined at all. It says nothing about whether it is held. */
-export class LockUnavailableError extends FlockProcessError {
+export class LockUnavailableError extends SpecificError<LockUnavailableError> {
   /** Absolute path of the lock file. */
-  readonly path: string;
-
-  constructor(message: string, { path, ...options }: ErrorOptions & { path: string }) {
-    super('ERR_LOCK_UNAVAILABLE', message, options);
-    this.path = path;
-  }
+  declare readonly path: string;
 }
 
 /** ERR_FLOCK_BINDING: neither fs-ext nor a fallback can call flock(2). The message says how to fix it. */
-export class FlockBindingError extends FlockProcessError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ERR_FLOCK_BINDING', message, options);
-  }
-}
+export class FlockBindingError extends SpecificError {}
 
 /** ERR_UNSUPPORTED_PLATFORM: this system has no flock(2) that a child can inherit. */
-export class UnsupportedPlatformError extends FlockProcessError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ERR_UNSUPPORTED_PLATFORM', message, options);
-  }
-}
+export class UnsupportedPlatformError extends SpecificError {}
 
 /** ERR_COMMAND_NOT_FOUND: no such file, or not executable. */
-export class CommandNotFoundError extends FlockProcessError {
+export class CommandNotFoundError extends SpecificError<CommandNotFoundError> {
   /** The command as it was configured. */
-  readonly command: string;
-
-  constructor(message: string, { command, ...options }: ErrorOptions & { command: string }) {
-    super('ERR_COMMAND_NOT_FOUND', message, options);
-    this.command = command;
-  }
+  declare readonly command: string;
 }
 
 /** ERR_SPAWN: the system refused to start it: no such cwd, E2BIG, EAGAIN, not a program, or a file of ours that cannot be written (`cause`). */
-export class SpawnError extends FlockProcessError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ERR_SPAWN', message, options);
-  }
-}
+export class SpawnError extends SpecificError {}
 
 /** ERR_PORT_IN_USE: somebody else listens there. */
-export class PortInUseError extends FlockProcessError {
-  readonly port: number;
+export class PortInUseError extends SpecificError<PortInUseError> {
+  declare readonly port: number;
   /** The process that listens, where the system shows it. */
-  readonly pid: number | undefined;
-
-  constructor(message: string, { port, pid, ...options }: ErrorOptions & { port: number; pid: number | undefined }) {
-    super('ERR_PORT_IN_USE', message, options);
-    this.port = port;
-    this.pid = pid;
-  }
+  declare readonly pid: number | undefined;
 }
 
 /** ERR_EARLY_EXIT: the process ended before it was ready. */
-export class EarlyExitError extends FlockProcessError {
-  readonly exitCode: number | null;
-  readonly signal: NodeJS.Signals | null;
+export class EarlyExitError extends SpecificError<EarlyExitError> {
+  declare readonly exitCode: number | null;
+  declare readonly signal: NodeJS.Signals | null;
   /** The last lines that this start logged. */
-  readonly logTail: readonly string[];
-
-  constructor(
-    message: string,
-    {
-      exitCode,
-      signal,
-      logTail,
-      ...options
-    }: ErrorOptions & { exitCode: number | null; signal: NodeJS.Signals | null; logTail: readonly string[] },
-  ) {
-    super('ERR_EARLY_EXIT', message, options);
-    this.exitCode = exitCode;
-    this.signal = signal;
-    this.logTail = logTail;
-  }
+  declare readonly logTail: readonly string[];
 }
 
 /** ERR_START_TIMEOUT: the process that this call spawned was not ready in time. It was ended. */
-export class StartTimeoutError extends FlockProcessError {
-  readonly timeoutMs: number;
+export class StartTimeoutError extends SpecificError<StartTimeoutError> {
+  declare readonly timeoutMs: number;
   /** As it was when time ran out, before the process was ended. */
-  readonly status: Status;
+  declare readonly status: Status;
   /** The last lines that this start logged. */
-  readonly logTail: readonly string[];
-
-  constructor(
-    message: string,
-    {
-      timeoutMs,
-      status,
-      logTail,
-      ...options
-    }: ErrorOptions & { timeoutMs: number; status: Status; logTail: readonly string[] },
-  ) {
-    super('ERR_START_TIMEOUT', message, options);
-    this.timeoutMs = timeoutMs;
-    this.status = status;
-    this.logTail = logTail;
-  }
+  declare readonly logTail: readonly string[];
 }
 
 /** ERR_UNHEALTHY: it runs already, and did not become healthy while we waited. It was left alone. */
-export class UnhealthyError extends FlockProcessError {
-  readonly status: Status;
-
-  constructor(message: string, { status, ...options }: ErrorOptions & { status: Status }) {
-    super('ERR_UNHEALTHY', message, options);
-    this.status = status;
-  }
+export class UnhealthyError extends SpecificError<UnhealthyError> {
+  declare readonly status: Status;
 }
 
 /** ERR_STOPPED: a stop() called after this start() ended it. */
-export class StoppedError extends FlockProcessError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('ERR_STOPPED', message, options);
-  }
-}
+export class StoppedError extends SpecificError {}
 
 /** ERR_LOCK_DROPPED: the process closed the descriptor it inherited, so the lock cannot live with it. It was stopped. */
-export class LockDroppedError extends FlockProcessError {
-  readonly pid: number;
-
-  constructor(message: string, { pid, ...options }: ErrorOptions & { pid: number }) {
-    super('ERR_LOCK_DROPPED', message, options);
-    this.pid = pid;
-  }
+export class LockDroppedError extends SpecificError<LockDroppedError> {
+  declare readonly pid: number;
 }
 
 /** ERR_STOP_TIMEOUT: still held 5 s after SIGKILL, or by a process that may not be signalled. */
-export class StopTimeoutError extends FlockProcessError {
+export class StopTimeoutError extends SpecificError<StopTimeoutError> {
   /** PIDs that still held it. */
-  readonly holders: readonly number[];
-
-  constructor(message: string, { holders, ...options }: ErrorOptions & { holders: readonly number[] }) {
-    super('ERR_STOP_TIMEOUT', message, options);
-    this.holders = holders;
-  }
+  declare readonly holders: readonly number[];
 }
 
 /** ERR_CRASH_LOOP: it went down more often than `giveUpAfter` allows. Nothing is left running. */
-export class CrashLoopError extends FlockProcessError {
+export class CrashLoopError extends SpecificError<CrashLoopError> {
   /** Restarts within the window. */
-  readonly restarts: number;
+  declare readonly restarts: number;
   /** What the last failed start threw; undefined when every start went well. */
-  readonly lastError: unknown;
+  declare readonly lastError: unknown;
   /** The last lines of the log. */
-  readonly logTail: readonly string[];
-
-  constructor(
-    message: string,
-    {
-      restarts,
-      lastError,
-      logTail,
-      ...options
-    }: ErrorOptions & { restarts: number; lastError: unknown; logTail: readonly string[] },
-  ) {
-    super('ERR_CRASH_LOOP', message, { cause: lastError, ...options });
-    this.restarts = restarts;
-    this.lastError = lastError;
-    this.logTail = logTail;
-  }
+  declare readonly logTail: readonly string[];
 }
 
 /** ERR_OPTIONS_MISMATCH: the shared instance of this key was started with another spec; says which fields differ. */
-export class OptionsMismatchError extends FlockProcessError {
-  readonly key: string;
+export class OptionsMismatchError extends SpecificError<OptionsMismatchError> {
+  declare readonly key: string;
   /** Names of the fields that differ; a variable of the environment is `env.NAME`. */
-  readonly differences: readonly string[];
-
-  constructor(
-    message: string,
-    { key, differences, ...options }: ErrorOptions & { key: string; differences: readonly string[] },
-  ) {
-    super('ERR_OPTIONS_MISMATCH', message, options);
-    this.key = key;
-    this.differences = differences;
-  }
+  declare readonly differences: readonly string[];
 }
 
 /** ERR_STATE_FILE: the process was stopped, but the mark that keeps supervisors from bringing it back could not be written. */
-export class StateFileError extends FlockProcessError {
+export class StateFileError extends SpecificError<StateFileError> {
   /** Absolute path of the mark, `NAME.down`. */
-  readonly path: string;
+  declare readonly path: string;
+}
 
-  constructor(message: string, { path, ...options }: ErrorOptions & { path: string }) {
-    super('ERR_STATE_FILE', message, options);
-    this.path = path;
-  }
+/** Names as literals: a minifier gives the classes other ones. */
+for (const [errorClass, name, code] of [
+  [FlockProcessError, 'FlockProcessError', ''],
+  [LockHeldError, 'LockHeldError', 'ERR_LOCK_HELD'],
+  [LockUnavailableError, 'LockUnavailableError', 'ERR_LOCK_UNAVAILABLE'],
+  [FlockBindingError, 'FlockBindingError', 'ERR_FLOCK_BINDING'],
+  [UnsupportedPlatformError, 'UnsupportedPlatformError', 'ERR_UNSUPPORTED_PLATFORM'],
+  [CommandNotFoundError, 'CommandNotFoundError', 'ERR_COMMAND_NOT_FOUND'],
+  [SpawnError, 'SpawnError', 'ERR_SPAWN'],
+  [PortInUseError, 'PortInUseError', 'ERR_PORT_IN_USE'],
+  [EarlyExitError, 'EarlyExitError', 'ERR_EARLY_EXIT'],
+  [StartTimeoutError, 'StartTimeoutError', 'ERR_START_TIMEOUT'],
+  [UnhealthyError, 'UnhealthyError', 'ERR_UNHEALTHY'],
+  [StoppedError, 'StoppedError', 'ERR_STOPPED'],
+  [LockDroppedError, 'LockDroppedError', 'ERR_LOCK_DROPPED'],
+  [StopTimeoutError, 'StopTimeoutError', 'ERR_STOP_TIMEOUT'],
+  [CrashLoopError, 'CrashLoopError', 'ERR_CRASH_LOOP'],
+  [OptionsMismatchError, 'OptionsMismatchError', 'ERR_OPTIONS_MISMATCH'],
+  [StateFileError, 'StateFileError', 'ERR_STATE_FILE'],
+] as const) {
+  Object.defineProperties(errorClass.prototype, { name: { value: name, writable: true }, [BRAND]: { value: code } });
+  Object.defineProperty(errorClass, Symbol.hasInstance, {
+    value(this: unknown, value: unknown): boolean {
+      // A class that somebody else has derived from this one is an ordinary class.
+      if (this !== errorClass) return Function.prototype[Symbol.hasInstance].call(this, value);
+      const brand = brandOf(value);
+      return errorClass === FlockProcessError ? brand !== undefined : brand === code;
+    },
+  });
+}
+
+function brandOf(value: unknown): unknown {
+  return (value as { [BRAND]?: unknown } | null | undefined)?.[BRAND];
 }
 
 /** The system's short name for why a call failed (`EACCES`, `ENOENT`, …), or undefined. */
 export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return textOf(error, 'code');
 }
 
 /** What went wrong, for use inside a longer message. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return textOf(error, 'message') ?? String(error);
+}
+
+/** Did a call into the system fail, such as open(2) or a spawn? */
+export function isSystemError(error: unknown): boolean {
+  return textOf(error, 'syscall') !== undefined;
+}
+
+/** Not by `instanceof Error`: what `fs` throws comes from another realm under jest and in the vm pools of vitest. */
+function textOf(error: unknown, field: 'code' | 'message' | 'syscall'): string | undefined {
+  const value = (error as Record<string, unknown> | null | undefined)?.[field];
+  return typeof value === 'string' ? value : undefined;
 }
 
 /** Also for what comes before the spawn: a log or a folder that cannot be written. */
@@ -241,28 +194,6 @@ export function stopTimeoutError(
 ): StopTimeoutError {
   const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
   return new StopTimeoutError(`Cannot stop ${name}: lock "${lockFile}" is still held by ${who}`, { holders });
-}
-
-/** @throws SpawnError for an error of the system, everything else as it is */
-export async function asSpawnErrors<T>({ name }: { name: string }, act: () => Promise<T>): Promise<T> {
-  return await translating(
-    act,
-    (error) => new SpawnError(`Cannot start ${name}: ${errorText(error)}`, { cause: error }),
-  );
-}
-
-/** @throws LockUnavailableError for an error of the system, everything else as it is */
-export async function asLockErrors<T>({ lockFile: path }: { lockFile: string }, act: () => Promise<T>): Promise<T> {
-  const message = (error: unknown) => `Cannot tell who holds "${path}": ${errorText(error)}`;
-  return await translating(act, (error) => new LockUnavailableError(message(error), { path, cause: error }));
-}
-
-async function translating<T>(act: () => Promise<T>, translate: (error: Error) => Error): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    throw error instanceof Error && 'syscall' in error ? translate(error) : error;
-  }
 }
 
 /** @throws UnsupportedPlatformError on Windows, before anything is opened or made there */

@@ -41,6 +41,23 @@ export function isFolder(path: string): boolean {
   }
 }
 
+/**
+ * Opens a regular file, never through a symbolic link. O_NONBLOCK: opening a FIFO must not block. O_NOCTTY: a terminal must
+ * not become this process's own.
+ * @throws the system's error, or an Error when it is something else than a regular file
+ */
+export function openRegularFile(path: string, flags: number, mode?: number): number {
+  const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
+  let isRegular = false;
+  try {
+    isRegular = fstatSync(fd).isFile();
+  } finally {
+    if (!isRegular) closeSync(fd);
+  }
+  if (!isRegular) throw new Error('it is not a regular file');
+  return fd;
+}
+
 /** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
 export function closeOnce(fd: number): () => void {
   let isOpen = true;
@@ -87,23 +104,7 @@ export function userFolder(): string | undefined {
 }
 
 /**
- * How every lock file is opened by a process that wants the lock. O_NONBLOCK: opening a FIFO must not block.
- * A descriptor that carries these flags can be told from one that flock(1) or another program opened.
+ * How every lock file is opened by a process that wants the lock. A descriptor that carries these flags can be told from one
+ * that flock(1) or another program opened.
  */
 export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
-
-/**
- * Opens a regular file, never through a symbolic link, never waiting for the other end of a FIFO.
- * @throws the system's error; an error that says so when it is no regular file
- */
-export function openRegularFile(path: string, flags: number, mode?: number): number {
-  const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
-  let isRegular = false;
-  try {
-    isRegular = fstatSync(fd).isFile();
-    if (!isRegular) throw new Error('it is not a regular file');
-    return fd;
-  } finally {
-    if (!isRegular) closeSync(fd);
-  }
-}

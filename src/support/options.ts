@@ -57,6 +57,12 @@ export function isText(value: unknown): value is string {
   return isArgument(value) && value !== '';
 }
 
+/** By its shape: a signal that was made in another realm, as under jsdom, is as good. */
+export function isAbortSignal(value: unknown): boolean {
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
+}
+
 export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
 }

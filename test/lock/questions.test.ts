@@ -10,8 +10,8 @@ import { type Program, startFixture } from '../helpers/programs.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** A shared lock counts as a holder after half a second, be it a question of a process that the system keeps from running. */
-const LEAST_STALL_NS = 400_000_000n;
+/** A shared lock counts as a holder after 100 ms, be it a question of a process that the system keeps from running. */
+const LEAST_STALL_NS = 80_000_000n;
 
 /** Takes the lock and gives it back. A refusal is none only when somebody who asks was kept from running all the while. */
 async function takeAmong(probers: readonly Program[], take: () => FileLock | Promise<FileLock>): Promise<void> {

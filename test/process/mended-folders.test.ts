@@ -1,13 +1,12 @@
 /** Files and folders that are not quite ours. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { ProcessManager, type Status } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { appendToJournal } from '../helpers/journal.js';
 import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
-import { assertNothingLeft, snapshot } from '../helpers/outside-view.js';
+import { snapshot } from '../helpers/outside-view.js';
 import { startPowerlessManager } from '../helpers/powerless.js';
 import { killAfter } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
@@ -47,21 +46,4 @@ test('status() works on a read-only state folder, with a stop pending or not, an
   await manager.stop();
   const stopped = await callElsewhere<Status>(t, 'status', spec, { wrapper });
   assert.deepEqual([stopped.state, stopped.pid], ['stopped', undefined]);
-});
-
-test('a tied server with a variable no shell can set, at a path with "=": SpawnError says which of them', async (t) => {
-  const spec = sleepSpec(t, { lifetime: 'tied', env: { 'odd.name': 'value' } });
-  const folder = join(spec.stateDir, '..', 'a=b');
-  mkdirSync(folder);
-  const command = join(folder, 'sleep');
-  copyFileSync('/bin/sleep', command);
-  const start = new ProcessManager({ ...spec, command }).start();
-  await assert.rejects(start, { name: 'SpawnError', code: 'ERR_SPAWN', message: /".*a=b\/sleep".*"="/ });
-  assertNothingLeft(spec);
-  // Either of the two alone is none.
-  for (const changes of [{ command, env: {} }, {}]) {
-    const manager = new ProcessManager({ ...spec, ...changes });
-    await manager.start();
-    await manager.stop();
-  }
 });

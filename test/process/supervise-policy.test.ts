@@ -113,6 +113,8 @@ const WRONG: [unknown, RegExp][] = [
   [{ giveUpAfter: { restarts: -1 } }, /"giveUpAfter.restarts" must be .*, not -1/],
   [{ giveUpAfter: { withinMs: null } }, /"giveUpAfter.withinMs" must be .*, not null/],
   [{ signal: {} }, /"signal" must be an AbortSignal, not {}/],
+  [{ signal: null }, /"signal" must be an AbortSignal, not null/],
+  [{ signal: 'aborted' }, /"signal" must be an AbortSignal, not "aborted"/],
 ];
 
 for (const [options, message] of WRONG) {
@@ -127,6 +129,11 @@ for (const [options, message] of WRONG) {
 test('a shared process is not supervised', () => {
   const manager = new ProcessManager({ name: 'x', command: 'x', stateDir: '/nonexistent/x', lifetime: 'shared' });
   assert.throws(() => manager.supervise(), { name: 'TypeError', message: /"lifetime" must not be "shared"/ });
+});
+
+test('a signal of another realm, which is no instance of our AbortSignal, is as good', () => {
+  const signal = Object.assign(new EventTarget(), { aborted: false }) as AbortSignal;
+  assert.equal(completeSuperviseOptions({ signal }).signal, signal);
 });
 
 test('the defaults are those of the documentation', () => {
