@@ -64,8 +64,8 @@ test('two supervisors of a server that is sick again and again keep the backoff'
     { withinMs: 30_000 },
   );
   const count = spawned.length;
-  // The first start, and one immediate restart by each.
-  assert.ok(count <= 3, `${count} processes, delays ${delays}`);
+  // The first start, or the part that it took in the other's, and one immediate restart by each.
+  assert.ok(count <= 4, `${count} processes, delays ${delays}`);
   await delay(WATCH_MS);
   assert.deepEqual([spawned.length, isLocked(managers[0]?.spec.lockFile ?? '')], [count, false]);
   assert.deepEqual(spawned.filter(isRunningProcess), []);
