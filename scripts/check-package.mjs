@@ -61,7 +61,7 @@ function compareFiles(files) {
       `src/${file}.ts`,
       ...['.js', '.js.map', '.d.ts', '.d.ts.map'].map((end) => `dist/${file}${end}`),
     ]);
-  const scripts = sources.filter((file) => file.endsWith('.sh')).flatMap((file) => [`src/${file}`, `dist/${file}`]);
+  const scripts = sources.filter((file) => file.endsWith('.sh')).map((file) => `src/${file}`);
   const documents = readdirSync(join(root, 'docs')).map((file) => `docs/${file}`);
   const wanted = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json', ...documents, ...compiled, ...scripts];
   const missing = wanted.filter((file) => !files.includes(file));

@@ -83,7 +83,8 @@ export function listeners(): Listener[] {
 
 function ps(selection: readonly string[]): { info: ProcessInfo; command: string }[] {
   const format = COLUMNS.flatMap((column) => ['-o', `${column}=`]);
-  const { stdout, error } = spawnSync('ps', [...format, ...selection], {
+  // -ww: neither the width of a terminal nor COLUMNS cuts a line short.
+  const { stdout, error } = spawnSync('ps', ['-ww', ...format, ...selection], {
     encoding: 'utf8',
     env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' },
     maxBuffer: 64 * 1024 * 1024,
