@@ -1,11 +1,10 @@
 /** perl and flock(1) in place of the addon: each takes the very same lock, as a child that has our descriptor as its 3. */
 
-import { spawnSync } from 'node:child_process';
 import { basename, delimiter, isAbsolute, join } from 'node:path';
-import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../support/debug.js';
 import { FlockBindingError } from '../support/errors.js';
 import { isExecutableFile } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 
 const log = debugLog('flock');
 
@@ -80,7 +79,7 @@ export function helperFlock(addonError: unknown): FlockWay {
     const commands = commandsOf(path);
     return { flock: (fd, operation) => runHelper(commands[operation], { fd, refusedStatus }), attempts };
   }
-  const [problem, otherWay] = isMainThread
+  const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
     ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
     : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
   throw new FlockBindingError(
@@ -122,7 +121,7 @@ function runHelper(
   [command, ...helperArguments]: readonly [string, ...string[]],
   { fd, refusedStatus }: { fd: number; refusedStatus: number },
 ): boolean {
-  const { status, signal, stderr, error } = spawnSync(command, helperArguments, {
+  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, helperArguments, {
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
     // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.

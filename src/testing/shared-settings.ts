@@ -7,7 +7,6 @@
  */
 
 import { closeSync, constants, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { isLocked, waitForLock } from '../lock/file-lock.js';
@@ -17,6 +16,7 @@ import type { ProcessSpec } from '../state/process-spec.js';
 import type { User } from '../state/users.js';
 import { errorCode } from '../support/errors.js';
 import { closeOnce, makeFolders } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 
 export interface Place {
   /** Removed with the last user. */
@@ -65,7 +65,7 @@ export async function agree(
     if (known !== undefined) {
       return { ...compare(known, makeSpec(known.port)), isOrphaned: known.isOrphaned, user: holdAgreement(place) };
     }
-    await rm(place.folder, { recursive: true, force: true, maxRetries: 3 });
+    await builtIn('node:fs/promises').rm(place.folder, { recursive: true, force: true, maxRetries: 3 });
     const port = givenPort ?? (await chooseFreePort());
     const spec = makeSpec(port);
     writeAgreement(place, { port, spec: withoutFunctions(spec) });

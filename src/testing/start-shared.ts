@@ -4,7 +4,6 @@
  * uses it, it is there.
  */
 
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager, shareFrom } from '../manager/process-manager.js';
@@ -14,6 +13,7 @@ import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
 import { agree, type Place } from './shared-settings.js';
 import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
@@ -130,7 +130,7 @@ function placeOf(key: string): Place {
 }
 
 async function removeFolder({ folder }: Place): Promise<void> {
-  await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {
