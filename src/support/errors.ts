@@ -2,6 +2,7 @@
  * The errors that this library throws on purpose: one class per decision that a caller can take, all with one base.
  * The wording is made where the facts are known; the classes carry the facts.
  */
+import { types } from 'node:util';
 import type { Status } from './status-report.js';
 
 /** Base of every error the library throws on purpose. `code` is stable across versions; `cause` holds the original. */
@@ -12,7 +13,8 @@ export class FlockProcessError extends Error {
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
-    this.name = new.target.name;
+    // Made of the code: a minifier gives the class another name.
+    this.name = nameOf(code);
   }
 }
 
@@ -214,14 +216,25 @@ export class StateFileError extends FlockProcessError {
   }
 }
 
+/** `ERR_LOCK_HELD` is the code of a `LockHeldError`. */
+function nameOf(code: string): string {
+  const words = code.toLowerCase().split('_').slice(1);
+  return `${words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('')}Error`;
+}
+
 /** The system's short name for why a call failed (`EACCES`, `ENOENT`, …), or undefined. */
 export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return isError(error) && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** Also when it is of another realm: in jest, and in vitest's vm pools, the errors of `fs` are. */
+function isError(error: unknown): error is Error {
+  return error instanceof Error || types.isNativeError(error);
 }
 
 /** What went wrong, for use inside a longer message. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return isError(error) ? error.message : String(error);
 }
 
 /** Also for what comes before the spawn: a log or a folder that cannot be written. */
@@ -255,7 +268,7 @@ async function translating<T>(act: () => Promise<T>, translate: (error: Error) =
   try {
     return await act();
   } catch (error) {
-    throw error instanceof Error && 'syscall' in error ? translate(error) : error;
+    throw isError(error) && 'syscall' in error ? translate(error) : error;
   }
 }
 
