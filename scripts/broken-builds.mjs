@@ -25,7 +25,6 @@ const DEFAULT_SHARE = 0.02;
 /** Of the unbroken build: enough to see that nothing else makes the row fail here. The whole row is the campaign's to run. */
 const CONTROL_SHARE = 0.02;
 const TIMEOUT_MS = 300_000;
-const TETHER = 'src/start/watcher.sh';
 /** A broken build need not be a tidy one. */
 const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 
@@ -67,8 +66,7 @@ class Copy {
     const whole = readFileSync(path, 'utf8');
     const write = (/** @type {string} */ text) => {
       writeFileSync(path, text);
-      // What is no TypeScript is copied anyway.
-      if (path.endsWith('.ts')) this.#isBuilt = false;
+      this.#isBuilt = false;
     };
     write(breakLine(whole, build));
     this.#restore = () => {
@@ -96,9 +94,10 @@ class Copy {
   }
 
   async #build() {
-    const built = this.#isBuilt ? { status: 0, output: '' } : await this.#run('npx', ...TSC);
+    if (this.#isBuilt) return { status: 0, output: '' };
+    const embedded = await this.#run('node', 'scripts/embed-watcher.mjs');
+    const built = embedded.status === 0 ? await this.#run('npx', ...TSC) : embedded;
     this.#isBuilt = built.status === 0;
-    if (this.#isBuilt) cpSync(join(this.folder, TETHER), join(this.folder, 'build', TETHER));
     return built;
   }
 

@@ -10,10 +10,11 @@ const cache = fileURLToPath(new URL('../.cache', import.meta.url));
 /**
  * @param {string} name
  * @param {string} version
- * @param {{ installer?: string }} options `installer`: its own script, which puts a binary of the platform in its place
+ * @param {{ installer?: string, besides?: readonly string[] | undefined }} options `installer`: its own script, which puts a
+ *   binary of the platform in its place; `besides`: packages that it needs beside it, `NAME@VERSION`
  * @returns {Promise<string>} the folder whose node_modules has the package, and whose node_modules/.bin its programs
  */
-export async function cachedPackage(name, version, { installer } = {}) {
+export async function cachedPackage(name, version, { installer, besides = [] } = {}) {
   const folder = join(cache, 'packages', `${name.replace('/', '-')}@${version}`);
   if (existsSync(folder)) return folder;
   mkdirSync(join(cache, 'packages'), { recursive: true });
@@ -22,7 +23,8 @@ export async function cachedPackage(name, version, { installer } = {}) {
   try {
     writeFileSync(join(fetched, 'package.json'), '{ "private": true }\n');
     const options = { cwd: fetched, env: process.env };
-    await mustRun('npm', ['install', '--ignore-scripts', '--no-package-lock', `${name}@${version}`], options);
+    const words = ['install', '--ignore-scripts', '--no-package-lock', `${name}@${version}`, ...besides];
+    await mustRun('npm', words, options);
     if (installer !== undefined) {
       await mustRun(process.execPath, [installer], { ...options, cwd: join(fetched, 'node_modules', name) });
     }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 const outputs = [
-  { output: 'dist', source: 'src' },
+  { output: 'build/types', source: 'src' },
   { output: 'build/src', source: 'src' },
   { output: 'build/test', source: 'test' },
 ];

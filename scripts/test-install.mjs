@@ -2,26 +2,28 @@
  * `npm run test:install`: packs the package, has each package manager install it into empty projects, with the addon built
  * and with its build blocked, and uses it there through import and require. Shows what the lock went through in each.
  * In a blocked project the error without any helper is read, and the command that it names is run.
+ * Then each bundler takes the package into programs of both kinds, and jest's tests load it: install-bundles.mjs.
  * An installer that fails is a row of the table that is marked so.
- * `npm run test:install -- pnpm`: only the managers whose name has the word.
+ * `npm run test:install -- pnpm webpack`: only the managers, bundlers and runners whose name has one of the words.
  */
 // @ts-check
 import { mkdirSync, realpathSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { useBundled } from './install-bundles.mjs';
 import { fixFor, InstallProject } from './install-project.mjs';
+import { LOADED_BY, printTable, rowOf, unlessFailed } from './install-rows.mjs';
 import { PACKAGE_MANAGERS, surroundingsOf } from './package-managers.mjs';
 import { mustRun, userEnvironment } from './run-program.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
 /** @typedef {import('./package-managers.mjs').PackageManager} PackageManager */
-/** @typedef {{ manager: string, addon: string, import: string, require: string, failures: string[] }} Row */
+/** @typedef {import('./install-rows.mjs').Row} Row */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const store = join(root, '.cache/stores');
 
-const LOADED_BY = /** @type {const} */ (['import', 'require']);
 const NO_HELPER = /FlockBindingError: .*/;
 const ON_WINDOWS = /UnsupportedPlatformError: .*/;
 
@@ -35,7 +37,8 @@ mkdirSync(store, { recursive: true });
 /** @type {string[]} */
 const messages = [];
 const tarball = await pack();
-const rows = (await inParallel(managers, installBy)).flat();
+const works = [bundle, ...managers.map((manager) => () => installBy(manager))];
+const rows = (await inParallel(works, (work) => work())).flat();
 const leftovers = await endTestRun(run);
 printTable(rows);
 for (const message of messages) console.log(`\n${message}`);
@@ -43,7 +46,7 @@ for (const failure of rows.flatMap(({ failures }) => failures)) console.error(`\
 console.log(`\nin ${((performance.now() - start) / 1000).toFixed(0)} s`);
 const failed = rows.flatMap((row) => LOADED_BY.filter((by) => row[by] === '✖')).length;
 console.log(`${rows.length * LOADED_BY.length - failed} passed, ${failed + leftovers} failed`);
-process.exitCode = managers.length === 0 || failed + leftovers > 0 ? 1 : 0;
+process.exitCode = rows.length === 0 || failed + leftovers > 0 ? 1 : 0;
 
 async function pack() {
   const options = { cwd: root, env: userEnvironment({}) };
@@ -63,8 +66,21 @@ async function installBy(manager) {
     const own = surroundings.node.binary === process.execPath ? '' : `, Node ${surroundings.node.version}`;
     await useAll(rows, { manager, surroundings, label: `${name}${own}` });
   });
-  console.log(`${rows[0]?.manager}: ${rows.every(({ failures }) => failures.length === 0) ? '✔' : '✖'}`);
+  tell(name, rows);
   return rows;
+}
+
+/** @returns {Promise<Row[]>} */
+async function bundle() {
+  const folder = join(run.folder, 'bundled');
+  const rows = await useBundled({ tarball, folder, store: realpathSync(store), words });
+  if (rows.length > 0) tell('bundlers and jest', rows);
+  return rows;
+}
+
+/** @param {string} what @param {readonly Row[]} rows */
+function tell(what, rows) {
+  console.log(`${what}: ${rows.every(({ failures }) => failures.length === 0) ? '✔' : '✖'}`);
 }
 
 /** @param {Row[]} rows @param {{ manager: PackageManager, surroundings: import('./package-managers.mjs').Surroundings, label: string }} by */
@@ -74,7 +90,7 @@ async function useAll(rows, { manager, surroundings, label }) {
   const project = (/** @type {string} */ name) => new InstallProject(manager, surroundings, join(folder, name));
   const look = async (
     /** @type {string} */ addon,
-    /** @type {(by: 'import' | 'require') => Promise<string>} */ use,
+    /** @type {(by: import('./install-rows.mjs').LoadedBy) => Promise<string>} */ use,
   ) => {
     rows.push(await rowOf(label, addon, use));
   };
@@ -117,46 +133,6 @@ async function useAll(rows, { manager, surroundings, label }) {
   });
 }
 
-/**
- * What cannot even be looked at, when an installer fails for example, is a row of its own: the table shows all the others.
- * @param {Row[]} rows
- * @param {string} manager
- * @param {string} addon
- * @param {() => Promise<void>} work
- */
-async function unlessFailed(rows, manager, addon, work) {
-  try {
-    await work();
-  } catch (error) {
-    rows.push({ manager, addon, import: '✖', require: '✖', failures: [`${manager}, ${addon}: ${textOf(error)}`] });
-  }
-}
-
-/**
- * @param {string} manager
- * @param {string} addon
- * @param {(by: 'import' | 'require') => Promise<string>} use what to show of it
- * @returns {Promise<Row>}
- */
-async function rowOf(manager, addon, use) {
-  /** @type {Row} */
-  const row = { manager, addon, import: '', require: '', failures: [] };
-  for (const by of LOADED_BY) {
-    try {
-      row[by] = `✔ ${await use(by)}`;
-    } catch (error) {
-      row[by] = '✖';
-      row.failures.push(`${manager}, ${addon}, ${by}: ${textOf(error)}`);
-    }
-  }
-  return row;
-}
-
-/** @param {unknown} error */
-function textOf(error) {
-  return error instanceof Error ? error.message : String(error);
-}
-
 /** @template In, Out @param {readonly In[]} items @param {(item: In) => Promise<Out>} work @returns {Promise<Out[]>} */
 async function inParallel(items, work) {
   /** @type {Out[]} */
@@ -171,13 +147,4 @@ async function inParallel(items, work) {
   // One more than there are processors: much of it is waiting.
   await Promise.all(Array.from({ length: availableParallelism() + 1 }, worker));
   return results;
-}
-
-/** @param {readonly Row[]} rows */
-function printTable(rows) {
-  const lines = [['package manager', 'addon', 'import', 'require']];
-  for (const row of rows) lines.push([row.manager, row.addon, row.import, row.require]);
-  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? [];
-  console.log('');
-  for (const line of lines) console.log(line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
 }

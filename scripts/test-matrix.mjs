@@ -42,7 +42,7 @@ const SMOKE_TESTS = [
 ];
 
 /** What the compiled tests read, besides the packages. */
-const COPIED = ['build', 'package.json', 'scripts', 'src', 'test'];
+const COPIED = ['build', 'dist', 'package.json', 'scripts', 'src', 'test'];
 
 const SUITE_TIMEOUT_MS = 1_800_000;
 

@@ -1,37 +1,53 @@
-/** What `import` alone costs: whole Node processes. */
+/** What `import` and `require` alone cost: whole Node processes. */
 // @ts-check
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { compare, timed } from '../measure.mjs';
 import { peerFile } from '../peers.mjs';
 import { makeFolder } from '../surroundings.mjs';
 
+/** What is loaded: the package as each of the two finds it, and the peer, which is CommonJS. */
+const OURS = {
+  import: fileURLToPath(import.meta.resolve('flock-process')),
+  require: createRequire(import.meta.url).resolve('flock-process'),
+};
+const PEER = peerFile('proper-lockfile/index.js');
+
+/** @typedef {'import' | 'require'} LoadedBy */
+
 /** @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row[]>} */
 export async function measureImports({ rounds }) {
-  const folder = makeFolder('imports');
-  /** @param {string} name @param {string} [module] */
-  const script = (name, module) => {
-    const file = join(folder, `${name.replaceAll(/\W/g, '-')}.mjs`);
-    writeFileSync(file, module === undefined ? '' : `await import(${JSON.stringify(module)});\n`);
-    return { name, once: () => timed(() => runToEnd(file)) };
+  return [await measure('import', { rounds }), await measure('require', { rounds })];
+}
+
+/** @param {LoadedBy} by @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row>} */
+async function measure(by, { rounds }) {
+  const folder = makeFolder(`${by}s`);
+  /** @param {string} name @param {string} [file] */
+  const script = (name, file) => {
+    const path = join(folder, `${name.replaceAll(/\W/g, '-')}.${by === 'import' ? 'mjs' : 'cjs'}`);
+    writeFileSync(path, file === undefined ? '' : lineThatLoads(file, by));
+    return { name, once: () => timed(() => runToEnd(path)) };
   };
-  const contestants = [
-    script('empty script', undefined),
-    script('flock-process', import.meta.resolve('flock-process')),
-    script('proper-lockfile', pathToFileURL(peerFile('proper-lockfile/index.js')).href),
-  ];
-  return [
-    {
-      what: 'import',
-      unit: 'ms',
-      subject: 'flock-process',
-      reference: 'empty script',
-      samples: await compare(contestants, { rounds: rounds * 2 }),
-      limit: { times: 1.4 },
-    },
-  ];
+  const contestants = [script('empty script'), script('flock-process', OURS[by]), script('proper-lockfile', PEER)];
+  return {
+    what: by,
+    unit: 'ms',
+    subject: 'flock-process',
+    reference: 'empty script',
+    samples: await compare(contestants, { rounds: rounds * 2 }),
+    limit: { times: 1.15 },
+  };
+}
+
+/** @param {string} file @param {LoadedBy} by */
+function lineThatLoads(file, by) {
+  return by === 'import'
+    ? `await import(${JSON.stringify(pathToFileURL(file).href)});\n`
+    : `require(${JSON.stringify(file)});\n`;
 }
 
 /** @param {string} file */

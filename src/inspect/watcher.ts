@@ -4,15 +4,15 @@ import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 
-/** The name by which the shell that watches is recognised. */
-export const WATCHER_NAME = 'watcher.sh';
+/** The word behind its text by which the shell that watches is recognised: its $0. What comes after it is its lifetime. */
+export const WATCHER_NAME = 'flock-process-watcher';
 
 /** The descriptor at which the watcher has what it watches. */
 export const WATCHED_FD = 4;
 
 /** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
-export function isWatcher({ pid, groupId }: ProcessInfo): boolean {
-  return pid !== groupId && processTable().commandNames(pid).includes(WATCHER_NAME);
+export function isWatcher(process: ProcessInfo): boolean {
+  return watchedLifetime(process) !== undefined;
 }
 
 /** Is there a watcher in the group of this process that ends it with its last user? */
@@ -29,7 +29,15 @@ export function isOrphaned(process: ProcessInfo): boolean {
 function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): ProcessInfo[] {
   const table = processTable();
   const members = table.list().filter((member) => member.groupId === pid && member.pid !== pid);
-  return members.filter((member) => isWatcher(member) && table.commandLine(member.pid)[2] === lifetime);
+  return members.filter((member) => watchedLifetime(member) === lifetime);
+}
+
+/** What a watcher is told that it watches; undefined of anybody else. Where ps(1) tells, its text is many words. */
+function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
+  if (pid === groupId) return undefined;
+  const [, option, ...words] = processTable().commandLine(pid);
+  const index = words.indexOf(WATCHER_NAME);
+  return option === '-c' && index > 0 ? words[index + 1] : undefined;
 }
 
 /**

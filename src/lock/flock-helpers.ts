@@ -1,16 +1,15 @@
 /** perl and flock(1) in place of the addon: each takes the very same lock, as a child that has our descriptor as its 3. */
 
-import { spawnSync } from 'node:child_process';
 import { delimiter, isAbsolute, join } from 'node:path';
-import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../support/debug.js';
 import { FlockBindingError } from '../support/errors.js';
 import { isExecutableFile } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 
 const log = debugLog('flock');
 
 /** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
-export type Operation = 'ex' | 'sh' | 'un' | 'question';
+type Operation = 'ex' | 'sh' | 'un' | 'question';
 
 /** True: done. False: another open file description has a lock that conflicts. */
 export type Flock = (fd: number, operation: Operation) => boolean;
@@ -71,7 +70,7 @@ export function helperFlock(addonError: unknown): Flock {
     const commands = commandsOf(path);
     return (fd, operation) => runHelper(commands[operation], { fd, refusedStatus });
   }
-  const [problem, otherWay] = isMainThread
+  const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
     ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
     : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
   throw new FlockBindingError(
@@ -99,7 +98,7 @@ function runHelper(
   [command, ...helperArguments]: readonly [string, ...string[]],
   { fd, refusedStatus }: { fd: number; refusedStatus: number },
 ): boolean {
-  const { status, signal, stderr, error } = spawnSync(command, helperArguments, {
+  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, helperArguments, {
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
     // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.

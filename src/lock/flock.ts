@@ -10,13 +10,11 @@
  * static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
  */
 
-import { createRequire } from 'node:module';
-import { isMainThread } from 'node:worker_threads';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
+import { builtIn, loadPackage } from '../support/load.js';
 import { type Flock, helperFlock } from './flock-helpers.js';
 
-const require = createRequire(import.meta.url);
 const log = debugLog('flock');
 
 let way: Flock | undefined;
@@ -56,8 +54,9 @@ function chooseFlock(): Flock {
 }
 
 function addonFlock(): Flock {
-  if (!isMainThread) throw new Error('fs-ext aborts the process when a second thread of it loads it');
-  const { flockSync } = require('fs-ext') as { flockSync(fd: number, flags: string): void };
+  if (!builtIn('node:worker_threads').isMainThread)
+    throw new Error('fs-ext aborts the process when a second thread of it loads it');
+  const { flockSync } = loadPackage('fs-ext') as { flockSync(fd: number, flags: string): void };
   const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
   const call = (fd: number, flag: string) => {
     for (;;) {

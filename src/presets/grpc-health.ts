@@ -9,6 +9,7 @@ import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader 
 import type { Socket } from 'node:net';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { builtIn } from '../support/load.js';
 import { readVarintField, stringField } from './protobuf.js';
 
 const log = debugLog('health');
@@ -60,7 +61,7 @@ export async function askGrpc(
 ): Promise<boolean> {
   let connection: Connection | undefined;
   try {
-    connection = await connect(address, signal);
+    connection = connect(address, signal);
     const { session, failed } = connection;
     return await Promise.race([ask((method, request) => callUnary(session, method, request)), failed]);
   } catch (error) {
@@ -86,14 +87,10 @@ interface Connection {
   close(): void;
 }
 
-async function connect(address: string, signal: AbortSignal | undefined): Promise<Connection> {
+function connect(address: string, signal: AbortSignal | undefined): Connection {
   signal?.throwIfAborted();
-  // Loaded when first needed: the two cost more than the rest of the library together.
-  const [{ connect: connectHttp2 }, { connect: connectTcp }] = await Promise.all([
-    import('node:http2'),
-    import('node:net'),
-  ]);
-  signal?.throwIfAborted();
+  const { connect: connectHttp2 } = builtIn('node:http2');
+  const { connect: connectTcp } = builtIn('node:net');
   let socket: Socket | undefined;
   const session = connectHttp2(`http://${address}`, {
     createConnection: () => {

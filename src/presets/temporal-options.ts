@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import type { ProcessSpec } from '../state/process-spec.js';
+import { builtIn } from '../support/load.js';
 import {
   absolutePath,
   check,
@@ -129,7 +130,7 @@ export function completeTemporalOptions({
 
 function isAddress(value: unknown): boolean {
   // Any other name would be looked up by Temporal, and bound where the answer leads to.
-  return value === 'localhost' || (isText(value) && process.getBuiltinModule('node:net').isIP(value) !== 0);
+  return value === 'localhost' || (isText(value) && builtIn('node:net').isIP(value) !== 0);
 }
 
 /** The parts of the server, too, reach a wildcard address on 127.0.0.1: so it is there wherever the server works, ::1 is not. */

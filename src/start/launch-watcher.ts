@@ -1,18 +1,17 @@
 /**
  * The watcher of a tied or shared process, seen from Node: how it is started, and how it is told from the process.
- * What it does stands in watcher.sh, a shell file that is shipped beside this one.
+ * What it does stands in watcher.sh, which the build makes a constant of: neither a bundle nor an archive has a file beside it.
  */
 
 import type { ChildProcess, StdioOptions } from 'node:child_process';
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { waitingCommand } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import { SpawnError } from '../support/errors.js';
+import { WATCHER_TEXT } from './watcher-text.js';
 
 export interface Tether {
   readonly command: string;
@@ -27,26 +26,21 @@ export interface Tether {
 
 const { signals } = constants;
 
-const TETHER = fileURLToPath(new URL(`./${WATCHER_NAME}`, import.meta.url));
-
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
 const MAX_GRACE_MS = 0x7fffffff;
 
 /**
  * Undefined for a detached process.
- * @throws SpawnError when the shell file is not there (a bundle that left it out, a package inside an archive)
+ * @throws SpawnError when env(1) cannot run the executable
  * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
  */
 export function tetherFor(spec: CompleteSpec, executable: string): Tether | undefined {
   if (spec.lifetime === 'detached') return undefined;
-  if (!existsSync(TETHER)) {
-    throw new SpawnError(
-      `Cannot start ${spec.name}: "${TETHER}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
-    );
-  }
   const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
   const args = [
-    TETHER,
+    '-c',
+    WATCHER_TEXT,
+    WATCHER_NAME,
     spec.lifetime,
     // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
     String(signals[spec.stopSignal]),

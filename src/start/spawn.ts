@@ -1,6 +1,6 @@
 /** Start the managed process: the only user of node:child_process for it. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
@@ -8,6 +8,7 @@ import type { OpenLog } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { tetherFor } from './launch-watcher.js';
@@ -27,6 +28,7 @@ export async function spawnProcess(
 ): Promise<SpawnedProcess> {
   const options = { cwd: spec.cwd, detached: true, env: environment(spec) };
   const stdio = ['ignore' as const, log.fd, log.fd, lockFd];
+  const { spawn } = builtIn('node:child_process');
   const tether = tetherFor(spec, executable);
   let child: ChildProcess;
   try {
@@ -84,7 +86,7 @@ export function findCommand(spec: CompleteSpec): string {
 }
 
 /** What the process finds in its environment. */
-export function environment({ env }: CompleteSpec): Record<string, string> {
+function environment({ env }: CompleteSpec): Record<string, string> {
   const merged = Object.entries({ ...process.env, ...env });
   return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

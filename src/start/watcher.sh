@@ -1,7 +1,9 @@
 # The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
-#   sh watcher.sh tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
-#   sh watcher.sh shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
+#
+# TEXT is this file without its comments: scripts/embed-watcher.mjs.
 #
 # Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.

@@ -1,24 +1,26 @@
 /** The only user of the `debug` package, loaded with the first line that is logged: an import alone costs nothing. */
-import { createRequire } from 'node:module';
+import { loadPackage } from './load.js';
 
 type Log = (format: string, ...values: unknown[]) => void;
 
-const require = createRequire(import.meta.url);
+let createLog: ((namespace: string) => Log) | undefined;
 
 /** A logger for `flock-process:LAYER`, switched on by the environment variable DEBUG. */
 export function debugLog(layer: string): Log {
   let log: Log | undefined;
   return (format, ...values) => {
-    log ??= loadLog(layer);
+    createLog ??= loadDebug();
+    log ??= createLog(`flock-process:${layer}`);
     log(format, ...values);
   };
 }
 
-function loadLog(layer: string): Log {
+function loadDebug(): (namespace: string) => Log {
   try {
-    return (require('debug') as (namespace: string) => Log)(`flock-process:${layer}`);
+    return (loadPackage('debug') as typeof import('debug')).default;
   } catch {
-    // MODULE_NOT_FOUND, be it that there is no descriptor left to read it with: a line less, not a lock that is lost.
-    return () => undefined;
+    // MODULE_NOT_FOUND: a bundle where the package is not installed, or no descriptor is left to read it with. That costs the
+    // lines of the log, not a lock.
+    return () => () => undefined;
   }
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { abortAfter } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { builtIn } from '../support/load.js';
 import { descriptors, pids, readLinesWhile, readLink } from './proc-files.js';
 
 /**
@@ -81,7 +82,7 @@ export async function isPortOpen(
   { host, port }: PortAddress,
   { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
 ): Promise<boolean> {
-  const { connect } = await import('node:net');
+  const { connect } = builtIn('node:net');
   const over = abortAfter(timeoutMs, signal);
   const socket = connect({ host, port });
   socket.on('error', (error) => log('%s:%d cannot be reached: %s', host, port, errorText(error)));
@@ -98,7 +99,7 @@ export async function isPortOpen(
 }
 
 export async function findFreePort(): Promise<number> {
-  const { createServer } = await import('node:net');
+  const { createServer } = builtIn('node:net');
   const server = createServer();
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
   const address = server.address();

@@ -4,10 +4,10 @@
  * the file open counts as its carrier.
  */
 
-import { spawnSync } from 'node:child_process';
 import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { LockUnavailableError } from '../support/errors.js';
+import { builtIn } from '../support/load.js';
 import type { Carrier, Listener, LostLock, ProcessInfo } from './process-info.js';
 
 /** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
@@ -80,7 +80,8 @@ export function listeners(): Listener[] {
 
 function ps(selection: readonly string[]): { info: ProcessInfo; command: string }[] {
   const format = COLUMNS.flatMap((column) => ['-o', `${column}=`]);
-  const { stdout, error } = spawnSync('ps', [...format, ...selection], {
+  // -ww: neither the width of a terminal nor COLUMNS cuts a line short.
+  const { stdout, error } = builtIn('node:child_process').spawnSync('ps', ['-ww', ...format, ...selection], {
     encoding: 'utf8',
     env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' },
     maxBuffer: 64 * 1024 * 1024,
@@ -119,7 +120,7 @@ function descriptor(pid: number, fd: number, path: string): OpenDescriptor | und
 
 /** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), i(node), n(ame). */
 function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
-  const { stdout, error } = spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
+  const { stdout, error } = builtIn('node:child_process').spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
     encoding: 'utf8',
     timeout: LSOF_TIMEOUT_MS,
   });

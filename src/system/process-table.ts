@@ -7,6 +7,7 @@
 
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { loadPackage } from '../support/load.js';
 import type { Carrier, CarrierOptions, Listener, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
@@ -66,11 +67,11 @@ export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
 
 /**
  * Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds.
- * Undefined when the process is gone, or there is no ps(1) to list it.
+ * Undefined when the process is gone, or there is no ps-list or no ps(1) to list it.
  */
 export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
-  const { default: psList } = await import('ps-list');
   try {
+    const { default: psList } = loadPackage('ps-list') as typeof import('ps-list');
     const found = (await psList()).find((entry) => entry.pid === pid);
     return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
   } catch (error) {

@@ -6,7 +6,6 @@
  * server that crashed under its users finds its port again.
  */
 
-import { createHash, randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -14,6 +13,7 @@ import { chooseFreePort } from '../start/port-lock.js';
 import type { ProcessSpec } from '../state/process-spec.js';
 import { errorCode } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 
 interface Agreement {
   readonly port: number;
@@ -43,7 +43,7 @@ export async function agree(
     const port = known?.port ?? givenPort ?? (await chooseFreePort());
     const spec = makeSpec(port);
     if (known !== undefined) return { spec, differences: differingFields(known, spec) };
-    const salt = randomUUID();
+    const salt = builtIn('node:crypto').randomUUID();
     if (proposeAgreement(folder, { port, salt, hashes: hashFields(spec, salt) })) return { spec, differences: [] };
   }
 }
@@ -64,7 +64,7 @@ function readAgreement(folder: string): Agreement | undefined {
 /** In one step: a killed user leaves a whole agreement or none. @returns false when another user was quicker */
 function proposeAgreement(folder: string, agreement: Agreement): boolean {
   makeFolders(folder);
-  const draft = join(folder, `agreement.${randomUUID()}`);
+  const draft = join(folder, `agreement.${builtIn('node:crypto').randomUUID()}`);
   writeFileSync(draft, JSON.stringify(agreement), { mode: 0o600 });
   try {
     linkSync(draft, agreementFile(folder));
@@ -92,7 +92,7 @@ function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<
 }
 
 function hash(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+  return builtIn('node:crypto').createHash('sha256').update(text).digest('hex');
 }
 
 /** The same for equal values, whatever the order in which an object has its fields. */

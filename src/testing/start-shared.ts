@@ -4,7 +4,6 @@
  * under LOCK_EX on the users file: while anybody uses it, it is there.
  */
 
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
@@ -16,6 +15,7 @@ import { bringDown } from '../stop/stop.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
 import { type Agreed, agree } from './shared-settings.js';
 import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
@@ -170,7 +170,7 @@ function placeOf(key: string): Place {
 }
 
 async function removeFolder(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {

@@ -4,7 +4,6 @@
  */
 
 import { mkdtempSync, readdirSync, statSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
@@ -12,6 +11,7 @@ import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 
 export interface TemporaryState {
   readonly folder: string;
@@ -78,7 +78,7 @@ async function sweep(folder: string): Promise<void> {
 
 async function removeUnder(lock: FileLock, folder: string): Promise<void> {
   try {
-    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
   } finally {
     lock.release();
   }

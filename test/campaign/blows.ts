@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager } from '../../src/index.js';
+import { WATCHER_NAME } from '../../src/inspect/watcher.js';
 import type { Order, Said } from '../fixtures/victim.js';
 import { signalUnlessGone } from '../helpers/evidence.js';
 import type { Random } from '../helpers/random.js';
@@ -178,9 +179,9 @@ async function hit(pid: number, blow: Blow, random: Random): Promise<'missed' | 
   return isKilled ? 'killed' : 'continued';
 }
 
-/** Shells with watcher.sh: the watcher, and before it is one the server. */
+/** Shells with the watcher's text: the watcher, and before it is one the server. */
 function watchers({ spec }: Witness): number[] {
-  const all = processesNaming('/watcher.sh');
+  const all = processesNaming(WATCHER_NAME);
   const ours = new Set(processesNaming(dirname(spec.stateDir)));
   return all.filter((pid) => ours.has(pid));
 }

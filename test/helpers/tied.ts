@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { ProcessSpec } from '../../src/index.js';
+import { WATCHER_NAME } from '../../src/inspect/watcher.js';
+import { WATCHER_TEXT } from '../../src/start/watcher-text.js';
 import type { Ending, Owned } from '../fixtures/tied-owner.js';
 import { isRunning } from './outside-view.js';
 import { type Program, startFixture } from './programs.js';
@@ -25,6 +27,11 @@ export async function startOwner(
   return { ...owned, program, pid: owned.instance.pid };
 }
 
+/** What follows the name of a shell, to have it be the watcher of a command: `watcherArguments('tied', 'TERM', '300', 'sleep', '9')`. */
+export function watcherArguments(lifetime: 'tied' | 'shared', ...words: readonly string[]): string[] {
+  return ['-c', WATCHER_TEXT, WATCHER_NAME, lifetime, ...words];
+}
+
 /** Processes, zombies excepted, whose command line has the text in it: a server, its shell before, its watcher. */
 export function processesNaming(text: string): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
@@ -38,11 +45,9 @@ export async function groupEnds(pid: number, withinMs = 15_000): Promise<number>
   return performance.now() - begin;
 }
 
-/** The watcher: the process of the group that is a shell with watcher.sh. Its child is one, too, until it has become flock(1). */
+/** The watcher: the process of the group that is a shell with its text. Its child is one, too, until it has become flock(1). */
 export function watcherOf(pid: number): number {
-  const shells = livingInGroup(pid).filter(
-    (member) => member !== pid && argumentsOf(member).some((word) => word.endsWith('/watcher.sh')),
-  );
+  const shells = livingInGroup(pid).filter((member) => member !== pid && argumentsOf(member).includes(WATCHER_NAME));
   const watchers = shells.filter((shell) => !shells.includes(parentOf(shell)));
   assert.equal(watchers.length, 1, `watchers of ${pid}: ${watchers.join()}`);
   return watchers[0] as number;

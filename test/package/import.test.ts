@@ -1,24 +1,43 @@
+/** The package as it is built, in dist/: one file to import, and what that alone does. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import type { Traces } from '../fixtures/imports-alone.js';
-import { fixture } from '../helpers/paths.js';
+import { fixture, projectRoot } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
-test('an import alone has no effect, handles no signal, and loads nothing that is not needed yet', async (t) => {
-  const folder = temporaryFolder(t);
-  const { stdout } = await startProgram(t, process.execPath, [fixture('imports-alone')], {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
-  }).ended();
-  const { loaded, before, after } = JSON.parse(stdout) as Traces;
-  assert.deepEqual(after, before);
-  assert.deepEqual(readdirSync(folder), []);
-  assert.ok(
-    loaded.some((url) => url.endsWith('/src/index.js')),
-    'this is a test of what is loaded',
-  );
-  const ahead = loaded.filter((url) => /node_modules|http2/.test(url));
-  assert.deepEqual(ahead, [], 'fs-ext, debug, ps-list and http2 wait for their first use');
+const FILES = { import: join(projectRoot, 'dist/index.js'), require: join(projectRoot, 'dist/index.cjs') };
+
+for (const [by, file] of Object.entries(FILES)) {
+  test(`${by} alone has no effect, handles no signal, and loads one file and nothing that is not needed yet`, async (t) => {
+    const folder = temporaryFolder(t);
+    const { stdout } = await startProgram(t, process.execPath, [fixture('imports-alone'), by], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder },
+    }).ended();
+    const { loaded, before, after } = JSON.parse(stdout) as Traces;
+    assert.deepEqual(after, before);
+    assert.deepEqual(readdirSync(folder), []);
+    const ofNode = /^node:/;
+    assert.deepEqual(
+      loaded.filter((url) => !ofNode.test(url)),
+      [pathToFileURL(file).href],
+    );
+    const ahead = loaded.filter((url) => /child_process|http2|net$|worker_threads/.test(url));
+    assert.deepEqual(ahead, [], 'the expensive built-in modules wait for their first use');
+  });
+
+  test(`what ${by} loads has neither import nor require in it, so that no bundler looks for anything`, () => {
+    const code = readFileSync(file, 'utf8');
+    assert.deepEqual(code.match(/^import .*|\b(import|require)\(.*/gm) ?? [], []);
+  });
+}
+
+test('import and require give the same names', async () => {
+  const [one, other] = await Promise.all(Object.values(FILES).map((file) => import(pathToFileURL(file).href)));
+  const { default: commonJs } = other as { default: object };
+  assert.deepEqual(Object.keys(one as object).toSorted(), Object.keys(commonJs).toSorted());
 });

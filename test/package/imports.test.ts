@@ -21,12 +21,15 @@ const ROOMS = [
   'support',
 ];
 
-const MAX_FILES = 60;
+const MAX_FILES = 61;
 const MAX_FILES_IN_A_ROOM = 9;
 const MAX_LINES = 280;
 
+/** Made by the build from watcher.sh. */
+const GENERATED = 'start/watcher-text.ts';
+
 const sources = readdirSync(join(projectRoot, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter((name) => /\.(ts|sh)$/.test(name))
+  .filter((name) => /\.(ts|sh)$/.test(name) && name !== GENERATED)
   .toSorted();
 
 const imports = new Map(sources.map((name) => [name, importsOf(name)]));
@@ -74,7 +77,8 @@ function linesOf(name: string): string[] {
 function importsOf(name: string): string[] {
   const text = readFileSync(join(projectRoot, 'src', name), 'utf8');
   const specifiers = Array.from(text.matchAll(/(?:from|import\()\s*'(\.[^']*)'/g), ([, specifier = '']) => specifier);
-  return specifiers.map((specifier) => posix.join(posix.dirname(name), specifier).replace(/\.js$/, '.ts'));
+  const paths = specifiers.map((specifier) => posix.join(posix.dirname(name), specifier).replace(/\.js$/, '.ts'));
+  return paths.filter((path) => path !== GENERATED);
 }
 
 function reachableFrom(name: string): Set<string> {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { isRunning } from '../helpers/outside-view.js';
-import { projectRoot } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
+import { watcherArguments } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
 /** Nobody's, and another one each time: its processes are counted for the whole machine, those not collected yet included. */
@@ -22,7 +22,6 @@ function asLimitedUser(
   command: readonly string[],
 ): Program {
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const script = join(projectRoot, 'src/start/watcher.sh');
   lastUid += 1;
   const user = [
     '--reuid',
@@ -33,7 +32,8 @@ function asLimitedUser(
     'prlimit',
     `--nproc=${processes}`,
   ];
-  const program = startProgram(t, 'setpriv', [...user, ...shell, script, 'tied', '15', '300', ...command], {
+  const watched = [...shell, ...watcherArguments('tied', '15', '300', ...command)];
+  const program = startProgram(t, 'setpriv', [...user, ...watched], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],

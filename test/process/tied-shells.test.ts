@@ -1,4 +1,4 @@
-/** watcher.sh by itself, under each shell that is /bin/sh somewhere. */
+/** The watcher's text by itself, under each shell that is /bin/sh somewhere. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
@@ -7,7 +7,6 @@ import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isRunning, reachesState, stateOf } from '../helpers/outside-view.js';
-import { projectRoot } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { seededRandom } from '../helpers/random.js';
 import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
@@ -19,6 +18,7 @@ import {
   settledDescriptorsOf,
   settledWatcherOf,
   statusField,
+  watcherArguments,
   watcherOf,
 } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
@@ -52,8 +52,7 @@ function tether(
   // Registered first: as long as it is open, the end of the program is not complete.
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const script = join(projectRoot, 'src/start/watcher.sh');
-  const args = [...words, script, 'tied', stopSignal, String(graceMs), ...command];
+  const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), ...command)];
   const program = startProgram(t, shell as string, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],

@@ -1,14 +1,10 @@
 /** Start, stop and supervision of a tied process: as those of a detached one. */
 import assert from 'node:assert/strict';
-import { copyFileSync, cpSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { pathToFileURL } from 'node:url';
-import { EarlyExitError, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { EarlyExitError, isLocked, ProcessManager } from '../../src/index.js';
 import { assertNothingLeft, logged } from '../helpers/outside-view.js';
-import { projectRoot } from '../helpers/paths.js';
-import { type RemoteError, startRemoteManager } from '../helpers/remote-manager.js';
-import { rounds, temporaryFolder } from '../helpers/resources.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { rounds } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
 import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
@@ -146,27 +142,6 @@ test('a start that is aborted at the spawn leaves nobody', async (t) => {
     assert.ok(performance.now() - begin < 1_900);
     assert.deepEqual(livingInGroup(pid), []);
   }
-});
-
-test('without watcher.sh beside it, a tied start is a SpawnError that names it, and a detached one works', async (t) => {
-  const folder = temporaryFolder(t);
-  cpSync(join(projectRoot, 'build/src'), join(folder, 'src'), { recursive: true });
-  copyFileSync(join(projectRoot, 'package.json'), join(folder, 'package.json'));
-  symlinkSync(join(projectRoot, 'node_modules'), join(folder, 'node_modules'));
-  const missing = join(folder, 'src/start/watcher.sh');
-  rmSync(missing);
-  const library = (await import(pathToFileURL(join(folder, 'src/index.js')).href)) as {
-    ProcessManager: new (spec: ProcessSpec) => ProcessManager;
-  };
-  const spec = await redisSpec(t);
-  const start = (lifetime: 'tied' | 'detached') => new library.ProcessManager({ ...spec, lifetime }).start();
-  await assert.rejects(start('tied'), (error) => {
-    const { name, code, message } = error as RemoteError;
-    assert.deepEqual([name, code], ['SpawnError', 'ERR_SPAWN']);
-    return message.includes(missing);
-  });
-  assert.equal(isLocked(join(spec.stateDir, 'redis.lock')), false);
-  await start('detached');
 });
 
 test('a restart by the owner, and one by another process, work', async (t) => {

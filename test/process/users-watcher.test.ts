@@ -1,4 +1,4 @@
-/** What waits for the last user: watcher.sh under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
+/** What waits for the last user: the watcher's text under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -8,13 +8,19 @@ import { FlockBindingError, ProcessManager } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
 import { isRunning, logged, stateOf } from '../helpers/outside-view.js';
 import { pathWithOnly, whereIs } from '../helpers/path-with-only.js';
-import { projectRoot } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { memoryOf } from '../helpers/shared.js';
-import { argumentsOf, descriptorsOf, groupEnds, settledDescriptorsOf, watcherOf } from '../helpers/tied.js';
+import {
+  argumentsOf,
+  descriptorsOf,
+  groupEnds,
+  settledDescriptorsOf,
+  watcherArguments,
+  watcherOf,
+} from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { livingInGroup } from '../helpers/witness.js';
 
@@ -45,9 +51,8 @@ for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh'
         tool === 'flock'
           ? [whereIs('flock'), '-x', '4']
           : [whereIs('perl'), '-e', 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'];
-      const script = join(projectRoot, 'src/start/watcher.sh');
-      const args = ['shared', 'TERM', '10000', String(waiting.length), ...waiting, 'sleep', '300'];
-      const program = startProgram(t, shell, [...words, script, ...args], {
+      const args = watcherArguments('shared', 'TERM', '10000', String(waiting.length), ...waiting, 'sleep', '300');
+      const program = startProgram(t, shell, [...words, ...args], {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', lock, watched],
       });

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager, type ProcessSpec, startShared } from '../../../src/index.js';
+import { WATCHER_NAME } from '../../../src/inspect/watcher.js';
 import { killUnlessGone, startTicks } from '../../helpers/evidence.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { startProgram } from '../../helpers/programs.js';
@@ -90,7 +91,7 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
     isOver = true;
   });
   starting.catch(() => undefined);
-  const isHelper = (pid: number) => argumentsOf(pid).some((word) => word.endsWith('/watcher.sh')) && !leadsGroup(pid);
+  const isHelper = (pid: number) => argumentsOf(pid).includes(WATCHER_NAME) && !leadsGroup(pid);
   const killHelpers = () => {
     const helpers = processesNaming(spec.stateDir).filter(isHelper);
     kill(helpers);

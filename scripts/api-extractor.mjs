@@ -1,0 +1,46 @@
+/** API Extractor as both its users here need it: the build, which rolls up the declarations, and the report on the surface. */
+// @ts-check
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * @param {string} declarations the file that exports the surface
+ * @param {Pick<import('@microsoft/api-extractor').IConfigFile, 'apiReport' | 'dtsRollup'>} outputs
+ * @param {import('@microsoft/api-extractor').IExtractorInvokeOptions} [options]
+ */
+export function extractApi(declarations, outputs, options) {
+  const configuration = ExtractorConfig.prepare({
+    configObject: {
+      projectFolder: root,
+      mainEntryPointFilePath: declarations,
+      // Of the types that declaration files may name; the files themselves are compiled already.
+      compiler: { tsconfigFilePath: join(root, 'tsconfig.json') },
+      ...outputs,
+      docModel: { enabled: false },
+      tsdocMetadata: { enabled: false },
+      newlineKind: 'lf',
+      messages: {
+        compilerMessageReporting: { default: { logLevel: ExtractorLogLevel.Error } },
+        extractorMessageReporting: {
+          default: { logLevel: ExtractorLogLevel.Error },
+          'ae-missing-release-tag': { logLevel: ExtractorLogLevel.None },
+          'ae-forgotten-export': { logLevel: ExtractorLogLevel.None },
+          'ae-undocumented': { logLevel: ExtractorLogLevel.None },
+        },
+        tsdocMessageReporting: { default: { logLevel: ExtractorLogLevel.None } },
+      },
+    },
+    configObjectFullPath: undefined,
+    packageJsonFullPath: join(root, 'package.json'),
+  });
+  return Extractor.invoke(configuration, { ...options, messageCallback: keepQuiet });
+}
+
+/** Its banner and its advice are for projects that run it from the command line. @param {import('@microsoft/api-extractor').ExtractorMessage} message */
+function keepQuiet(message) {
+  const isNews = message.logLevel === ExtractorLogLevel.Error || message.messageId === 'console-api-report-diff';
+  if (!isNews) message.logLevel = ExtractorLogLevel.None;
+}
