@@ -1,7 +1,7 @@
 /** One attempt against a managed server whose surroundings fail: what every call has to keep to, whatever fails. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as library from '../../../src/index.js';
@@ -84,7 +84,7 @@ export async function attemptWithFault(attack: Attack, round: Round, surrounding
       story.push(await judgedCall(server, call, method, errors[method]));
     }
     await lift();
-    await requireMended(server);
+    await requireMended(server, stranger.pid);
     if (!isRunning(stranger.pid)) throw new Error('a stranger was ended');
   } catch (error) {
     await lift();
@@ -154,8 +154,11 @@ function describe(outcome: unknown): string {
   return state ?? word ?? (reused === undefined ? String(outcome) : reused ? 'reused' : 'spawned');
 }
 
-/** Law 6: the next calls just work, and nothing is left when they are through. */
-export async function requireMended(server: Witness): Promise<void> {
+/**
+ * Law 6: the next calls just work, and nothing is left when they are through.
+ * @param stranger whose PID file, if that is what it has become, is left alone
+ */
+export async function requireMended(server: Witness, stranger?: number): Promise<void> {
   const manager = new ProcessManager(server.spec);
   const { pid } = await manager.start();
   const { state } = await manager.status();
@@ -166,7 +169,9 @@ export async function requireMended(server: Witness): Promise<void> {
   server.assertNeverTwo();
   await server.assertNothingThere();
   const { stateDir } = server.spec;
-  const names = readdirSync(stateDir).filter((name) => !FILES.test(name));
+  const isStrangers = (name: string) =>
+    name === 'witness.pid' && readFileSync(join(stateDir, name), 'utf8').startsWith(`${stranger}\n`);
+  const names = readdirSync(stateDir).filter((name) => !FILES.test(name) && !isStrangers(name));
   if (names.length > 0) throw new Error(`left in the folder: ${names}`);
   const left = processesIn(stateDir).filter((one) => one !== process.pid);
   if (left.length > 0) throw new Error(`left with the folder open: ${left}`);
