@@ -10,8 +10,7 @@ export {
 } from './lock/file-lock.js';
 export { ProcessManager, type ProcessManagerEvents } from './manager/process-manager.js';
 export type { Preset } from './presets/preset.js';
-export { temporalDevServer } from './presets/temporal-dev-server.js';
-export type { TemporalDevServerOptions } from './presets/temporal-options.js';
+export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { Instance, ProcessSpec } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
 export type { SuperviseOptions } from './supervise/options.js';
