@@ -1,12 +1,18 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import type { FileLock } from '../lock/held-lock.js';
 import { ProcessManager, startWithPortLock } from '../manager/process-manager.js';
-import type { Preset } from '../presets/preset.js';
 import { reservePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import {
+  definedOptions,
+  isAboutPort,
+  overTestDefaults,
+  PORT_ATTEMPTS,
+  type Preset,
+  type TestDefaults,
+} from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {

@@ -8,7 +8,6 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager, shareFrom } from '../manager/process-manager.js';
-import type { Preset } from '../presets/preset.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { Pace } from '../support/deadline.js';
@@ -16,7 +15,14 @@ import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../su
 import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
 import { agree, type Place } from './shared-settings.js';
-import { definedOptions, isAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import {
+  definedOptions,
+  isAboutPort,
+  overTestDefaults,
+  PORT_ATTEMPTS,
+  type Preset,
+  type TestDefaults,
+} from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {

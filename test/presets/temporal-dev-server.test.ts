@@ -4,8 +4,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { inspect } from 'node:util';
-import type { Preset } from '../../src/presets/preset.js';
 import { type TemporalDevServerOptions, temporalDevServer } from '../../src/presets/temporal-dev-server.js';
+import type { Preset } from '../../src/testing/test-options.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
 /** An empty home folder for this process. */
