@@ -10,7 +10,7 @@ import { isExecutableFile } from '../support/files.js';
 const log = debugLog('flock');
 
 /** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
-export type Operation = 'ex' | 'sh' | 'un' | 'question';
+type Operation = 'ex' | 'sh' | 'un' | 'question';
 
 /** True: done. False: another open file description has a lock that conflicts. */
 export type Flock = (fd: number, operation: Operation) => boolean;
