@@ -9,9 +9,7 @@ export {
   waitForLock,
 } from './lock/file-lock.js';
 export { ProcessManager, type ProcessManagerEvents } from './manager/process-manager.js';
-export type { Preset } from './presets/preset.js';
-export { temporalDevServer } from './presets/temporal-dev-server.js';
-export type { TemporalDevServerOptions } from './presets/temporal-options.js';
+export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { Instance, ProcessSpec } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
 export type { SuperviseOptions } from './supervise/options.js';
@@ -38,3 +36,4 @@ export {
 export type { ProcessState, Status } from './support/status-report.js';
 export { type EphemeralInstance, startEphemeral } from './testing/start-ephemeral.js';
 export { type SharedInstance, startShared } from './testing/start-shared.js';
+export type { Preset } from './testing/test-options.js';

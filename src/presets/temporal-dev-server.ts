@@ -4,34 +4,91 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { completeSpec, type ProcessSpec } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
-import { absolutePath, checkRecord } from '../support/options.js';
 import {
-  type CompleteTemporalOptions,
-  completeTemporalOptions,
-  type TemporalDevServerOptions,
-} from './temporal-options.js';
+  absolutePath,
+  check,
+  checkList,
+  checkRecord,
+  expandHome,
+  isText,
+  optional,
+  wrongOption,
+} from '../support/options.js';
 import { canStartWorkflows } from './temporal-readiness.js';
+
+/** What can be said of a Temporal dev server; nothing has to be. */
+export interface TemporalDevServerOptions {
+  /** Folder for lock, PID file, log and database; a leading `~` is the home folder. @default '~/.stigmer' */
+  stateDir?: string;
+  /**
+   * The Temporal CLI: a path (a leading `~` is the home folder) or a name found on PATH.
+   * @default the first there is: STATE_DIR/bin/temporal, ~/.stigmer/bin/temporal, `temporal` on PATH
+   */
+  command?: string;
+  /** TCP port of the gRPC frontend. @default 7233 */
+  port?: number;
+  /**
+   * Address to listen on; `0.0.0.0` and `::` are asked, and reported, on 127.0.0.1. Temporal's parts reach each other on
+   * 127.0.0.1: on any other single address 1.9.1 comes up and starts no workflow, so that it never counts as ready.
+   * @default '127.0.0.1'
+   */
+  ip?: string;
+  /** TCP port of the web UI, on the same address; `false` runs headless. @default 8233 when port is 7233, else headless */
+  uiPort?: number | false;
+  /**
+   * SQLite file; its folder is created. A leading `~` is the home folder. `:memory:` keeps nothing.
+   * @default STATE_DIR/temporal-data/temporal.db
+   */
+  dbFilename?: string;
+  /** Created at start, besides `default`. Letters, digits, `.`, `_` and `-`. */
+  namespaces?: readonly string[];
+  /**
+   * Custom search attributes, name to type: Text, Keyword, Int, Double, Bool, Datetime or KeywordList. Temporal registers them
+   * where it creates a namespace: one that an existing database has already does not get new ones.
+   */
+  searchAttributes?: Readonly<Record<string, string>>;
+  /** Temporal's dynamic configuration, key to value, as JSON has it. */
+  dynamicConfig?: Readonly<Record<string, unknown>>;
+  /** @default Temporal's own: `warn`, with the usual warnings of a shutdown left out */
+  logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'never';
+  /** Further arguments, after all others. */
+  extraArgs?: readonly string[];
+  /** @default as in ProcessSpec */
+  lifetime?: ProcessSpec['lifetime'];
+  /** Milliseconds. @default as in ProcessSpec */
+  startTimeoutMs?: number;
+  /** Milliseconds. Temporal takes about 1.5 s to end. @default as in ProcessSpec */
+  stopTimeoutMs?: number;
+}
+
+const LOOPBACK = '127.0.0.1';
+const DEFAULT_PORT = 7233;
+const DEFAULT_UI_PORT = 8233;
 
 /**
  * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of `command`.
  * Ready means: a workflow can be started in every configured namespace.
- * @throws TypeError naming option, expectation and value
+ * @throws TypeError naming option, expectation and value. What Temporal itself refuses is an EarlyExitError of the start
  * @throws UnsupportedPlatformError on Windows
  */
 export function temporalDevServer(options: TemporalDevServerOptions = {}): ProcessSpec {
   assertSupportedPlatform();
   checkRecord('options', options);
-  const complete = completeTemporalOptions(options);
-  const { stateDir, database, host, port, namespaces } = complete;
-  const { lifetime, startTimeoutMs, stopTimeoutMs } = options;
+  const { stateDir: folder = '~/.stigmer', command, dbFilename, port = DEFAULT_PORT, ip = LOOPBACK } = options;
+  const { namespaces: added = [], lifetime, startTimeoutMs, stopTimeoutMs } = options;
+  check('command', command, optional(isText), 'a non-empty string without NUL');
+  checkList('namespaces', added, isText, 'a non-empty string without NUL');
+  const stateDir = absolutePath('stateDir', folder);
+  const database = databasePath(dbFilename ?? join(stateDir, 'temporal-data', 'temporal.db'));
+  const namespaces = [...new Set(['default', ...added])];
   const spec: ProcessSpec = {
     name: 'temporal',
-    command: complete.command ?? installedCommand(stateDir),
-    args: commandLine(complete),
+    command: command === undefined ? installedCommand(stateDir) : expandHome(command),
+    args: commandLine(options, { ip, port, database, namespaces }),
     stateDir,
     // Temporal does not create the folder of its database.
     dataDirs: database === undefined ? [] : [dirname(database)],
-    host,
+    host: reachableHost(ip),
     port,
     isHealthy: async ({ address }, signal) =>
       address !== undefined && (await canStartWorkflows({ address, namespaces, signal })),
@@ -40,7 +97,7 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
   };
-  // What is handed on unchanged is checked by the rules that it will meet, and here, where the caller gave it.
+  // What is handed on is checked by the rules that it will meet, and here, where the caller gave it.
   completeSpec(spec);
   return spec;
 }
@@ -55,19 +112,51 @@ export namespace temporalDevServer {
   });
 }
 
-function commandLine(options: CompleteTemporalOptions): string[] {
-  const { ip, port, uiPort, database, namespaces, searchAttributes, dynamicConfig, logLevel, extraArgs } = options;
-  const added = namespaces.filter((namespace) => namespace !== 'default');
+interface Completed {
+  ip: string;
+  port: number;
+  database: string | undefined;
+  namespaces: readonly string[];
+}
+
+function commandLine(options: TemporalDevServerOptions, { ip, port, database, namespaces }: Completed): string[] {
+  const { uiPort = port === DEFAULT_PORT ? DEFAULT_UI_PORT : false, logLevel, extraArgs = [] } = options;
+  const { searchAttributes = {}, dynamicConfig = {} } = options;
   return [
     ...['server', 'start-dev', '--ip', ip, '--port', String(port)],
     ...(uiPort === false ? ['--headless'] : ['--ui-port', String(uiPort)]),
     ...(database === undefined ? [] : ['--db-filename', database]),
-    ...added.flatMap((namespace) => ['--namespace', namespace]),
-    ...searchAttributes.flatMap((attribute) => ['--search-attribute', attribute]),
-    ...dynamicConfig.flatMap((entry) => ['--dynamic-config-value', entry]),
+    ...namespaces.filter((it) => it !== 'default').flatMap((it) => ['--namespace', it]),
+    ...Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
+    ...Object.entries(dynamicConfig).flatMap(([key, value]) => [
+      '--dynamic-config-value',
+      `${key}=${toJson(key, value)}`,
+    ]),
     ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
     ...extraArgs,
   ];
+}
+
+/** JSON makes `null` of NaN and Infinity, and Temporal takes that without a word. */
+function toJson(key: string, value: unknown): string {
+  const isExpressible = typeof value !== 'number' || Number.isFinite(value);
+  if (!isExpressible) throw wrongOption(`dynamicConfig.${key}`, 'a value that JSON can express', value);
+  return JSON.stringify(value);
+}
+
+/** Temporal gives the name to SQLite as a URI: with `?`, `#` or `%41` in it the data would be in another file than the one named. */
+function databasePath(dbFilename: string): string | undefined {
+  if (dbFilename === ':memory:') return undefined;
+  const path = absolutePath('dbFilename', dbFilename);
+  if (/[?#]|%[0-9a-f]{2}/i.test(path)) {
+    throw wrongOption('dbFilename', 'a path without "?", "#" and percent-encoding', path);
+  }
+  return path;
+}
+
+/** The parts of the server, too, reach a wildcard address on 127.0.0.1: so it is there wherever the server works, ::1 is not. */
+function reachableHost(ip: string): string {
+  return ['0.0.0.0', '::', 'localhost'].includes(ip) ? LOOPBACK : ip;
 }
 
 function installedCommand(stateDir: string): string {

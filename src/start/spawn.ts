@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
 import type { OpenLog } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -67,9 +67,9 @@ export async function spawnProcess(
 const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
 
 /**
- * The file that will be run: as execvp(3) finds it, and known to be a program.
+ * The file that will be run, as execvp(3) finds it. Of a missing command and a missing cwd the system says the same, ENOENT.
  * @throws CommandNotFoundError when there is no such file, or it is not executable
- * @throws SpawnError when the cwd is missing, or the file is no program
+ * @throws SpawnError when the cwd is missing
  */
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
@@ -79,9 +79,6 @@ export function findCommand(spec: CompleteSpec): string {
     : (environment(spec).PATH ?? DEFAULT_PATH).split(delimiter).map((folder) => resolve(cwd, folder, spec.command));
   const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);
-  if (!isProgram(executable)) {
-    throw spawnError(spec, `"${executable}" is not a program: it has no #! line and no known binary format`, undefined);
-  }
   return executable;
 }
 
@@ -89,26 +86,6 @@ export function findCommand(spec: CompleteSpec): string {
 function environment({ env }: CompleteSpec): Record<string, string> {
   const merged = Object.entries({ ...process.env, ...env });
   return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
-/** ELF, Mach-O (both byte orders, 32 and 64 bit, universal), or a script with an interpreter. */
-const MAGIC_NUMBERS = ['7f454c46', 'feedface', 'feedfacf', 'cefaedfe', 'cffaedfe', 'cafebabe'];
-
-function isProgram(path: string): boolean {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY);
-  } catch {
-    // EACCES: it may be executable without being readable. The kernel will judge.
-    return true;
-  }
-  try {
-    const start = Buffer.alloc(4);
-    readSync(fd, start, 0, 4, 0);
-    return start.toString('latin1').startsWith('#!') || MAGIC_NUMBERS.includes(start.toString('hex'));
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[]): CommandNotFoundError {

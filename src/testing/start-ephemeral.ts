@@ -1,11 +1,17 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import { ProcessManager } from '../manager/process-manager.js';
-import type { Preset } from '../presets/preset.js';
 import { chooseFreePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import {
+  definedOptions,
+  mayBeAboutPort,
+  overTestDefaults,
+  PORT_ATTEMPTS,
+  type Preset,
+  type TestDefaults,
+} from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {

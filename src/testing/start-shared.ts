@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
-import type { Preset } from '../presets/preset.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
@@ -18,7 +17,14 @@ import { userFolder, userFolderPath } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
 import { type Agreed, agree } from './shared-settings.js';
-import { definedOptions, mayBeAboutPort, overTestDefaults, PORT_ATTEMPTS, type TestDefaults } from './test-options.js';
+import {
+  definedOptions,
+  mayBeAboutPort,
+  overTestDefaults,
+  PORT_ATTEMPTS,
+  type Preset,
+  type TestDefaults,
+} from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {

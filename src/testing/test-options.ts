@@ -1,6 +1,12 @@
 /** What `startEphemeral` and `startShared` have in common. */
-import type { Preset } from '../presets/preset.js';
+import type { ProcessSpec } from '../state/process-spec.js';
 import { EarlyExitError, PortInUseError } from '../support/errors.js';
+
+/**
+ * Options in, plain configuration out: a function that starts nothing. `forTests` are its defaults under `startEphemeral` and
+ * `startShared`, below the options that are given there.
+ */
+export type Preset<O> = ((options: O) => ProcessSpec) & { readonly forTests?: Partial<NonNullable<NoInfer<O>>> };
 
 /** Options of a preset that are set for it, where the caller does not. */
 export interface TestDefaults {

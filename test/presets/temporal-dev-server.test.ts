@@ -4,9 +4,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { inspect } from 'node:util';
-import type { Preset } from '../../src/presets/preset.js';
-import { temporalDevServer } from '../../src/presets/temporal-dev-server.js';
-import type { TemporalDevServerOptions } from '../../src/presets/temporal-options.js';
+import { type TemporalDevServerOptions, temporalDevServer } from '../../src/presets/temporal-dev-server.js';
+import type { Preset } from '../../src/testing/test-options.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
 /** An empty home folder for this process. */
@@ -176,9 +175,6 @@ test('for tests it is in memory, headless, and asks nobody for its newest versio
   assert.deepEqual(dataDirs, []);
 });
 
-const circular: Record<string, unknown> = {};
-circular.self = circular;
-
 const wrong: [option: string, options: Record<string, unknown>, expectation: RegExp][] = [
   ['stateDir', { stateDir: '' }, /non-empty path.*not ""/],
   ['stateDir', { stateDir: 'a\0b' }, /without NUL/],
@@ -190,40 +186,16 @@ const wrong: [option: string, options: Record<string, unknown>, expectation: Reg
   ['port', { port: 7233.5 }, /not 7233\.5/],
   ['port', { port: '7233' }, /not "7233"/],
   ['port', { port: Number.NaN }, /not NaN/],
-  ['uiPort', { uiPort: 70_000 }, /false or .*not 70000/],
-  ['uiPort', { uiPort: true }, /not true/],
-  ['uiPort', { uiPort: 0 }, /not 0/],
-  ['uiPort', { uiPort: 7233 }, /another port than "port", not 7233/],
-  ['ip', { ip: 'example.com' }, /IPv4 or IPv6.*not "example\.com"/],
-  ['ip', { ip: '' }, /not ""/],
-  ['ip', { ip: '127.0.0.256' }, /not "127\.0\.0\.256"/],
-  ['ip', { ip: '[::1]' }, /not "\[::1\]"/],
   ['dbFilename', { dbFilename: '' }, /non-empty path/],
   ['dbFilename', { dbFilename: '/d/a?mode=ro' }, /without "\?"/],
   ['dbFilename', { dbFilename: '/d/a#b' }, /"#"/],
   ['dbFilename', { dbFilename: '/d/a%20b' }, /percent/],
   ['dbFilename', { stateDir: '/s#1' }, /"#".*\/s#1/],
   ['namespaces', { namespaces: 'one' }, /an array of strings, not "one"/],
-  ['namespaces[1]', { namespaces: ['one', ''] }, /letters, digits.*not ""/],
-  ['namespaces[0]', { namespaces: ['a b'] }, /not "a b"/],
-  ['namespaces[0]', { namespaces: ['-x'] }, /not "-x"/],
+  ['namespaces[1]', { namespaces: ['one', ''] }, /non-empty.*not ""/],
   ['namespaces[0]', { namespaces: [null] }, /not null/],
-  ['namespaces[0]', { namespaces: ['x'.repeat(256)] }, /letters/],
-  ['searchAttributes', { searchAttributes: ['A=Int'] }, /an object, not \[ 'A=Int' \]/],
-  ['searchAttributes', { searchAttributes: { 'A=B': 'Int' } }, /no "="/],
-  ['searchAttributes', { searchAttributes: { '': 'Int' } }, /not empty/],
-  ['searchAttributes.A', { searchAttributes: { A: 'Integer' } }, /Text, Keyword, Int.*not "Integer"/],
-  ['dynamicConfig', { dynamicConfig: null }, /an object, not null/],
-  ['dynamicConfig', { dynamicConfig: { 'a=b': 1 } }, /no "=".*not "a=b"/],
-  ['dynamicConfig.a', { dynamicConfig: { a: undefined } }, /JSON/],
+  ['dynamicConfig.a', { dynamicConfig: { a: Number.NaN } }, /JSON.*not NaN/],
   ['dynamicConfig.a', { dynamicConfig: { a: Number.POSITIVE_INFINITY } }, /JSON.*not Infinity/],
-  ['dynamicConfig.a', { dynamicConfig: { a: 1n } }, /JSON/],
-  ['dynamicConfig.a', { dynamicConfig: { a: circular } }, /JSON/],
-  ['logLevel', { logLevel: 'trace' }, /debug, info, warn, error, never, not "trace"/],
-  ['logLevel', { logLevel: '' }, /not ""/],
-  ['extraArgs', { extraArgs: '--x' }, /an array of strings, not "--x"/],
-  ['extraArgs[0]', { extraArgs: [1] }, /a string without NUL, not 1/],
-  ['extraArgs[0]', { extraArgs: ['a\0'] }, /a string without NUL/],
   ['lifetime', { lifetime: 'forever' }, /not "forever"/],
   ['startTimeoutMs', { startTimeoutMs: -1 }, /not -1/],
   ['stopTimeoutMs', { stopTimeoutMs: '5s' }, /not "5s"/],

@@ -4,8 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { checkGrpcHealth } from '../../src/presets/grpc-health.js';
-import { temporalDevServer } from '../../src/presets/temporal-dev-server.js';
-import type { TemporalDevServerOptions } from '../../src/presets/temporal-options.js';
+import { type TemporalDevServerOptions, temporalDevServer } from '../../src/presets/temporal-dev-server.js';
 import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
 import type { Instance, ProcessSpec } from '../../src/state/process-spec.js';
 import * as activities from '../fixtures/activities.js';
@@ -161,4 +160,31 @@ test('dynamic configuration and the UI port are what the server has', async (t) 
       () => false,
     );
   await eventually('the UI', isUp);
+});
+
+const refused: [what: string, options: Record<string, unknown>, complaint: RegExp][] = [
+  ['a port of the UI that is none', { uiPort: 70_000 }, /can't set UI port 70000/],
+  ['an address that is none', { ip: '127.0.0.256' }, /lookup 127\.0\.0\.256/],
+  ['a type of search attribute that does not exist', { searchAttributes: { A: 'Integer' } }, /type "Integer"/],
+  ['a name of a search attribute with "="', { searchAttributes: { 'A=B': 'Int' } }, /type "B=Int"/],
+  ['a key of the configuration with "="', { dynamicConfig: { 'a=b': 1 } }, /invalid JSON value for key "a"/],
+  ['a value that is no JSON', { dynamicConfig: { a: undefined } }, /invalid JSON value for key "a"/],
+  ['a log level that does not exist', { logLevel: 'trace' }, /trace is not one of/],
+];
+
+for (const [what, options, complaint] of refused) {
+  test(`${what} is refused by Temporal itself, before it serves`, async (t) => {
+    const { program } = await startTemporal(t, options as TemporalDevServerOptions);
+    const { exitCode, stdout, stderr } = await program.ended();
+    assert.notEqual(exitCode, 0);
+    assert.match(stdout + stderr, complaint);
+  });
+}
+
+test('one port for the frontend and the UI is refused by Temporal itself', async (t) => {
+  const port = await freePort();
+  const { program } = await startTemporal(t, { port, uiPort: port });
+  const { exitCode, stdout, stderr } = await program.ended();
+  assert.notEqual(exitCode, 0);
+  assert.match(stdout + stderr, /address already in use/);
 });

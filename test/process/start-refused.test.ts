@@ -1,9 +1,16 @@
 /** Starts that the system refuses: the right error, and nothing left. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { CommandNotFoundError, ProcessManager, type ProcessSpec, SpawnError } from '../../src/index.js';
+import {
+  CommandNotFoundError,
+  EarlyExitError,
+  isLocked,
+  ProcessManager,
+  type ProcessSpec,
+  SpawnError,
+} from '../../src/index.js';
 import { assertNothingLeft } from '../helpers/outside-view.js';
 import { redisSpec } from '../helpers/servers.js';
 
@@ -87,17 +94,24 @@ test('PATH is that of the environment which the process gets, and goes on behind
   assert.equal((await manager.stop()).outcome, 'stopped');
 });
 
-test('a file that is no program is not handed to a shell: SpawnError', async (t) => {
+test('a file without a #! line that is no program is a script to /bin/sh, as execvp(3) has it', async (t) => {
   const { spec, folder } = await specAnd(t);
-  const marker = join(folder, 'marker');
-  for (const text of [`touch ${marker}\n`, '', '\0\0\0\0', 'MZ']) {
-    const command = writeScript(join(folder, 'file'), text);
-    await isRefused(
-      { ...spec, command },
-      /"\/.*\/file" is not a program: it has no #! line and no known binary format/,
-    );
+  const { port: _, ...portless } = spec;
+  for (const lifetime of ['detached', 'tied'] as const) {
+    const command = writeScript(join(folder, 'script'), 'exec sleep "$1"\n');
+    const manager = new ProcessManager({ ...portless, lifetime, command, args: ['300'] });
+    await manager.start();
+    assert.equal(isLocked(manager.spec.lockFile), true);
+    assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+    const noise = writeScript(join(folder, 'noise'), 'MZ\n');
+    await assert.rejects(new ProcessManager({ ...spec, lifetime, command: noise }).start(), (error) => {
+      assert.ok(error instanceof EarlyExitError, String(error));
+      assert.equal(error.exitCode, 127);
+      assert.match(error.logTail.join('\n'), /MZ.*not found/);
+      return true;
+    });
+    assertNothingLeft(spec);
   }
-  assert.equal(existsSync(marker), false);
 });
 
 test('a script whose interpreter is missing: SpawnError that does not blame the script', async (t) => {
@@ -157,7 +171,7 @@ test('after each of them the next start just works', async (t) => {
   const { spec, folder } = await specAnd(t);
   await isNotFound({ ...spec, command: join(folder, 'none') }, /no such file/);
   await isRefused({ ...spec, cwd: join(folder, 'none') }, /working directory/);
-  await isRefused({ ...spec, command: writeScript(join(folder, 'text'), 'import sys\n') }, /is not a program/);
+  await isRefused({ ...spec, command: writeScript(join(folder, 'text'), '#!/no/such/interpreter\n') }, /interpreter/);
   const manager = new ProcessManager(spec);
   assert.equal((await manager.start()).reused, false);
   assert.equal((await manager.stop()).outcome, 'stopped');
