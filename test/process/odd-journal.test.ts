@@ -1,8 +1,11 @@
 /** Journals that are locked, written or named by others. */
 import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { ProcessManager } from '../../src/index.js';
-import { journalFile } from '../helpers/journal.js';
+import { acquireLock, ProcessManager } from '../../src/index.js';
+import { processTable } from '../../src/system/process-table.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { appendToJournal, journalFile } from '../helpers/journal.js';
 import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
 
@@ -27,4 +30,19 @@ test('a start gives up in time while another program keeps the journal locked, a
   program.kill();
   await program.ended();
   assert.equal((await manager.start()).reused, false);
+});
+
+test('a journal that others may write makes nobody who has the lock a leftover', async (t) => {
+  const spec = sleepSpec(t, { stopTimeoutMs: 100 });
+  const manager = new ProcessManager(spec);
+  const lock = acquireLock(manager.spec.lockFile);
+  const stranger = startProgram(t, 'perl', ['-e', 'sleep 300'], { stdio: ['ignore', 'ignore', 'ignore', lock.fd] });
+  lock.handOver();
+  writeFileSync(journalFile(spec), '{"id":"some","base":0,"kept":[]}\n');
+  appendToJournal(spec, 'spawn', { pid: 0x3fffff, startKey: '1', boot: processTable().boot(), fd: 3 });
+  chmodSync(journalFile(spec), 0o666);
+  await assert.rejects(manager.stop(), { code: 'ERR_STOP_TIMEOUT', holders: [stranger.pid] });
+  assert.equal(isRunningProcess(stranger.pid), true);
+  stranger.kill();
+  await stranger.ended();
 });
