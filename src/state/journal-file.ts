@@ -1,6 +1,16 @@
 /** The file behind a journal: how a line is written, how lines and their places are read. */
 
-import { type BigIntStats, closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  openSync,
+  readSync,
+  type Stats,
+  writeSync,
+} from 'node:fs';
 import { type JournalLine, JournalState } from './journal-state.js';
 
 /** A line and where it stands. */
@@ -98,10 +108,14 @@ function toAscii(value: object): string {
   return JSON.stringify(value).replace(/[\u0080-\uffff]/g, escaped);
 }
 
-export function writeNewFile(path: string, text: string): void {
+/** @param like whose owner and mode it gets: by the descriptor, for the name can lead elsewhere by then */
+export function writeNewFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
   const fd = openSync(path, 'wx', 0o600);
   try {
     writeWhole(fd, text);
+    if (like === undefined) return;
+    fchownSync(fd, like.uid, like.gid);
+    fchmodSync(fd, like.mode & 0o777);
   } finally {
     closeSync(fd);
   }

@@ -1,0 +1,63 @@
+/** Journals of other owners, and in odd places. */
+import assert from 'node:assert/strict';
+import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Journal } from '../../src/state/journal.js';
+import { unlessRoot } from '../helpers/one-call.js';
+import { temporaryFolder } from '../helpers/resources.js';
+
+const MIB = 1024 * 1024;
+
+test('trimming makes no journal believed that others may write', (t) => {
+  const journal = newJournal(t);
+  fill(journal, MIB);
+  chmodSync(journal.path, 0o666);
+  begin(journal);
+  const { size, mode } = statSync(journal.path);
+  assert.ok(size < 64 * 1024);
+  assert.equal(mode & 0o777, 0o666);
+  assert.equal(journal.read().isTrusted, false);
+});
+
+test("nor does it make another user's journal ours", { skip: unlessRoot }, (t) => {
+  const journal = newJournal(t);
+  fill(journal, MIB);
+  chownSync(journal.path, 65_534, 65_534);
+  begin(journal);
+  const { size, uid, gid } = statSync(journal.path);
+  assert.ok(size < 64 * 1024);
+  assert.deepEqual([uid, gid], [65_534, 65_534]);
+  assert.equal(journal.read().isTrusted, false);
+});
+
+test('a journal that cannot be trimmed grows, and a start goes on', (t) => {
+  const journal = newJournal(t);
+  fill(journal, MIB);
+  // Whatever is in the way: a folder that we may not write to, a full disk.
+  mkdirSync(`${journal.path}.new`);
+  begin(journal);
+  assert.ok(statSync(journal.path).size > MIB);
+  journal.append('stop');
+  begin(journal);
+  assert.equal(journal.read().isWanted, true);
+});
+
+function newJournal(t: TestContext): Journal {
+  const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
+  journal.create();
+  return journal;
+}
+
+function begin(journal: Journal): void {
+  const begun = journal.exclusively((state) => {
+    journal.begin(state, {});
+    return 'begun';
+  });
+  assert.equal(begun, 'begun');
+}
+
+function fill(journal: Journal, bytes: number): void {
+  const line = `\n${JSON.stringify({ at: new Date().toISOString(), event: 'crash', by: 1, delayMs: 0 })}\n`;
+  appendFileSync(journal.path, line.repeat(Math.ceil(bytes / line.length) + 1));
+}
