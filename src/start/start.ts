@@ -209,7 +209,8 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   const last = state.last('start');
   if (last === undefined) return starters(spec).length === 0;
   if (state.isHandedOver) return true;
-  return processTable().lookUp(last.by)?.startKey !== last.startKey;
+  // A zombie is dead: its parent may never collect it.
+  return typeof last.startKey !== 'string' || !isAlive({ pid: last.by, startKey: last.startKey });
 }
 
 function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {

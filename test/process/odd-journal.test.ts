@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { acquireLock, ProcessManager } from '../../src/index.js';
+import { journalOf } from '../../src/state/journal.js';
 import { processTable } from '../../src/system/process-table.js';
-import { isRunningProcess } from '../helpers/evidence.js';
-import { appendToJournal, journalFile } from '../helpers/journal.js';
+import { startBystanders } from '../helpers/bystanders.js';
+import { isRunningProcess, startTicks } from '../helpers/evidence.js';
+import { appendToJournal, type JournalEntry, journalEntries, journalFile } from '../helpers/journal.js';
 import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
 
@@ -45,4 +47,20 @@ test('a journal that others may write makes nobody who has the lock a leftover',
   assert.equal(isRunningProcess(stranger.pid), true);
   stranger.kill();
   await stranger.ended();
+});
+
+test('a starter that was killed and is a zombie, or that could not tell who it is, keeps nobody from its server', async (t) => {
+  const { zombie } = await startBystanders(t);
+  const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  // As if that one had begun and spawned it, and was killed before it wrote `ready`.
+  const [spawn] = journalEntries(spec, 'spawn') as [JournalEntry];
+  const startKey = startTicks(zombie);
+  for (const starter of [{ by: zombie, startKey }, { by: 0x3fffff }]) {
+    const { end, id } = journalOf(manager.spec).read();
+    appendToJournal(spec, 'start', { ...starter, undoes: { id, offset: end } });
+    appendToJournal(spec, 'spawn', spawn);
+    assert.deepEqual(await manager.start().then((instance) => [instance.pid, instance.reused]), [pid, true]);
+  }
 });
