@@ -128,9 +128,11 @@ export class JournalState {
     return this.#last.get('spawn') as SpawnLine | undefined;
   }
 
-  /** Its parent saw it end. */
+  /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
   get hasExited(): boolean {
-    return this.#last.get('exit')?.pid === this.spawned?.pid && this.#isAfter('exit', 'spawn');
+    const exit = this.#last.get('exit');
+    const isOfSpawned = exit?.pid === this.spawned?.pid && exit?.startKey === this.spawned?.startKey;
+    return isOfSpawned && this.#isAfter('exit', 'spawn');
   }
 
   /** The process that was spawned last has been ready. */

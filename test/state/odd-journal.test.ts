@@ -43,6 +43,16 @@ test('a journal that cannot be trimmed grows, and a start goes on', (t) => {
   assert.equal(journal.read().isWanted, true);
 });
 
+test('the end of a process of the same PID is not that of the one which was spawned after it', (t) => {
+  // Two containers that share a folder: the one whose process has ended hears of it when the other has spawned its own.
+  const journal = newJournal(t);
+  journal.append('spawn', { pid: 20, startKey: '200', boot: 'b' });
+  journal.append('exit', { pid: 20, startKey: '100', exitCode: 0, signal: null });
+  assert.equal(journal.read().hasExited, false);
+  journal.append('exit', { pid: 20, startKey: '200', exitCode: 0, signal: null });
+  assert.equal(journal.read().hasExited, true);
+});
+
 function newJournal(t: TestContext): Journal {
   const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
   journal.create();
