@@ -1,6 +1,6 @@
 /** Journals of other owners, and in odd places. */
 import assert from 'node:assert/strict';
-import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Journal } from '../../src/state/journal.js';
@@ -52,6 +52,31 @@ test('the end of a process of the same PID is not that of the one which was spaw
   journal.append('exit', { pid: 20, startKey: '200', exitCode: 0, signal: null });
   assert.equal(journal.read().hasExited, true);
 });
+
+const heads: Record<string, string> = {
+  'a base beyond all counting': '{"id":"a","base":1e308,"kept":[]}',
+  'a negative base': '{"id":"a","base":-1e9,"kept":[]}',
+  'a kept stop at a place to come': `{"id":"a","base":0,"kept":[{"at":"x","event":"stop","by":1,"place":${2 ** 52}}]}`,
+  'a copied stop at a place to come': `{"id":"a","base":0,"kept":[]}\n{"at":"x","event":"stop","by":1,"place":${2 ** 52}}`,
+  'a start that undoes what is to come':
+    '{"id":"a","base":0,"kept":[]}\n{"at":"x","event":"start","by":1,"undoes":{"id":"a","offset":1e999}}',
+};
+
+for (const [what, text] of Object.entries(heads)) {
+  test(`${what} keeps neither a stop from being final nor a start from undoing it`, (t) => {
+    const journal = newJournal(t);
+    writeFileSync(journal.path, `${text}\n`, { mode: 0o600 });
+    for (let round = 0; round < 2; round += 1) {
+      const place = journal.read().endPlace;
+      journal.append('stop');
+      const { isWanted, isPending } = journal.read();
+      assert.deepEqual([isWanted, isPending, journal.read().isStoppedSince(place)], [false, true, true]);
+      assert.equal(journal.read().isStoppedSince(journal.read().endPlace), false);
+      begin(journal);
+      assert.deepEqual([journal.read().isWanted, journal.read().isPending], [true, false]);
+    }
+  });
+}
 
 function newJournal(t: TestContext): Journal {
   const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
