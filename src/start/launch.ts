@@ -102,10 +102,10 @@ async function seeItThrough(
   }: { output: OpenLog; began: number; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
 ): Promise<Instance> {
   const { child } = spawned;
-  const { pid } = spawned.process;
+  const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
   child.once('exit', (exitCode, endSignal) => {
-    journal.note('exit', { pid, exitCode, signal: endSignal });
+    journal.note('exit', { pid, startKey, exitCode, signal: endSignal });
     events.exit({ pid, exitCode, signal: endSignal });
   });
   let current = spawned.process;

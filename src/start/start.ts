@@ -18,7 +18,7 @@ import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-
 import { endHolder, holders } from '../stop/stop.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
+import { StateFileError, type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, processTable } from '../system/process-table.js';
@@ -67,13 +67,21 @@ class Contender {
 
   /** Undefined when somebody else has the lock. */
   async tryLaunch(): Promise<Instance | undefined> {
+    const journal = journalOf(this.#spec);
+    let limit = Deadline.after(this.#spec.startTimeoutMs);
     for (;;) {
       this.#options.signal?.throwIfAborted();
       const lock = tryAcquireLock(this.#spec.lockFile);
       if (lock === undefined) return undefined;
       const instance = await launch(this.#spec, lock, { ...this.#options, wanted: this.#wanted });
       if (instance !== 'again') return instance;
-      await this.#waitForStopAtWork();
+      if (await this.#waitForStopAtWork()) continue;
+      // No stop is to be waited for. A lock that stays is another program's, or of a process that is suspended.
+      if (!(await journal.isStopAtWork())) limit = Deadline.after(this.#spec.startTimeoutMs);
+      else if (limit.isOver) {
+        const message = `Cannot start ${this.#spec.name}: another process keeps "${journal.path}" locked`;
+        throw new StateFileError(message, { path: journal.path });
+      }
     }
   }
 
@@ -201,7 +209,8 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   const last = state.last('start');
   if (last === undefined) return starters(spec).length === 0;
   if (state.isHandedOver) return true;
-  return processTable().lookUp(last.by)?.startKey !== last.startKey;
+  // A zombie is dead: its parent may never collect it.
+  return typeof last.startKey !== 'string' || !isAlive({ pid: last.by, startKey: last.startKey });
 }
 
 function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {

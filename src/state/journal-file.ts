@@ -1,6 +1,16 @@
 /** The file behind a journal: how a line is written, how lines and their places are read. */
 
-import { type BigIntStats, closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  openSync,
+  readSync,
+  type Stats,
+  writeSync,
+} from 'node:fs';
 import { type JournalLine, JournalState } from './journal-state.js';
 
 /** A line and where it stands. */
@@ -48,9 +58,11 @@ function parseHead(text: string): { id: string; base: number; kept: PlacedLine[]
   const { id, base, kept } = head ?? {};
   return {
     id: typeof id === 'string' ? id : '',
-    base: typeof base === 'number' ? base : 0,
+    base: isPlace(base) ? base : 0,
     kept: Array.isArray(kept)
-      ? kept.filter((line): line is PlacedLine => isLine(line) && line.place !== undefined)
+      ? kept.filter(
+          (line): line is PlacedLine => isLine(line) && isPlace(line.place) && isPlace(base) && line.place < base,
+        )
       : [],
   };
 }
@@ -61,7 +73,8 @@ function parseLines(text: string, base: number): PlacedLine[] {
     const end = text.indexOf('\n', begin);
     if (end === -1) break;
     const line = end - begin > MAX_LINE_BYTES || end === begin ? undefined : parseObject(text.slice(begin, end));
-    if (isLine(line)) lines.push({ ...line, place: line.place ?? base + begin });
+    // A line that was copied stands behind its place.
+    if (isLine(line)) lines.push({ ...line, place: Math.min(line.place ?? base + begin, base + begin) });
     begin = end + 1;
   }
   return lines;
@@ -79,8 +92,13 @@ function parseObject(text: string): Record<string, unknown> | undefined {
 
 function isLine(value: unknown): value is JournalLine {
   const { at, event, by, place } = (value ?? {}) as Partial<JournalLine>;
-  const isPlace = place === undefined || (Number.isSafeInteger(place) && place >= 0);
-  return typeof at === 'string' && typeof event === 'string' && typeof by === 'number' && isPlace;
+  const isPlaced = place === undefined || isPlace(place);
+  return typeof at === 'string' && typeof event === 'string' && typeof by === 'number' && isPlaced;
+}
+
+/** Half of what can be counted exactly: sizes are added to a place. */
+function isPlace(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < Number.MAX_SAFE_INTEGER / 2;
 }
 
 /** The first line: whose journal it is, what to add to an offset for a place, and the lines that trimming cut off and that still count. */
@@ -98,10 +116,14 @@ function toAscii(value: object): string {
   return JSON.stringify(value).replace(/[\u0080-\uffff]/g, escaped);
 }
 
-export function writeNewFile(path: string, text: string): void {
+/** @param like whose owner and mode it gets: by the descriptor, for the name can lead elsewhere by then */
+export function writeNewFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
   const fd = openSync(path, 'wx', 0o600);
   try {
     writeWhole(fd, text);
+    if (like === undefined) return;
+    fchownSync(fd, like.uid, like.gid);
+    fchmodSync(fd, like.mode & 0o777);
   } finally {
     closeSync(fd);
   }

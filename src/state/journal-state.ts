@@ -82,8 +82,11 @@ export class JournalState {
 
   /** Stops, restarts and abandons before this place were undone by the last `start`, which had read so far. */
   get #undone(): number {
-    const undoes = this.#last.get('start')?.undoes as Partial<Place> | undefined;
-    return undoes?.id === this.id && typeof undoes.offset === 'number' ? undoes.offset : 0;
+    const start = this.#last.get('start');
+    const undoes = start?.undoes as Partial<Place> | null | undefined;
+    if (start === undefined || undoes?.id !== this.id || typeof undoes.offset !== 'number') return 0;
+    // Whoever wrote it can have read no further than to where it stands.
+    return Math.min(undoes.offset, start.place);
   }
 
   #placeOf(event: JournalEventName): number {
@@ -128,9 +131,11 @@ export class JournalState {
     return this.#last.get('spawn') as SpawnLine | undefined;
   }
 
-  /** Its parent saw it end. */
+  /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
   get hasExited(): boolean {
-    return this.#last.get('exit')?.pid === this.spawned?.pid && this.#isAfter('exit', 'spawn');
+    const exit = this.#last.get('exit');
+    const isOfSpawned = exit?.pid === this.spawned?.pid && exit?.startKey === this.spawned?.startKey;
+    return isOfSpawned && this.#isAfter('exit', 'spawn');
   }
 
   /** The process that was spawned last has been ready. */

@@ -6,7 +6,7 @@
  * is done under LOCK_EX, puts another file in its place.
  */
 
-import { closeSync, constants, existsSync, linkSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, linkSync, lstatSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, FlockProcessError, StateFileError } from '../support/errors.js';
@@ -192,8 +192,8 @@ export class Journal {
   begin(state: JournalState, fields: Readonly<Record<string, unknown>>): void {
     const line = { at: new Date().toISOString(), event: 'start' as const, by: process.pid, ...fields };
     const start = { ...line, undoes: state.endPlace };
-    if ((this.#seen?.size ?? 0) > TRIM_OVER_BYTES) this.#trim(start);
-    else this.#write(lineOf(start));
+    const isTrimmed = (this.#seen?.size ?? 0) > TRIM_OVER_BYTES && this.#trim(start);
+    if (!isTrimmed) this.#write(lineOf(start));
     log('%s: start (PID %d)', this.path, process.pid);
   }
 
@@ -218,18 +218,26 @@ export class Journal {
     });
   }
 
-  /** Under LOCK_EX. The new file is complete before it is there: first line, copied lines, and the trimmer's `start`. */
-  #trim(start: JournalLine): void {
+  /**
+   * Under LOCK_EX. The new file is complete before it is there: first line, copied lines, and the trimmer's `start`. It belongs
+   * to whom the old one belonged to, with the same mode: what others could have written is not believed more afterwards.
+   * @returns false when there is no room for it, say, or it is somebody else's: then the journal stays as it is
+   */
+  #trim(start: JournalLine): boolean {
     const { state, lines } = this.#look() as Seen;
     const copied = lines.slice(-KEPT_LINES);
-    // What still counts is in the first line, too: there it is read however much is written behind it.
-    const head = headLine(state.id, state.end + PLACES_GAP, state.counting);
-    this.#asStateFileError('trim', () => {
-      const draft = `${this.path}.new`;
+    const draft = `${this.path}.new`;
+    try {
+      // What still counts is in the first line, too: there it is read however much is written behind it.
+      const head = headLine(state.id, state.end + PLACES_GAP, state.counting);
       rmSync(draft, { force: true });
-      writeNewFile(draft, [head, ...copied.map(lineOf), lineOf(start)].join(''));
+      writeNewFile(draft, [head, ...copied.map(lineOf), lineOf(start)].join(''), lstatSync(this.path));
       renameSync(draft, this.path);
-    });
+      return true;
+    } catch (error) {
+      log('cannot trim %s: %s', this.path, errorText(error));
+      return false;
+    }
   }
 
   /** Undefined when there is none. What was read before is not read again. */

@@ -1,0 +1,66 @@
+/** Journals that are locked, written or named by others. */
+import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { acquireLock, ProcessManager } from '../../src/index.js';
+import { journalOf } from '../../src/state/journal.js';
+import { processTable } from '../../src/system/process-table.js';
+import { startBystanders } from '../helpers/bystanders.js';
+import { isRunningProcess, startTicks } from '../helpers/evidence.js';
+import { appendToJournal, type JournalEntry, journalEntries, journalFile } from '../helpers/journal.js';
+import { startProgram } from '../helpers/programs.js';
+import { sleepSpec } from '../helpers/servers.js';
+
+test('a start gives up in time while another program keeps the journal locked, and lets other work go on', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 500 });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  // What the stop() left pending is undone: nobody is to be waited for.
+  await manager.start();
+  process.kill((await manager.status()).pid as number, 'SIGKILL');
+  const keepLocked = 'open my $f, "<", $ARGV[0]; flock $f, 1; $| = 1; print "locked\n"; sleep 300';
+  const program = startProgram(t, 'perl', ['-e', keepLocked, journalFile(spec)]);
+  await program.printed(/locked/);
+  let turns = 0;
+  const timer = setInterval(() => {
+    turns += 1;
+  }, 10);
+  t.after(() => clearInterval(timer));
+  await assert.rejects(manager.start(), { code: 'ERR_STATE_FILE', path: journalFile(spec) });
+  assert.ok(turns > 10, `${turns} turns`);
+  program.kill();
+  await program.ended();
+  assert.equal((await manager.start()).reused, false);
+});
+
+test('a journal that others may write makes nobody who has the lock a leftover', async (t) => {
+  const spec = sleepSpec(t, { stopTimeoutMs: 100 });
+  const manager = new ProcessManager(spec);
+  const lock = acquireLock(manager.spec.lockFile);
+  const stranger = startProgram(t, 'perl', ['-e', 'sleep 300'], { stdio: ['ignore', 'ignore', 'ignore', lock.fd] });
+  lock.handOver();
+  writeFileSync(journalFile(spec), '{"id":"some","base":0,"kept":[]}\n');
+  appendToJournal(spec, 'spawn', { pid: 0x3fffff, startKey: '1', boot: processTable().boot(), fd: 3 });
+  chmodSync(journalFile(spec), 0o666);
+  await assert.rejects(manager.stop(), { code: 'ERR_STOP_TIMEOUT', holders: [stranger.pid] });
+  assert.equal(isRunningProcess(stranger.pid), true);
+  stranger.kill();
+  await stranger.ended();
+});
+
+test('a starter that was killed and is a zombie, or that could not tell who it is, keeps nobody from its server', async (t) => {
+  const { zombie } = await startBystanders(t);
+  const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  // As if that one had begun and spawned it, and was killed before it wrote `ready`.
+  const [spawn] = journalEntries(spec, 'spawn') as [JournalEntry];
+  const startKey = startTicks(zombie);
+  for (const starter of [{ by: zombie, startKey }, { by: 0x3fffff }]) {
+    const { end, id } = journalOf(manager.spec).read();
+    appendToJournal(spec, 'start', { ...starter, undoes: { id, offset: end } });
+    appendToJournal(spec, 'spawn', spawn);
+    assert.deepEqual(await manager.start().then((instance) => [instance.pid, instance.reused]), [pid, true]);
+  }
+});
