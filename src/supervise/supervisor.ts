@@ -45,6 +45,7 @@ export class ProcessSupervisor implements Supervisor {
   readonly #checks: HealthChecks;
   readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
+  readonly #starting = new AbortController();
   readonly #onAbort = () => this.end();
   #state: SupervisorState = 'restarting';
   #restarts = 0;
@@ -63,7 +64,7 @@ export class ProcessSupervisor implements Supervisor {
     this.#observer = new Observer(spec, this.#begin ?? { id: '', offset: 0 });
     if (!isAborted) journalOf(spec).note('supervise');
     this.#checks = new HealthChecks(
-      () => status(spec),
+      (signal) => status(spec, { signal }),
       options,
       (report) => events.unhealthy(report),
     );
@@ -94,7 +95,14 @@ export class ProcessSupervisor implements Supervisor {
   /** Without waiting for it. */
   end(): void {
     this.#isEnding = true;
+    this.#checks.reset();
     this.#alarm.ring();
+  }
+
+  /** For the manager's `stop()`, when the process is down: a start that still waits for a check of it is given up. */
+  async abort(): Promise<void> {
+    this.#starting.abort();
+    await this.stop();
   }
 
   /** A child of this process has ended. Should its leftovers keep the lock, the check sees them. */
@@ -111,7 +119,6 @@ export class ProcessSupervisor implements Supervisor {
         if (!this.#isEnding) await this.#act(action);
         if (!this.#isEnding) await this.#pause(action);
       }
-      await this.#checks.settled();
     } catch (error) {
       if (error instanceof CrashLoopError) await leaveNothing(this.#spec);
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
@@ -190,7 +197,7 @@ export class ProcessSupervisor implements Supervisor {
   /** A whole start(): it also waits for a process that somebody else is starting, or ends one that is to be ended. */
   async #startFirst(place: Place): Promise<void> {
     await this.#attempt(async () => {
-      await start(this.#spec, { events: this.#events, place });
+      await start(this.#spec, { events: this.#events, place, signal: this.#starting.signal });
     });
   }
 
@@ -198,7 +205,8 @@ export class ProcessSupervisor implements Supervisor {
     await this.#attempt(async () => {
       const place = this.#observer.placeIfWanted();
       if (place === undefined) return this.#become('standby');
-      const instance = await startIfFree(this.#spec, { events: this.#events, place });
+      const { signal } = this.#starting;
+      const instance = await startIfFree(this.#spec, { events: this.#events, place, signal });
       if (instance !== undefined) this.#restarts += 1;
       else if (this.#isAfterCrash) this.#crashes.takeBack();
     });

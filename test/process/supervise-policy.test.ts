@@ -169,7 +169,7 @@ function checked(unhealthyAfter: number) {
     };
     checks.hurry();
     checks.runWhenDue();
-    await checks.settled();
+    await turn();
   };
   return { checks, check, announced };
 }
