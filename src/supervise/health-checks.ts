@@ -2,7 +2,7 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
-import type { SupervisorOptions } from './policy.js';
+import type { SupervisorOptions } from './options.js';
 
 type Options = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
 
@@ -15,7 +15,8 @@ export class HealthChecks {
   #dueAt = 0;
   #running: AbortController | undefined;
   #failed = 0;
-  #pid: number | undefined;
+  /** The process that the checks are about; undefined when only leftovers of it are there. */
+  pid: number | undefined;
 
   /** @param announce is told of each check that failed */
   constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
@@ -26,11 +27,6 @@ export class HealthChecks {
 
   get isSick(): boolean {
     return this.#failed >= this.#options.unhealthyAfter;
-  }
-
-  /** The process that the checks are about; undefined when only leftovers of it are there. */
-  get pid(): number | undefined {
-    return this.#pid;
   }
 
   /** For another process, or for none: the first check is one interval from now. */
@@ -67,8 +63,8 @@ export class HealthChecks {
   }
 
   #judge(report: Status): void {
-    if (report.pid !== this.#pid || report.state === 'running') this.#failed = 0;
-    this.#pid = report.pid;
+    if (report.pid !== this.pid || report.state === 'running') this.#failed = 0;
+    this.pid = report.pid;
     if (report.state !== 'unhealthy') return;
     // Nothing is left to recover where only leftovers have the lock.
     const areLeftovers = report.pid === undefined;
