@@ -426,7 +426,7 @@ done:
   } unless { atomic { !ALIVE(id) -> clear(); place = 0; seen = 0; outcome = 0 } }
 }
 
-/* src/manager/restart.ts: the first half of a stop, and then a start that remembers its own line. */
+/* src/manager/process-manager.ts#restart: the first half of a stop, and then a start that remembers its own line. */
 proctype Restart(byte id) { byte place = 0, seen = 0, outcome = 0, k = 0, my = 0, born = 0, f = 0, read = 0, u = 0, sStop = 0, sRestart = 0, sAbandon = 0, limit = 0;
   {
     callWith(writeRestart);

@@ -37,7 +37,7 @@ endw:
 proctype Server(byte k) { if :: alive[k] -> ready[k] = true :: !alive[k] -> skip fi;
 ends: if :: (crashes < C && alive[k]) -> atomic { crashes++; crashed[k] = true; fall(k) } :: !alive[k] -> skip fi }
 
-/* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, shared-settings.ts#agree (the folder), start.ts#start,
+/* src/testing/start-shared.ts#startShared and leave(): users.ts#joinUsers, start.ts#start,
    users.ts#leaveUsers, shared-use.ts#leave */
 proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
   do
@@ -48,15 +48,18 @@ proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
 join:
      if                                                             /* users.ts#joinUsers */
      :: atomic { (sh == 0 && ex == 0) -> ex = id }; MAYKILL;
-        if :: FREE -> folder = false :: !FREE fi; MAYKILL;          /* start-shared.ts#joinInstance: what a killed run left */
+        if                                                          /* start-shared.ts#joinInstance: the folder anew */
+        :: FREE || !folder -> folder = false; MAYKILL; folder = true; MAYKILL
+        :: !FREE && folder
+        fi;
         ex = 0                                                      /* from LOCK_EX to LOCK_SH: not in one step */
      :: (sh > 0 && ex == 0)
      fi;
      if :: atomic { ex == 0 -> sh++; mine = true } :: ex != 0 -> goto join fi; MAYKILL;
 #ifdef MUT_AGREEMENT
-     folder = false;                                                /* not under LOCK_EX */
+     folder = false; folder = true;                                 /* not under LOCK_EX */
 #endif
-     if :: folder :: !folder -> folder = true fi; MAYKILL;          /* shared-settings.ts#proposeAgreement */
+     if :: folder :: atomic { !folder -> sh--; mine = false }; goto join fi; MAYKILL;
 again:
      if
      :: atomic { FREE -> starter = id }; MAYKILL;

@@ -26,22 +26,28 @@ import { countUsers } from './watcher.js';
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
 const LOOKS = 3;
 
-/** @throws LockUnavailableError when it cannot be told whether the lock is held */
-export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
-  const asked = await ask(spec);
+/**
+ * @throws LockUnavailableError when it cannot be told whether the lock is held
+ * @throws the signal's reason, or reports a check that it has ended as failed
+ */
+export async function status(
+  spec: CompleteSpec,
+  options: { usage?: boolean; signal?: AbortSignal } = {},
+): Promise<Status> {
+  const asked = await ask(spec, options.signal);
   const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
   if (options.usage !== true || report.pid === undefined) return report;
   const used = await usage(report.pid);
   return used === undefined ? report : { ...report, usage: used };
 }
 
-async function ask(spec: CompleteSpec): Promise<Status> {
+async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
     if (!isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
-    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder);
-    await pace.wait();
+    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, { signal });
+    await pace.wait({ signal });
   }
 }
 
@@ -52,13 +58,13 @@ function reportFree(spec: CompleteSpec): Status {
   return report(spec, 'unhealthy', lost, { lock: false, pidFile, process: true, identity: true });
 }
 
-async function reportHeld(spec: CompleteSpec, holder: Holder): Promise<Status> {
+async function reportHeld(spec: CompleteSpec, holder: Holder, options: CheckOptions): Promise<Status> {
   const state = journalOf(spec).readIfReadable();
   switch (holder.kind) {
     case 'process':
-      return await reportProcess(spec, holder.process, state);
+      return await reportProcess(spec, holder.process, state, options);
     case 'leftovers':
-      return (await reportAdoptable(spec, holder.candidates, state)) ?? reportLeftovers(spec, state);
+      return (await reportAdoptable(spec, holder.candidates, state, options)) ?? reportLeftovers(spec, state);
     case 'strangers':
       return report(spec, 'unknown', undefined, { lock: true, pidFile: false, process: true, identity: false });
     case 'starting':
@@ -70,10 +76,15 @@ async function reportHeld(spec: CompleteSpec, holder: Holder): Promise<Status> {
   }
 }
 
-async function reportProcess(spec: CompleteSpec, process: ProcessInfo, state: JournalState): Promise<Status> {
+async function reportProcess(
+  spec: CompleteSpec,
+  process: ProcessInfo,
+  state: JournalState,
+  options: CheckOptions,
+): Promise<Status> {
   const layers = { lock: true, pidFile: isNamedIn(spec.pidFile, process), process: !process.isSuspended };
   if (process.isSuspended) return report(spec, state.isPending ? 'stopping' : 'unhealthy', process, layers);
-  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
+  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }), options);
   const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
   const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
   return report(spec, state.isPending ? 'stopping' : isReady ? 'running' : failing, process, {
@@ -88,8 +99,9 @@ async function reportAdoptable(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],
   state: JournalState,
+  options: CheckOptions,
 ): Promise<Status | undefined> {
-  const found = await findHealthy(spec, candidates);
+  const found = await findHealthy(spec, candidates, options);
   if (found === undefined) return undefined;
   const layers = { lock: true, pidFile: false, process: true, identity: true, ...found.checks };
   return report(spec, state.isPending ? 'stopping' : 'running', found.process, layers);

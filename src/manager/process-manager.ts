@@ -1,4 +1,4 @@
-/** One process under one lock: options checked, calls handed on, events. */
+/** One process under one lock: checks options, hands calls on, emits events. */
 
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
@@ -7,7 +7,7 @@ import { start } from '../start/start.js';
 import { placeOfCall } from '../start/still-wanted.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
-import { type StopResult, stop } from '../stop/stop.js';
+import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
 import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
@@ -19,8 +19,8 @@ import {
   LockUnavailableError,
   spawnError,
 } from '../support/errors.js';
+import { check } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
-import { restart } from './restart.js';
 import { SharedUse } from './shared-use.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
@@ -88,9 +88,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     const { signal } = options;
     signal?.throwIfAborted();
     const place = placeOfCall(this.spec);
-    return await asSpawnErrors(this.spec, () =>
-      this.#sharedUse.during(signal, () => start(this.spec, { signal, place, events: this.#events })),
-    );
+    return await this.#asUser(signal, () => start(this.spec, { signal, place, events: this.#events }));
   }
 
   /**
@@ -102,8 +100,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
     options.signal?.throwIfAborted();
     this.#supervisor?.end();
-    const result = await asLockErrors(this.spec, () => stop(this.spec, { signal: options.signal }));
-    await this.#supervisor?.stop();
+    const result = await this.#asLockErrors(() => stop(this.spec, { signal: options.signal }));
+    await this.#supervisor?.abort();
     this.#events.stopped(result);
     return result;
   }
@@ -127,12 +125,18 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   protected async afterLastUser(): Promise<void> {}
 
-  /** Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start. @throws what `start()` and `stop()` throw */
+  /**
+   * Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start.
+   * @throws what `start()` and `stop()` throw
+   */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    return await asSpawnErrors(this.spec, () =>
-      this.#sharedUse.during(signal, () => restart(this.spec, { signal, events: this.#events })),
-    );
+    signal?.throwIfAborted();
+    return await this.#asUser(signal, async () => {
+      const { result, place } = await stopForRestart(this.spec, { signal });
+      this.#events.stopped(result);
+      return await start(this.spec, { signal, place, events: this.#events });
+    });
   }
 
   /**
@@ -140,7 +144,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws LockUnavailableError when it cannot be told whether the lock is held
    */
   async status(options: { usage?: boolean } = {}): Promise<Status> {
-    return await asLockErrors(this.spec, () => status(this.spec, options));
+    return await this.#asLockErrors(() => status(this.spec, options));
   }
 
   /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */
@@ -150,9 +154,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /** The last lines of the log file, 64 KiB of it at most, oldest first; empty when there is none. @default 20 lines */
   async logTail(lines = 20): Promise<string[]> {
-    if (!Number.isInteger(lines) || lines < 0) {
-      throw new TypeError(`"lines" must be a whole number, 0 or more, not ${String(lines)}`);
-    }
+    check('lines', lines, (it) => Number.isInteger(it) && Number(it) >= 0, 'a whole number, 0 or more');
     return readLogTail(this.spec.logFile, lines);
   }
 
@@ -176,6 +178,20 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return this.#supervisor;
   }
 
+  /** Counted as a user of a shared process. @throws SpawnError for an error of the system */
+  async #asUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
+    const translate = (error: unknown) => spawnError(this.spec, errorText(error), error);
+    return await translateErrors(() => this.#sharedUse.during(signal, act), translate);
+  }
+
+  /** @throws LockUnavailableError for an error of the system */
+  async #asLockErrors<T>(act: () => Promise<T>): Promise<T> {
+    const { lockFile: path } = this.spec;
+    return await translateErrors(act, (cause) => {
+      return new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(cause)}`, { path, cause });
+    });
+  }
+
   /** A listener that throws breaks nothing here: its error is thrown on the next tick. */
   #announce<Name extends keyof ProcessManagerEvents>(name: Name, ...values: ProcessManagerEvents[Name]): void {
     try {
@@ -189,21 +205,11 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 }
 
-/** @throws SpawnError for an error of the system, everything else as it is */
-async function asSpawnErrors<T>(spec: CompleteSpec, act: () => Promise<T>): Promise<T> {
+/** @throws what `translate` makes of an error of the system; everything else as it is */
+async function translateErrors<T>(act: () => Promise<T>, translate: (error: unknown) => Error): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    throw isSystemError(error) ? spawnError(spec, errorText(error), error) : error;
-  }
-}
-
-/** @throws LockUnavailableError for an error of the system, everything else as it is */
-async function asLockErrors<T>({ lockFile: path }: CompleteSpec, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    if (!isSystemError(error)) throw error;
-    throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(error)}`, { path, cause: error });
+    throw isSystemError(error) ? translate(error) : error;
   }
 }

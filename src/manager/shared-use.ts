@@ -1,4 +1,4 @@
-/** A manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
+/** Counts a manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
 import { identify } from '../inspect/holder.js';
 import { isShared } from '../inspect/watcher.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -9,12 +9,12 @@ export class SharedUse {
   readonly #spec: CompleteSpec;
   readonly #afterLastUser: () => Promise<void>;
   #user: User | undefined;
-  /** Somebody was told that the process is there for him, and has not left since. */
+  /** A start has succeeded since the last `leave()`. */
   #isIn = false;
   #leaving: Promise<void> | undefined;
   #startsUnderWay = 0;
 
-  /** @param afterLastUser what the last one does when it has ended the process; nobody can become a user meanwhile */
+  /** @param afterLastUser what the last user does when it has ended the process; nobody can become one meanwhile */
   constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>) {
     this.#spec = spec;
     this.#afterLastUser = afterLastUser;
@@ -23,7 +23,7 @@ export class SharedUse {
   /** Counted as a user from before `start` until `leave()`; when all of several starts fail, the last of them leaves. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
-    await this.#leaving?.catch(() => undefined); // Whoever left has the error.
+    await this.#leaving?.catch(() => undefined); // The error is told to the caller of leave().
     this.#startsUnderWay += 1;
     try {
       await this.#join(signal);
@@ -45,7 +45,7 @@ export class SharedUse {
     await this.#leaving;
   }
 
-  /** Each start by itself, so that the end of one, by its signal, is not the end of another; the first one counts. */
+  /** Each start joins by itself, so that an aborted one does not end another; the first one that has joined is counted. */
   async #join(signal: AbortSignal | undefined): Promise<void> {
     if (this.#user !== undefined) return;
     const user = await joinUsers(this.#spec, { signal });
@@ -60,7 +60,7 @@ export class SharedUse {
     if (user === undefined) return;
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
-      // One that was found running keeps the lifetime that it was started with.
+      // A process that was found running keeps the lifetime that it was started with.
       const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
       if (!isForeign) await bringDown(this.#spec, {});
       await this.#afterLastUser();

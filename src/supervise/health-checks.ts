@@ -1,26 +1,25 @@
-/** The checks of a live process, beside the looks at its lock: one that takes its time must not hold those up. */
+/** The checks of a live process. They run beside the loop that observes its lock, since a check may take its time. */
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
-import type { SupervisorOptions } from './policy.js';
+import type { SupervisorOptions } from './options.js';
 
 type Options = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
 
 const log = debugLog('supervisor');
 
 export class HealthChecks {
-  readonly #ask: () => Promise<Status>;
+  readonly #ask: (signal: AbortSignal) => Promise<Status>;
   readonly #options: Options;
   readonly #announce: (report: Status) => void;
   #dueAt = 0;
-  #running: Promise<void> | undefined;
-  /** What a check finds out about the process before is of no use any more. */
-  #epoch = 0;
+  #running: AbortController | undefined;
   #failed = 0;
-  #pid: number | undefined;
+  /** The process that the checks are about; undefined when only leftovers of it are there. */
+  pid: number | undefined;
 
   /** @param announce is told of each check that failed */
-  constructor(ask: () => Promise<Status>, options: Options, announce: (report: Status) => void) {
+  constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
     this.#ask = ask;
     this.#options = options;
     this.#announce = announce;
@@ -30,49 +29,42 @@ export class HealthChecks {
     return this.#failed >= this.#options.unhealthyAfter;
   }
 
-  /** Whom the checks are about; undefined when only leftovers are there. */
-  get pid(): number | undefined {
-    return this.#pid;
-  }
-
-  /** Of another process, or of none: the first check is one interval from now. */
+  /** For another process, or for none: the first check is one interval from now. */
   reset(): void {
-    this.#epoch += 1;
     this.#failed = 0;
-    this.#dueAt = performance.now() + this.#options.checkIntervalMs;
+    this.#abort({ nextInMs: this.#options.checkIntervalMs });
   }
 
   hurry(): void {
-    this.#dueAt = 0;
+    this.#abort({ nextInMs: 0 });
+  }
+
+  /** A check that is under way ends at once, and nothing comes of it. */
+  #abort({ nextInMs }: { nextInMs: number }): void {
+    this.#running?.abort();
+    this.#running = undefined;
+    this.#dueAt = performance.now() + nextInMs;
   }
 
   runWhenDue(): void {
     if (this.#running !== undefined || performance.now() < this.#dueAt) return;
-    this.#dueAt = Number.POSITIVE_INFINITY;
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined;
-      if (this.#dueAt === Number.POSITIVE_INFINITY) this.#dueAt = performance.now() + this.#options.checkIntervalMs;
-    });
+    this.#running = new AbortController();
+    void this.#run(this.#running.signal);
   }
 
-  /** The check that is under way is through. */
-  async settled(): Promise<void> {
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const epoch = this.#epoch;
+  async #run(signal: AbortSignal): Promise<void> {
     try {
-      const report = await this.#ask();
-      if (epoch === this.#epoch) this.#judge(report);
+      const report = await this.#ask(signal);
+      if (!signal.aborted) this.#judge(report);
     } catch (error) {
       log('cannot be checked: %s', errorText(error));
     }
+    if (!signal.aborted) this.#abort({ nextInMs: this.#options.checkIntervalMs });
   }
 
   #judge(report: Status): void {
-    if (report.pid !== this.#pid || report.state === 'running') this.#failed = 0;
-    this.#pid = report.pid;
+    if (report.pid !== this.pid || report.state === 'running') this.#failed = 0;
+    this.pid = report.pid;
     if (report.state !== 'unhealthy') return;
     // Nothing is left to recover where only leftovers have the lock.
     const areLeftovers = report.pid === undefined;

@@ -1,6 +1,5 @@
 /** Options of `supervise()`, checked and completed: the one place where each default exists. */
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
-import type { SupervisorOptions } from './policy.js';
 
 /** When a supervisor looks, when it restarts, and when it gives up. */
 export interface SuperviseOptions {
@@ -21,8 +20,10 @@ export interface SuperviseOptions {
   signal?: AbortSignal;
 }
 
+export type SupervisorOptions = ReturnType<typeof completeSuperviseOptions>;
+
 /** @throws TypeError naming option, expectation and value */
-export function completeSuperviseOptions(options: SuperviseOptions): SupervisorOptions {
+export function completeSuperviseOptions(options: SuperviseOptions) {
   checkRecord('options', options);
   const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
   const { backoff = {}, giveUpAfter = {} } = options;
@@ -39,6 +40,12 @@ export function completeSuperviseOptions(options: SuperviseOptions): SupervisorO
   checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
   if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
   check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
-  const policy = { backoff: { initialMs, factor, maxMs }, giveUpAfter: { restarts, withinMs } };
-  return { checkIntervalMs, respectStop, unhealthyAfter, ...policy, signal };
+  return {
+    checkIntervalMs,
+    respectStop,
+    unhealthyAfter,
+    backoff: { initialMs, factor, maxMs },
+    giveUpAfter: { restarts, withinMs },
+    signal,
+  };
 }

@@ -1,8 +1,8 @@
-/** The policy of supervision: what a sight means depends on the state, and stands here in one table. */
+/** The policy of supervision: what a sight means in which state, and how long to wait before the next restart. */
 import type { LaunchEvents } from '../start/launch.js';
 import type { CrashLoopError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
-import type { CrashPolicy } from './crash-history.js';
+import type { SupervisorOptions } from './options.js';
 
 /** The handle of a supervision under way. While it is active it keeps this process alive. */
 export interface Supervisor {
@@ -17,6 +17,12 @@ export interface Supervisor {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+export interface SupervisorEvents extends LaunchEvents {
+  unhealthy(status: Status): void;
+  restarting(detail: { attempt: number; delayMs: number }): void;
+  gaveUp(error: CrashLoopError): void;
+}
+
 /** What a supervisor is at. 'stopped' and 'gave-up' are final. */
 export type SupervisorState =
   /** It runs, here or started elsewhere, and is looked after. */
@@ -28,22 +34,9 @@ export type SupervisorState =
   | 'stopped'
   | 'gave-up';
 
-export interface SupervisorEvents extends LaunchEvents {
-  unhealthy(status: Status): void;
-  restarting(detail: { attempt: number; delayMs: number }): void;
-  gaveUp(error: CrashLoopError): void;
-}
-
-export interface SupervisorOptions extends CrashPolicy {
-  readonly checkIntervalMs: number;
-  readonly respectStop: boolean;
-  readonly unhealthyAfter: number;
-  readonly signal: AbortSignal | undefined;
-}
-
 export type ActiveState = Exclude<SupervisorState, 'stopped' | 'gave-up'>;
 
-/** What there is to see: what is wanted (the mark) and what is (the lock, the checks), in one word. */
+/** What is wanted (the journal) and what is (the lock, the checks), in one word. */
 export type Sight =
   /** Somebody has the lock, and nothing is known against it. */
   | 'held'
@@ -55,7 +48,7 @@ export type Sight =
   | 'stopped'
   /** Nobody has the lock, and a restart() is at work, or has died between its halves. */
   | 'restarting'
-  /** The look failed. Where a start is due, it is made all the same: it fails, and counts. */
+  /** The lock or the journal could not be read. */
   | 'unseen';
 
 export type Action =
@@ -70,35 +63,53 @@ export type Action =
   | 'stand by'
   | 'wait';
 
-const IN_ANY_STATE = { stopped: 'stand by' } as const;
+export function decide(state: ActiveState, sight: Sight): Action {
+  if (sight === 'stopped') return 'stand by';
+  if (sight === 'held') return 'watch';
+  if (sight === 'sick') return state === 'watching' ? 'replace' : 'watch';
+  // Also when nothing can be seen: the start fails then, and counts.
+  if (state === 'restarting') return 'start when due';
+  if (sight === 'unseen') return 'wait';
+  return sight === 'restarting' ? 'take part in restart' : 'restart';
+}
 
-export const TABLE: Readonly<Record<ActiveState, Readonly<Record<Sight, Action>>>> = {
-  watching: {
-    held: 'watch',
-    sick: 'replace',
-    free: 'restart',
-    restarting: 'take part in restart',
-    unseen: 'wait',
-    ...IN_ANY_STATE,
-  },
-  restarting: {
-    held: 'watch',
-    sick: 'watch',
-    free: 'start when due',
-    restarting: 'start when due',
-    unseen: 'start when due',
-    ...IN_ANY_STATE,
-  },
-  standby: {
-    held: 'watch',
-    sick: 'watch',
-    free: 'restart',
-    restarting: 'take part in restart',
-    unseen: 'wait',
-    ...IN_ANY_STATE,
-  },
-};
+/** The share of a delay that is left to chance: several supervisors that saw the same crash do not come back in the same instant. */
+const JITTER = 0.2;
 
-export function isActive(state: SupervisorState): state is ActiveState {
-  return state in TABLE;
+/** The crashes within the window of `giveUpAfter`. */
+export class CrashHistory {
+  readonly #policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>;
+  #times: number[] = [];
+
+  constructor(policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>) {
+    this.#policy = policy;
+  }
+
+  get count(): number {
+    const { withinMs } = this.#policy.giveUpAfter;
+    this.#times = this.#times.filter((time) => performance.now() - time < withinMs);
+    return this.#times.length;
+  }
+
+  get isLoop(): boolean {
+    return this.count > this.#policy.giveUpAfter.restarts;
+  }
+
+  add(): void {
+    this.#times.push(performance.now());
+  }
+
+  /** The last one does not count: somebody else was quicker to restart it. */
+  takeBack(): void {
+    this.#times.pop();
+  }
+
+  /** The first restart within the window is immediate. */
+  delayMs(): number {
+    const { initialMs, factor, maxMs } = this.#policy.backoff;
+    const count = this.count;
+    if (count <= 1 || initialMs === 0) return 0;
+    // At the maximum too, and never above it.
+    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * Math.random());
+  }
 }

@@ -1,36 +1,39 @@
 /**
- * Keep it running. What is wanted (the journal) and what is (the lock, the checks) are observed apart; what to do about it
- * stands in policy.ts.
+ * Keep it running. What is wanted (the journal) and what is (the lock, the checks) are observed apart; policy.ts decides what
+ * to do about it.
  *
- * Our own child's exit wakes the look at once; a process that somebody else spawned is seen to end by its lock, which is
- * looked at every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.
+ * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen by its lock,
+ * every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.
  */
 import { status } from '../inspect/status.js';
+import { isLocked } from '../lock/file-lock.js';
 import { start, startIfFree } from '../start/start.js';
 import { placeOfCall } from '../start/still-wanted.js';
 import { journalOf } from '../state/journal.js';
-import type { Place } from '../state/journal-state.js';
+import type { JournalState, Place } from '../state/journal-state.js';
+import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { endSick } from '../stop/stop.js';
+import { endLost, endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
-import { CrashHistory, crashLoopError, leaveNothing } from './crash-history.js';
 import { HealthChecks } from './health-checks.js';
-import { Observer } from './observe.js';
+import type { SupervisorOptions } from './options.js';
 import {
   type Action,
-  isActive,
+  type ActiveState,
+  CrashHistory,
+  decide,
   type Sight,
   type Supervisor,
   type SupervisorEvents,
-  type SupervisorOptions,
   type SupervisorState,
-  TABLE,
 } from './policy.js';
 
 /** A look costs some 20 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 50;
+
+const LOG_TAIL_LINES = 20;
 
 const log = debugLog('supervisor');
 
@@ -39,16 +42,16 @@ export class ProcessSupervisor implements Supervisor {
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
-  /** What the first start remembers: it undoes the stops that were there when this supervision began. */
-  readonly #begin: Place | undefined;
-  readonly #observer: Observer;
   readonly #checks: HealthChecks;
   readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
-  readonly #onAbort = () => this.end();
-  #state: SupervisorState = 'restarting';
+  readonly #starting = new AbortController();
+  #state: ActiveState = 'restarting';
+  #finalState: 'stopped' | 'gave-up' | undefined;
   #restarts = 0;
   #isEnding = false;
+  /** Stops before this place count no more, although no start has undone them yet. */
+  #undoneUntil: Place = { id: '', offset: 0 };
   #dueAt = 0;
   /** Is the restart that is due one after a crash? */
   #isAfterCrash = true;
@@ -58,24 +61,19 @@ export class ProcessSupervisor implements Supervisor {
     this.#spec = spec;
     this.#options = options;
     this.#events = events;
-    const isAborted = options.signal?.aborted === true;
-    this.#begin = options.respectStop || isAborted ? undefined : placeOfCall(spec);
-    this.#observer = new Observer(spec, this.#begin ?? { id: '', offset: 0 });
-    if (!isAborted) journalOf(spec).note('supervise');
-    this.#checks = new HealthChecks(
-      () => status(spec),
-      options,
-      (report) => events.unhealthy(report),
-    );
+    const ask = (signal: AbortSignal) => status(spec, { signal });
+    this.#checks = new HealthChecks(ask, options, (report) => events.unhealthy(report));
     this.#crashes = new CrashHistory(options);
-    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (options.signal?.aborted) this.end();
-    this.done = this.#run().finally(() => options.signal?.removeEventListener('abort', this.#onAbort));
+    const { signal } = options;
+    const end = () => this.end();
+    signal?.addEventListener('abort', end, { once: true });
+    if (signal?.aborted) this.end();
+    this.done = this.#run().finally(() => signal?.removeEventListener('abort', end));
     this.done.catch(() => undefined);
   }
 
   get state(): SupervisorState {
-    return this.#state;
+    return this.#finalState ?? this.#state;
   }
 
   get restarts(): number {
@@ -94,7 +92,14 @@ export class ProcessSupervisor implements Supervisor {
   /** Without waiting for it. */
   end(): void {
     this.#isEnding = true;
+    this.#checks.reset();
     this.#alarm.ring();
+  }
+
+  /** For the manager's `stop()`, when the process is down: a start that still waits for a check of it is given up. */
+  async abort(): Promise<void> {
+    this.#starting.abort();
+    await this.stop();
   }
 
   /** A child of this process has ended. Should its leftovers keep the lock, the check sees them. */
@@ -105,27 +110,46 @@ export class ProcessSupervisor implements Supervisor {
 
   async #run(): Promise<void> {
     try {
-      if (!this.#isEnding && this.#begin !== undefined) await this.#startFirst(this.#begin);
-      while (!this.#isEnding && isActive(this.#state)) {
-        const action = TABLE[this.#state][this.#look()];
-        if (!this.#isEnding) await this.#act(action);
-        if (!this.#isEnding) await this.#pause(action);
+      if (!this.#isEnding) await this.#begin();
+      while (!this.#isEnding) {
+        await this.#act(decide(this.#state, this.#look()));
+        if (!this.#isEnding) await this.#pause();
       }
-      await this.#checks.settled();
     } catch (error) {
-      if (error instanceof CrashLoopError) await leaveNothing(this.#spec);
+      // A process that has lost its lock file lives on although the lock is free.
+      await endLost(this.#spec).catch((reason: unknown) => this.#log('cannot be ended', reason));
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
-      this.#state = 'gave-up';
+      this.#finalState = 'gave-up';
       if (error instanceof CrashLoopError) this.#events.gaveUp(error);
       throw error;
     }
     journalOf(this.#spec).note('unsupervise');
-    this.#state = 'stopped';
+    this.#finalState = 'stopped';
+  }
+
+  async #begin(): Promise<void> {
+    const { respectStop } = this.#options;
+    if (!respectStop) this.#undoneUntil = placeOfCall(this.#spec);
+    journalOf(this.#spec).note('supervise');
+    if (!respectStop) await this.#start({ isWhole: true });
   }
 
   #look(): Sight {
-    const sight = this.#observer.look();
-    return sight === 'held' && this.#checks.isSick ? 'sick' : sight;
+    try {
+      const isHeld = isLocked(this.#spec.lockFile);
+      // Read after the lock was asked for: a stop that came in between is the reason why it is free.
+      const state = journalOf(this.#spec).read();
+      if (!this.#isWanted(state)) return 'stopped';
+      if (isHeld) return this.#checks.isSick ? 'sick' : 'held';
+      return state.isRestarting ? 'restarting' : 'free';
+    } catch (error) {
+      this.#log('cannot be observed', error);
+      return 'unseen';
+    }
+  }
+
+  #isWanted(state: JournalState): boolean {
+    return state.isWanted || !state.isStoppedSince(this.#undoneUntil);
   }
 
   async #act(action: Action): Promise<void> {
@@ -136,9 +160,9 @@ export class ProcessSupervisor implements Supervisor {
       case 'replace':
         return await this.#replace();
       case 'restart':
-        return await this.#planAndStart({ isCrash: true });
       case 'take part in restart':
-        return await this.#planAndStart({ isCrash: false });
+        this.#plan({ isCrash: action === 'restart' });
+        return await this.#startWhenDue();
       case 'start when due':
         return await this.#startWhenDue();
       case 'stand by':
@@ -150,86 +174,78 @@ export class ProcessSupervisor implements Supervisor {
   async #replace(): Promise<void> {
     const { pid } = this.#checks;
     this.#become('restarting');
-    this.#dueAt = 0;
-    try {
-      // Somebody else is ending it, or it ended by itself: what is seen next tells.
-      if (!(await endSick(this.#spec, pid))) return this.#become('watching');
-    } catch (error) {
+    const isEnded = await endSick(this.#spec, pid).catch((error: unknown) => {
       this.#lastError = error;
-      log('%s cannot be ended: %s', this.#spec.name, errorText(error));
-      return this.#become('watching');
-    }
+      this.#log('cannot be ended', error);
+      return false;
+    });
+    // Somebody else is ending it, or it ended by itself: the next look tells.
+    if (!isEnded) return this.#become('watching');
     // Whoever ends supervision meanwhile is to find it up.
-    if (this.#isEnding) await this.#startIfWanted();
-    else await this.#planAndStart({ isCrash: true });
-  }
-
-  async #planAndStart({ isCrash }: { isCrash: boolean }): Promise<void> {
-    this.#plan({ isCrash });
+    if (this.#isEnding) return await this.#start();
+    this.#plan({ isCrash: true });
     await this.#startWhenDue();
   }
 
+  /** @throws CrashLoopError */
   #plan({ isCrash }: { isCrash: boolean }): void {
     this.#isAfterCrash = isCrash;
     this.#become('restarting');
     if (isCrash) this.#crashes.add();
-    if (this.#crashes.isLoop) {
-      const { withinMs } = this.#options.giveUpAfter;
-      throw crashLoopError(this.#spec, { restarts: this.#crashes.count - 1, withinMs, lastError: this.#lastError });
-    }
+    if (this.#crashes.isLoop) throw this.#crashLoopError();
     const delayMs = isCrash ? this.#crashes.delayMs() : 0;
     this.#dueAt = performance.now() + delayMs;
     if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
     this.#events.restarting({ attempt: Math.max(1, this.#crashes.count), delayMs });
   }
 
+  #crashLoopError(): CrashLoopError {
+    const { name, logFile } = this.#spec;
+    const restarts = this.#crashes.count - 1;
+    const lastError = this.#lastError;
+    const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
+    const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${this.#options.giveUpAfter.withinMs} ms${last}. See "${logFile}"`;
+    const logTail = readLogTail(logFile, LOG_TAIL_LINES);
+    return new CrashLoopError(message, { restarts, lastError, cause: lastError, logTail });
+  }
+
   async #startWhenDue(): Promise<void> {
-    if (performance.now() >= this.#dueAt) await this.#startIfWanted();
+    if (performance.now() >= this.#dueAt) await this.#start();
   }
 
-  /** A whole start(): it also waits for a process that somebody else is starting, or ends one that is to be ended. */
-  async #startFirst(place: Place): Promise<void> {
-    await this.#attempt(async () => {
-      await start(this.#spec, { events: this.#events, place });
-    });
-  }
-
-  async #startIfWanted(): Promise<void> {
-    await this.#attempt(async () => {
-      const place = this.#observer.placeIfWanted();
-      if (place === undefined) return this.#become('standby');
-      const instance = await startIfFree(this.#spec, { events: this.#events, place });
-      if (instance !== undefined) this.#restarts += 1;
-      else if (this.#isAfterCrash) this.#crashes.takeBack();
-    });
-  }
-
-  async #attempt(startIt: () => Promise<void>): Promise<void> {
+  /** @param isWhole also wait for a process that somebody else is starting, or end one that is to be ended */
+  async #start({ isWhole = false } = {}): Promise<void> {
     try {
-      await startIt();
+      const state = journalOf(this.#spec).read();
+      if (!this.#isWanted(state)) return this.#become('standby');
+      const options = { events: this.#events, place: state.endPlace, signal: this.#starting.signal };
+      if (isWhole) await start(this.#spec, options);
+      else if ((await startIfFree(this.#spec, options)) !== undefined) this.#restarts += 1;
+      else if (this.#isAfterCrash) this.#crashes.takeBack();
       this.#lastError = undefined;
-      if (this.#state !== 'standby') this.#become('watching');
+      this.#become('watching');
     } catch (error) {
-      if (error instanceof StoppedError) this.#become('standby');
+      if (error instanceof StoppedError) return this.#become('standby');
       // Somebody else runs it: the checks will tell what becomes of it.
-      else if (error instanceof UnhealthyError) this.#become('watching');
-      else {
-        this.#lastError = error;
-        log('%s could not be started: %s', this.#spec.name, errorText(error));
-        if (!this.#isEnding) this.#plan({ isCrash: true });
-      }
+      if (error instanceof UnhealthyError) return this.#become('watching');
+      this.#lastError = error;
+      this.#log('could not be started', error);
+      if (!this.#isEnding) this.#plan({ isCrash: true });
     }
   }
 
-  #become(state: SupervisorState): void {
+  #become(state: ActiveState): void {
     if (state !== this.#state) log('%s: %s → %s', this.#spec.name, this.#state, state);
     this.#checks.reset();
     this.#state = state;
   }
 
-  async #pause(action: Action): Promise<void> {
-    const isPlanned = this.#state === 'restarting' && action !== 'wait';
-    const untilDueMs = isPlanned ? Math.max(1, this.#dueAt - performance.now()) : POLL_MS;
+  async #pause(): Promise<void> {
+    const untilDueMs = this.#state === 'restarting' ? Math.max(1, this.#dueAt - performance.now()) : POLL_MS;
     await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
+  }
+
+  #log(what: string, error: unknown): void {
+    log('%s %s: %s', this.#spec.name, what, errorText(error));
   }
 }

@@ -1,22 +1,24 @@
 /**
  * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
- * users and mark lie beside it and stay. It is removed by the last one out, or by the first one who comes after a killed run,
- * under LOCK_EX on the users file: while anybody uses it, it is there.
+ * users and mark lie beside it and stay. The first user makes the folder anew, with what all have to agree on in it, and the
+ * last one out removes it, both under LOCK_EX on the users file: while anybody uses it, it is there. So a server that
+ * crashed under its users finds its port again.
  */
 
 import { join } from 'node:path';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
-import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
-import { joinUsers, leaveUsers, type User } from '../state/users.js';
+import { chooseFreePort } from '../start/port-lock.js';
+import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
 import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
-import { type Agreed, agree } from './shared-settings.js';
+import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
 import {
   definedOptions,
   mayBeAboutPort,
@@ -71,77 +73,81 @@ export async function startShared<O extends TestDefaults | undefined>(
   const { key, signal, ...given }: Given = definedOptions(options);
   assertSupportedPlatform();
   const place = placeOf(key);
+  const specs = new Map<number, ProcessSpec>();
   const makeSpec: MakeSpec = (agreedPort) => {
+    const known = specs.get(agreedPort);
+    if (known !== undefined) return known;
     const chosen = { stateDir: place.folder, port: agreedPort };
     const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
     const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
     // Before others are asked to agree on it.
     completeSpec(spec);
+    specs.set(agreedPort, spec);
     return spec;
   };
   const pace = new Pace({ firstMs: 5, maxMs: 50 });
-  for (let attempt = 1; ; attempt += 1) {
+  for (let attempt = 1; ; ) {
     try {
-      return await joinInstance(place, makeSpec, { givenPort: given.port, signal });
+      const instance = await joinInstance(place, makeSpec, { givenPort: given.port, signal });
+      if (instance !== undefined) return instance;
     } catch (error) {
       const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
       if (isFinal || !mayBeAboutPort(error)) throw error;
+      // When all have left, the folder is gone, and the next one chooses another port.
+      attempt += 1;
     }
-    // When all have left, the folder is gone, and the next one chooses another port.
     await pace.wait({ signal });
   }
 }
 
-interface JoinOptions {
-  readonly givenPort: number | undefined;
-  readonly signal: AbortSignal | undefined;
-}
-
+/** The same one for the same port: a preset may give something new each time. */
 type MakeSpec = (agreedPort: number) => ProcessSpec;
 
-async function joinInstance(place: Place, makeSpec: MakeSpec, options: JoinOptions): Promise<SharedInstance> {
-  const { spec, user } = await joinAgreed(place, makeSpec, options);
-  const manager = new SharedManager(spec, place.folder);
-  const { name, port, stateDir } = manager.spec;
+/** Undefined when what was agreed on was nobody's any more, and is gone now: to be tried again. */
+async function joinInstance(
+  place: Place,
+  makeSpec: MakeSpec,
+  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
+): Promise<SharedInstance | undefined> {
+  const { folder } = place;
+  const whenUnused = async () => {
+    if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
+    await removeFolder(folder);
+    const port = givenPort ?? (await chooseFreePort());
+    writeAgreement(folder, port, makeSpec(port));
+  };
+  const user = await joinUsers(place, { signal, whenUnused });
   try {
-    if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
-    const instance = await manager.start({ ...(options.signal && { signal: options.signal }) });
-    const leave = () => manager.leave();
-    const address = instance.address ?? '';
-    return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
-  } catch (error) {
-    await leaveUsers(place, user, () => endInstance(manager.spec, place.folder));
-    throw error;
+    const agreement = readAgreement(folder);
+    if (agreement === undefined) return undefined; // Whoever was about to write it was killed.
+    const spec = makeSpec(agreement.port);
+    const manager = new SharedManager(spec, folder);
+    const leave = () => leaveUsers(place, user, () => manager.afterLastUser());
+    const differences = differingFields(agreement, spec);
+    if (differences.length > 0) {
+      // As the last one out: whoever agreed on it was killed a moment ago.
+      if (await leave()) return undefined;
+      throw mismatchError(place.name, differences);
+    }
+    try {
+      return await startManager(manager, signal);
+    } catch (error) {
+      await leave();
+      throw error;
+    }
   } finally {
-    // The manager is counted itself.
+    // The manager that has started it is counted itself.
     user.release();
   }
 }
 
-/** Counted as a user, and agreed with the others. */
-async function joinAgreed(
-  place: Place,
-  makeSpec: MakeSpec,
-  { givenPort, signal }: JoinOptions,
-): Promise<{ spec: ProcessSpec; user: User }> {
-  const clear = async () => {
-    if (!isLocked(place.lockFile)) await removeFolder(place.folder);
-  };
-  for (;;) {
-    const user = await joinUsers(place, { signal, whenUnused: clear });
-    let agreed: Agreed;
-    try {
-      agreed = await agree(place.folder, makeSpec, givenPort);
-    } catch (error) {
-      await leaveUsers(place, user, clear);
-      throw error;
-    }
-    const { spec, differences } = agreed;
-    if (differences.length === 0) return { spec, user };
-    const wasLast = await leaveUsers(place, user, () => endInstance(completeSpec(spec), place.folder));
-    if (!wasLast) throw mismatchError(place.name, differences);
-    // Whoever agreed on it was killed a moment ago: its server was the watcher's to end, and is gone with us.
-  }
+async function startManager(manager: SharedManager, signal: AbortSignal | undefined): Promise<SharedInstance> {
+  const { name, port, stateDir } = manager.spec;
+  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
+  const instance = await manager.start({ ...(signal && { signal }) });
+  const leave = () => manager.leave();
+  const address = instance.address ?? '';
+  return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
 }
 
 class SharedManager extends ProcessManager {
@@ -152,15 +158,11 @@ class SharedManager extends ProcessManager {
     this.#folder = folder;
   }
 
-  protected override async afterLastUser(): Promise<void> {
-    await endInstance(this.spec, this.#folder);
+  /** In a place for sharing alone a process without a watcher has lost it, and nobody else would end it. */
+  override async afterLastUser(): Promise<void> {
+    if (identify(this.spec).kind !== 'strangers') await bringDown(this.spec, {});
+    await removeFolder(this.#folder);
   }
-}
-
-/** For the last one out. In a place for sharing alone a process without a watcher has lost it, and nobody else would end it. */
-async function endInstance(spec: CompleteSpec, folder: string): Promise<void> {
-  if (identify(spec).kind !== 'strangers') await bringDown(spec, {});
-  await removeFolder(folder);
 }
 
 function placeOf(key: string): Place {

@@ -1,5 +1,6 @@
 /** What the users of one key agree on: options, port and folder, and what happens to who does not. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -78,6 +79,15 @@ test('variables are compared one by one, in whatever order, and their values are
     assert.doesNotMatch(readFileSync(join(one.stateDir, name), 'utf8'), /horse|staple|turquoise|octagon/, name);
   }
   await Promise.all([one.leave(), same.leave()]);
+});
+
+test('a preset that gives something new each time works for one caller, and is a mismatch for the next', async () => {
+  const key = ownKey();
+  const preset = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), env: { TOKEN: randomUUID() } });
+  const one = await startShared(preset, { key });
+  await assert.rejects(startShared(preset, { key }), { name: 'OptionsMismatchError', differences: ['env.TOKEN'] });
+  await one.leave();
+  await nothingIsLeft(key);
 });
 
 test('a given port is used, and another one is a mismatch', async () => {
