@@ -26,22 +26,27 @@ import { countUsers } from './watcher.js';
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
 const LOOKS = 3;
 
-/** @throws LockUnavailableError when it cannot be told whether the lock is held */
-export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
-  const asked = await ask(spec);
+/** @throws LockUnavailableError when it cannot be told whether the lock is held; the signal's reason when it is aborted */
+export async function status(
+  spec: CompleteSpec,
+  options: { usage?: boolean; signal?: AbortSignal } = {},
+): Promise<Status> {
+  const asked = await ask(spec, options.signal);
+  // Checks that were ended by it say nothing.
+  options.signal?.throwIfAborted();
   const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
   if (options.usage !== true || report.pid === undefined) return report;
   const used = await usage(report.pid);
   return used === undefined ? report : { ...report, usage: used };
 }
 
-async function ask(spec: CompleteSpec): Promise<Status> {
+async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
     if (!isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
-    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder);
-    await pace.wait();
+    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
+    await pace.wait({ signal });
   }
 }
 
@@ -51,13 +56,13 @@ function reportFree(spec: CompleteSpec): Status {
   return report(spec, 'unhealthy', lost, { lock: false, pidFile: true, process: true, identity: true });
 }
 
-async function reportHeld(spec: CompleteSpec, holder: Holder): Promise<Status> {
+async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSignal | undefined): Promise<Status> {
   const isMarked = hasMark(spec);
   switch (holder.kind) {
     case 'process':
-      return await reportProcess(spec, holder, isMarked);
+      return await reportProcess(spec, holder, isMarked, signal);
     case 'leftovers':
-      return (await reportAdoptable(spec, holder.candidates, isMarked)) ?? reportLeftovers(spec, isMarked);
+      return (await reportAdoptable(spec, holder.candidates, isMarked, signal)) ?? reportLeftovers(spec, isMarked);
     case 'strangers':
       return report(spec, 'unknown', undefined, { lock: true, pidFile: false, process: true, identity: false });
     case 'starting':
@@ -73,10 +78,11 @@ async function reportProcess(
   spec: CompleteSpec,
   { process, isRecorded }: Extract<Holder, { kind: 'process' }>,
   isMarked: boolean,
+  signal: AbortSignal | undefined,
 ): Promise<Status> {
   const layers = { lock: true, pidFile: isRecorded, process: !process.isSuspended };
   if (process.isSuspended) return report(spec, isMarked ? 'stopping' : 'unhealthy', process, layers);
-  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }));
+  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }), { signal });
   const isYoung = processTable().age(process) < spec.startTimeoutMs;
   const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
   const state = isMarked ? 'stopping' : isReady ? 'running' : isYoung ? 'starting' : 'unhealthy';
@@ -88,8 +94,9 @@ async function reportAdoptable(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],
   isMarked: boolean,
+  signal: AbortSignal | undefined,
 ): Promise<Status | undefined> {
-  const found = await findHealthy(spec, candidates);
+  const found = await findHealthy(spec, candidates, { signal });
   if (found === undefined) return undefined;
   const layers = { lock: true, pidFile: false, process: true, identity: true, ...found.checks };
   return report(spec, isMarked ? 'stopping' : 'running', found.process, layers);

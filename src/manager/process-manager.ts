@@ -93,7 +93,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     options.signal?.throwIfAborted();
     this.#supervisor?.end();
     const result = await asLockErrors(this.spec, () => stop(this.spec, { signal: options.signal }));
-    await this.#supervisor?.stop();
+    await this.#supervisor?.abort();
     this.#events.stopped(result);
     return result;
   }

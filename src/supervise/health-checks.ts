@@ -9,18 +9,17 @@ type Options = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
 const log = debugLog('supervisor');
 
 export class HealthChecks {
-  readonly #ask: () => Promise<Status>;
+  readonly #ask: (signal: AbortSignal) => Promise<Status>;
   readonly #options: Options;
   readonly #announce: (report: Status) => void;
   #dueAt = 0;
-  #running: Promise<void> | undefined;
-  /** What a check finds out about the process before is of no use any more. */
-  #epoch = 0;
+  /** Of the check that is under way. */
+  #underWay: AbortController | undefined;
   #failed = 0;
   #pid: number | undefined;
 
   /** @param announce is told of each check that failed */
-  constructor(ask: () => Promise<Status>, options: Options, announce: (report: Status) => void) {
+  constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
     this.#ask = ask;
     this.#options = options;
     this.#announce = announce;
@@ -37,9 +36,15 @@ export class HealthChecks {
 
   /** Of another process, or of none: the first check is one interval from now. */
   reset(): void {
-    this.#epoch += 1;
+    this.abort();
     this.#failed = 0;
     this.#dueAt = performance.now() + this.#options.checkIntervalMs;
+  }
+
+  /** What the check that is under way finds out is of no use any more; nobody waits for it. */
+  abort(): void {
+    this.#underWay?.abort();
+    this.#underWay = undefined;
   }
 
   hurry(): void {
@@ -47,27 +52,22 @@ export class HealthChecks {
   }
 
   runWhenDue(): void {
-    if (this.#running !== undefined || performance.now() < this.#dueAt) return;
+    if (this.#underWay !== undefined || performance.now() < this.#dueAt) return;
     this.#dueAt = Number.POSITIVE_INFINITY;
-    this.#running = this.#run().finally(() => {
-      this.#running = undefined;
-      if (this.#dueAt === Number.POSITIVE_INFINITY) this.#dueAt = performance.now() + this.#options.checkIntervalMs;
-    });
+    this.#underWay = new AbortController();
+    void this.#run(this.#underWay.signal);
   }
 
-  /** The check that is under way is through. */
-  async settled(): Promise<void> {
-    await this.#running;
-  }
-
-  async #run(): Promise<void> {
-    const epoch = this.#epoch;
+  async #run(signal: AbortSignal): Promise<void> {
     try {
-      const report = await this.#ask();
-      if (epoch === this.#epoch) this.#judge(report);
+      const report = await this.#ask(signal);
+      if (!signal.aborted) this.#judge(report);
     } catch (error) {
       log('cannot be checked: %s', errorText(error));
     }
+    if (signal.aborted) return;
+    this.#underWay = undefined;
+    this.#dueAt = Math.min(this.#dueAt, performance.now() + this.#options.checkIntervalMs);
   }
 
   #judge(report: Status): void {

@@ -44,6 +44,7 @@ export class ProcessSupervisor implements Supervisor {
   readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
   readonly #onAbort = () => this.end();
+  #starting = new AbortController();
   #state: SupervisorState = 'restarting';
   #restarts = 0;
   #isEnding = false;
@@ -60,7 +61,7 @@ export class ProcessSupervisor implements Supervisor {
     this.#undone = options.respectStop ? undefined : readableMark(markFile);
     this.#lookout = new Lookout(spec, markFile, this.#undone);
     this.#checks = new HealthChecks(
-      () => status(spec),
+      (signal) => status(spec, { signal }),
       options,
       (report) => events.unhealthy(report),
     );
@@ -84,6 +85,12 @@ export class ProcessSupervisor implements Supervisor {
     await this.done.catch(() => undefined);
   }
 
+  /** After a stop(): it has ended the start in progress, which may not have noticed yet. */
+  async abort(): Promise<void> {
+    this.#starting.abort();
+    await this.stop();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
@@ -91,6 +98,7 @@ export class ProcessSupervisor implements Supervisor {
   /** Without waiting for it. */
   end(): void {
     this.#isEnding = true;
+    this.#checks.abort();
     this.#alarm.ring();
   }
 
@@ -108,7 +116,6 @@ export class ProcessSupervisor implements Supervisor {
         if (!this.#isEnding) await this.#act(action);
         if (!this.#isEnding) await this.#pause(action);
       }
-      await this.#checks.settled();
     } catch (error) {
       if (error instanceof CrashLoopError) await leaveNothing(this.#spec);
       this.#state = 'gave-up';
@@ -182,8 +189,11 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   async #start({ isFirst }: { isFirst: boolean }): Promise<void> {
+    this.#starting = new AbortController();
+    const { signal } = this.#starting;
     try {
-      const { reused } = await start(this.#spec, { events: this.#events, respectMarks: true, known: this.#undone });
+      const options = { events: this.#events, respectMarks: true, known: this.#undone, signal };
+      const { reused } = await start(this.#spec, options);
       this.#lastError = undefined;
       if (!isFirst && !reused) this.#restarts += 1;
       if (!isFirst && reused && this.#isAfterCrash) this.#crashes.takeBack();
