@@ -14,7 +14,8 @@ import { openLockFile } from '../lock/lock-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { SpawnError } from '../support/errors.js';
 
-export interface Tether {
+/** What is spawned in place of the process itself, and becomes it. */
+export interface Watcher {
   readonly command: string;
   readonly args: readonly string[];
   /** What the child has at descriptor 4. */
@@ -27,7 +28,7 @@ export interface Tether {
 
 const { signals } = constants;
 
-const TETHER = fileURLToPath(new URL(`./${WATCHER_NAME}`, import.meta.url));
+const WATCHER_FILE = fileURLToPath(new URL(`./${WATCHER_NAME}`, import.meta.url));
 
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
 const MAX_GRACE_MS = 0x7fffffff;
@@ -37,16 +38,16 @@ const MAX_GRACE_MS = 0x7fffffff;
  * @throws SpawnError when the shell file is not there (a bundle that left it out, a package inside an archive)
  * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
  */
-export function tetherFor(spec: CompleteSpec, executable: string): Tether | undefined {
+export function watcherFor(spec: CompleteSpec, executable: string): Watcher | undefined {
   if (spec.lifetime === 'detached') return undefined;
-  if (!existsSync(TETHER)) {
+  if (!existsSync(WATCHER_FILE)) {
     throw new SpawnError(
-      `Cannot start ${spec.name}: "${TETHER}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
+      `Cannot start ${spec.name}: "${WATCHER_FILE}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
     );
   }
   const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
   const args = [
-    TETHER,
+    WATCHER_FILE,
     spec.lifetime,
     // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
     String(signals[spec.stopSignal]),
@@ -60,7 +61,7 @@ export function tetherFor(spec: CompleteSpec, executable: string): Tether | unde
 }
 
 /** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */
-function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
+function watchedPipe(): Pick<Watcher, 'watched' | 'attach' | 'close'> {
   return {
     watched: 'pipe',
     attach: (child) => {
@@ -74,7 +75,7 @@ function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
 }
 
 /** An open file of its own: the watcher must not share our LOCK_SH. */
-function watchedUsers(spec: CompleteSpec): Pick<Tether, 'watched' | 'attach' | 'close'> {
+function watchedUsers(spec: CompleteSpec): Pick<Watcher, 'watched' | 'attach' | 'close'> {
   const fd = openLockFile(besideLockFile(spec, 'users'), 0o600);
   return { watched: fd, attach: () => undefined, close: () => closeSync(fd) };
 }
