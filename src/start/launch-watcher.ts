@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { waitingCommand } from '../lock/flock-helpers.js';
+import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { SpawnError } from '../support/errors.js';
@@ -45,18 +45,17 @@ export function watcherFor(spec: CompleteSpec, executable: string): Watcher | un
       `Cannot start ${spec.name}: "${WATCHER_FILE}", which a ${spec.lifetime} process needs, is missing; install flock-process unbundled`,
     );
   }
-  const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
   const args = [
     WATCHER_FILE,
     spec.lifetime,
     // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
     String(signals[spec.stopSignal]),
     String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
-    ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
+    spec.lifetime === 'shared' ? findWaiter() : '',
     executable,
     ...spec.args,
   ];
-  const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
+  const watched = spec.lifetime === 'shared' ? watchedUsers(spec) : watchedPipe();
   return { command: '/bin/sh', args, ...watched };
 }
 

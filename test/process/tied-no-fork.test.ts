@@ -33,7 +33,7 @@ function asLimitedUser(
     'prlimit',
     `--nproc=${processes}`,
   ];
-  const program = startProgram(t, 'setpriv', [...user, ...shell, script, 'tied', '15', '300', ...command], {
+  const program = startProgram(t, 'setpriv', [...user, ...shell, script, 'tied', '15', '300', '', ...command], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],

@@ -53,7 +53,7 @@ function startWatched(
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
   const script = join(projectRoot, 'src/start/watcher.sh');
-  const args = [...words, script, 'tied', stopSignal, String(graceMs), ...command];
+  const args = [...words, script, 'tied', stopSignal, String(graceMs), '', ...command];
   const program = startProgram(t, shell as string, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],
@@ -147,19 +147,7 @@ for (const shell of SHELLS) {
   });
 
   test(`${name}: variables named like those of the script arrive unchanged`, async (t) => {
-    const own = [
-      'server',
-      'lifetime',
-      'stop_signal',
-      'grace_ms',
-      'words',
-      'word',
-      'all',
-      'line',
-      'stat',
-      'state',
-      'left_ms',
-    ];
+    const own = ['server', 'stop_signal', 'grace_ms', 'waiter', 'line', 'stat', 'state', 'left_ms'];
     const env = { PATH: process.env.PATH, ...Object.fromEntries(own.map((variable) => [variable, `my ${variable}`])) };
     const { pid } = startWatched(t, shell, { env });
     await becomes(pid, 'sleep');
