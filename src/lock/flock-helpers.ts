@@ -80,15 +80,12 @@ export function helperFlock(addonError: unknown): Flock {
 }
 
 /**
- * The command that waits, as long as it takes, for LOCK_EX on the descriptor that it inherits under this number, and exits
- * with 0 when its open file description has it. Absolute, so that it does not depend on the PATH of whoever runs it.
+ * The program with which a shell waits for a lock. Absolute, so that it does not depend on the PATH of whoever runs it.
  * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
  */
-export function waitingCommand(fd: number): readonly string[] {
-  const flock = findExecutable('flock');
-  if (flock !== undefined) return [flock, '-x', String(fd)];
-  const perl = findExecutable('perl');
-  if (perl !== undefined) return [perl, '-e', `open(my $f, "+<&=", ${fd}) or die; flock($f, 2) or die`];
+export function findWaiter(): string {
+  const waiter = findExecutable('flock') ?? findExecutable('perl');
+  if (waiter !== undefined) return waiter;
   throw new FlockBindingError(
     'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
   );

@@ -8,12 +8,13 @@ import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { waitingCommand } from '../lock/flock-helpers.js';
+import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
-export interface Tether {
+/** What is spawned in place of the process itself, and becomes it. */
+export interface Watcher {
   readonly command: string;
   readonly args: readonly string[];
   /** What the child has at descriptor 4. */
@@ -34,9 +35,8 @@ const MAX_GRACE_MS = 0x7fffffff;
  * @throws SpawnError when env(1) cannot run the executable
  * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
  */
-export function tetherFor(spec: CompleteSpec, executable: string): Tether | undefined {
+export function watcherFor(spec: CompleteSpec, executable: string): Watcher | undefined {
   if (spec.lifetime === 'detached') return undefined;
-  const waiting = spec.lifetime === 'shared' ? waitingCommand(WATCHED_FD) : undefined;
   const args = [
     '-c',
     WATCHER_TEXT,
@@ -45,16 +45,16 @@ export function tetherFor(spec: CompleteSpec, executable: string): Tether | unde
     // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
     String(signals[spec.stopSignal]),
     String(Math.ceil(Math.min(spec.stopTimeoutMs, MAX_GRACE_MS))),
-    ...(waiting === undefined ? [] : [String(waiting.length), ...waiting]),
+    spec.lifetime === 'shared' ? findWaiter() : '',
     executable,
     ...spec.args,
   ];
-  const watched = waiting === undefined ? watchedPipe() : watchedUsers(spec);
+  const watched = spec.lifetime === 'shared' ? watchedUsers(spec) : watchedPipe();
   return { command: '/bin/sh', args, ...watched };
 }
 
 /** Nobody writes into it; its end is closed with the process, with its owner, or by `exit` of the process. */
-function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
+function watchedPipe(): Pick<Watcher, 'watched' | 'attach' | 'close'> {
   return {
     watched: 'pipe',
     attach: (child) => {
@@ -68,7 +68,7 @@ function watchedPipe(): Pick<Tether, 'watched' | 'attach' | 'close'> {
 }
 
 /** An open file of its own: the watcher must not share our LOCK_SH. */
-function watchedUsers(spec: CompleteSpec): Pick<Tether, 'watched' | 'attach' | 'close'> {
+function watchedUsers(spec: CompleteSpec): Pick<Watcher, 'watched' | 'attach' | 'close'> {
   const fd = openLockFile(besideLockFile(spec, 'users'), 0o600);
   return { watched: fd, attach: () => undefined, close: () => closeSync(fd) };
 }

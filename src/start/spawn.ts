@@ -11,7 +11,7 @@ import { isExecutableFile, isFolder } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
-import { tetherFor } from './launch-watcher.js';
+import { watcherFor } from './launch-watcher.js';
 
 export interface SpawnedProcess {
   readonly child: ChildProcess;
@@ -29,17 +29,17 @@ export async function spawnProcess(
   const options = { cwd: spec.cwd, detached: true, env: environment(spec) };
   const stdio = ['ignore' as const, log.fd, log.fd, lockFd];
   const { spawn } = builtIn('node:child_process');
-  const tether = tetherFor(spec, executable);
+  const watcher = watcherFor(spec, executable);
   let child: ChildProcess;
   try {
     child =
-      tether === undefined
+      watcher === undefined
         ? spawn(executable, spec.args, { ...options, stdio, argv0: spec.command })
-        : spawn(tether.command, tether.args, { ...options, stdio: [...stdio, tether.watched] });
+        : spawn(watcher.command, watcher.args, { ...options, stdio: [...stdio, watcher.watched] });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {
-    tether?.close();
+    watcher?.close();
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
@@ -50,7 +50,7 @@ export async function spawnProcess(
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
-  tether?.attach(child);
+  watcher?.attach(child);
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   try {
     const process = processTable().lookUp(child.pid);

@@ -1,20 +1,20 @@
 # The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
-#   sh -c TEXT flock-process-watcher tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
-#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher tied STOP_SIGNAL GRACE_MS '' COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WAITER COMMAND [ARG ...]
 #
 # TEXT is this file without its comments: scripts/embed-watcher.mjs.
 #
 # Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
-# shared: the file on which every user holds LOCK_SH; the waiting command, of WORDS words, gets LOCK_EX when the last one is
+# shared: the file on which every user holds LOCK_SH; WAITER, a path of flock(1) or perl, gets LOCK_EX when the last one is
 # gone, and the watcher keeps it until the server is.
 # The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
 # before its work is done, neither of the group's signals nor of a terminal's.
 
 # A zombie counts as gone: kill -0 succeeds on it, and who would collect it may be dead.
 is_gone() {
-  kill -0 "$server" 2>/dev/null || return 0
+  kill -0 "$server" || return 0
   if [ -r "/proc/$server/stat" ]; then
     read -r stat <"/proc/$server/stat" || return 0
     state=${stat##*) }
@@ -41,37 +41,35 @@ wait_until_gone() {
   done
 }
 
+lock_users() {
+  case $waiter in
+    */perl) "$waiter" -e 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die' ;;
+    *) "$waiter" -x 4 ;;
+  esac
+}
+
 wait_for_turn() {
-  if [ "$lifetime" = tied ]; then
+  if [ "$waiter" = '' ]; then
     while read -r line <&4; do :; done
     # For all to see that the server is on its way out.
     exec 4<&-
-    return
+  else
+    # A waiter that fails, or that somebody kills, has not got the lock.
+    until lock_users; do sleep 1; done
   fi
-  # The first so many words, put behind the others; then the others go.
-  words=$1
-  shift
-  all=$#
-  for word in "$@"; do
-    [ "$words" -gt 0 ] && set -- "$@" "$word"
-    words=$((words - 1))
-  done
-  shift "$all"
-  # A waiting command that fails, or that somebody kills, has not got the lock.
-  until "$@"; do sleep 1; done
 }
 
+# STOP_SIGNAL GRACE_MS WAITER
 watch() {
   server=$$
-  lifetime=$1
-  stop_signal=$2
-  grace_ms=$3
-  shift 3
+  stop_signal=$1
+  grace_ms=$2
+  waiter=$3
   cd /
   PATH=$PATH:/usr/bin:/bin
   # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
   trap 'kill -s KILL -- "-$server"' EXIT
-  wait_for_turn "$@"
+  wait_for_turn
   case $stop_signal in
     9 | KILL) ;;
     *)
@@ -92,15 +90,15 @@ watch() {
 # - no variable is set here, for one of that name may be in the server's environment
 # - the server has no child that it does not know
 # It is waited for until the watcher has closed the substitution's pipe, and says whether there is one: a fork can fail.
-# `command`: a signal that this shell does not know
-# must not end it (trap is a special builtin). By exec: a redirection of a function would park a descriptor at a higher one.
+# `command`: a signal that this shell does not know must not end it (trap is a special builtin).
+# By exec: a redirection of a function would park a descriptor at a higher one.
 case $(
   exec 3<&-
   trap '' HUP INT QUIT TERM USR1 USR2
   command trap '' "$2" 2>/dev/null
   (
     exec </dev/null >/dev/null 2>&1
-    watch "$@"
+    watch "$2" "$3" "$4"
   ) &
   echo watched
 ) in
@@ -111,8 +109,5 @@ case $(
     ;;
 esac
 exec 4<&-
-case $1 in
-  shared) shift "$((4 + $4))" ;;
-  *) shift 3 ;;
-esac
+shift 4
 exec "$@"

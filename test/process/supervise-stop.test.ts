@@ -37,6 +37,55 @@ test('what is stopped from outside at a random instant of a restart stays stoppe
   server.assertNeverTwo();
 });
 
+/** Once `hangs.now`, isHealthy never answers, whatever its signal says. */
+function hanging() {
+  const hangs = { now: false, signals: [] as AbortSignal[] };
+  const isHealthy = (_: Instance, signal: AbortSignal): boolean | Promise<boolean> => {
+    if (!hangs.now) return true;
+    hangs.signals.push(signal);
+    return new Promise(() => undefined);
+  };
+  const limits = { checkTimeoutMs: Number.POSITIVE_INFINITY, startTimeoutMs: 60_000, stopTimeoutMs: 1_000 };
+  return { hangs, changes: { ...limits, isHealthy } };
+}
+
+/** 2 × stopTimeoutMs + 5 s. */
+const STOP_LIMIT_MS = 7_000;
+
+for (const who of ['manager', 'supervisor'] as const) {
+  test(`a stop of the ${who} does not wait for a check that never answers`, async (t) => {
+    const supervision = new Supervision(t);
+    const { hangs, changes } = hanging();
+    const spec = await redisSpec(t, changes);
+    const manager = new ProcessManager(spec);
+    const supervisor = await supervision.here(manager, { ...NEVER_GIVE_UP, checkIntervalMs: 10 });
+    hangs.now = true;
+    await eventually('a check that hangs', () => hangs.signals.length > 0);
+    const began = performance.now();
+    await (who === 'manager' ? manager : supervisor).stop();
+    assert.ok(performance.now() - began < STOP_LIMIT_MS);
+    assert.deepEqual([supervisor.state, hangs.signals.map(({ aborted }) => aborted)], ['stopped', [true]]);
+    await supervisor.done;
+    hangs.now = false;
+    assert.equal((await manager.status()).state, who === 'manager' ? 'stopped' : 'running');
+  });
+}
+
+test('a stop does not wait for a supervisor that waits for a check of what somebody else has started', async (t) => {
+  const supervision = new Supervision(t);
+  const { hangs, changes } = hanging();
+  const spec = await redisSpec(t, changes);
+  const { pid } = await new ProcessManager(spec).start();
+  hangs.now = true;
+  const manager = new ProcessManager(spec);
+  const supervisor = supervision.add(manager.supervise());
+  await eventually('a check that hangs', () => hangs.signals.length > 0);
+  const began = performance.now();
+  assert.deepEqual(await manager.stop(), { outcome: 'stopped' });
+  assert.ok(performance.now() - began < STOP_LIMIT_MS);
+  assert.deepEqual([supervisor.state, isRunning(pid)], ['stopped', false]);
+});
+
 test('a stop from elsewhere puts it on standby, and a start from elsewhere wakes it', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);

@@ -26,7 +26,7 @@ import { livingInGroup } from '../helpers/witness.js';
 
 const SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const;
 
-interface Tethered {
+interface Watched {
   readonly program: Program;
   readonly pid: number;
   /** The signal that ended the server. */
@@ -43,16 +43,16 @@ interface Wishes {
 }
 
 /** Not waited for: the shell may not have become the command yet. */
-function tether(
+function startWatched(
   t: TestContext,
   [shell, ...words]: readonly string[],
   { stopSignal = 'TERM', graceMs = 10_000, command = ['sleep', '300'], env = process.env }: Wishes = {},
-): Tethered {
+): Watched {
   let pipe: Duplex | undefined;
   // Registered first: as long as it is open, the end of the program is not complete.
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), ...command)];
+  const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), '', ...command)];
   const program = startProgram(t, shell as string, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],
@@ -72,7 +72,7 @@ for (const shell of SHELLS) {
   const name = shell.join(' ');
 
   test(`${name}: the server has the shell’s PID, and goes when the pipe is closed`, async (t) => {
-    const { pid, ended, closePipe } = tether(t, shell);
+    const { pid, ended, closePipe } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     watcherOf(pid);
     closePipe();
@@ -83,7 +83,7 @@ for (const shell of SHELLS) {
   test(`${name}: a stop signal is not lost, however early it comes, and leaves no watcher behind`, async (t) => {
     const random = seededRandom(t);
     for (let round = 1; round <= rounds(100, { least: 20 }); round += 1) {
-      const { pid, ended, closePipe } = tether(t, shell);
+      const { pid, ended, closePipe } = startWatched(t, shell);
       await delay(random.between(0, 10));
       process.kill(-pid, 'SIGTERM');
       assert.equal(await ended, 'SIGTERM', `round ${round}`);
@@ -95,7 +95,7 @@ for (const shell of SHELLS) {
   test(`${name}: an owner that dies while the shell is at work leaves nothing`, async (t) => {
     const random = seededRandom(t);
     for (let round = 1; round <= rounds(100, { least: 20 }); round += 1) {
-      const { pid, closePipe } = tether(t, shell);
+      const { pid, closePipe } = startWatched(t, shell);
       await delay(random.between(0, 10));
       closePipe();
       await groupEnds(pid);
@@ -105,7 +105,7 @@ for (const shell of SHELLS) {
   for (const stopSignal of ['KILL', 'INT', 'WINCH', 'USR1', 'ALRM', 'QUIT', 'NOSUCH'] as const) {
     test(`${name}: with SIG${stopSignal} as stop signal the server goes as well`, async (t) => {
       const isEnding = !['WINCH', 'NOSUCH'].includes(stopSignal);
-      const { pid, ended, closePipe } = tether(t, shell, { stopSignal, graceMs: isEnding ? 60_000 : 200 });
+      const { pid, ended, closePipe } = startWatched(t, shell, { stopSignal, graceMs: isEnding ? 60_000 : 200 });
       await becomes(pid, 'sleep');
       closePipe();
       await groupEnds(pid);
@@ -115,7 +115,7 @@ for (const shell of SHELLS) {
 
   test(`${name}: the watcher outlives the stop signal of the group`, async (t) => {
     for (const stopSignal of ['ALRM', 'PROF', 'HUP'] as const) {
-      const { pid, closePipe } = tether(t, shell, { stopSignal, command: ['cat', '/proc/self/status', '-'] });
+      const { pid, closePipe } = startWatched(t, shell, { stopSignal, command: ['cat', '/proc/self/status', '-'] });
       await eventually('a watcher', () => livingInGroup(pid).length > 0);
       process.kill(-pid, `SIG${stopSignal}`);
       closePipe();
@@ -124,7 +124,7 @@ for (const shell of SHELLS) {
   });
 
   test(`${name}: the watcher has neither the lock nor any stream of the server, and at most 2 MiB of its own`, async (t) => {
-    const { pid } = tether(t, shell);
+    const { pid } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     const watcher = await settledWatcherOf(pid);
     const { 1: output, 2: errors, 3: lock, 4: pipe } = descriptorsOf(watcher);
@@ -139,28 +139,16 @@ for (const shell of SHELLS) {
   });
 
   test(`${name}: the server has no child that it did not start, and no signal is ignored`, async (t) => {
-    const { pid } = tether(t, shell);
+    const { pid } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     assert.notEqual(Number(statusField(watcherOf(pid), 'PPid')), pid);
     for (const set of ['SigIgn', 'SigBlk', 'SigCgt']) assert.match(statusField(pid, set), /^0+$/, set);
   });
 
   test(`${name}: variables named like those of the script arrive unchanged`, async (t) => {
-    const own = [
-      'server',
-      'lifetime',
-      'stop_signal',
-      'grace_ms',
-      'words',
-      'word',
-      'all',
-      'line',
-      'stat',
-      'state',
-      'left_ms',
-    ];
+    const own = ['server', 'stop_signal', 'grace_ms', 'waiter', 'line', 'stat', 'state', 'left_ms'];
     const env = { PATH: process.env.PATH, ...Object.fromEntries(own.map((variable) => [variable, `my ${variable}`])) };
-    const { pid } = tether(t, shell, { env });
+    const { pid } = startWatched(t, shell, { env });
     await becomes(pid, 'sleep');
     const { PWD, OLDPWD, SHLVL, _, ...environment } = environmentOf(pid);
     assert.deepEqual(environment, env);
@@ -169,7 +157,7 @@ for (const shell of SHELLS) {
 
   test(`${name}: what the crashed server left is ended when the owner closes the pipe, a suspended one too`, async (t) => {
     const script = 'trap "" TERM; sleep 300 & kill -STOP $!; echo $!; wait';
-    const { pid, program, closePipe } = tether(t, shell, { command: ['/bin/sh', '-c', script] });
+    const { pid, program, closePipe } = startWatched(t, shell, { command: ['/bin/sh', '-c', script] });
     const child = killAfter(t, Number((await program.printed(/(\d+)\n/))[1]));
     await reachesState(child, 'T');
     program.kill();

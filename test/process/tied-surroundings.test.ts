@@ -90,7 +90,7 @@ test('its environment is that of a detached one, but for what /bin/sh itself add
     FLOCK_PROCESS_TEST_ODD: 'a=b\nc $HOME',
     FLOCK_PROCESS_TEST_EMPTY: '',
     server: 'mine',
-    words: 'mine',
+    waiter: 'mine',
     ENV: '/nonexistent/startup',
     BASH_ENV: '/nonexistent/startup',
     PWD: realpathSync('/tmp'),
