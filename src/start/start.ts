@@ -127,9 +127,7 @@ class Contender {
       const work = await journalOf(this.#spec).holdShared();
       try {
         if (!this.#wanted.check().isPending) return;
-        const limit = Deadline.after(stopLimitMs(this.#spec));
-        const { outcome } = await endHolder(this.#spec, { signal: this.#options.signal, limit });
-        if (outcome !== 'nothing') return;
+        if ((await endHolder(this.#spec, { signal: this.#options.signal })) !== 'not-running') return;
       } finally {
         work.release();
       }
