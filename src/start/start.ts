@@ -22,12 +22,8 @@ import { type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../supp
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, processTable } from '../system/process-table.js';
-import { appendSpawn, type LaunchEvents, launch } from './launch.js';
-import { StillWanted, type WantedOptions } from './still-wanted.js';
-
-export interface StartOptions extends WantedOptions {
-  events: LaunchEvents;
-}
+import { appendSpawn, launch, type StartOptions } from './launch.js';
+import { ContendAgain, checkWanted } from './still-wanted.js';
 
 const log = debugLog('start');
 
@@ -53,15 +49,11 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 class Contender {
   readonly #spec: CompleteSpec;
   readonly #options: StartOptions;
-  readonly #wanted: StillWanted;
   #deadline: Deadline;
-  /** For the stops of others; it runs from the first one that is met. */
-  #stopDeadline: Deadline | undefined;
 
   constructor(spec: CompleteSpec, options: StartOptions) {
     this.#spec = spec;
     this.#options = options;
-    this.#wanted = new StillWanted(spec, options);
     this.#deadline = Deadline.after(spec.startTimeoutMs);
   }
 
@@ -71,8 +63,11 @@ class Contender {
       this.#options.signal?.throwIfAborted();
       const lock = tryAcquireLock(this.#spec.lockFile);
       if (lock === undefined) return undefined;
-      const instance = await launch(this.#spec, lock, { ...this.#options, wanted: this.#wanted });
-      if (instance !== 'again') return instance;
+      try {
+        return await launch(this.#spec, lock, this.#options);
+      } catch (error) {
+        if (!(error instanceof ContendAgain)) throw error;
+      }
       await this.#waitForStopAtWork();
     }
   }
@@ -80,7 +75,7 @@ class Contender {
   /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
   async join(): Promise<Instance | undefined> {
     const spec = this.#spec;
-    const state = this.#wanted.check();
+    const state = checkWanted(this.#spec, this.#options);
     const holder = identify(spec);
     if (state.isPending) return await this.#finishStop(holder);
     if (holder.kind === 'process') {
@@ -126,7 +121,7 @@ class Contender {
     if (holder.kind !== 'starting') {
       const work = await journalOf(this.#spec).holdShared();
       try {
-        if (!this.#wanted.check().isPending) return;
+        if (!checkWanted(this.#spec, this.#options).isPending) return;
         if ((await endHolder(this.#spec, { signal: this.#options.signal })) !== 'not-running') return;
       } finally {
         work.release();
@@ -138,12 +133,12 @@ class Contender {
   /** It does not count as start time. @returns whether there was one */
   async #waitForStopAtWork(): Promise<boolean> {
     const began = performance.now();
+    const limit = Deadline.after(stopLimitMs(this.#spec));
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
     let hasWaited = false;
-    while (this.#wanted.check().isPending && (await journalOf(this.#spec).isStopAtWork())) {
+    while (checkWanted(this.#spec, this.#options).isPending && (await journalOf(this.#spec).isStopAtWork())) {
       hasWaited = true;
-      this.#stopDeadline ??= Deadline.after(stopLimitMs(this.#spec));
-      if (this.#stopDeadline.isOver) throw this.#unfinishedStop();
+      if (limit.isOver) throw this.#unfinishedStop();
       await pace.wait({ signal: this.#options.signal });
     }
     this.#deadline = this.#deadline.extendedBy(performance.now() - began);
@@ -170,7 +165,7 @@ class Contender {
   /** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
   #reuse(process: ProcessInfo, before: JournalState): Instance | undefined {
     const spec = this.#spec;
-    const state = this.#wanted.check();
+    const state = checkWanted(this.#spec, this.#options);
     if (state.isPending || !isSameStart(state, before)) return undefined;
     if (!isAlive(process) || !processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
     const isNamed = state.spawned?.pid === process.pid;
