@@ -84,7 +84,7 @@ export function helperFlock(addonError: unknown): Flock {
  * with 0 when its open file description has it. Absolute, so that it does not depend on the PATH of whoever runs it.
  * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
  */
-export function waitingCommand(fd: number): readonly string[] {
+export function waitingCommand(fd: number): readonly [command: string, option: string, argument: string] {
   const flock = findExecutable('flock');
   if (flock !== undefined) return [flock, '-x', String(fd)];
   const perl = findExecutable('perl');

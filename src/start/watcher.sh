@@ -1,13 +1,13 @@
 # The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
 #   sh -c TEXT flock-process-watcher tied STOP_SIGNAL GRACE_MS COMMAND [ARG ...]
-#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WORDS WAITING_COMMAND ... COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WAITING_COMMAND ARG ARG COMMAND [ARG ...]
 #
 # TEXT is this file without its comments: scripts/embed-watcher.mjs.
 #
 # Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
-# shared: the file on which every user holds LOCK_SH; the waiting command, of WORDS words, gets LOCK_EX when the last one is
+# shared: the file on which every user holds LOCK_SH; the waiting command, of three words, gets LOCK_EX when the last one is
 # gone, and the watcher keeps it until the server is.
 # The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
 # before its work is done, neither of the group's signals nor of a terminal's.
@@ -31,13 +31,9 @@ is_gone() {
 wait_until_gone() {
   left_ms=$1
   until is_gone || [ "$left_ms" -le 0 ]; do
-    # Not every sleep knows fractions of a second.
-    if sleep 0.05; then
-      left_ms=$((left_ms - 50))
-    else
-      sleep 1
-      left_ms=$((left_ms - 1000))
-    fi
+    # Not every sleep knows fractions of a second; with one that does not the wait takes longer.
+    sleep 0.05 || sleep 1
+    left_ms=$((left_ms - 50))
   done
 }
 
@@ -48,17 +44,8 @@ wait_for_turn() {
     exec 4<&-
     return
   fi
-  # The first so many words, put behind the others; then the others go.
-  words=$1
-  shift
-  all=$#
-  for word in "$@"; do
-    [ "$words" -gt 0 ] && set -- "$@" "$word"
-    words=$((words - 1))
-  done
-  shift "$all"
   # A waiting command that fails, or that somebody kills, has not got the lock.
-  until "$@"; do sleep 1; done
+  until "$1" "$2" "$3"; do sleep 1; done
 }
 
 watch() {
@@ -91,9 +78,9 @@ watch() {
 #   ignores anything: it would lose a stop signal that comes early
 # - no variable is set here, for one of that name may be in the server's environment
 # - the server has no child that it does not know
-# It is waited for until the watcher has closed the substitution's pipe, and says whether there is one: a fork can fail.
-# `command`: a signal that this shell does not know
-# must not end it (trap is a special builtin). By exec: a redirection of a function would park a descriptor at a higher one.
+# The server begins when the watcher has let go of the substitution's pipe. The word in it says that there is a watcher: a fork
+# can fail. `command`: a signal that this shell does not know must not end it (trap is a special builtin). By exec: a
+# redirection of a function would keep a copy of the streams.
 case $(
   exec 3<&-
   trap '' HUP INT QUIT TERM USR1 USR2
@@ -112,7 +99,7 @@ case $(
 esac
 exec 4<&-
 case $1 in
-  shared) shift "$((4 + $4))" ;;
+  shared) shift 6 ;;
   *) shift 3 ;;
 esac
 exec "$@"

@@ -51,7 +51,7 @@ for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh'
         tool === 'flock'
           ? [whereIs('flock'), '-x', '4']
           : [whereIs('perl'), '-e', 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'];
-      const args = watcherArguments('shared', 'TERM', '10000', String(waiting.length), ...waiting, 'sleep', '300');
+      const args = watcherArguments('shared', 'TERM', '10000', ...waiting, 'sleep', '300');
       const program = startProgram(t, shell, [...words, ...args], {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', lock, watched],
