@@ -102,7 +102,7 @@ async function seeItThrough(
     guard();
     const { process } = ready;
     const tookMs = Math.round(performance.now() - began);
-    journal.append('ready', { pid: process.pid, tookMs, ...(spec.port === undefined ? {} : { port: spec.port }) });
+    journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
@@ -130,17 +130,9 @@ function reasonToAbandon(guard: () => void, error: unknown): unknown {
 
 /** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
-  const { pid, startKey, sessionId } = process;
-  const log =
-    output === undefined ? {} : { log: { device: output.device, inode: output.inode, offset: output.offset } };
-  journalOf(spec).append('spawn', {
-    pid,
-    startKey,
-    boot: processTable().boot(),
-    fd: LOCK_FD,
-    session: sessionId,
-    ...log,
-  });
+  const { pid, startKey, sessionId: session } = process;
+  const log = output && { device: output.device, inode: output.inode, offset: output.offset };
+  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log });
 }
 
 function prepareFiles(spec: CompleteSpec): OpenLog {

@@ -25,9 +25,6 @@ const LISTENER_GRACE_MS = 300;
 /** A listener of this machine answers at once, unless its queue is full: then it answers nothing, and is taken for none. */
 const LOOK_MS = 1_000;
 
-/** The system hands out its free ports in no order: one that is being started by somebody else is met rarely. */
-const FREE_PORT_ATTEMPTS = 50;
-
 /**
  * The lock of the port, across all managers of this user on this machine.
  * @param guard called between attempts, ends the wait by throwing
@@ -65,11 +62,11 @@ export async function lockPort(
  */
 export async function chooseFreePort(): Promise<number> {
   const folder = userFolder();
-  for (let attempt = 0; attempt < FREE_PORT_ATTEMPTS; attempt += 1) {
+  for (;;) {
+    // The system hands out its free ports in no order: one on which somebody is starting something is met rarely.
     const port = await findFreePort();
     if (folder === undefined || !isLocked(portLockFile(folder, port))) return port;
   }
-  throw new Error(`no free port in ${FREE_PORT_ATTEMPTS} attempts`);
 }
 
 function portLockFile(folder: string, port: number): string {

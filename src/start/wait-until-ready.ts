@@ -7,8 +7,9 @@ import { foreignListener, portInUseError } from '../inspect/listener.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, StartTimeoutError } from '../support/errors.js';
+import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, lookAgain, processTable } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
@@ -52,7 +53,7 @@ export async function waitUntilReady(
 ): Promise<ReadyProcess> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
-  const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
+  const signalOrExit = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
   const began = performance.now();
   // Where start times are known to the second only, a process looks older than it is.
@@ -64,18 +65,19 @@ export async function waitUntilReady(
     const current = lookAgain(process);
     process = current ?? (await findSuccessor());
     if (current === undefined) onSuccessor(process);
-    const lookSignal = exit.signal.aborted ? signal : wake;
-    const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
+    const wake = exit.signal.aborted ? signal : signalOrExit;
+    const ready = await isReady(spec, process, { reused: false, signal: wake, limit: deadline });
     guard();
     if (ready && isSettledHere() && isAlive(process)) {
-      refuseForeignListener(spec, process);
+      const foreign = foreignListener(spec, process);
+      if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
       const carriesLock = processTable().carries(process.pid, LOCK_FD, spec.lockFile);
       if (carriesLock || !(await isGoing(process))) return { process, carriesLock };
       continue;
     }
     if (deadline.isOver) throw await startTimeoutError();
-    if (exit.signal.aborted) await pace.wait({ deadline, signal });
-    else await pace.wait({ deadline, signal: wake }).catch(() => undefined); // The exit woke us, or `guard` says why.
+    // The exit wakes us, or `guard` says why.
+    await pace.wait({ deadline, signal: exit.signal.aborted ? signal : signalOrExit }).catch(() => undefined);
   }
 
   async function findSuccessor(): Promise<ProcessInfo> {
@@ -108,15 +110,17 @@ export async function waitUntilReady(
 
   async function startTimeoutError(): Promise<StartTimeoutError> {
     const { name, startTimeoutMs: timeoutMs, logFile } = spec;
-    const report = await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
+    const report = await lastStatus(spec);
     const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
     const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
-    return new StartTimeoutError(message, {
-      timeoutMs,
-      status: report,
-      logTail: readLogTail(logFile, LOG_TAIL_LINES, log),
-    });
+    const logTail = readLogTail(logFile, LOG_TAIL_LINES, log);
+    return new StartTimeoutError(message, { timeoutMs, status: report, logTail });
   }
+}
+
+/** When start time is over: a look that takes no longer. */
+export async function lastStatus(spec: CompleteSpec): Promise<Status> {
+  return await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
 }
 
 /**
@@ -124,13 +128,5 @@ export async function waitUntilReady(
  * moment to be gone before it counts as one that dropped it.
  */
 async function isGoing(process: ProcessInfo): Promise<boolean> {
-  const moment = Deadline.after(GOING_MS);
-  const pace = new Pace();
-  while (isAlive(process) && !moment.isOver) await pace.wait();
-  return !isAlive(process);
-}
-
-function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
-  const foreign = foreignListener(spec, process);
-  if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+  return await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
 }
