@@ -17,14 +17,14 @@ import { endLostProcess } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockDroppedError, LockUnavailableError, spawnError } from '../support/errors.js';
+import { errorText, LockUnavailableError, spawnError } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { beginStart, ContendAgain, guardStart, type WantedOptions } from './still-wanted.js';
-import { type ReadyProcess, type WaitOptions, waitUntilReady } from './wait-until-ready.js';
+import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 export interface LaunchEvents {
   spawned(instance: Instance): void;
@@ -78,7 +78,10 @@ async function seeItThrough(
   spawned: SpawnedProcess,
   { began, events, ...waiting }: { began: number; events: LaunchEvents } & Omit<WaitOptions, 'onSuccessor'>,
 ): Promise<Instance> {
-  const { guard } = waiting;
+  const guard = () => {
+    waiting.guard();
+    requireIntact(spec, lock);
+  };
   const { pid } = spawned.process;
   const journal = journalOf(spec);
   spawned.child.once('exit', (exitCode, signal) => {
@@ -97,10 +100,8 @@ async function seeItThrough(
   try {
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
-    const ready = await waitUntilReady(spec, spawned, { ...waiting, onSuccessor: record });
-    requireLock(spec, lock, ready);
+    const process = await waitUntilReady(spec, spawned, { ...waiting, guard, onSuccessor: record });
     guard();
-    const { process } = ready;
     const tookMs = Math.round(performance.now() - began);
     journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
@@ -144,18 +145,10 @@ function prepareFiles(spec: CompleteSpec): OpenLog {
   }
 }
 
-function requireLock({ name, lockFile }: CompleteSpec, lock: FileLock, { process, carriesLock }: ReadyProcess): void {
-  if (!lock.isIntact()) {
-    const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
-    throw new LockUnavailableError(message, { path: lockFile });
-  }
-  if (!carriesLock) {
-    const { pid } = process;
-    const message =
-      `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
-      'from being started; it was ended. It must leave inherited descriptors open';
-    throw new LockDroppedError(message, { pid });
-  }
+function requireIntact({ name, lockFile }: CompleteSpec, lock: FileLock): void {
+  if (lock.isIntact()) return;
+  const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
+  throw new LockUnavailableError(message, { path: lockFile });
 }
 
 /**
