@@ -15,16 +15,16 @@ import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
 import { endLostProcess } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockDroppedError, LockUnavailableError, spawnError } from '../support/errors.js';
+import { errorText, LockUnavailableError, spawnError } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
-import { RestartUnderWay, type StillWanted } from './still-wanted.js';
-import { type ReadyProcess, waitUntilReady } from './wait-until-ready.js';
+import { beginStart, ContendAgain, guardStart, type WantedOptions } from './still-wanted.js';
+import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 export interface LaunchEvents {
   spawned(instance: Instance): void;
@@ -32,10 +32,8 @@ export interface LaunchEvents {
   exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
 }
 
-interface LaunchOptions {
-  wanted: StillWanted;
+export interface StartOptions extends WantedOptions {
   events: LaunchEvents;
-  signal?: AbortSignal | undefined;
 }
 
 const log = debugLog('start');
@@ -43,47 +41,33 @@ const log = debugLog('start');
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
 
-/** @returns 'again' when the lock is not, or no longer, this start's to use: contend for it once more */
-export async function launch(spec: CompleteSpec, lock: FileLock, options: LaunchOptions): Promise<Instance | 'again'> {
+/** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
+export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
+  const { host, port } = spec;
+  const { signal, events } = options;
+  const guard = () => guardStart(spec, options);
+  const began = performance.now();
+  let portLock: FileLock | undefined;
   try {
-    if (options.wanted.begin() === 'in use') return 'again';
+    beginStart(spec, options);
     writeLockFilePid(lock, process.pid);
-    return await launchUnderLock(spec, lock, options);
-  } catch (error) {
-    if (error instanceof RestartUnderWay) return 'again';
-    throw error;
+    await endLostProcess(spec, { signal, guard });
+    const deadline = Deadline.after(spec.startTimeoutMs);
+    removePidFile(spec.pidFile);
+    const executable = findCommand(spec);
+    if (port !== undefined) {
+      portLock = await lockPort(spec, port, { deadline, guard });
+      await refuseBusyPort(spec, { host, port }, { deadline, guard, signal });
+    }
+    guard();
+    if (!lock.isIntact()) throw new ContendAgain();
+    const output = prepareFiles(spec);
+    const spawning = spawnProcess(spec, { executable, log: output, lockFd: lock.fd });
+    const spawned = await spawning.finally(() => closeSync(output.fd));
+    log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
+    return await seeItThrough(spec, lock, spawned, { log: output, began, deadline, guard, events, signal });
   } finally {
     lock.handOver();
-  }
-}
-
-async function launchUnderLock(
-  spec: CompleteSpec,
-  lock: FileLock,
-  { wanted, events, signal }: LaunchOptions,
-): Promise<Instance | 'again'> {
-  const guard = () => wanted.guard();
-  const began = performance.now();
-  await endLostProcess(spec, { signal, guard });
-  const deadline = Deadline.after(spec.startTimeoutMs);
-  removePidFile(spec.pidFile);
-  const executable = findCommand(spec);
-  const { host, port } = spec;
-  const portLock = port === undefined ? undefined : await lockPort(spec, port, { deadline, guard });
-  try {
-    if (port !== undefined) await refuseBusyPort(spec, { host, port }, { deadline, guard });
-    const output = prepareFiles(spec);
-    let spawned: SpawnedProcess;
-    try {
-      guard();
-      if (!lock.isIntact()) return 'again';
-      spawned = await spawnProcess(spec, { executable, log: output, lockFd: lock.fd });
-    } finally {
-      closeSync(output.fd);
-    }
-    log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { output, began, deadline, guard, events, signal });
-  } finally {
     portLock?.release();
   }
 }
@@ -92,47 +76,41 @@ async function seeItThrough(
   spec: CompleteSpec,
   lock: FileLock,
   spawned: SpawnedProcess,
-  {
-    output,
-    began,
-    deadline,
-    guard,
-    events,
-    signal,
-  }: { output: OpenLog; began: number; deadline: Deadline; guard: () => void } & Omit<LaunchOptions, 'wanted'>,
+  { began, events, ...waiting }: { began: number; events: LaunchEvents } & Omit<WaitOptions, 'onSuccessor'>,
 ): Promise<Instance> {
-  const { child } = spawned;
+  const guard = () => {
+    waiting.guard();
+    requireIntact(spec, lock);
+  };
   const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
-  child.once('exit', (exitCode, endSignal) => {
-    journal.note('exit', { pid, startKey, exitCode, signal: endSignal });
-    events.exit({ pid, exitCode, signal: endSignal });
+  spawned.child.once('exit', (exitCode, signal) => {
+    journal.note('exit', { pid, startKey, exitCode, signal });
+    events.exit({ pid, exitCode, signal });
   });
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
     // Whoever has locked the file that is there now has files of its own.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, process, output);
+    appendSpawn(spec, process, waiting.log);
     writePidFile(spec.pidFile, process, basename(spec.command));
     writeLockFilePid(lock, process.pid);
   };
   try {
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
-    const waiting = { log: output, deadline, guard, signal, onSuccessor: record };
-    const { process, carriesLock } = await waitUntilReady(spec, spawned, waiting);
-    requireLock(spec, lock, { process, carriesLock });
+    const process = await waitUntilReady(spec, spawned, { ...waiting, guard, onSuccessor: record });
     guard();
     const tookMs = Math.round(performance.now() - began);
-    journal.append('ready', { pid: process.pid, tookMs, ...(spec.port === undefined ? {} : { port: spec.port }) });
+    journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
     events.ready(instance);
     return instance;
   } catch (error) {
-    const reason = whyUnwanted(guard) ?? error;
+    const reason = reasonToAbandon(guard, error);
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
     // Whoever has locked the file that is there now has a process of its own, which is not to be ended.
     if (lock.isIntact()) journal.note('abandon');
@@ -141,29 +119,21 @@ async function seeItThrough(
   }
 }
 
-/** A stop that came meanwhile has its mark set before it signals: what else was met, an early exit say, is its doing. */
-function whyUnwanted(guard: () => void): unknown {
+/** A stop() that came meanwhile has written its line before it signals: what else was met, an early exit say, is its doing. */
+function reasonToAbandon(guard: () => void, error: unknown): unknown {
   try {
     guard();
+    return error;
   } catch (reason) {
     return reason;
   }
-  return undefined;
 }
 
 /** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
-  const { pid, startKey, sessionId } = process;
-  const log =
-    output === undefined ? {} : { log: { device: output.device, inode: output.inode, offset: output.offset } };
-  journalOf(spec).append('spawn', {
-    pid,
-    startKey,
-    boot: processTable().boot(),
-    fd: LOCK_FD,
-    session: sessionId,
-    ...log,
-  });
+  const { pid, startKey, sessionId: session } = process;
+  const log = output && { device: output.device, inode: output.inode, offset: output.offset };
+  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log });
 }
 
 function prepareFiles(spec: CompleteSpec): OpenLog {
@@ -175,18 +145,10 @@ function prepareFiles(spec: CompleteSpec): OpenLog {
   }
 }
 
-function requireLock({ name, lockFile }: CompleteSpec, lock: FileLock, { process, carriesLock }: ReadyProcess): void {
-  if (!lock.isIntact()) {
-    const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
-    throw new LockUnavailableError(message, { path: lockFile });
-  }
-  if (!carriesLock) {
-    const { pid } = process;
-    const message =
-      `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
-      'from being started; it was ended. It must leave inherited descriptors open';
-    throw new LockDroppedError(message, { pid });
-  }
+function requireIntact({ name, lockFile }: CompleteSpec, lock: FileLock): void {
+  if (lock.isIntact()) return;
+  const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
+  throw new LockUnavailableError(message, { path: lockFile });
 }
 
 /**
@@ -201,20 +163,19 @@ async function abandon(
 ): Promise<void> {
   const { stopSignal, stopTimeoutMs } = spec;
   const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
-  const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
   const grace = Deadline.after(graceMs);
-  const limit = Deadline.after(graceMs + KILL_WAIT_MS);
-  const pace = new Pace();
+  const deadline = Deadline.after(graceMs + KILL_WAIT_MS);
+  const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
   let find = () => [spawned, current, ...heirs()];
+  const endFound = async () => {
+    const { survivors } = await terminate(find, { stopSignal, graceMs: grace.remainingMs });
+    // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
+    // gone: what has their numbers from now on may be anybody's.
+    find = heirs;
+    return survivors.length > 0 || heirs().length === 0;
+  };
   try {
-    for (;;) {
-      const { survivors } = await terminate(find, { stopSignal, graceMs: grace.remainingMs });
-      if (survivors.length > 0 || limit.isOver || heirs().length === 0) break;
-      // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
-      // gone: what has their numbers from now on may be anybody's.
-      find = heirs;
-      await pace.wait();
-    }
+    await poll(endFound, { deadline });
   } catch (error) {
     // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));

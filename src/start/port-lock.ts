@@ -8,12 +8,12 @@
 
 import { join } from 'node:path';
 import { portInUseError, visibleListener } from '../inspect/listener.js';
-import { acquireLock, isLocked } from '../lock/file-lock.js';
+import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockHeldError, PortInUseError } from '../support/errors.js';
+import { errorText, PortInUseError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
 import { findFreePort, isPortOpen, type PortAddress } from '../system/ports.js';
 
@@ -22,11 +22,8 @@ const log = debugLog('port');
 /** After a crash the lock can be free an instant before the socket is. */
 const LISTENER_GRACE_MS = 300;
 
-/** How often a start that looks at a port asks whether it is still wanted. */
-const GUARD_MS = 25;
-
-/** The system hands out its free ports in no order: one that is being started by somebody else is met rarely. */
-const FREE_PORT_ATTEMPTS = 50;
+/** A listener of this machine answers at once, unless its queue is full: then it answers nothing, and is taken for none. */
+const LOOK_MS = 1_000;
 
 /**
  * The lock of the port, across all managers of this user on this machine.
@@ -35,29 +32,28 @@ const FREE_PORT_ATTEMPTS = 50;
  * @throws PortInUseError when another start keeps it until the deadline
  */
 export async function lockPort(
-  spec: Pick<CompleteSpec, 'name'>,
+  { name }: Pick<CompleteSpec, 'name'>,
   port: number,
   { deadline, guard }: { deadline: Deadline; guard: () => void },
 ): Promise<FileLock | undefined> {
   const folder = userFolder();
   if (folder === undefined) return undefined;
-  const pace = new Pace();
-  for (;;) {
-    try {
-      return acquireLock(portLockFile(folder, port));
-    } catch (error) {
-      if (!(error instanceof LockHeldError)) {
-        log('no lock for port %d: %s', port, errorText(error));
-        return undefined;
-      }
-      if (deadline.isOver) {
-        const message = `Cannot start ${spec.name}: another process is being started on port ${port}`;
-        throw new PortInUseError(message, { port, pid: undefined, cause: error });
-      }
-    }
-    await pace.wait({ deadline });
+  const path = portLockFile(folder, port);
+  const tryLock = () => {
     guard();
-  }
+    try {
+      return tryAcquireLock(path);
+    } catch (error) {
+      log('no lock for port %d: %s', port, errorText(error));
+      return 'unusable';
+    }
+  };
+  const lock = await poll(tryLock, { deadline });
+  if (lock !== undefined) return lock === 'unusable' ? undefined : lock;
+  throw new PortInUseError(`Cannot start ${name}: another process is being started on port ${port}`, {
+    port,
+    pid: undefined,
+  });
 }
 
 /**
@@ -66,11 +62,11 @@ export async function lockPort(
  */
 export async function chooseFreePort(): Promise<number> {
   const folder = userFolder();
-  for (let attempt = 0; attempt < FREE_PORT_ATTEMPTS; attempt += 1) {
+  for (;;) {
+    // The system hands out its free ports in no order: one on which somebody is starting something is met rarely.
     const port = await findFreePort();
     if (folder === undefined || !isLocked(portLockFile(folder, port))) return port;
   }
-  throw new Error(`no free port in ${FREE_PORT_ATTEMPTS} attempts`);
 }
 
 function portLockFile(folder: string, port: number): string {
@@ -78,42 +74,21 @@ function portLockFile(folder: string, port: number): string {
 }
 
 /**
- * @param guard called again and again, ends the wait by throwing
+ * @param guard called between looks, ends the wait by throwing
  * @throws PortInUseError when somebody listens there, after a short time for a socket that is just going
+ * @throws the signal's reason, as soon as it is aborted
  */
 export async function refuseBusyPort(
-  spec: CompleteSpec,
+  { name, checkTimeoutMs }: CompleteSpec,
   address: PortAddress,
-  limits: { deadline: Deadline; guard: () => void },
+  { deadline, guard, signal }: { deadline: Deadline; guard: () => void; signal: AbortSignal | undefined },
 ): Promise<void> {
-  const grace = Deadline.after(LISTENER_GRACE_MS);
-  const pace = new Pace();
-  while (await isBusy(spec, address, limits)) {
-    if (grace.isOver) throw portInUseError(spec, address.port, visibleListener(address.port)?.pid);
-    await pace.wait();
-  }
-}
-
-/** A listener whose queue is full answers nothing: a start that is not wanted any more does not wait for that. */
-async function isBusy(
-  { checkTimeoutMs }: CompleteSpec,
-  address: PortAddress,
-  { deadline, guard }: { deadline: Deadline; guard: () => void },
-): Promise<boolean> {
-  const over = new AbortController();
-  const watch = setInterval(() => {
-    try {
-      guard();
-    } catch (reason) {
-      over.abort(reason);
-    }
-  }, GUARD_MS);
-  try {
-    const timeoutMs = Math.min(checkTimeoutMs, deadline.remainingMs);
-    const isOpen = await isPortOpen(address, { timeoutMs, signal: over.signal });
+  const timeoutMs = () => Math.min(checkTimeoutMs, deadline.remainingMs, LOOK_MS);
+  const isFree = async () => {
+    const isOpen = await isPortOpen(address, { timeoutMs: timeoutMs(), signal });
     guard();
-    return isOpen;
-  } finally {
-    clearInterval(watch);
-  }
+    return !isOpen;
+  };
+  if (await poll(isFree, { deadline: Deadline.after(LISTENER_GRACE_MS), signal })) return;
+  throw portInUseError({ name }, address.port, visibleListener(address.port)?.pid);
 }

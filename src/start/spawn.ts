@@ -1,17 +1,24 @@
-/** Start the managed process: the only user of node:child_process for it. */
+/** Start the managed process, with the watcher of a tied or shared one: the only user of node:child_process for it. */
 
-import type { ChildProcess } from 'node:child_process';
+import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { constants as osConstants } from 'node:os';
 import { delimiter, resolve } from 'node:path';
+import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
+import { findWaiter } from '../lock/flock-helpers.js';
+import { openLockFile } from '../lock/lock-file.js';
 import type { OpenLog } from '../state/log-file.js';
-import type { CompleteSpec } from '../state/process-spec.js';
+import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
-import { watcherFor } from './launch-watcher.js';
+import { WATCHER_TEXT } from './watcher-text.js';
+
+const { signals } = osConstants;
 
 export interface SpawnedProcess {
   readonly child: ChildProcess;
@@ -26,20 +33,16 @@ export async function spawnProcess(
   spec: CompleteSpec,
   { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
 ): Promise<SpawnedProcess> {
-  const options = { cwd: spec.cwd, detached: true, env: environment(spec) };
-  const stdio = ['ignore' as const, log.fd, log.fd, lockFd];
   const { spawn } = builtIn('node:child_process');
-  const watcher = watcherFor(spec, executable);
+  const { command, args, argv0, watched } = commandLine(spec, executable);
+  const stdio = ['ignore', log.fd, log.fd, lockFd, ...watched] satisfies StdioOptions;
   let child: ChildProcess;
   try {
-    child =
-      watcher === undefined
-        ? spawn(executable, spec.args, { ...options, stdio, argv0: spec.command })
-        : spawn(watcher.command, watcher.args, { ...options, stdio: [...stdio, watcher.watched] });
+    child = spawn(command, args, { argv0, stdio, cwd: spec.cwd, detached: true, env: environment(spec) });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {
-    watcher?.close();
+    for (const fd of watched) if (fd !== 'pipe') closeSync(fd);
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
@@ -50,7 +53,7 @@ export async function spawnProcess(
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
-  watcher?.attach(child);
+  if (watched[0] === 'pipe') keepOpen(child.stdio[WATCHED_FD] as Socket, child);
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   try {
     const process = processTable().lookUp(child.pid);
@@ -61,6 +64,44 @@ export async function spawnProcess(
     child.kill('SIGKILL');
     throw spawnError(spec, errorText(error), error);
   }
+}
+
+interface CommandLine {
+  command: string;
+  args: readonly string[];
+  argv0?: string;
+  /** What the watcher has at descriptor 4: the end of a pipe, or a file of its own. */
+  watched: readonly ('pipe' | number)[];
+}
+
+/** Shell arithmetic has at least 32 bits; this is 24 days. */
+const MAX_GRACE_MS = 0x7fffffff;
+
+/**
+ * The executable itself, or the shell that begins a watcher and then becomes the executable: watcher.sh, which the build makes
+ * a constant of, since neither a bundle nor an archive has a file beside it.
+ * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
+ */
+function commandLine(spec: CompleteSpec, executable: string): CommandLine {
+  const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
+  if (lifetime === 'detached') return { command: executable, args, argv0: spec.command, watched: [] };
+  // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
+  const signalNumber = String(signals[stopSignal]);
+  const graceMs = String(Math.ceil(Math.min(stopTimeoutMs, MAX_GRACE_MS)));
+  const waiter = lifetime === 'shared' ? findWaiter() : '';
+  return {
+    command: '/bin/sh',
+    args: ['-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter, executable, ...args],
+    // The users file is opened once more: the watcher must not share our LOCK_SH.
+    watched: [lifetime === 'tied' ? 'pipe' : openLockFile(besideLockFile(spec, 'users'), 0o600)],
+  };
+}
+
+/** Nobody writes into it. It is closed with the process, or with this one, its owner. */
+function keepOpen(pipe: Socket, child: ChildProcess): void {
+  pipe.unref();
+  pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+  child.once('exit', () => pipe.destroy());
 }
 
 /** Where libc looks when PATH is not set. */

@@ -8,11 +8,11 @@ import { basename } from 'node:path';
 import { instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, LOCK_FD, starters } from '../inspect/holder.js';
 import { foreignListener } from '../inspect/listener.js';
-import { findHealthy, status } from '../inspect/status.js';
+import { findHealthy } from '../inspect/status.js';
 import { isOrphaned } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState, Place } from '../state/journal-state.js';
+import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
 import { endHolder, holders } from '../stop/stop.js';
@@ -22,12 +22,9 @@ import { StateFileError, type StopTimeoutError, stopTimeoutError, UnhealthyError
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, processTable } from '../system/process-table.js';
-import { appendSpawn, type LaunchEvents, launch } from './launch.js';
-import { StillWanted, type WantedOptions } from './still-wanted.js';
-
-export interface StartOptions extends WantedOptions {
-  events: LaunchEvents;
-}
+import { appendSpawn, launch, type StartOptions } from './launch.js';
+import { ContendAgain, checkWanted } from './still-wanted.js';
+import { lastStatus } from './wait-until-ready.js';
 
 const log = debugLog('start');
 
@@ -35,8 +32,12 @@ const log = debugLog('start');
 const STARTER_LINGERS_MS = 5_000;
 
 export async function start(spec: CompleteSpec, options: StartOptions): Promise<Instance> {
-  const earlier = await journalOf(spec).earlierLines();
-  const contender = new Contender(spec, { ...options, place: later(options.place, earlier) });
+  let { place } = options;
+  for (const { id, offset } of await journalOf(spec).earlierLines()) {
+    // A stop() that this process called before, and whose line was written again, does not end this start.
+    if (offset >= place.offset) place = { id, offset: offset + 1 };
+  }
+  const contender = new Contender(spec, { ...options, place });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const instance = (await contender.tryLaunch()) ?? (await contender.join());
@@ -53,15 +54,11 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 class Contender {
   readonly #spec: CompleteSpec;
   readonly #options: StartOptions;
-  readonly #wanted: StillWanted;
   #deadline: Deadline;
-  /** For the stops of others; it runs from the first one that is met. */
-  #stopDeadline: Deadline | undefined;
 
   constructor(spec: CompleteSpec, options: StartOptions) {
     this.#spec = spec;
     this.#options = options;
-    this.#wanted = new StillWanted(spec, options);
     this.#deadline = Deadline.after(spec.startTimeoutMs);
   }
 
@@ -73,8 +70,11 @@ class Contender {
       this.#options.signal?.throwIfAborted();
       const lock = tryAcquireLock(this.#spec.lockFile);
       if (lock === undefined) return undefined;
-      const instance = await launch(this.#spec, lock, { ...this.#options, wanted: this.#wanted });
-      if (instance !== 'again') return instance;
+      try {
+        return await launch(this.#spec, lock, this.#options);
+      } catch (error) {
+        if (!(error instanceof ContendAgain)) throw error;
+      }
       if (await this.#waitForStopAtWork()) continue;
       // No stop is to be waited for. A lock that stays is another program's, or of a process that is suspended.
       if (!(await journal.isStopAtWork())) limit = Deadline.after(this.#spec.startTimeoutMs);
@@ -88,7 +88,7 @@ class Contender {
   /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
   async join(): Promise<Instance | undefined> {
     const spec = this.#spec;
-    const state = this.#wanted.check();
+    const state = checkWanted(spec, this.#options);
     const holder = identify(spec);
     if (state.isPending) return await this.#finishStop(holder);
     if (holder.kind === 'process') {
@@ -96,10 +96,7 @@ class Contender {
     } else if (holder.kind === 'leftovers') {
       return await this.#adopt(holder.candidates, state);
     }
-    if (this.#deadline.isOver) {
-      const checkTimeoutMs = Math.min(spec.checkTimeoutMs, LAST_LOOK_MS);
-      throw unhealthyError(spec, await status({ ...spec, checkTimeoutMs }));
-    }
+    if (this.#deadline.isOver) throw unhealthyError(spec, await lastStatus(spec));
     return undefined;
   }
 
@@ -134,10 +131,8 @@ class Contender {
     if (holder.kind !== 'starting') {
       const work = await journalOf(this.#spec).holdShared();
       try {
-        if (!this.#wanted.check().isPending) return;
-        const limit = Deadline.after(stopLimitMs(this.#spec));
-        const { outcome } = await endHolder(this.#spec, { signal: this.#options.signal, limit });
-        if (outcome !== 'nothing') return;
+        if (!checkWanted(this.#spec, this.#options).isPending) return;
+        if ((await endHolder(this.#spec, { signal: this.#options.signal })) !== 'not-running') return;
       } finally {
         work.release();
       }
@@ -148,12 +143,12 @@ class Contender {
   /** It does not count as start time. @returns whether there was one */
   async #waitForStopAtWork(): Promise<boolean> {
     const began = performance.now();
+    const limit = Deadline.after(stopLimitMs(this.#spec));
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
     let hasWaited = false;
-    while (this.#wanted.check().isPending && (await journalOf(this.#spec).isStopAtWork())) {
+    while (checkWanted(this.#spec, this.#options).isPending && (await journalOf(this.#spec).isStopAtWork())) {
       hasWaited = true;
-      this.#stopDeadline ??= Deadline.after(stopLimitMs(this.#spec));
-      if (this.#stopDeadline.isOver) throw this.#unfinishedStop();
+      if (limit.isOver) throw this.#unfinishedStop();
       await pace.wait({ signal: this.#options.signal });
     }
     this.#deadline = this.#deadline.extendedBy(performance.now() - began);
@@ -180,7 +175,7 @@ class Contender {
   /** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
   #reuse(process: ProcessInfo, before: JournalState): Instance | undefined {
     const spec = this.#spec;
-    const state = this.#wanted.check();
+    const state = checkWanted(spec, this.#options);
     if (state.isPending || !isSameStart(state, before)) return undefined;
     if (!isAlive(process) || !processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return undefined;
     const isNamed = state.spawned?.pid === process.pid;
@@ -189,14 +184,6 @@ class Contender {
     log('%s runs already: PID %d', spec.name, process.pid);
     return instanceOf(spec, process, { reused: true });
   }
-}
-
-/** Stops that this process called before, and whose lines were written again, do not end this start. */
-function later(place: Place, earlier: readonly Place[]): Place {
-  return earlier.reduce(
-    (latest, { id, offset }) => (offset >= latest.offset ? { id, offset: offset + 1 } : latest),
-    place,
-  );
 }
 
 /** Nothing was started or adopted in between. */
@@ -214,16 +201,11 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
 }
 
 function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {
-  const { checks, state, pid } = report;
-  const what =
-    state === 'unknown'
-      ? 'its holder could not be identified; lockHolders() names it'
-      : checks.port === false
-        ? `PID ${pid} does not accept connections on ${report.address}`
-        : checks.health === false
-          ? `PID ${pid} is not healthy`
-          : 'it is not ready';
-  return new UnhealthyError(`${name} is already running (lock file held by another process) but ${what}`, {
-    status: report,
-  });
+  const { checks, state, pid, address } = report;
+  let what = 'it is not ready';
+  if (state === 'unknown') what = 'its holder could not be identified; lockHolders() names it';
+  else if (checks.port === false) what = `PID ${pid} does not accept connections on ${address}`;
+  else if (checks.health === false) what = `PID ${pid} is not healthy`;
+  const message = `${name} is already running (lock file held by another process) but ${what}`;
+  return new UnhealthyError(message, { status: report });
 }

@@ -12,8 +12,8 @@ import { processTable } from '../system/process-table.js';
 
 const log = debugLog('start');
 
-/** A restart() began while this start was under way: what it spawned is given up, and it contends again. */
-export class RestartUnderWay extends Error {}
+/** Thrown by a start that has to give the lock back and contend once more; what it spawned is ended. */
+export class ContendAgain extends Error {}
 
 export interface WantedOptions {
   signal?: AbortSignal | undefined;
@@ -36,48 +36,33 @@ export function placeOfCall(spec: CompleteSpec): Place {
   }
 }
 
-export class StillWanted {
-  readonly #spec: CompleteSpec;
-  readonly #signal: AbortSignal | undefined;
-  readonly #place: Place;
+/** While contending. @throws StoppedError | StateFileError; the signal's reason */
+export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions): JournalState {
+  signal?.throwIfAborted();
+  const state = journalOf(spec).read();
+  refuseStopped(spec, state, place);
+  return state;
+}
 
-  constructor(spec: CompleteSpec, { signal, place }: WantedOptions) {
-    this.#spec = spec;
-    this.#signal = signal;
-    this.#place = place;
-  }
+/** Under the lock, after `beginStart()`. @throws StoppedError | StateFileError; ContendAgain after a restart(); the signal's reason */
+export function guardStart(spec: CompleteSpec, options: WantedOptions): void {
+  if (checkWanted(spec, options).isPending) throw new ContendAgain();
+}
 
-  /** While contending. @throws StoppedError | StateFileError; the signal's reason */
-  check(): JournalState {
-    this.#signal?.throwIfAborted();
-    const state = journalOf(this.#spec).read();
-    this.#refuse(state);
-    return state;
-  }
+/**
+ * The first act under the process's lock: from here on it is wanted.
+ * @throws StoppedError | StateFileError; ContendAgain when a stop() or restart() is at work, which needs that lock
+ */
+export function beginStart(spec: CompleteSpec, { place }: WantedOptions): void {
+  const { startKey } = processTable().lookUp(process.pid) ?? {};
+  const journal = journalOf(spec);
+  const result = journal.exclusively((state) => {
+    refuseStopped(spec, state, place);
+    journal.begin(state, { startKey });
+  });
+  if (result === 'in use') throw new ContendAgain();
+}
 
-  /**
-   * The first act under the process's lock: from here on it is wanted. @returns 'in use' when a stop() or restart() is at
-   * work: it needs the process's lock
-   * @throws StoppedError | StateFileError
-   */
-  begin(): 'begun' | 'in use' {
-    const { startKey } = processTable().lookUp(process.pid) ?? {};
-    const journal = journalOf(this.#spec);
-    return journal.exclusively((state) => {
-      this.#refuse(state);
-      journal.begin(state, { startKey });
-      return 'begun' as const;
-    });
-  }
-
-  /** Under the lock, after `begin()`. @throws StoppedError | RestartUnderWay | StateFileError; the signal's reason */
-  guard(): void {
-    if (this.check().isPending) throw new RestartUnderWay();
-  }
-
-  #refuse(state: JournalState): void {
-    if (state.isStoppedSince(this.#place)) {
-      throw new StoppedError(`${this.#spec.name} was stopped while it was being started`);
-    }
-  }
+function refuseStopped({ name }: CompleteSpec, state: JournalState, place: Place): void {
+  if (state.isStoppedSince(place)) throw new StoppedError(`${name} was stopped while it was being started`);
 }

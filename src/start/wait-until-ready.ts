@@ -7,8 +7,9 @@ import { foreignListener, portInUseError } from '../inspect/listener.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
-import { EarlyExitError, StartTimeoutError } from '../support/errors.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
+import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
+import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, lookAgain, processTable } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
@@ -21,13 +22,6 @@ export interface WaitOptions {
   signal: AbortSignal | undefined;
   /** It put itself into the background: this is the process now. */
   onSuccessor: (process: ProcessInfo) => void;
-}
-
-export interface ReadyProcess {
-  /** The one that was spawned, or the one that goes on for it in the background. */
-  process: ProcessInfo;
-  /** False: it has dropped the lock, and lives all the same. */
-  carriesLock: boolean;
 }
 
 /** Closing what is open takes the kernel microseconds, and more on a starved machine. */
@@ -43,16 +37,18 @@ const LOG_TAIL_LINES = 50;
 const MESSAGE_LINE_LENGTH = 300;
 
 /**
- * @throws EarlyExitError | StartTimeoutError | PortInUseError, what `guard` throws, the signal's reason
+ * @returns the process that was spawned, or the one that goes on for it in the background
+ * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason
  */
 export async function waitUntilReady(
   spec: CompleteSpec,
   { child, process: spawned }: SpawnedProcess,
   { log, deadline, guard, signal, onSuccessor }: WaitOptions,
-): Promise<ReadyProcess> {
+): Promise<ProcessInfo> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
-  const wake = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
+  const signalOrExit = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
+  const wake = () => (exit.signal.aborted ? signal : signalOrExit);
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
   const began = performance.now();
   // Where start times are known to the second only, a process looks older than it is.
@@ -64,18 +60,20 @@ export async function waitUntilReady(
     const current = lookAgain(process);
     process = current ?? (await findSuccessor());
     if (current === undefined) onSuccessor(process);
-    const lookSignal = exit.signal.aborted ? signal : wake;
-    const ready = await isReady(spec, process, { reused: false, signal: lookSignal, limit: deadline });
+    const ready = await isReady(spec, process, { reused: false, signal: wake(), limit: deadline });
     guard();
     if (ready && isSettledHere() && isAlive(process)) {
-      refuseForeignListener(spec, process);
-      const carriesLock = processTable().carries(process.pid, LOCK_FD, spec.lockFile);
-      if (carriesLock || !(await isGoing(process))) return { process, carriesLock };
+      const foreign = foreignListener(spec, process);
+      if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+      if (processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return process;
+      // A process closes its descriptors an instant before it is seen to be dead.
+      const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
+      if (!isGone) throw lockDroppedError(spec, process);
       continue;
     }
     if (deadline.isOver) throw await startTimeoutError();
-    if (exit.signal.aborted) await pace.wait({ deadline, signal });
-    else await pace.wait({ deadline, signal: wake }).catch(() => undefined); // The exit woke us, or `guard` says why.
+    // The exit wakes us, or `guard` says why.
+    await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
   }
 
   async function findSuccessor(): Promise<ProcessInfo> {
@@ -108,29 +106,22 @@ export async function waitUntilReady(
 
   async function startTimeoutError(): Promise<StartTimeoutError> {
     const { name, startTimeoutMs: timeoutMs, logFile } = spec;
-    const report = await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
+    const report = await lastStatus(spec);
     const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
     const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
-    return new StartTimeoutError(message, {
-      timeoutMs,
-      status: report,
-      logTail: readLogTail(logFile, LOG_TAIL_LINES, log),
-    });
+    const logTail = readLogTail(logFile, LOG_TAIL_LINES, log);
+    return new StartTimeoutError(message, { timeoutMs, status: report, logTail });
   }
 }
 
-/**
- * A process closes its descriptors an instant before it is seen to be dead: one that does not carry the lock is given a
- * moment to be gone before it counts as one that dropped it.
- */
-async function isGoing(process: ProcessInfo): Promise<boolean> {
-  const moment = Deadline.after(GOING_MS);
-  const pace = new Pace();
-  while (isAlive(process) && !moment.isOver) await pace.wait();
-  return !isAlive(process);
+/** When start time is over: a look that takes no longer. */
+export async function lastStatus(spec: CompleteSpec): Promise<Status> {
+  return await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
 }
 
-function refuseForeignListener(spec: CompleteSpec, process: ProcessInfo): void {
-  const foreign = foreignListener(spec, process);
-  if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+function lockDroppedError({ name }: CompleteSpec, { pid }: ProcessInfo): LockDroppedError {
+  const message =
+    `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
+    'from being started; it was ended. It must leave inherited descriptors open';
+  return new LockDroppedError(message, { pid });
 }

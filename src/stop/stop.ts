@@ -11,12 +11,12 @@ import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
+import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { isPortOpen } from '../system/ports.js';
 import type { ProcessInfo } from '../system/process-info.js';
-import { type TerminateOptions, type Termination, terminate } from './terminate.js';
+import { type TerminateOptions, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
 export interface StopResult {
@@ -38,27 +38,22 @@ const UNTOUCHABLE_WAIT_MS = 5_000;
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSignal | undefined }): Promise<StopResult> {
-  const began = performance.now();
   signal?.throwIfAborted();
-  const journal = journalOf(spec);
-  if (![spec.lockFile, spec.pidFile, journal.path].some(mayExist)) return { outcome: 'not-running', tookMs: 0 };
+  const began = performance.now();
+  const { path } = journalOf(spec);
+  const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
+  if ([spec.lockFile, spec.pidFile, path].every(isMissing)) return { outcome: 'not-running', tookMs: 0 };
   let work: JournalWork | undefined;
   let failure: unknown;
   try {
-    journal.create();
-    work = await journal.workOn(journal.appendOwn('stop'));
+    work = await announce(spec, 'stop');
   } catch (error) {
     failure = error;
   }
-  const outcome = await endUnder(spec, work, { signal });
-  const tookMs = Math.round(performance.now() - began);
-  log('%s: %s', spec.name, outcome);
-  if (work === undefined) {
-    const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(failure)}`;
-    throw new StateFileError(message, { path: journal.path, cause: failure });
-  }
-  journal.note('stopped', { outcome, tookMs });
-  return { outcome, tookMs };
+  const result = await endUnder(spec, work, { signal, began });
+  if (work !== undefined) return result;
+  const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(failure)}`;
+  throw new StateFileError(message, { path, cause: failure });
 }
 
 /**
@@ -71,13 +66,36 @@ export async function stopForRestart(
   { signal }: { signal?: AbortSignal | undefined },
 ): Promise<{ result: StopResult; place: Place }> {
   const began = performance.now();
+  const work = await announce(spec, 'restart');
+  const result = await endUnder(spec, work, { signal, began });
+  return { result, place: { ...work.place, offset: work.place.offset + 1 } };
+}
+
+/** Appends the line in the turn of the call, then takes LOCK_SH on the journal. @throws StateFileError */
+async function announce(spec: CompleteSpec, event: 'stop' | 'restart'): Promise<JournalWork> {
   const journal = journalOf(spec);
   journal.create();
-  const work = await journal.workOn(journal.appendOwn('restart'));
-  const outcome = await endUnder(spec, work, { signal });
+  return await journal.workOn(journal.appendOwn(event));
+}
+
+/** Without `work` when the journal cannot be written. A start that has undone the line saw the lock free: nothing is left to end. */
+async function endUnder(
+  spec: CompleteSpec,
+  work: JournalWork | undefined,
+  { signal, began }: { signal?: AbortSignal | undefined; began: number },
+): Promise<StopResult> {
+  const journal = journalOf(spec);
+  let outcome: Outcome;
+  try {
+    const isUndone = work !== undefined && journal.read().isUndone(work.place);
+    outcome = isUndone ? 'not-running' : await bringDown(spec, { signal });
+  } finally {
+    work?.release();
+  }
   const tookMs = Math.round(performance.now() - began);
+  log('%s: %s', spec.name, outcome);
   journal.note('stopped', { outcome, tookMs });
-  return { result: { outcome, tookMs }, place: { ...work.place, offset: work.place.offset + 1 } };
+  return { outcome, tookMs };
 }
 
 /**
@@ -108,23 +126,9 @@ export async function endLost(spec: CompleteSpec): Promise<void> {
   const lock = tryAcquireLock(spec.lockFile);
   if (lock === undefined) return;
   try {
-    await endLostProcess(spec, { limit: Deadline.after(stopLimitMs(spec)) });
+    await endLostProcess(spec, {});
   } finally {
     lock.handOver();
-  }
-}
-
-/** With LOCK_SH on the journal, where it could be had. A start that has undone the line saw the lock free: nothing is left to end. */
-async function endUnder(
-  spec: CompleteSpec,
-  work: JournalWork | undefined,
-  { signal }: { signal?: AbortSignal | undefined },
-): Promise<Outcome> {
-  try {
-    const isUndone = work !== undefined && journalOf(spec).read().isUndone(work.place);
-    return isUndone ? 'not-running' : await bringDown(spec, { signal });
-  } finally {
-    work?.release();
   }
 }
 
@@ -133,29 +137,27 @@ export async function bringDown(
   spec: CompleteSpec,
   { signal }: { signal?: AbortSignal | undefined },
 ): Promise<Outcome> {
-  const deadline = Deadline.after(stopLimitMs(spec));
+  const limit = Deadline.after(stopLimitMs(spec));
   let untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';
   for (;;) {
     signal?.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
-    if (lock !== undefined) return await finish(spec, lock, outcome, { signal, limit: deadline });
-    const isLast = deadline.isOver;
-    const termination = await endHolder(spec, { signal, limit: deadline });
-    outcome = combine(outcome, termination);
+    if (lock !== undefined) return await finish(spec, lock, outcome, { signal, limit });
     // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
-    if (termination.outcome !== 'nothing' && !isLast) {
-      untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
-      continue;
-    }
+    const isLast = limit.isOver;
+    const ended = await endHolder(spec, { signal, limit });
+    outcome = combine(outcome, ended);
+    if (ended !== 'not-running') untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
+    if (ended !== 'not-running' && !isLast) continue;
     const holder = identify(spec);
     if (holder.kind === 'starting') {
-      outcome = combine(outcome, { outcome: 'stopped' });
+      outcome = combine(outcome, 'stopped');
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
-    if (deadline.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));
-    await pace.wait({ deadline, signal });
+    if (limit.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));
+    await pace.wait({ deadline: limit, signal });
   }
 }
 
@@ -181,20 +183,20 @@ async function finish(
 type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
 
 /** End our process, its heirs, or its leftovers, if they are what holds the lock. @throws StopTimeoutError when they stay */
-export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Termination> {
+export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   return await end(spec, () => endable(identify(spec, { heirs: true })), limits);
 }
 
 /** End a process that lost its lock file. Only under the lock, so that nobody starts another one meanwhile. */
-export async function endLostProcess(spec: CompleteSpec, limits: Limits): Promise<Termination> {
+export async function endLostProcess(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   return await end(spec, () => [lostProcess(spec)].filter((process) => process !== undefined), limits);
 }
 
-async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limits: Limits): Promise<Termination> {
+async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limits: Limits): Promise<Outcome> {
   const { stopSignal, stopTimeoutMs } = spec;
-  const termination = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
-  if (termination.survivors.length > 0) throw stopTimeoutError(spec, termination.survivors);
-  return termination;
+  const { outcome, survivors } = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
+  if (survivors.length > 0) throw stopTimeoutError(spec, survivors);
+  return outcome;
 }
 
 function endable(holder: Holder): readonly ProcessInfo[] {
@@ -208,24 +210,13 @@ export function holders(holder: Holder): number[] {
   return [...(holder.kind === 'strangers' ? holder.holders : endable(holder))].map(({ pid }) => pid);
 }
 
-function combine(before: Outcome, { outcome }: Pick<Termination, 'outcome'>): Outcome {
-  return outcome === 'nothing' || before === 'killed' ? before : outcome;
+function combine(before: Outcome, ended: Outcome): Outcome {
+  return ended === 'not-running' || before === 'killed' ? before : ended;
 }
 
-async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, deadline: Deadline): Promise<void> {
+async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, limit: Deadline): Promise<void> {
   if (port === undefined) return;
-  const grace = Deadline.after(Math.min(PORT_WAIT_MS, deadline.remainingMs));
-  const pace = new Pace();
-  const isOpen = () => isPortOpen({ host, port }, { timeoutMs: Math.min(checkTimeoutMs, grace.remainingMs) });
-  while (!grace.isOver && (await isOpen())) await pace.wait();
-}
-
-/** False only when it is certain that there is no such file. */
-function mayExist(path: string): boolean {
-  try {
-    lstatSync(path);
-    return true;
-  } catch (error) {
-    return errorCode(error) !== 'ENOENT';
-  }
+  const deadline = Deadline.after(Math.min(PORT_WAIT_MS, limit.remainingMs));
+  const timeoutMs = () => Math.min(checkTimeoutMs, deadline.remainingMs);
+  await poll(async () => !(await isPortOpen({ host, port }, { timeoutMs: timeoutMs() })), { deadline });
 }

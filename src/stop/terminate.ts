@@ -8,7 +8,7 @@
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode } from '../support/errors.js';
 import type { ProcessInfo } from '../system/process-info.js';
@@ -30,9 +30,9 @@ export interface TerminateOptions {
   guard?: (() => void) | undefined;
 }
 
-export interface Termination {
-  /** 'killed': SIGKILL was needed. 'nothing': there was nobody to end. */
-  readonly outcome: 'nothing' | 'stopped' | 'killed';
+interface Termination {
+  /** 'killed': SIGKILL was needed. 'not-running': there was nobody to end. */
+  readonly outcome: 'not-running' | 'stopped' | 'killed';
   /** PIDs that are still there: this process may not signal them, or they hang in the kernel. */
   readonly survivors: readonly number[];
 }
@@ -49,7 +49,7 @@ export async function terminate(
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
   if (isAsked) {
-    if (!targets.send(stopSignal)) return { outcome: 'nothing', survivors: [] };
+    if (!targets.send(stopSignal)) return { outcome: 'not-running', survivors: [] };
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
     const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
@@ -57,7 +57,7 @@ export async function terminate(
     if (targets.areDenied) return { outcome: 'stopped', survivors: targets.survivors() };
     targets.addHeirs(find());
   }
-  if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'nothing', survivors: [] };
+  if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
   const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
   const areGone = await targets.areGone(killWait, { signal, guard });
   return { outcome: 'killed', survivors: areGone ? [] : targets.survivors() };
@@ -65,17 +65,11 @@ export async function terminate(
 
 class Targets {
   readonly #known: Map<number, ProcessInfo>;
-  /** Groups that were seen without a member: from then on their number can be anybody's. */
-  readonly #goneGroups = new Set<number>();
-  #deniedAll = false;
+  /** The system refused every signal (EPERM): waiting is in vain. */
+  areDenied = false;
 
   constructor(found: readonly ProcessInfo[]) {
     this.#known = new Map(found.map((target) => [target.pid, target]));
-  }
-
-  /** The system refused every signal (EPERM): waiting is in vain. */
-  get areDenied(): boolean {
-    return this.#deniedAll;
   }
 
   addHeirs(found: readonly ProcessInfo[]): void {
@@ -86,60 +80,49 @@ class Targets {
   /** False when nobody was there. */
   send(signal: NodeJS.Signals): boolean {
     const targets = [...this.#known.values()];
-    const groups = targets.filter((target) => leadsGroup(target) && this.#isGroupThere(target));
-    const signalledGroups = new Set(groups.map(({ pid }) => pid));
-    const singles = targets.filter((target) => !signalledGroups.has(target.groupId) && isAlive(target));
-    const numbers = [...Array.from(signalledGroups, (groupId) => -groupId), ...singles.map(({ pid }) => pid)];
+    const isGroupThere = (leader: ProcessInfo) => isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
+    const groups = targets.filter((target) => leadsGroup(target) && isGroupThere(target)).map(({ pid }) => pid);
+    const singles = targets.filter((target) => !groups.includes(target.groupId) && isAlive(target));
+    const numbers = [...groups.map((groupId) => -groupId), ...singles.map(({ pid }) => pid)];
     const results = numbers.map((number) => sendTo(number, signal));
-    this.#deniedAll = results.length > 0 && results.every((result) => result === 'denied');
-    return results.includes('sent') || this.#deniedAll;
+    this.areDenied = results.length > 0 && results.every((result) => result === 'denied');
+    return results.includes('sent') || this.areDenied;
   }
 
+  /** Waits until they are. False when the deadline is over first, or they cannot be signalled. */
   async areGone(deadline: Deadline, { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>): Promise<boolean> {
-    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
-    for (;;) {
-      if (!this.#isAnybodyLeft()) return true;
-      if (deadline.isOver || this.#deniedAll) return false;
-      await pace.wait({ deadline, signal });
+    const ask = () => {
       guard?.();
-    }
+      const left = this.#left();
+      // The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
+      // its group it guards nobody: it is killed in the turn in which it is seen.
+      if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
+      return left.length === 0 || this.areDenied;
+    };
+    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
+    return (await poll(ask, { deadline, signal, pace })) && !this.areDenied;
   }
 
   survivors(): number[] {
-    const living = this.#living();
-    // The walk through all processes only when the ones that we know are gone.
-    return living.length > 0 ? living : withoutWatcher(this.#groupMembers()).map(({ pid }) => pid);
+    return withoutWatcher(this.#left()).map(({ pid }) => pid);
   }
 
-  /**
-   * The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
-   * its group it guards nobody: it is seen and killed in one turn.
-   */
-  #isAnybodyLeft(): boolean {
-    if (this.#living().length > 0) return true;
-    const members = this.#groupMembers();
-    if (withoutWatcher(members).length === 0) for (const { pid } of members) sendTo(pid, 'SIGKILL');
-    return members.length > 0;
+  /** The walk through all processes is made only when the ones that we know are gone. */
+  #left(): ProcessInfo[] {
+    const known = [...this.#known.values()];
+    const living = known.filter(isAlive);
+    return living.length > 0 ? living : known.filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
   }
 
-  #living(): number[] {
-    return [...this.#known.values()].filter(isAlive).map(({ pid }) => pid);
-  }
-
-  #groupMembers(): ProcessInfo[] {
-    return [...this.#known.values()].filter(leadsGroup).flatMap((leader) => this.#membersOf(leader));
-  }
-
-  #isGroupThere(leader: ProcessInfo): boolean {
-    return isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
-  }
-
-  #membersOf(leader: ProcessInfo): ProcessInfo[] {
-    if (this.#goneGroups.has(leader.pid)) return [];
-    const atNumber = processTable().lookUp(leader.pid);
-    const isReused = atNumber !== undefined && atNumber.startKey !== leader.startKey;
-    const members = isReused ? [] : groupMembers(leader);
-    if (members.length === 0) this.#goneGroups.add(leader.pid);
+  /** The living members of a group whose leader is gone. */
+  #membersOf({ pid, startKey, groupId, sessionId }: ProcessInfo): ProcessInfo[] {
+    const table = processTable();
+    const atNumber = table.lookUp(pid);
+    const isReused = atNumber !== undefined && atNumber.startKey !== startKey;
+    const isMember = (it: ProcessInfo) => it.groupId === groupId && it.sessionId === sessionId && !it.isZombie;
+    const members = isReused ? [] : table.list().filter(isMember);
+    // From now on the number can be anybody's.
+    if (members.length === 0) this.#known.delete(pid);
     return members;
   }
 }
@@ -152,12 +135,6 @@ function leadsGroup({ pid, groupId }: ProcessInfo): boolean {
 function withoutWatcher(members: readonly ProcessInfo[]): ProcessInfo[] {
   const watchers = members.filter(isWatcher).map(({ pid }) => pid);
   return members.filter(({ pid, parentPid }) => !watchers.includes(pid) && !watchers.includes(parentPid));
-}
-
-function groupMembers({ groupId, sessionId }: ProcessInfo): ProcessInfo[] {
-  return processTable()
-    .list()
-    .filter((process) => process.groupId === groupId && process.sessionId === sessionId && !process.isZombie);
 }
 
 function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
