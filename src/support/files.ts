@@ -7,10 +7,11 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  realpathSync,
   statSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
 import { errorText } from './errors.js';
 
@@ -53,6 +54,16 @@ export function openRegularFile(path: string, flags: number, mode?: number): num
   }
   if (!isRegular) throw new Error('it is not a regular file');
   return fd;
+}
+
+/** The path without symbolic links in its folder. The file itself is not looked at: it may be gone. */
+export function realPath(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    // ENOENT, EACCES: then nothing that is open can have this name.
+    return path;
+  }
 }
 
 /** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
