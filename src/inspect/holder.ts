@@ -61,7 +61,7 @@ export function lostProcess(spec: Files): ProcessInfo | undefined {
   const process = namedProcess(journalOf(spec).readIfReadable());
   if (process === undefined || process.isExiting) return undefined;
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  return lost === undefined || lost.isDeleted ? process : undefined;
+  return lost === 'elsewhere' ? undefined : process;
 }
 
 /** The process that the last `spawn` names, if it lives. */

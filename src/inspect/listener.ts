@@ -13,8 +13,7 @@ import { LOCK_FD } from './holder.js';
 export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
   if (port === undefined) return undefined;
   const table = processTable();
-  const found = table.listeners(port, [ours.pid]);
-  const processes = found.flatMap(({ process }) => process ?? []);
+  const processes = table.listeners(port, ours.pid);
   if (processes.some((process) => isFamily(process, ours))) return undefined;
   const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, lockFile) !== undefined;
   return processes.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
@@ -36,8 +35,5 @@ function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
 }
 
 export function visibleListener(port: number): ProcessInfo | undefined {
-  return processTable()
-    .listeners(port, [])
-    .map(({ process }) => process)
-    .find((process) => process !== undefined);
+  return processTable().listeners(port)[0];
 }

@@ -1,6 +1,6 @@
 /**
- * One gRPC health check over node:http2, and the small unary call that it is made of. Three messages of one or two
- * fields do not need a protobuf library: what is sent is written by hand, what comes back is read field by field.
+ * gRPC over node:http2: the health check, and the unary call that it is made of. Messages of one or two fields do not need a
+ * protobuf library: they are written by hand.
  *
  * The other side may be anybody: every answer that is not gRPC is an error here and "not healthy" for the caller.
  */
@@ -10,12 +10,14 @@ import type { Socket } from 'node:net';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { builtIn } from '../support/load.js';
-import { readVarintField, stringField } from './protobuf.js';
 
 const log = debugLog('health');
 
-/** `grpc.health.v1.HealthCheckResponse.ServingStatus` */
-const SERVING = 1;
+/** A HealthCheckResponse begins with its `status` (field 1, a number): here SERVING. Fields that a newer server adds come after it. */
+const SERVING = Buffer.from([0x08, 1]);
+
+/** The wire type of protobuf for text and messages. */
+const LENGTH_DELIMITED = 2;
 
 /** Enough for every answer that is asked for here, and an end to a stranger that never stops sending. */
 const MAX_REPLY_BYTES = 1024 * 1024;
@@ -24,23 +26,6 @@ const MAX_REPLY_BYTES = 1024 * 1024;
 export const GRPC_OK = 0;
 export const GRPC_NOT_FOUND = 5;
 export const GRPC_UNIMPLEMENTED = 12;
-
-export interface GrpcHealthOptions {
-  /** `host:port` without TLS, an IPv6 address in brackets: an instance's `address`. */
-  address: string;
-  /** Full name of the gRPC service; the empty one stands for the whole server. @default '' */
-  service?: string;
-  /** Ends the check, which is then false. Without it a server that accepts and never answers is waited for without end. */
-  signal?: AbortSignal;
-}
-
-/**
- * Does the server at `address` say SERVING for `service` (`grpc.health.v1.Health/Check`)? Everything else is false: another
- * status, an error, a server that speaks something else, an abort. It never rejects; the reason is logged as `flock-process:health`.
- */
-export async function checkGrpcHealth({ address, service = '', signal }: GrpcHealthOptions): Promise<boolean> {
-  return await askGrpc({ address, signal }, (call) => isServing(call, service));
-}
 
 /** The status says how it went (`GRPC_OK`, …); `message` is empty unless it went well. */
 interface GrpcReply {
@@ -52,11 +37,12 @@ interface GrpcReply {
 export type UnaryCall = (method: string, request: Uint8Array) => Promise<GrpcReply>;
 
 /**
- * Asks several things over one HTTP/2 session, which is closed at the end whatever happens.
- * False when `ask` says so, when it throws, when the connection fails, and on abort.
+ * Asks several things of the server at `address` (`host:port` without TLS, an IPv6 address in brackets) over one HTTP/2
+ * session, which is closed at the end whatever happens. False when `ask` says so, when it throws, when the connection fails,
+ * and on abort; the reason is logged as `flock-process:health`.
  */
 export async function askGrpc(
-  { address, signal }: { address: string; signal?: AbortSignal | undefined },
+  { address, signal }: { address: string; signal: AbortSignal },
   ask: (call: UnaryCall) => Promise<boolean>,
 ): Promise<boolean> {
   let connection: Connection | undefined;
@@ -72,12 +58,30 @@ export async function askGrpc(
   }
 }
 
-/** `grpc.health.v1.Health/Check` */
+/** Does the server say SERVING for the service (`grpc.health.v1.Health/Check`)? The empty name stands for the whole server. */
 export async function isServing(call: UnaryCall, service: string): Promise<boolean> {
   const { status, message } = await call('/grpc.health.v1.Health/Check', stringField(1, service));
-  const health = status === GRPC_OK ? readVarintField(message, 1) : undefined;
-  if (health !== SERVING) log('health of "%s": gRPC status %d, serving status %s', service, status, health);
-  return health === SERVING;
+  const serves = message.subarray(0, SERVING.length).equals(SERVING);
+  if (!serves) log('health of "%s": gRPC status %d, message %s', service, status, message.toString('hex'));
+  return serves;
+}
+
+/** A protobuf field that holds text. */
+export function stringField(field: number, text: string): Uint8Array {
+  return messageField(field, Buffer.from(text));
+}
+
+/** A protobuf field that holds another message. */
+export function messageField(field: number, message: Uint8Array): Uint8Array {
+  return Buffer.concat([varint((field << 3) | LENGTH_DELIMITED), varint(message.length), message]);
+}
+
+function varint(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest >= 0x80; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
+  bytes.push(rest);
+  return Uint8Array.from(bytes);
 }
 
 interface Connection {
@@ -87,8 +91,8 @@ interface Connection {
   close(): void;
 }
 
-function connect(address: string, signal: AbortSignal | undefined): Connection {
-  signal?.throwIfAborted();
+function connect(address: string, signal: AbortSignal): Connection {
+  signal.throwIfAborted();
   const { connect: connectHttp2 } = builtIn('node:http2');
   const { connect: connectTcp } = builtIn('node:net');
   let socket: Socket | undefined;
@@ -104,9 +108,9 @@ function connect(address: string, signal: AbortSignal | undefined): Connection {
     // Listeners stay: a session can have a second error, which must not be unhandled.
     session.on('error', reject);
     session.on('close', () => reject(new Error('the connection was closed')));
-    const abort = () => reject(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
-    stopListening = () => signal?.removeEventListener('abort', abort);
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    stopListening = () => signal.removeEventListener('abort', abort);
   });
   failed.catch(() => undefined);
   const close = () => {

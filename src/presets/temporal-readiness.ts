@@ -7,8 +7,16 @@
  *   cache to the history service, which answers "not found". Without it a server whose parts do not reach each other
  *   looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and starts no workflow.
  */
-import { askGrpc, GRPC_NOT_FOUND, GRPC_OK, GRPC_UNIMPLEMENTED, isServing, type UnaryCall } from './grpc-health.js';
-import { messageField, stringField } from './protobuf.js';
+import {
+  askGrpc,
+  GRPC_NOT_FOUND,
+  GRPC_OK,
+  GRPC_UNIMPLEMENTED,
+  isServing,
+  messageField,
+  stringField,
+  type UnaryCall,
+} from './grpc-health.js';
 
 const SERVICE = 'temporal.api.workflowservice.v1.WorkflowService';
 

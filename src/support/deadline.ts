@@ -1,7 +1,7 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** setTimeout() takes longer times for 1. */
+/** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
 
 export class Deadline {

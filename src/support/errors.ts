@@ -21,7 +21,7 @@ export class FlockProcessError extends Error {
   }
 }
 
-/** An error with a class of its own, `Self`: it is made with its cause and the fields that this class declares, if any. */
+/** The base of a class `Self`, whose errors are made with their cause and the fields that the class declares, if any. */
 class SpecificError<Self = unknown> extends FlockProcessError {
   constructor(
     message: string,
@@ -121,9 +121,9 @@ export class OptionsMismatchError extends SpecificError<OptionsMismatchError> {
   declare readonly differences: readonly string[];
 }
 
-/** ERR_STATE_FILE: the process was stopped, but the mark that keeps supervisors from bringing it back could not be written. */
+/** ERR_STATE_FILE: the journal cannot be written. start() started nothing; stop() has ended the process, but a supervisor may bring it back. */
 export class StateFileError extends SpecificError<StateFileError> {
-  /** Absolute path of the mark, `NAME.down`. */
+  /** Absolute path of the journal, `NAME.journal`. */
   declare readonly path: string;
 }
 

@@ -1,8 +1,19 @@
-import { accessSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
-import { errorCode, errorText } from './errors.js';
+import { errorText } from './errors.js';
 
 /**
  * Make the folder and its missing parents, all with mode 0700. Level by level: on Node 20.20
@@ -10,24 +21,11 @@ import { errorCode, errorText } from './errors.js';
  * @throws the system's error when one cannot be made, or when something else has its name
  */
 export function makeFolders(path: string): void {
+  if (!existsSync(dirname(path))) makeFolders(dirname(path));
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
-    const code = errorCode(error);
-    if (code === 'ENOENT' && dirname(path) !== path) {
-      makeFolders(dirname(path));
-      mkdirIfMissing(path);
-    } else if (!isFolder(path)) {
-      throw error;
-    }
-  }
-}
-
-function mkdirIfMissing(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    // Another process was quicker (EEXIST), which is as good.
+    // EEXIST: it was there, or another process was quicker.
     if (!isFolder(path)) throw error;
   }
 }
@@ -58,6 +56,16 @@ export function openRegularFile(path: string, flags: number, mode?: number): num
   return fd;
 }
 
+/** The path without symbolic links in its folder. The file itself is not looked at: it may be gone. */
+export function realPath(path: string): string {
+  try {
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    // ENOENT, EACCES: then nothing that is open can have this name.
+    return path;
+  }
+}
+
 /** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
 export function closeOnce(fd: number): () => void {
   let isOpen = true;
@@ -80,15 +88,15 @@ export function isExecutableFile(path: string): boolean {
 
 const log = debugLog('folder');
 
-/** Where `userFolder()` looks: TMP/flock-process-UID. */
+/** TMP/flock-process-UID. */
 export function userFolderPath(): string {
   // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
   return join(tmpdir(), `flock-process-${process.getuid?.()}`);
 }
 
 /**
- * This user's own folder under the system's temp folder, TMP/flock-process-UID: where processes of one user meet whatever
- * their state folders are. Undefined when it cannot be made, or somebody else made it or may write to it.
+ * Where processes of one user meet, whatever their state folders are: `userFolderPath()`. Undefined when it cannot be made, or
+ * somebody else made it or may write to it.
  */
 export function userFolder(): string | undefined {
   const folder = userFolderPath();

@@ -1,11 +1,12 @@
 /** Who listens on a TCP port of Linux: the tables of sockets in /proc/net, and whose descriptors lead to one of them. */
 
 import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { abortAfter } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { builtIn } from '../support/load.js';
-import { descriptors, pids, readLinesWhile, readLink } from './proc-files.js';
+import { descriptors, pids, readLines, readLink } from './proc-files.js';
 
 /**
  * The kernel lists those that listen first (Documentation/networking/proc_net_tcp.rst), a line a socket of about as many
@@ -15,38 +16,27 @@ const LINE_BYTES = 150;
 
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
+/** What the column of the state says. */
+const HEADING = 'st';
 const LISTENING = '0A';
 
 const log = debugLog('port');
 
 /**
- * PIDs of those that listen on the port, whatever their address; undefined for a socket whose process cannot be seen.
- * When one in `likely` does, nobody else is asked, and the second table is seldom needed.
+ * PIDs of those that listen on the port, whatever their address, as far as they can be seen. When `likely` is one of them
+ * nobody else is asked, and the second table is seldom needed.
  */
-export function listenerPids(port: number, likely: readonly number[]): (number | undefined)[] {
-  const wanted = new Set<string>();
-  const owners = new Map(likely.flatMap((pid) => socketsOf(pid).map((socket) => [socket, pid] as const)));
+export function listenerPids(port: number, likely?: number): number[] {
+  const likelySockets = likely === undefined ? [] : socketsOf(likely);
+  const sockets = new Set<string>();
   for (const table of TABLES) {
-    let found: number | undefined;
-    forEachListening(table, port, (socket) => {
-      wanted.add(socket);
-      found = owners.get(socket);
-      return found === undefined;
-    });
-    if (found !== undefined) return [found];
+    for (const socket of listeningSockets(table, port)) {
+      if (likely !== undefined && likelySockets.includes(socket)) return [likely];
+      sockets.add(socket);
+    }
   }
-  const found = ownersAmong(wanted.size === 0 ? [] : pids(), wanted);
-  return [...found, ...Array.from(wanted, () => undefined)];
-}
-
-/** Takes the sockets whose owner is found out of `wanted`. */
-function ownersAmong(candidates: readonly number[], wanted: Set<string>): number[] {
-  const found: number[] = [];
-  for (const pid of candidates) {
-    if (wanted.size === 0) break;
-    for (const socket of socketsOf(pid)) if (wanted.delete(socket)) found.push(pid);
-  }
-  return found;
+  if (sockets.size === 0) return [];
+  return pids().filter((pid) => socketsOf(pid).some((socket) => sockets.has(socket)));
 }
 
 function socketsOf(pid: number): string[] {
@@ -54,19 +44,13 @@ function socketsOf(pid: number): string[] {
   return links.filter((link) => link.startsWith('socket:'));
 }
 
-/** Sockets in state LISTEN on this port, until `goesOn` says no. */
-function forEachListening(table: string, port: number, goesOn: (socket: string) => boolean): void {
+function* listeningSockets(table: string, port: number): Generator<string> {
   const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
-  let isHeading = true;
-  readLinesWhile(table, LINE_BYTES, (line) => {
-    if (isHeading) {
-      isHeading = false;
-      return true;
-    }
-    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-    if (state !== LISTENING) return false;
-    return !local?.endsWith(`:${hexPort}`) || inode === undefined || goesOn(`socket:[${inode}]`);
-  });
+  for (const line of readLines(table, LINE_BYTES)) {
+    const [, local, , state = '', , , , , , inode] = line.trim().split(/\s+/);
+    if (![HEADING, LISTENING].includes(state)) return;
+    if (local?.endsWith(`:${hexPort}`)) yield `socket:[${inode}]`;
+  }
 }
 
 export interface PortAddress {
@@ -100,10 +84,9 @@ export async function isPortOpen(
 
 export async function findFreePort(): Promise<number> {
   const { createServer } = builtIn('node:net');
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('the system gave no TCP address');
-  return address.port;
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await once(server.close(), 'close');
+  return port;
 }

@@ -29,22 +29,22 @@ export function read(path: string): string | undefined {
   });
 }
 
-/** The lines for as long as `isWanted` says so: what comes after the first other one is not made by the kernel at all. */
-export function readLinesWhile(path: string, chunkBytes: number, isWanted: (line: string) => boolean): void {
-  unlessUnseen(() => {
-    const fd = openSync(path, 'r');
-    try {
-      let rest = '';
-      for (;;) {
-        const length = readSync(fd, buffer, 0, chunkBytes, null);
-        const lines = (rest + buffer.toString('latin1', 0, length)).split('\n');
-        rest = lines.pop() ?? '';
-        if (!lines.every(isWanted) || length === 0) return;
-      }
-    } finally {
-      closeSync(fd);
+/** The lines, read as they are asked for: what comes after the last one that is wanted is not made by the kernel at all. */
+export function* readLines(path: string, chunkBytes: number): Generator<string> {
+  const fd = unlessUnseen(() => openSync(path, 'r'));
+  if (fd === undefined) return;
+  try {
+    let rest = '';
+    for (;;) {
+      const length = readSync(fd, buffer, 0, chunkBytes, null);
+      const lines = (rest + buffer.toString('latin1', 0, length)).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines;
+      if (length === 0) return;
     }
-  });
+  } finally {
+    closeSync(fd);
+  }
 }
 
 export function statFile(path: string): BigIntStats | undefined {
@@ -65,7 +65,7 @@ export function descriptors(pid: number): number[] {
   return unlessUnseen(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
 }
 
-export function unlessUnseen<T>(look: () => T): T | undefined {
+function unlessUnseen<T>(look: () => T): T | undefined {
   try {
     return look();
   } catch (error) {

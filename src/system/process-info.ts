@@ -37,14 +37,5 @@ export interface CarrierOptions {
   readonly fd?: number;
 }
 
-export interface LostLock {
-  /** It was the one at the path that was asked for. */
-  readonly isDeleted: boolean;
-  /** What it is called now. */
-  readonly path: string;
-}
-
-export interface Listener {
-  /** Undefined: no visible process has the socket. */
-  readonly process: ProcessInfo | undefined;
-}
+/** What became of the lock file: 'elsewhere' is still there under another path. */
+export type LostLock = 'deleted' | 'elsewhere';

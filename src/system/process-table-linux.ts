@@ -1,11 +1,10 @@
 /** The process table of Linux. Formats: proc(5). */
 
-import { type BigIntStats, realpathSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { LOCK_OPEN_FLAGS } from '../support/files.js';
+import { basename } from 'node:path';
+import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
 import { listenerPids } from './ports.js';
-import { descriptors, pids, read, readLink, statFile, unlessUnseen } from './proc-files.js';
-import type { Carrier, CarrierOptions, Listener, LockKind, LostLock, ProcessInfo } from './process-info.js';
+import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
+import type { Carrier, CarrierOptions, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
 const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
 const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
@@ -97,47 +96,37 @@ export function commandLine(pid: number): string[] {
 }
 
 export function carriers(path: string, { kind = 'exclusive', fd: only }: CarrierOptions = {}): Carrier[] {
-  const file = statFile(path);
-  if (file === undefined) return [];
-  const name = basename(path);
+  if (statFile(path) === undefined) return [];
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd): Carrier[] => {
-      // By name first: a stat of somebody's descriptor on a dead network file system would not return.
-      const link = readLink(`/proc/${pid}/fd/${fd}`);
-      if (link === undefined || basename(link) !== name) return [];
-      const lock = lockThrough(pid, fd, kind);
-      if (lock === undefined || !isSameFile(statFile(`/proc/${pid}/fd/${fd}`), file)) return [];
-      const process = lookUp(pid);
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock.isOpenedByUs }];
+      const lock = lockOn(path, pid, fd, kind);
+      const process = lock === undefined ? undefined : lookUp(pid);
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock?.isOpenedByUs }];
     }),
   );
 }
 
 export function carries(pid: number, fd: number, path: string): boolean {
-  const link = readLink(`/proc/${pid}/fd/${fd}`);
-  if (link === undefined || basename(link) !== basename(path) || lockThrough(pid, fd) === undefined) return false;
-  return isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path));
+  return lockOn(path, pid, fd) !== undefined;
 }
 
 export function hasDescriptor(pid: number, fd: number): boolean {
-  return readLink(`/proc/${pid}/fd/${fd}`) !== undefined;
+  return linkOf(pid, fd) !== undefined;
 }
 
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
-  const link = readLink(`/proc/${pid}/fd/${fd}`);
-  if (link === undefined || lockThrough(pid, fd)?.isOpenedByUs !== true) return undefined;
-  if (isSameFile(statFile(`/proc/${pid}/fd/${fd}`), statFile(path))) return undefined;
-  return { path: link, isDeleted: link === `${realPath(path)} (deleted)` };
+  if (lockThrough(pid, fd)?.isOpenedByUs !== true || isOpenAt(path, pid, fd)) return undefined;
+  return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
 export function logsTo(pid: number, path: string): boolean {
   // Not /dev/null, nor a terminal: those are everybody's.
   if (statFile(path)?.isFile() !== true) return false;
-  return [1, 2].some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === realPath(path));
+  return [1, 2].some((fd) => linkOf(pid, fd) === realPath(path));
 }
 
-export function listeners(port: number, likely: readonly number[]): Listener[] {
-  return listenerPids(port, likely).map((pid) => ({ process: pid === undefined ? undefined : lookUp(pid) }));
+export function listeners(port: number, likely?: number): ProcessInfo[] {
+  return listenerPids(port, likely).flatMap((pid) => lookUp(pid) ?? []);
 }
 
 /**
@@ -157,6 +146,16 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
 }
 
 /**
+ * The lock on the file that is at `path` now. The name is compared first: a stat of somebody's descriptor on a dead network
+ * file system would not return.
+ */
+function lockOn(path: string, pid: number, fd: number, kind?: LockKind): { isOpenedByUs: boolean } | undefined {
+  if (linkOf(pid, fd)?.endsWith(basename(path)) !== true) return undefined;
+  const lock = lockThrough(pid, fd, kind);
+  return lock !== undefined && isOpenAt(path, pid, fd) ? lock : undefined;
+}
+
+/**
  * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
  * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
@@ -168,11 +167,13 @@ function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { i
   return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
 }
 
-function isSameFile(one: BigIntStats | undefined, other: BigIntStats | undefined): boolean {
-  return one !== undefined && other !== undefined && one.ino === other.ino && one.dev === other.dev;
+function linkOf(pid: number, fd: number): string | undefined {
+  return readLink(`/proc/${pid}/fd/${fd}`);
 }
 
-/** /proc shows paths without symbolic links; the file itself is never one, and may be gone. */
-function realPath(path: string): string {
-  return unlessUnseen(() => join(realpathSync(dirname(path)), basename(path))) ?? path;
+/** Is the file that is at `path` now the one that is open at this descriptor? */
+function isOpenAt(path: string, pid: number, fd: number): boolean {
+  const atPath = statFile(path);
+  const opened = statFile(`/proc/${pid}/fd/${fd}`);
+  return atPath !== undefined && atPath.ino === opened?.ino && atPath.dev === opened.dev;
 }

@@ -4,11 +4,12 @@
  * the file open counts as its carrier.
  */
 
-import { realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { LockUnavailableError } from '../support/errors.js';
+import { realPath } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import type { Carrier, Listener, LostLock, ProcessInfo } from './process-info.js';
+import type { Carrier, LostLock, ProcessInfo } from './process-info.js';
 
 /** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
 const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
@@ -38,8 +39,8 @@ export function age(process: ProcessInfo): number {
 }
 
 export function commandNames(pid: number): string[] {
-  const command = ps(['-p', String(pid)])[0]?.command ?? '';
-  return command.split(' ', 2).map((word) => basename(word.replace(/:$/, '')));
+  const words = commandLine(pid).slice(0, 2);
+  return words.map((word) => basename(word.replace(/:$/, '')));
 }
 
 /** Words with spaces in them cannot be told from several. */
@@ -66,15 +67,14 @@ export function hasDescriptor(): boolean {
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   const open = descriptor(pid, fd, path);
   if (open === undefined || open.inode === inodeOf(path)) return undefined;
-  const isDeleted = open.name.replace(/ \(deleted\)$/, '') === realPath(path);
-  return isDeleted ? { path: open.name, isDeleted } : undefined;
+  return open.name.replace(/ \(deleted\)$/, '') === realPath(path) ? 'deleted' : undefined;
 }
 
 export function logsTo(pid: number, path: string): boolean {
   return [1, 2].some((fd) => descriptor(pid, fd, path)?.name === realPath(path));
 }
 
-export function listeners(): Listener[] {
+export function listeners(): ProcessInfo[] {
   return [];
 }
 
@@ -143,14 +143,4 @@ function openDescriptors(selection: readonly string[], path: string): OpenDescri
 
 function inodeOf(path: string): string | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino.toString();
-}
-
-/** lsof shows paths without symbolic links; the file itself is never one, and may be gone. */
-function realPath(path: string): string {
-  try {
-    return join(realpathSync(dirname(path)), basename(path));
-  } catch {
-    // ENOENT, EACCES: then nothing that is open can have this name.
-    return path;
-  }
 }

@@ -8,11 +8,11 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import type { Carrier, CarrierOptions, Listener, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
+import type { Carrier, CarrierOptions, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
-export type { Carrier, ProcessIdentity, ProcessInfo } from './process-info.js';
+export type { ProcessIdentity, ProcessInfo } from './process-info.js';
 
 const log = debugLog('table');
 
@@ -37,12 +37,12 @@ export interface ProcessTable {
   carries(pid: number, fd: number, path: string): boolean;
   /** Does it have this descriptor open? True where the system does not tell cheaply. */
   hasDescriptor(pid: number, fd: number): boolean;
-  /** The file behind a descriptor that carries an exclusive lock of ours while being no longer the one at `path`. */
+  /** Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? */
   lostLock(pid: number, fd: number, path: string): LostLock | undefined;
   /** Is one of its standard streams appended to this regular file? */
   logsTo(pid: number, path: string): boolean;
-  /** Who listens on this TCP port; empty where the system does not tell. When one in `likely` does, nobody else is asked. */
-  listeners(port: number, likely: readonly number[]): Listener[];
+  /** Who is seen to listen on this TCP port; nobody where the system does not tell. When `likely` does, nobody else is asked. */
+  listeners(port: number, likely?: number): ProcessInfo[];
 }
 
 /** Decided at each call, which costs nothing: a test can have the portable branch on Linux. */

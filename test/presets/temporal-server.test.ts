@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { checkGrpcHealth } from '../../src/presets/grpc-health.js';
+import { askGrpc, isServing } from '../../src/presets/grpc-health.js';
 import { type TemporalDevServerOptions, temporalDevServer } from '../../src/presets/temporal-dev-server.js';
 import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
 import type { Instance, ProcessSpec } from '../../src/state/process-spec.js';
@@ -121,7 +121,7 @@ test('a server that serves and describes, but starts no workflow, is not healthy
   // Temporal 1.9.1 on such an address; should a later one start workflows there, it is to be healthy.
   const ip = process.platform === 'linux' ? '127.0.0.2' : '::1';
   const { address } = await startTemporalUntil(t, { ip }, (running, signal) =>
-    checkGrpcHealth({ address: running.address, service: SERVICE, signal }),
+    askGrpc({ address: running.address, signal }, (call) => isServing(call, SERVICE)),
   );
   const connection = await connect(t, address);
   // It serves a moment before it has its namespaces.
