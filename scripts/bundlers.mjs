@@ -12,6 +12,7 @@ import { join } from 'node:path';
  * @property {string} version
  * @property {readonly string[]} [besides] see cachedPackage
  * @property {(order: Order) => Bundling} bundle
+ * @property {'require'} [withoutAddon] the program whose bundle cannot know where it is: a CommonJS file inside an ES module
  */
 
 const ESBUILD = { package: 'esbuild', version: '0.28.2' };
@@ -21,7 +22,12 @@ const WEBPACK = { package: 'webpack', version: '5.113.0', besides: ['webpack-cli
 export const BUNDLERS = [
   { ...ESBUILD, name: 'esbuild', bundle: (order) => byEsbuild(order, isModule(order) ? 'esm' : 'cjs') },
   // An ES module as CommonJS, and the other way round.
-  { ...ESBUILD, name: 'esbuild, crossed', bundle: (order) => byEsbuild(order, isModule(order) ? 'cjs' : 'esm') },
+  {
+    ...ESBUILD,
+    name: 'esbuild, crossed',
+    bundle: (order) => byEsbuild(order, isModule(order) ? 'cjs' : 'esm'),
+    withoutAddon: 'require',
+  },
   // Its default target is a browser.
   { ...WEBPACK, name: 'webpack', bundle: (order) => byWebpack(order, []) },
   { ...WEBPACK, name: 'webpack, target node', bundle: (order) => byWebpack(order, ['--target', 'node']) },

@@ -1,7 +1,7 @@
 /**
  * The package inside somebody else's bundle, and under jest, by the programs of consumer/bundled/. Each bundler takes in an
- * ES module and a CommonJS program, plain and minified, without a warning. Each bundle is run twice: with node_modules, where
- * it finds the addon, and without, where a helper takes the lock.
+ * ES module and a CommonJS program, plain and minified, without a warning. Each bundle is run in another project than the one
+ * that it was made in, twice: with node_modules, where it finds the addon, and without, where a helper takes the lock.
  */
 // @ts-check
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -55,7 +55,7 @@ export async function useBundled({ tarball, folder, store, words }) {
     for (const how of all) {
       const use = async (/** @type {LoadedBy} */ by) => {
         await project.bundle(how, by);
-        return await project.run(how, by, 'fs-ext');
+        return await project.run(how, by, how.bundler.withoutAddon === by ? 'a helper' : 'fs-ext');
       };
       rows.push(await rowOf(labelOf(how), 'node_modules', use));
     }
@@ -74,12 +74,15 @@ function labelOf({ bundler: { name, version }, isMinified }) {
 }
 
 class BundledProject {
-  #folder;
+  /** Where bundles are made, and where they are run. */
+  #source;
+  #target;
   #env;
 
   /** @param {string} folder @param {NodeJS.ProcessEnv} env */
   constructor(folder, env) {
-    this.#folder = folder;
+    this.#source = join(folder, 'source');
+    this.#target = join(folder, 'target');
     this.#env = env;
   }
 
@@ -88,10 +91,15 @@ class BundledProject {
     const [npm] = PACKAGE_MANAGERS;
     if (npm === undefined) throw new Error('no package manager');
     const surroundings = await surroundingsOf(npm, { store, temporaryFolder: join(folder, '..') });
-    const project = new InstallProject(npm, surroundings, folder);
-    await project.install(tarball, 'built');
-    cpSync(join(root, 'scripts/consumer/bundled'), join(folder, 'bundled'), { recursive: true });
-    return new BundledProject(folder, surroundings.env);
+    const project = new BundledProject(folder, surroundings.env);
+    mkdirSync(folder);
+    // Only the second has an addon that can be loaded: a bundle must not depend on where it was made.
+    await new InstallProject(npm, surroundings, project.#source).install(tarball, 'blocked');
+    await new InstallProject(npm, surroundings, project.#target).install(tarball, 'built');
+    for (const place of [project.#source, project.#target]) {
+      cpSync(join(root, 'scripts/consumer/bundled'), join(place, 'bundled'), { recursive: true });
+    }
+    return project;
   }
 
   /** @param {How} how @param {LoadedBy} by */
@@ -99,7 +107,7 @@ class BundledProject {
     const { package: name, version, besides, bundle } = how.bundler;
     const programs = join(await cachedPackage(name, version, { besides }), 'node_modules/.bin');
     const [program = '', ...words] = bundle(this.#order(how, by)).command;
-    const { stdout, stderr } = await mustRun(join(programs, program), words, { cwd: this.#folder, env: this.#env });
+    const { stdout, stderr } = await mustRun(join(programs, program), words, { cwd: this.#source, env: this.#env });
     if (/warning/i.test(stdout + stderr)) throw new Error(`${program} warns: ${stdout}${stderr}`);
   }
 
@@ -127,27 +135,26 @@ class BundledProject {
     const expected = JSON.stringify({ ...SEEN, through: 'fs-ext' });
     const env = { ...this.#env, SERVER: this.#server, FOLDER: state, EXPECTED: expected };
     const words = [...mode, join(jest, 'bin/jest.js'), `bundled/${TESTS[by]}`];
-    await mustRun(process.execPath, words, { cwd: this.#folder, env, timeoutMs: 120_000 });
+    await mustRun(process.execPath, words, { cwd: this.#target, env, timeoutMs: 120_000 });
     return 'fs-ext';
   }
 
   removePackages() {
-    rmSync(join(this.#folder, 'node_modules'), { recursive: true });
+    for (const place of [this.#source, this.#target]) rmSync(join(place, 'node_modules'), { recursive: true });
   }
 
   get #server() {
-    return join(this.#folder, 'server.mjs');
+    return join(this.#target, 'server.mjs');
   }
 
   #stateFolder() {
-    mkdirSync(join(this.#folder, 'states'), { recursive: true });
-    return mkdtempSync(join(this.#folder, 'states/state-'));
+    return mkdtempSync(join(this.#target, 'state-'));
   }
 
   /** @param {How} how @param {LoadedBy} by @returns {Order} */
   #order(how, by) {
     const entry = `./bundled/${PROGRAMS[by]}`;
-    const output = join(this.#folder, 'bundles', labelOf(how).replaceAll(/[, ]+/g, '-'), basename(entry));
+    const output = join(this.#target, 'bundles', labelOf(how).replaceAll(/[, ]+/g, '-'), basename(entry));
     return { entry, output, isMinified: how.isMinified };
   }
 }

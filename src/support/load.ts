@@ -11,7 +11,7 @@
 export const builtIn = ((name: string) => process.getBuiltinModule(name)) as typeof process.getBuiltinModule;
 
 /**
- * A package that is installed beside this library, beside the bundle that the library became a part of, or beside the program.
+ * A package that is installed beside this library, beside the bundle that it became a part of, or beside the program.
  * An ES module is loaded as well.
  * @throws when there is none, or it cannot be loaded: MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, EMFILE, …
  */
@@ -29,10 +29,12 @@ export function loadPackage(name: string): unknown {
 }
 
 /**
- * Files to look from. A bundler may replace `import.meta.url` by the path on the machine that it ran on, or leave nothing of it;
- * `__filename` is known to CommonJS only. The working folder is none of them: what lies there need not be trusted.
+ * Files to look from. A bundler may replace `import.meta.url` by the path on the machine that it ran on, or leave nothing of it.
+ * `__filename` is known to CommonJS only, and to webpack for browsers it is "/index.js". A CommonJS program is the main module.
+ * Neither the working folder nor `process.argv[1]` is among them: under `node -e`, or in a program that carries its own Node,
+ * the second is what somebody hands to the program, and a folder that others may write in need not be trusted.
  */
 function places(): string[] {
   const bundle = typeof __filename === 'string' ? __filename : undefined;
-  return [import.meta.url, bundle, process.argv[1]].filter((place) => place !== undefined);
+  return [import.meta.url, bundle, process.mainModule?.filename].filter((place) => place !== undefined);
 }

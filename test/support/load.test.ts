@@ -1,11 +1,13 @@
-/** From where a package is loaded: beside the library, else beside the program; never from the working folder. */
+/** From where a package is loaded: beside the library, else beside the program; never from where somebody points it to. */
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { projectRoot } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
+
+const LOAD = "import('LIBRARY').then(({ loadPackage }) => console.log(loadPackage('some-package')));";
 
 /** A package in this folder's node_modules; loading it gives the text. */
 function installPackage(folder: string, text: string): void {
@@ -14,34 +16,33 @@ function installPackage(folder: string, text: string): void {
   writeFileSync(join(place, 'index.js'), `module.exports = ${JSON.stringify(text)};\n`);
 }
 
-/** A library and a program that uses it, in folders of their own. */
-function makeProgram(t: TestContext): { library: string; program: string; folder: string } {
-  const root = temporaryFolder(t);
-  const [library, program] = [join(root, 'library'), join(root, 'program')];
-  for (const folder of [library, program]) mkdirSync(folder);
-  cpSync(join(projectRoot, 'build/src/support/load.js'), join(library, 'load.mjs'));
-  const lines = ["import { loadPackage } from '../library/load.mjs';", "console.log(loadPackage('some-package'));"];
-  writeFileSync(join(program, 'program.mjs'), lines.join('\n'));
-  return { library, program, folder: root };
-}
-
-async function run(t: TestContext, program: string, cwd: string) {
-  return await startProgram(t, process.execPath, [join(program, 'program.mjs')], { cwd }).ended();
+/** A copy of the library, without any package beside it. */
+function copyLibrary(folder: string): { library: string; code: string } {
+  const library = join(folder, 'library');
+  mkdirSync(library);
+  const file = join(library, 'load.mjs');
+  cpSync(join(projectRoot, 'build/src/support/load.js'), file);
+  return { library, code: LOAD.replace('LIBRARY', file) };
 }
 
 test('a package is loaded from beside the library, else from beside the program', async (t) => {
-  const { library, program } = makeProgram(t);
+  const folder = temporaryFolder(t);
+  const { library, code } = copyLibrary(folder);
+  const program = join(folder, 'program');
   installPackage(program, 'beside the program');
-  assert.equal((await run(t, program, '/')).stdout, 'beside the program\n');
+  writeFileSync(join(program, 'program.cjs'), code);
+  const run = () => startProgram(t, process.execPath, [join(program, 'program.cjs')], { cwd: '/' }).ended();
+  assert.equal((await run()).stdout, 'beside the program\n');
   installPackage(library, 'beside the library');
-  assert.equal((await run(t, program, '/')).stdout, 'beside the library\n');
+  assert.equal((await run()).stdout, 'beside the library\n');
 });
 
-test('a package in the working folder is not loaded', async (t) => {
-  const { program } = makeProgram(t);
+test('neither the working folder nor an argument says where a package is', async (t) => {
   const untrusted = temporaryFolder(t);
-  installPackage(untrusted, 'in the working folder');
-  const { stdout, stderr, exitCode } = await run(t, program, untrusted);
+  installPackage(untrusted, 'by whoever may write there');
+  const { code } = copyLibrary(temporaryFolder(t));
+  const words = ['-e', code, join(untrusted, 'file')];
+  const { stdout, stderr, exitCode } = await startProgram(t, process.execPath, words, { cwd: untrusted }).ended();
   assert.equal(stdout, '');
   assert.match(stderr, /Cannot find module 'some-package'/);
   assert.notEqual(exitCode, 0);
