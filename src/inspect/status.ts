@@ -26,15 +26,14 @@ import { countUsers } from './watcher.js';
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
 const LOOKS = 3;
 
-/**
- * @throws LockUnavailableError when it cannot be told whether the lock is held
- * @throws the signal's reason, or reports a check that it has ended as failed
- */
+/** @throws LockUnavailableError when it cannot be told whether the lock is held; the signal's reason when it is aborted */
 export async function status(
   spec: CompleteSpec,
   options: { usage?: boolean; signal?: AbortSignal } = {},
 ): Promise<Status> {
   const asked = await ask(spec, options.signal);
+  // A check that was aborted has failed, which says nothing.
+  options.signal?.throwIfAborted();
   const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
   if (options.usage !== true || report.pid === undefined) return report;
   const used = await usage(report.pid);

@@ -11,7 +11,7 @@ import { errorCode } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 
-export interface Agreement {
+interface Agreement {
   readonly port: number;
   readonly salt: string;
   /** By the name of the field. */
@@ -54,14 +54,14 @@ function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<
   const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
   const fields = [...Object.entries(others), ...variables];
   const data = fields.filter(([, value]) => value !== undefined && typeof value !== 'function');
-  return Object.fromEntries(data.map(([field, value]) => [field, hash(salt + field + textOf(value))]));
-}
-
-function hash(text: string): string {
-  return builtIn('node:crypto').createHash('sha256').update(text).digest('hex');
+  return Object.fromEntries(data.map(([field, value]) => [field, hash(salt, field, value)]));
 }
 
 /** The same for equal values, whatever the order in which an object has its fields. */
-function textOf(value: unknown): string {
-  return inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
+function hash(salt: string, field: string, value: unknown): string {
+  const text = inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
+  return builtIn('node:crypto')
+    .createHash('sha256')
+    .update(salt + field + text)
+    .digest('hex');
 }

@@ -6,11 +6,11 @@ import { assertSupportedPlatform } from '../support/errors.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
 import {
   definedOptions,
-  mayBeAboutPort,
   overTestDefaults,
-  PORT_ATTEMPTS,
   type Preset,
+  startManager,
   type TestDefaults,
+  tryPorts,
 } from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
@@ -44,7 +44,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const sweeping = sweepTemporaryStates();
   try {
-    return await startOnPort(preset, given, state, signal);
+    return await tryPorts({ given: given.port, signal }, () => startOnPort(preset, given, state, signal));
   } catch (error) {
     await state?.remove();
     throw error;
@@ -53,42 +53,18 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   }
 }
 
+/** On the given port, or on a free one. */
 async function startOnPort<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   given: TestDefaults,
   state: TemporaryState | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EphemeralInstance> {
-  for (let attempt = 1; ; attempt += 1) {
-    const port = given.port ?? (await chooseFreePort());
-    try {
-      const manager = makeManager(preset, { stateDir: state?.folder, port, ...given }, state);
-      return await startManager(manager, state, signal);
-    } catch (error) {
-      const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !mayBeAboutPort(error)) throw error;
-    }
-  }
-}
-
-function makeManager<O extends TestDefaults | undefined>(
-  preset: Preset<O>,
-  options: { stateDir: string | undefined; port: number },
-  state: TemporaryState | undefined,
-): ProcessManager {
-  const spec = preset(overTestDefaults(preset, options));
+  const chosen = { stateDir: state?.folder, port: given.port ?? (await chooseFreePort()) };
+  const spec = preset(overTestDefaults(preset, { ...chosen, ...given }));
   const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
-  return new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });
-}
-
-async function startManager(
-  manager: ProcessManager,
-  state: TemporaryState | undefined,
-  signal: AbortSignal | undefined,
-): Promise<EphemeralInstance> {
-  const { port, stateDir } = manager.spec;
-  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${manager.spec.name} does not`);
-  const instance = await manager.start({ ...(signal && { signal }) });
+  const manager = new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });
+  const instance = await startManager(manager, signal);
   let stopped: Promise<void> | undefined;
   const stop = () => {
     stopped ??= throwAway(manager, state).catch((error: unknown) => {
@@ -97,8 +73,7 @@ async function startManager(
     });
     return stopped;
   };
-  const address = instance.address ?? '';
-  return { ...instance, address, port, stateDir, manager, stop, [Symbol.asyncDispose]: stop };
+  return { ...instance, stop, [Symbol.asyncDispose]: stop };
 }
 
 async function throwAway(manager: ProcessManager, state: TemporaryState | undefined): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
- * users and mark lie beside it and stay. The first user makes the folder anew, with what all have to agree on in it, and the
+ * users and journal lie beside it and stay. The first user makes the folder anew, with what all have to agree on in it, and the
  * last one out removes it, both under LOCK_EX on the users file: while anybody uses it, it is there. So a server that
  * crashed under its users finds its port again.
  */
@@ -13,19 +13,18 @@ import { chooseFreePort } from '../start/port-lock.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
-import { Pace } from '../support/deadline.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
-import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
 import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
+import { removeFolder } from './temporary-state.js';
 import {
   definedOptions,
-  mayBeAboutPort,
   overTestDefaults,
-  PORT_ATTEMPTS,
   type Preset,
+  startManager,
   type TestDefaults,
+  tryPorts,
 } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
@@ -41,21 +40,8 @@ export interface SharedInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Where the users of one key meet. */
-interface Place {
-  /** The key. */
-  readonly name: string;
-  /** Removed with the last user. */
-  readonly folder: string;
-  /** Lies beside the folder and stays. */
-  readonly lockFile: string;
-  readonly stopTimeoutMs: number;
-}
-
 /** How long a user that leaves, or the watcher, may take to end the instance: it is killed. */
 const ENDING_MS = 10_000;
-
-type Given = TestDefaults & { key: string; signal?: AbortSignal };
 
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
@@ -70,7 +56,7 @@ export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options: NonNullable<O> & { key: string; signal?: AbortSignal },
 ): Promise<SharedInstance> {
-  const { key, signal, ...given }: Given = definedOptions(options);
+  const { key, signal, ...given }: TestDefaults & typeof options = definedOptions(options);
   assertSupportedPlatform();
   const place = placeOf(key);
   const specs = new Map<number, ProcessSpec>();
@@ -85,19 +71,10 @@ export async function startShared<O extends TestDefaults | undefined>(
     specs.set(agreedPort, spec);
     return spec;
   };
-  const pace = new Pace({ firstMs: 5, maxMs: 50 });
-  for (let attempt = 1; ; ) {
-    try {
-      const instance = await joinInstance(place, makeSpec, { givenPort: given.port, signal });
-      if (instance !== undefined) return instance;
-    } catch (error) {
-      const isFinal = given.port !== undefined || attempt === PORT_ATTEMPTS;
-      if (isFinal || !mayBeAboutPort(error)) throw error;
-      // When all have left, the folder is gone, and the next one chooses another port.
-      attempt += 1;
-    }
-    await pace.wait({ signal });
-  }
+  // When all have left after a failure, the folder is gone, and the next one chooses another port.
+  return await tryPorts({ given: given.port, signal }, () =>
+    joinInstance(place, makeSpec, { givenPort: given.port, signal }),
+  );
 }
 
 /** The same one for the same port: a preset may give something new each time. */
@@ -122,32 +99,25 @@ async function joinInstance(
     if (agreement === undefined) return undefined; // Whoever was about to write it was killed.
     const spec = makeSpec(agreement.port);
     const manager = new SharedManager(spec, folder);
-    const leave = () => leaveUsers(place, user, () => manager.afterLastUser());
+    const giveUp = () => leaveUsers(place, user, () => manager.afterLastUser());
     const differences = differingFields(agreement, spec);
     if (differences.length > 0) {
       // As the last one out: whoever agreed on it was killed a moment ago.
-      if (await leave()) return undefined;
+      if (await giveUp()) return undefined;
       throw mismatchError(place.name, differences);
     }
     try {
-      return await startManager(manager, signal);
+      const instance = await startManager(manager, signal);
+      const leave = () => manager.leave();
+      return { ...instance, leave, [Symbol.asyncDispose]: leave };
     } catch (error) {
-      await leave();
+      await giveUp();
       throw error;
     }
   } finally {
     // The manager that has started it is counted itself.
     user.release();
   }
-}
-
-async function startManager(manager: SharedManager, signal: AbortSignal | undefined): Promise<SharedInstance> {
-  const { name, port, stateDir } = manager.spec;
-  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
-  const instance = await manager.start({ ...(signal && { signal }) });
-  const leave = () => manager.leave();
-  const address = instance.address ?? '';
-  return { ...instance, address, port, stateDir, manager, leave, [Symbol.asyncDispose]: leave };
 }
 
 class SharedManager extends ProcessManager {
@@ -165,7 +135,10 @@ class SharedManager extends ProcessManager {
   }
 }
 
-function placeOf(key: string): Place {
+type Place = ReturnType<typeof placeOf>;
+
+/** Where the users of one key meet. Only the folder is removed with the last user. */
+function placeOf(key: string) {
   checkName('key', key);
   const parent = userFolder();
   if (parent === undefined) {
@@ -175,10 +148,6 @@ function placeOf(key: string): Place {
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
   return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: ENDING_MS };
-}
-
-async function removeFolder(folder: string): Promise<void> {
-  await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {

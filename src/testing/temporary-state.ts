@@ -43,11 +43,7 @@ export function makeTemporaryState(): TemporaryState {
 export async function sweepTemporaryStates(): Promise<void> {
   const parent = userFolder();
   for (const folder of parent === undefined ? [] : temporaryFolders(parent)) {
-    try {
-      await sweep(folder);
-    } catch (error) {
-      log('cannot sweep %s: %s', folder, errorText(error));
-    }
+    await sweep(folder).catch((error: unknown) => log('cannot sweep %s: %s', folder, errorText(error)));
   }
 }
 
@@ -78,8 +74,12 @@ async function sweep(folder: string): Promise<void> {
 
 async function removeUnder(lock: FileLock, folder: string): Promise<void> {
   try {
-    await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeFolder(folder);
   } finally {
     lock.release();
   }
+}
+
+export async function removeFolder(folder: string): Promise<void> {
+  await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }

@@ -1,5 +1,7 @@
 /** What `startEphemeral` and `startShared` have in common. */
+import type { ProcessManager } from '../manager/process-manager.js';
 import type { ProcessSpec } from '../state/process-spec.js';
+import { Pace } from '../support/deadline.js';
 import { EarlyExitError, PortInUseError } from '../support/errors.js';
 
 /**
@@ -34,13 +36,36 @@ function isPlainObject(value: unknown): value is object {
 }
 
 /** On how many free ports a server is tried. */
-export const PORT_ATTEMPTS = 3;
+const PORT_ATTEMPTS = 3;
 
 /**
- * May a start on another port do better? Between the look at a port and the server's bind a program that takes no port locks
- * can get it, and so can any of the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4 ended so. Why one
- * has ended only its log says, in words of its own, so whatever ended early is tried again.
+ * Start on the given port, or on one of several free ones. Between the look at a port and the server's bind a program that
+ * takes no port locks can get it, and so can any of the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4
+ * ended so. Why one has ended only its log says, in words of its own, so whatever ended early is tried again.
+ * @param start undefined: it is called again, and that is no attempt
  */
-export function mayBeAboutPort(error: unknown): boolean {
-  return error instanceof PortInUseError || error instanceof EarlyExitError;
+export async function tryPorts<T>(
+  { given, signal }: { given: number | undefined; signal: AbortSignal | undefined },
+  start: () => Promise<T | undefined>,
+): Promise<T> {
+  const pace = new Pace({ firstMs: 5, maxMs: 50 });
+  for (let failed = 0; ; ) {
+    try {
+      const instance = await start();
+      if (instance !== undefined) return instance;
+    } catch (error) {
+      failed += 1;
+      const mayBeAboutPort = error instanceof PortInUseError || error instanceof EarlyExitError;
+      if (!mayBeAboutPort || given !== undefined || failed === PORT_ATTEMPTS) throw error;
+    }
+    await pace.wait({ signal });
+  }
+}
+
+/** @throws what `manager.start()` throws, and TypeError when the preset gives no port */
+export async function startManager(manager: ProcessManager, signal: AbortSignal | undefined) {
+  const { name, port, stateDir } = manager.spec;
+  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
+  const instance = await manager.start({ ...(signal && { signal }) });
+  return { ...instance, address: instance.address ?? '', port, stateDir, manager };
 }

@@ -79,11 +79,21 @@ test('leftovers are sick at the first look, and what a check finds out about the
   const { checks, check, announced } = checked(3);
   await check({ state: 'unhealthy', pid: undefined });
   assert.equal(checks.isSick, true);
+  for (const end of ['reset', 'hurry'] as const) {
+    checks.reset();
+    const late = check({ state: 'unhealthy', pid: undefined });
+    checks[end]();
+    assert.equal((await late).aborted, true);
+    assert.deepEqual([checks.isSick, announced.length], [false, 1]);
+  }
+});
+
+test('a check that was ended, and never comes to its end, is not in the way of the next one', async () => {
+  const { checks, check } = checked(1);
+  void check('never');
   checks.reset();
-  const late = check({ state: 'unhealthy', pid: undefined });
-  checks.reset();
-  await late;
-  assert.deepEqual([checks.isSick, announced.length], [false, 1]);
+  await check({ state: 'unhealthy' });
+  assert.equal(checks.isSick, true);
 });
 
 test('a check that throws, or that cannot tell, changes nothing', async () => {
@@ -152,21 +162,28 @@ function clock(t: TestContext): { ms: number } {
 
 function checked(unhealthyAfter: number) {
   const announced: Status[] = [];
-  let answer: (() => Promise<Status>) | undefined;
+  let answer: ((signal: AbortSignal) => Promise<Status>) | undefined;
   const checks = new HealthChecks(
-    async () => await (answer as () => Promise<Status>)(),
+    async (signal) => await (answer as (signal: AbortSignal) => Promise<Status>)(signal),
     { checkIntervalMs: 60_000, unhealthyAfter },
     (report) => announced.push(report),
   );
-  const check = async (report: { state: Status['state']; pid?: number | undefined } | Error) => {
-    answer = async () => {
+  /** @returns the signal that it was given */
+  const check = async (report: { state: Status['state']; pid?: number | undefined } | Error | 'never') => {
+    let given: AbortSignal | undefined;
+    answer = async (signal) => {
+      given = signal;
       await turn();
+      if (report === 'never') return await new Promise(() => undefined);
       if (report instanceof Error) throw report;
       return { pid: 1, ...report } as Status;
     };
     checks.hurry();
     checks.runWhenDue();
     await turn();
+    await turn();
+    assert.ok(given !== undefined);
+    return given;
   };
   return { checks, check, announced };
 }
