@@ -8,7 +8,7 @@ import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { waitingCommand } from '../lock/flock-helpers.js';
+import { waitingCommand } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { WATCHER_TEXT } from './watcher-text.js';
