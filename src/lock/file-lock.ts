@@ -1,30 +1,22 @@
 /**
- * An exclusive flock(2) on a file: acquire, wait, release, hand over, probe.
+ * An exclusive flock(2) on a file: acquire it, wait for it, ask about it.
  *
- * Probing without harm: a question asks for LOCK_SH, so two questions never see each other; and an acquirer that is
- * refused LOCK_EX asks for LOCK_SH. Granted, only questions were in the way, and it tries again; refused, there is a
- * real holder and the answer is immediate.
+ * A question does no harm: it asks for LOCK_SH, so two questions never see each other. An acquirer that is refused LOCK_EX
+ * asks for LOCK_SH too: granted, only questions were in the way, and it tries again; refused, there is a real holder.
  *
- * The file is never deleted. Somebody else may do it all the same, and then a second process could lock a new file of the
- * same name: so the locked descriptor is compared with what the path leads to, and opened anew on a difference.
+ * The file is never deleted. When somebody else deletes it, a second process could lock a new file of the same name: so the
+ * locked descriptor is compared with what the path leads to, and opened anew on a difference.
  */
 
 import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { inspect } from 'node:util';
 import { Deadline, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import {
-  assertSupportedPlatform,
-  errorCode,
-  errorText,
-  FlockProcessError,
-  LockHeldError,
-  LockUnavailableError,
-} from '../support/errors.js';
+import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
+import { check, checkNumber, isText } from '../support/options.js';
 import { processTable } from '../system/process-table.js';
 import { canLockShared, tryFlock } from './flock.js';
-import { type FileLock, HeldFileLock, lockUnavailableError } from './held-lock.js';
+import { type FileLock, heldLock, lockUnavailableError } from './held-lock.js';
 import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
 
 export type { FileLock } from './held-lock.js';
@@ -32,10 +24,9 @@ export type { FileLock } from './held-lock.js';
 const log = debugLog('lock');
 
 /**
- * A LOCK_SH that is met in so many attempts in a row counts as a holder: with the pause of up to a millisecond after each,
- * after more than 100 ms; where a helper makes the system calls, after two to three seconds. Attempts are counted, not time:
- * a clock that is replaced or stands still must not make a synchronous loop endless, and a process that the system keeps
- * from running has few attempts in 100 ms.
+ * A LOCK_SH that is met in so many attempts in a row counts as a holder: that is after more than 100 ms, with the pauses
+ * between them; through a helper after two to three seconds. Attempts are counted, not time: with a clock that stands still
+ * the loop would be endless, and a process that the system keeps from running has few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
 
@@ -67,7 +58,7 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
   const file = lockFileOptions(path, options);
   for (let attempts = 1; ; attempts += 1) {
     const attempt = attemptLock(file);
-    if (attempt instanceof HeldFileLock) return attempt;
+    if (!('by' in attempt)) return attempt;
     if (attempt.by === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file.path, attempt);
     pauseThread(Math.random());
   }
@@ -81,16 +72,14 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
  */
 export async function waitForLock(path: string, options: WaitForLockOptions = {}): Promise<FileLock> {
   const { timeoutMs = Number.POSITIVE_INFINITY, signal, ...acquireOptions } = options;
-  if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) {
-    throw new TypeError(`"timeoutMs" must be a number of milliseconds, 0 or more, not ${String(timeoutMs)}`);
-  }
+  checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
   signal?.throwIfAborted();
   const file = lockFileOptions(path, acquireOptions);
   const deadline = Deadline.after(timeoutMs);
   const pace = new Pace();
   for (let sharedLocks = 0; ; ) {
     const attempt = attemptLock(file);
-    if (attempt instanceof HeldFileLock) return attempt;
+    if (!('by' in attempt)) return attempt;
     sharedLocks = attempt.by === 'holder' ? 0 : sharedLocks + 1;
     if (attempt.by === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS) {
       if (deadline.isOver) throw refusedError(file.path, attempt);
@@ -126,19 +115,14 @@ export function releaseLock(lock: FileLock): void {
  */
 export function isLocked(path: string): boolean {
   const file = lockFileOptions(path, {});
-  let fd: number;
+  let fd: number | undefined;
   try {
     fd = openForQuestion(file.path);
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return false;
-    throw lockUnavailableError(file.path, 'examine', error);
-  }
-  try {
-    return !canLockShared(fd);
+    return fd !== undefined && !canLockShared(fd);
   } catch (error) {
     throw lockUnavailableError(file.path, 'examine', error);
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
@@ -149,18 +133,18 @@ interface LockFile {
 
 function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFile {
   assertSupportedPlatform();
-  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-    throw new TypeError(`"path" must be a non-empty string without NUL, not ${inspect(path)}`);
-  }
-  if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
-    throw new TypeError(`"mode" must be permission bits between 0 and 0o777, not ${inspect(mode)}`);
-  }
+  check('path', path, isText, 'a non-empty string without NUL');
+  check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
   try {
     return { path: resolve(path), mode };
   } catch (error) {
     // A relative path in a working directory that was removed.
     throw lockUnavailableError(path, 'examine', error);
   }
+}
+
+function isPermission(value: unknown): boolean {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777;
 }
 
 /** Why an attempt failed. 'holder': somebody has LOCK_EX. 'shared lock': nobody has, but somebody's LOCK_SH was in the way. */
@@ -170,7 +154,7 @@ interface Refusal {
 }
 
 /** One attempt, without waiting. */
-function attemptLock({ path, mode }: LockFile): HeldFileLock | Refusal {
+function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
   try {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
@@ -180,16 +164,13 @@ function attemptLock({ path, mode }: LockFile): HeldFileLock | Refusal {
       } finally {
         if (outcome !== 'locked') closeSync(fd);
       }
-      if (outcome === 'locked') {
-        log('acquired %s (PID %d, descriptor %d)', path, process.pid, fd);
-        return new HeldFileLock(path, fd);
-      }
+      if (outcome === 'locked') return heldLock(path, fd);
       if (outcome !== 'replaced') return { by: outcome, fd };
     }
+    throw new Error('the file is deleted or replaced again and again');
   } catch (error) {
     throw lockUnavailableError(path, 'lock', error);
   }
-  throw lockUnavailableError(path, 'lock', new Error('the file is deleted or replaced again and again'));
 }
 
 function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal['by'] {
@@ -199,7 +180,7 @@ function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refus
   return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
 
-/** Sleeps the whole thread: for a synchronous function there is no other way, and it is about a millisecond. */
+/** A synchronous function can only put its whole thread to sleep. */
 function pauseThread(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }
@@ -210,7 +191,7 @@ function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
 
-/** A lock that is held, and by nobody that is seen, may just have been freed and taken again between the two looks. */
+/** A lock that is held, and by nobody that is seen, may have been freed and taken again in between: it is looked up again. */
 const LOOKS = 3;
 
 /**
@@ -223,8 +204,8 @@ const LOOKS = 3;
 export async function lockHolders(path: string): Promise<number[]> {
   for (let look = 1; look <= LOOKS; look += 1) {
     if (!isLocked(path)) return [];
-    const pids = new Set(carrierPids(path));
-    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
+    const pids = carrierPids(resolve(path));
+    if (pids.length > 0) return pids;
   }
   const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
   throw new LockUnavailableError(message, { path: resolve(path) });
@@ -232,14 +213,11 @@ export async function lockHolders(path: string): Promise<number[]> {
 
 function carrierPids(path: string): number[] {
   try {
-    return processTable()
-      .carriers(resolve(path))
+    const pids = processTable()
+      .carriers(path)
       .map(({ process }) => process.pid);
+    return [...new Set(pids)].toSorted((one, other) => one - other);
   } catch (error) {
-    if (error instanceof FlockProcessError) throw error;
-    throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(error)}`, {
-      path: resolve(path),
-      cause: error,
-    });
+    throw lockUnavailableError(path, 'examine', error);
   }
 }

@@ -1,32 +1,43 @@
 /**
- * flock(2) on an open descriptor, never waiting: the only user of fs-ext.
+ * flock(2) on an open descriptor: through the addon fs-ext, else through perl or flock(1).
  *
  * Where the addon is missing or was installed without being built (npm 12, pnpm and bun do not run build scripts unless
  * told to), a helper takes the very same lock: perl or flock(1), run as a child that has our descriptor as its 3. The lock
  * belongs to the open file description, which the two share, so it stays ours when the helper exits.
  *
- * `flockSync` only: fs-ext's asynchronous `flock` aborts the process when it is called in a worker thread, and four
- * blocked ones stall all of `fs`. In the main thread only: fs-ext 2.1.1 keeps handles of the thread that loaded it last in
- * static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
+ * Of fs-ext only `flockSync` is used: its asynchronous `flock` aborts the process when it is called in a worker thread, and
+ * four blocked ones stall all of `fs`. And only in the main thread: fs-ext 2.1.1 keeps handles of the thread that loaded it
+ * last in static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
  */
 
+import { delimiter, isAbsolute, join } from 'node:path';
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText } from '../support/errors.js';
+import { errorCode, errorText, FlockBindingError } from '../support/errors.js';
+import { isExecutableFile } from '../support/files.js';
 import { builtIn, loadPackage } from '../support/load.js';
-import { type Flock, helperFlock } from './flock-helpers.js';
 
 const log = debugLog('flock');
 
-let way: Flock | undefined;
+/** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
+type Operation = 'ex' | 'sh' | 'un' | 'question';
+
+/** False: another open file description has a lock that conflicts. */
+type Flock = (fd: number, operation: Operation) => boolean;
+
+let chosen: Flock | undefined;
+
+const flock: Flock = (fd, operation) => {
+  chosen ??= chooseFlock();
+  return chosen(fd, operation);
+};
 
 /**
- * Take a lock of that kind on the descriptor's open file description, or convert the one it has.
+ * Take a lock of that kind on the descriptor's open file description, or convert the one it has. Never waits.
  * @returns false when another open file description has a lock that conflicts
  * @throws FlockBindingError; the system's error for anything that is not contention
  */
 export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
-  way ??= chooseFlock();
-  return way(fd, operation);
+  return flock(fd, operation);
 }
 
 /**
@@ -34,14 +45,12 @@ export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
  * once: while it is held, nobody is granted LOCK_EX.
  */
 export function canLockShared(fd: number): boolean {
-  way ??= chooseFlock();
-  return way(fd, 'question');
+  return flock(fd, 'question');
 }
 
 /** LOCK_UN: frees the lock for every process that shares the open file description. */
 export function unlock(fd: number): void {
-  way ??= chooseFlock();
-  way(fd, 'un');
+  flock(fd, 'un');
 }
 
 function chooseFlock(): Flock {
@@ -71,4 +80,104 @@ function addonFlock(): Flock {
     }
   };
   return (fd, operation) => flags[operation].every((flag) => call(fd, flag));
+}
+
+interface Helper {
+  name: string;
+  /** The exit status that says: another has a lock that conflicts. */
+  refusedStatus: number;
+  arguments: Record<Operation, readonly string[]>;
+}
+
+/** Not 1, and none that `die` makes of an errno. */
+const PERL_REFUSED_STATUS = 201;
+
+/** Its arguments are flags of flock(2), wherever there is one: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
+const PERL_LINE =
+  'open(my $f, "+<&=", 3) or open($f, "<&=", 3) or die "fdopen: $!\\n"; ' +
+  `for (@ARGV) { flock($f, $_) and next; exit ${PERL_REFUSED_STATUS} if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }`;
+
+const HELPERS: readonly Helper[] = [
+  {
+    name: 'perl',
+    refusedStatus: PERL_REFUSED_STATUS,
+    arguments: {
+      ex: ['-e', PERL_LINE, '6'],
+      sh: ['-e', PERL_LINE, '5'],
+      un: ['-e', PERL_LINE, '8'],
+      question: ['-e', PERL_LINE, '5', '8'],
+    },
+  },
+  {
+    name: 'flock',
+    // busybox's flock has no `-E` for another status.
+    refusedStatus: 1,
+    arguments: {
+      ex: ['-n', '-x', '3'],
+      sh: ['-n', '-s', '3'],
+      un: ['-u', '3'],
+      // Given back when the descriptor is closed: longer than perl has it, yet not as long as another program takes to start.
+      question: ['-n', '-s', '3'],
+    },
+  },
+];
+
+/** The quoted commands are what the install test runs. */
+const BUILD_ADDON =
+  'build the addon (it needs Python 3, make and a C++ compiler): ' +
+  'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
+  'pnpm: "pnpm add --allow-build=fs-ext fs-ext && pnpm rebuild fs-ext", ' +
+  'yarn: "npm pkg set --json dependenciesMeta.fs-ext.built=true && yarn install", ' +
+  'bun: "bun add fs-ext && bun pm trust fs-ext"';
+
+/** @throws FlockBindingError when neither is on PATH */
+function helperFlock(addonError: unknown): Flock {
+  for (const helper of HELPERS) {
+    const path = findExecutable(helper.name);
+    if (path === undefined) continue;
+    log('locking through %s', path);
+    return (fd, operation) => runHelper([path, ...helper.arguments[operation]], fd, helper.refusedStatus);
+  }
+  const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
+    ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
+    : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
+  throw new FlockBindingError(
+    `No way to call flock(2): ${problem}, and neither perl nor flock(1) (Debian: util-linux) is on PATH. Install one of the two, or ${otherWay}`,
+    { cause: addonError },
+  );
+}
+
+function runHelper(words: readonly [string, ...string[]], fd: number, refusedStatus: number): boolean {
+  const [command, ...rest] = words;
+  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, rest, {
+    stdio: ['ignore', 'ignore', 'pipe', fd],
+    encoding: 'utf8',
+    // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.
+    env: { ...process.env, LC_ALL: 'C', LD_PRELOAD: undefined, PERL5OPT: undefined },
+  });
+  if (error !== undefined) throw error;
+  if (status === 0) return true;
+  // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
+  if (status === refusedStatus && stderr === '') return false;
+  throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${words.join(' ')}]`);
+}
+
+/**
+ * The program with which a shell waits for a lock. Absolute, so that it does not depend on the PATH of whoever runs it.
+ * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
+ */
+export function findWaiter(): string {
+  const waiter = findExecutable('flock') ?? findExecutable('perl');
+  if (waiter !== undefined) return waiter;
+  throw new FlockBindingError(
+    'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
+  );
+}
+
+function findExecutable(name: string): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter(isAbsolute)
+    .map((folder) => join(folder, name))
+    .find(isExecutableFile);
 }

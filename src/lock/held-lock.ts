@@ -32,51 +32,45 @@ export interface FileLock {
   [Symbol.dispose](): void;
 }
 
-export class HeldFileLock implements FileLock {
-  readonly path: string;
-  readonly fd: number;
-  #held = true;
-
-  constructor(path: string, fd: number) {
-    this.path = path;
-    this.fd = fd;
-  }
-
-  get held(): boolean {
-    return this.#held;
-  }
-
-  isIntact(): boolean {
+/** The lock that this process has just taken on `path`, through this descriptor. */
+export function heldLock(path: string, fd: number): FileLock {
+  let held = true;
+  const logAs = (what: string) => log('%s %s (PID %d, descriptor %d)', what, path, process.pid, fd);
+  const release = () => {
+    if (!held) return;
+    held = false;
     try {
-      return this.#held && isSameFile(this.fd, this.path);
+      unlock(fd);
     } catch (error) {
-      throw lockUnavailableError(this.path, 'examine', error);
-    }
-  }
-
-  release(): void {
-    if (!this.#held) return;
-    this.#held = false;
-    try {
-      unlock(this.fd);
-    } catch (error) {
-      throw lockUnavailableError(this.path, 'unlock', error);
+      throw lockUnavailableError(path, 'unlock', error);
     } finally {
-      closeSync(this.fd);
+      closeSync(fd);
     }
-    log('released %s (PID %d, descriptor %d)', this.path, process.pid, this.fd);
-  }
-
-  handOver(): void {
-    if (!this.#held) return;
-    this.#held = false;
-    closeSync(this.fd);
-    log('handed over %s (PID %d, descriptor %d)', this.path, process.pid, this.fd);
-  }
-
-  [Symbol.dispose](): void {
-    this.release();
-  }
+    logAs('released');
+  };
+  logAs('acquired');
+  return {
+    path,
+    fd,
+    get held() {
+      return held;
+    },
+    isIntact() {
+      try {
+        return held && isSameFile(fd, path);
+      } catch (error) {
+        throw lockUnavailableError(path, 'examine', error);
+      }
+    },
+    release,
+    handOver() {
+      if (!held) return;
+      held = false;
+      closeSync(fd);
+      logAs('handed over');
+    },
+    [Symbol.dispose]: release,
+  };
 }
 
 /** An error of the system, as one of ours that names the file. */

@@ -3,7 +3,7 @@
  * descriptor that means something to others, and on a doubtful file system with a warning.
  */
 
-import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
@@ -24,45 +24,43 @@ const DOUBTFUL_FILE_SYSTEMS = new Map([
   [0x65735546, 'FUSE or virtiofs'],
 ]);
 
-const seenDevices = new Set<number>();
+const knownDevices = new Set<number>();
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {
-  const open = () => openOrCreate(path, mode);
-  let fd: number;
-  try {
-    fd = open();
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
+  // O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
+  // another user's existing file in /tmp, be that writable for everybody.
+  const open = () => openAndWarn(path, LOCK_OPEN_FLAGS);
+  const create = () => openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
+  const createWithFolders = () => {
     makeFolders(dirname(path));
-    fd = open();
-  }
-  return aboveInheritedDescriptors(fd, open);
+    return create();
+  };
+  const openOrCreate = () => unlessMissing(open, () => unlessMissing(create, createWithFolders));
+  return aboveInheritedDescriptors(openOrCreate(), openOrCreate);
 }
 
-/** Opens an existing lock file to ask about it. */
-export function openForQuestion(path: string): number {
-  return openAndWarn(path, constants.O_RDONLY);
+/** Opens a lock file to ask about it; undefined when there is none. */
+export function openForQuestion(path: string): number | undefined {
+  return unlessMissing(
+    () => openAndWarn(path, constants.O_RDONLY),
+    () => undefined,
+  );
 }
 
 /** Does the path still lead to the file that is open at this descriptor? */
 export function isSameFile(fd: number, path: string): boolean {
-  const atPath: BigIntStats | undefined = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  if (atPath === undefined) return false;
+  const atPath = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   const opened = fstatSync(fd, { bigint: true });
-  return atPath.ino === opened.ino && atPath.dev === opened.dev;
+  return atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }
 
-/**
- * O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
- * another user's existing file in /tmp, be that writable for everybody.
- */
-function openOrCreate(path: string, mode: number): number {
+function unlessMissing<T, U>(open: () => T, otherwise: () => U): T | U {
   try {
-    return openAndWarn(path, LOCK_OPEN_FLAGS);
+    return open();
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error;
-    return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
+    return otherwise();
   }
 }
 
@@ -81,15 +79,14 @@ function aboveInheritedDescriptors(fd: number, open: () => number): number {
 
 function openAndWarn(path: string, flags: number, mode?: number): number {
   const fd = openRegularFile(path, flags, mode);
-  warnOfFileSystem(path, fd);
+  // Once for each device: at every lock the question alone would be a fifth of its cost.
+  const { dev } = fstatSync(fd);
+  if (!knownDevices.has(dev)) warnOfFileSystem(path);
+  knownDevices.add(dev);
   return fd;
 }
 
-/** Looks once for each device: at every lock the look alone would be a fifth of its cost. */
-function warnOfFileSystem(path: string, fd: number): void {
-  const { dev } = fstatSync(fd);
-  if (seenDevices.has(dev)) return;
-  seenDevices.add(dev);
+function warnOfFileSystem(path: string): void {
   const name = DOUBTFUL_FILE_SYSTEMS.get(fileSystemType(path));
   if (name === undefined) return;
   const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { delimiter, resolve } from 'node:path';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { findWaiter } from '../lock/flock-helpers.js';
+import { findWaiter } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
 import type { OpenLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';

@@ -3,14 +3,11 @@ import { loadPackage } from './load.js';
 
 type Log = (format: string, ...values: unknown[]) => void;
 
-let createLog: ((namespace: string) => Log) | undefined;
-
 /** A logger for `flock-process:LAYER`, switched on by the environment variable DEBUG. */
 export function debugLog(layer: string): Log {
   let log: Log | undefined;
   return (format, ...values) => {
-    createLog ??= loadDebug();
-    log ??= createLog(`flock-process:${layer}`);
+    log ??= loadDebug()(`flock-process:${layer}`);
     log(format, ...values);
   };
 }

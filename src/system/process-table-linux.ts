@@ -6,8 +6,7 @@ import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
 import type { Carrier, CarrierOptions, LockKind, LostLock, ProcessInfo } from './process-info.js';
 
-const EXCLUSIVE_LOCK = /^lock:.* FLOCK +ADVISORY +WRITE /m;
-const SHARED_LOCK = /^lock:.* FLOCK +ADVISORY +READ /m;
+const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
 
 /** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
@@ -21,6 +20,7 @@ const EXITING_FLAG = 0x4;
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
 const MAX_ROUNDS = 30;
 
+/** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
   const fields = statFields(pid);
@@ -48,22 +48,23 @@ function statFields(pid: number): string[] | undefined {
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
-let ownBoot: string | undefined;
-
+/** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
-  ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
-  return ownBoot;
+  return `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
 }
 
+/** Every visible process. */
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
 }
 
+/** Unix seconds, with fraction, as every process of this machine works it out. */
 export function startTime({ startKey }: ProcessInfo): number {
   const bootTime = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1]);
   return bootTime + ticksMs(startKey) / 1000;
 }
 
+/** Milliseconds since it started, untouched by changes of the wall clock. */
 export function age({ startKey }: ProcessInfo): number {
   return Math.max(0, bootTicksMs() - ticksMs(startKey));
 }
@@ -83,6 +84,7 @@ function ticksMs(startKey: string): number {
   return (Number(startKey) / TICKS_PER_SECOND) * 1000;
 }
 
+/** Base names of its executable and of the first two words of its command line. */
 export function commandNames(pid: number): string[] {
   const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
   // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
@@ -91,10 +93,12 @@ export function commandNames(pid: number): string[] {
   return [executable, ...words, ...titles].flatMap((word) => (word === undefined || word === '' ? [] : basename(word)));
 }
 
+/** The words of its command line, as it was started or has set it since. */
 export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
+/** Everybody who holds the exclusive lock, or a shared one, on the file that is at `path` now. */
 export function carriers(path: string, { kind = 'exclusive', fd: only }: CarrierOptions = {}): Carrier[] {
   if (statFile(path) === undefined) return [];
   return lookAtAll((pid) =>
@@ -106,25 +110,30 @@ export function carriers(path: string, { kind = 'exclusive', fd: only }: Carrier
   );
 }
 
+/** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
 export function carries(pid: number, fd: number, path: string): boolean {
   return lockOn(path, pid, fd) !== undefined;
 }
 
+/** Does it have this descriptor open? True where the system does not tell cheaply. */
 export function hasDescriptor(pid: number, fd: number): boolean {
   return linkOf(pid, fd) !== undefined;
 }
 
+/** Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? */
 export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
   if (lockThrough(pid, fd)?.isOpenedByUs !== true || isOpenAt(path, pid, fd)) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
+/** Is one of its standard streams appended to this regular file? */
 export function logsTo(pid: number, path: string): boolean {
   // Not /dev/null, nor a terminal: those are everybody's.
   if (statFile(path)?.isFile() !== true) return false;
   return [1, 2].some((fd) => linkOf(pid, fd) === realPath(path));
 }
 
+/** Who is seen to listen on this TCP port; nobody where the system does not tell. When `likely` does, nobody else is asked. */
 export function listeners(port: number, likely?: number): ProcessInfo[] {
   return listenerPids(port, likely).flatMap((pid) => lookUp(pid) ?? []);
 }
@@ -161,8 +170,7 @@ function lockOn(path: string, pid: number, fd: number, kind?: LockKind): { isOpe
  */
 function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { isOpenedByUs: boolean } | undefined {
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  const lock = kind === 'exclusive' ? EXCLUSIVE_LOCK : SHARED_LOCK;
-  if (info === undefined || !lock.test(info)) return undefined;
+  if (info === undefined || !LOCK_LINES[kind].test(info)) return undefined;
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
   return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
 }

@@ -1,5 +1,6 @@
 /**
- * The process table where there is no /proc: ps(1) and lsof(1), run synchronously, some 10 ms a call.
+ * The process table where there is no /proc, with the functions of the Linux one: ps(1) and lsof(1), run synchronously, some
+ * 10 ms a call.
  * They cannot tell who holds a lock, only who has its file open and at which descriptor: while the lock is held, who has
  * the file open counts as its carrier.
  */

@@ -8,7 +8,7 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import type { Carrier, CarrierOptions, LostLock, ProcessIdentity, ProcessInfo } from './process-info.js';
+import type { ProcessIdentity, ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
@@ -16,37 +16,11 @@ export type { ProcessIdentity, ProcessInfo } from './process-info.js';
 
 const log = debugLog('table');
 
-export interface ProcessTable {
-  /** Undefined when there is no such process. A zombie is reported as one. */
-  lookUp(pid: number): ProcessInfo | undefined;
-  /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
-  boot(): string;
-  /** Every visible process. */
-  list(): ProcessInfo[];
-  /** Unix seconds, with fraction, as every process of this machine works it out. */
-  startTime(process: ProcessInfo): number;
-  /** Milliseconds since it started, untouched by changes of the wall clock. */
-  age(process: ProcessInfo): number;
-  /** Base names of its executable and of the first two words of its command line. */
-  commandNames(pid: number): string[];
-  /** The words of its command line, as it was started or has set it since. */
-  commandLine(pid: number): string[];
-  /** Everybody who holds the exclusive lock, or a shared one, on the file that is at `path` now. */
-  carriers(path: string, options?: CarrierOptions): Carrier[];
-  /** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
-  carries(pid: number, fd: number, path: string): boolean;
-  /** Does it have this descriptor open? True where the system does not tell cheaply. */
-  hasDescriptor(pid: number, fd: number): boolean;
-  /** Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? */
-  lostLock(pid: number, fd: number, path: string): LostLock | undefined;
-  /** Is one of its standard streams appended to this regular file? */
-  logsTo(pid: number, path: string): boolean;
-  /** Who is seen to listen on this TCP port; nobody where the system does not tell. When `likely` does, nobody else is asked. */
-  listeners(port: number, likely?: number): ProcessInfo[];
-}
-
-/** Decided at each call, which costs nothing: a test can have the portable branch on Linux. */
-export function processTable(): ProcessTable {
+/**
+ * The functions of one of the two, described in that of Linux. Chosen at each call, which costs nothing: a test can have the
+ * portable branch on Linux.
+ */
+export function processTable(): typeof linux {
   return process.platform === 'linux' ? linux : portable;
 }
 
