@@ -37,28 +37,22 @@ wait_until_gone() {
   done
 }
 
-wait_for_turn() {
-  if [ "$lifetime" = tied ]; then
-    while read -r line <&4; do :; done
-    # For all to see that the server is on its way out.
-    exec 4<&-
-    return
-  fi
-  # A waiting command that fails, or that somebody kills, has not got the lock.
-  until "$1" "$2" "$3"; do sleep 1; done
-}
-
 watch() {
   server=$$
-  lifetime=$1
   stop_signal=$2
   grace_ms=$3
-  shift 3
   cd /
   PATH=$PATH:/usr/bin:/bin
   # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
   trap 'kill -s KILL -- "-$server"' EXIT
-  wait_for_turn "$@"
+  if [ "$1" = tied ]; then
+    while read -r line <&4; do :; done
+    # For all to see that the server is on its way out.
+    exec 4<&-
+  else
+    # A waiting command that fails, or that somebody kills, has not got the lock.
+    until "$4" "$5" "$6"; do sleep 1; done
+  fi
   case $stop_signal in
     9 | KILL) ;;
     *)
