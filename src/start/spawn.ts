@@ -18,8 +18,6 @@ import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
-const { signals } = osConstants;
-
 export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
@@ -86,7 +84,7 @@ function commandLine(spec: CompleteSpec, executable: string): CommandLine {
   const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
   if (lifetime === 'detached') return { command: executable, args, argv0: spec.command, watched: [] };
   // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
-  const signalNumber = String(signals[stopSignal]);
+  const signalNumber = String(osConstants.signals[stopSignal]);
   const graceMs = String(Math.ceil(Math.min(stopTimeoutMs, MAX_GRACE_MS)));
   const waiter = lifetime === 'shared' ? findWaiter() : '';
   return {

@@ -41,35 +41,25 @@ wait_until_gone() {
   done
 }
 
-lock_users() {
-  case $waiter in
-    */perl) "$waiter" -e 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die' ;;
-    *) "$waiter" -x 4 ;;
-  esac
-}
-
-wait_for_turn() {
-  if [ "$waiter" = '' ]; then
-    while read -r line <&4; do :; done
-    # For all to see that the server is on its way out.
-    exec 4<&-
-  else
-    # A waiter that fails, or that somebody kills, has not got the lock.
-    until lock_users; do sleep 1; done
-  fi
-}
-
 # STOP_SIGNAL GRACE_MS WAITER
 watch() {
   server=$$
   stop_signal=$1
   grace_ms=$2
-  waiter=$3
   cd /
   PATH=$PATH:/usr/bin:/bin
   # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
   trap 'kill -s KILL -- "-$server"' EXIT
-  wait_for_turn
+  # A waiter that fails, or that somebody kills, has not got the lock. The end of the pipe is closed for all to see that the
+  # server is on its way out.
+  case $3 in
+    '')
+      while read -r line <&4; do :; done
+      exec 4<&-
+      ;;
+    */perl) until "$3" -e 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'; do sleep 1; done ;;
+    *) until "$3" -x 4; do sleep 1; done ;;
+  esac
   case $stop_signal in
     9 | KILL) ;;
     *)
