@@ -1,8 +1,9 @@
 /** Journals of other owners, and in odd places. */
 import assert from 'node:assert/strict';
-import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Journal } from '../../src/state/journal.js';
 import { unlessRoot } from '../helpers/one-call.js';
 import { temporaryFolder } from '../helpers/resources.js';
@@ -77,6 +78,17 @@ for (const [what, text] of Object.entries(heads)) {
     }
   });
 }
+
+test('a journal that was deleted and made anew is read anew, be it of the same size and inode', async (t) => {
+  const journal = newJournal(t);
+  for (let round = 0; round < 20; round += 1) {
+    const { id } = journal.read();
+    rmSync(journal.path);
+    await delay(10);
+    new Journal(journal.path).create();
+    assert.notEqual(journal.read().id, id);
+  }
+});
 
 function newJournal(t: TestContext): Journal {
   const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
