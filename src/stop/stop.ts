@@ -50,15 +50,13 @@ export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSigna
   } catch (error) {
     failure = error;
   }
-  const outcome = await endUnder(spec, work, { signal });
-  const tookMs = Math.round(performance.now() - began);
-  log('%s: %s', spec.name, outcome);
+  const result = await endUnder(spec, work, { signal, began });
+  log('%s: %s', spec.name, result.outcome);
   if (work === undefined) {
     const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(failure)}`;
     throw new StateFileError(message, { path: journal.path, cause: failure });
   }
-  journal.note('stopped', { outcome, tookMs });
-  return { outcome, tookMs };
+  return result;
 }
 
 /**
@@ -74,10 +72,8 @@ export async function stopForRestart(
   const journal = journalOf(spec);
   journal.create();
   const work = await journal.workOn(journal.appendOwn('restart'));
-  const outcome = await endUnder(spec, work, { signal });
-  const tookMs = Math.round(performance.now() - began);
-  journal.note('stopped', { outcome, tookMs });
-  return { result: { outcome, tookMs }, place: { ...work.place, offset: work.place.offset + 1 } };
+  const result = await endUnder(spec, work, { signal, began });
+  return { result, place: { ...work.place, offset: work.place.offset + 1 } };
 }
 
 /**
@@ -118,11 +114,16 @@ export async function endLost(spec: CompleteSpec): Promise<void> {
 async function endUnder(
   spec: CompleteSpec,
   work: JournalWork | undefined,
-  { signal }: { signal?: AbortSignal | undefined },
-): Promise<Outcome> {
+  { signal, began }: { signal?: AbortSignal | undefined; began: number },
+): Promise<StopResult> {
+  const journal = journalOf(spec);
+  const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(performance.now() - began) });
   try {
-    const isUndone = work !== undefined && journalOf(spec).read().isUndone(work.place);
-    return isUndone ? 'not-running' : await bringDown(spec, { signal });
+    if (work !== undefined && journal.read().isUndone(work.place)) return resultOf('not-running');
+    const result = resultOf(await bringDown(spec, { signal }));
+    // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.
+    if (work !== undefined) journal.note('stopped', { ...result });
+    return result;
   } finally {
     work?.release();
   }

@@ -64,3 +64,19 @@ test('a starter that was killed and is a zombie, or that could not tell who it i
     assert.deepEqual(await manager.start().then((instance) => [instance.pid, instance.reused]), [pid, true]);
   }
 });
+
+test('a stop that a start has undone does not say that the process of that start was ended', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const keepLocked = 'open my $f, "<", $ARGV[0]; flock $f, 2; $| = 1; print "locked\\n"; sleep 300';
+  const starter = startProgram(t, 'perl', ['-e', keepLocked, journalFile(spec)]);
+  await starter.printed(/locked/);
+  const stopping = manager.stop();
+  const { id, end } = journalOf(manager.spec).read();
+  appendToJournal(spec, 'start', { undoes: { id, offset: end } });
+  starter.kill();
+  assert.equal((await stopping).outcome, 'not-running');
+  assert.deepEqual(journalEntries(spec, 'stopped'), []);
+  assert.equal(isRunningProcess(pid), true);
+});
