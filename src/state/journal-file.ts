@@ -25,7 +25,7 @@ export interface Seen {
 }
 
 /** Readers take no more than this of the end, and of the first line. */
-const READ_BYTES = 256 * 1024;
+export const READ_BYTES = 256 * 1024;
 
 /** A longer line is skipped; not so the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;

@@ -54,6 +54,20 @@ test('the end of a process of the same PID is not that of the one which was spaw
   assert.equal(journal.read().hasExited, true);
 });
 
+test('however often it is supervised, the last start and stop stay where readers see them', (t) => {
+  const journal = newJournal(t);
+  // As trimming leaves it: a stop in the first line, and the start that has undone it behind.
+  fill(journal, MIB);
+  journal.append('stop');
+  begin(journal);
+  for (let time = 0; time < 3_000; time += 1) {
+    journal.note('supervise', { filler: 'x'.repeat(100) });
+    journal.note('unsupervise');
+  }
+  const { isWanted, isPending } = new Journal(journal.path).read();
+  assert.deepEqual([isWanted, isPending], [true, false]);
+});
+
 const heads: Record<string, string> = {
   'a base beyond all counting': '{"id":"a","base":1e308,"kept":[]}',
   'a negative base': '{"id":"a","base":-1e9,"kept":[]}',
