@@ -80,3 +80,20 @@ test('a stop that a start has undone does not say that the process of that start
   assert.deepEqual(journalEntries(spec, 'stopped'), []);
   assert.equal(isRunningProcess(pid), true);
 });
+
+test('a process that leads no session, and process 1, are not ended on the word of the journal alone', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const stranger = startProgram(t, 'sleep', ['300']);
+  for (const pid of [stranger.pid, 1]) {
+    appendToJournal(spec, 'spawn', { pid, startKey: startTicks(pid), boot: processTable().boot(), fd: 3 });
+    assert.equal((await manager.status()).state, 'stopped');
+    assert.equal((await manager.stop()).outcome, 'not-running');
+    appendToJournal(spec, 'spawn', { pid, startKey: startTicks(pid), boot: processTable().boot(), fd: 3 });
+    assert.equal((await manager.start()).reused, false);
+    await manager.stop();
+  }
+  assert.equal(isRunningProcess(stranger.pid), true);
+});
