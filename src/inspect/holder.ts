@@ -61,7 +61,9 @@ export function lostProcess(spec: Files): ProcessInfo | undefined {
   const process = namedProcess(journalOf(spec).readIfReadable());
   if (process === undefined || process.isExiting) return undefined;
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  return lost === 'elsewhere' ? undefined : process;
+  // By the journal's word alone it must at least lead a session, as whatever start() spawns does.
+  const isOurs = lost === undefined ? isSessionLeader(process) && process.pid !== 1 : lost === 'deleted';
+  return isOurs ? process : undefined;
 }
 
 /** The process that the last `spawn` names, if it lives. */

@@ -18,14 +18,14 @@ export type PlacedLine = JournalLine & { readonly place: number };
 
 /** What was read of a journal, and when it need not be read again. */
 export interface Seen {
-  readonly file: Pick<BigIntStats, 'dev' | 'ino'>;
+  readonly file: Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
   readonly size: number;
   readonly state: JournalState;
   readonly lines: readonly PlacedLine[];
 }
 
 /** Readers take no more than this of the end, and of the first line. */
-const READ_BYTES = 256 * 1024;
+export const READ_BYTES = 256 * 1024;
 
 /** A longer line is skipped; not so the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;
@@ -34,9 +34,9 @@ const MAX_LINE_BYTES = 8 * 1024;
 export function readSeen(fd: number, before: Seen | undefined): Seen {
   const file = fstatSync(fd, { bigint: true });
   const size = Number(file.size);
-  if (before !== undefined && before.size === size && before.file.ino === file.ino && before.file.dev === file.dev) {
-    return before;
-  }
+  // The time, too: a file that was deleted leaves its inode to the next one, which can be of the same size.
+  const isSame = (['dev', 'ino', 'ctimeNs'] as const).every((field) => before?.file[field] === file[field]);
+  if (before !== undefined && before.size === size && isSame) return before;
   const from = Math.max(0, size - READ_BYTES);
   const text = readRange(fd, from, size);
   const head = parseHead(from === 0 ? text : readRange(fd, 0, Math.min(from, READ_BYTES)));
@@ -44,7 +44,7 @@ export function readSeen(fd: number, before: Seen | undefined): Seen {
   const lines = [...head.kept.filter(({ place }) => place < (read[0]?.place ?? place + 1)), ...read];
   const isTrusted = Number(file.uid) === process.getuid?.() && (Number(file.mode) & 0o022) === 0;
   const state = new JournalState(head.id, lines, { end: head.base + size, isTrusted });
-  return { file: { dev: file.dev, ino: file.ino }, size, state, lines };
+  return { file: { dev: file.dev, ino: file.ino, ctimeNs: file.ctimeNs }, size, state, lines };
 }
 
 function readRange(fd: number, from: number, to: number): string {

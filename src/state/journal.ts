@@ -11,7 +11,7 @@ import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { makeFolders, openRegularFile } from '../support/files.js';
-import { headLine, lineOf, readSeen, type Seen, writeNewFile, writeWhole } from './journal-file.js';
+import { headLine, lineOf, READ_BYTES, readSeen, type Seen, writeNewFile, writeWhole } from './journal-file.js';
 import { isLockedShared, lockShared, underExclusiveLock } from './journal-lock.js';
 import { type JournalEventName, type JournalLine, JournalState, type Place } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
@@ -28,6 +28,9 @@ const KEPT_LINES = 200;
 
 /** Places go on so far beyond the old end: what others wrote into the old file meanwhile lies before every new line. */
 const PLACES_GAP = 1024 * 1024;
+
+/** Lines that only tell. A day of short supervisions of one process makes 256 KiB of them. */
+const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'crash', 'give-up'];
 
 /** What a file of another user, or no regular file, is met with; the latter has no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
@@ -123,10 +126,17 @@ export class Journal {
   /** As append(); a journal that cannot be written is a line in the log. */
   note(event: JournalEventName, fields: Readonly<Record<string, unknown>> = {}): void {
     try {
+      if (UNCOUNTED.includes(event) && this.#isCrowded()) return;
       this.append(event, fields);
     } catch (error) {
       log('%s', errorText(error));
     }
+  }
+
+  /** Is so much behind the last `start` that more would push this line, or a stop, out of what readers take? */
+  #isCrowded(): boolean {
+    const state = this.read();
+    return state.end - (state.last('start')?.place ?? 0) > READ_BYTES / 2;
   }
 
   /** Append a line that its writer finds again. @throws StateFileError */

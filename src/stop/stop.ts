@@ -78,24 +78,24 @@ async function announce(spec: CompleteSpec, event: 'stop' | 'restart'): Promise<
   return await journal.workOn(journal.appendOwn(event));
 }
 
-/** Without `work` when the journal cannot be written. A start that has undone the line saw the lock free: nothing is left to end. */
+/** With LOCK_SH on the journal, where it could be had. A start that has undone the line saw the lock free: nothing is left to end. */
 async function endUnder(
   spec: CompleteSpec,
   work: JournalWork | undefined,
   { signal, began }: { signal?: AbortSignal | undefined; began: number },
 ): Promise<StopResult> {
   const journal = journalOf(spec);
-  let outcome: Outcome;
+  const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(performance.now() - began) });
   try {
-    const isUndone = work !== undefined && journal.read().isUndone(work.place);
-    outcome = isUndone ? 'not-running' : await bringDown(spec, { signal });
+    if (work !== undefined && journal.read().isUndone(work.place)) return resultOf('not-running');
+    const result = resultOf(await bringDown(spec, { signal }));
+    log('%s: %s', spec.name, result.outcome);
+    // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.
+    if (work !== undefined) journal.note('stopped', { ...result });
+    return result;
   } finally {
     work?.release();
   }
-  const tookMs = Math.round(performance.now() - began);
-  log('%s: %s', spec.name, outcome);
-  journal.note('stopped', { outcome, tookMs });
-  return { outcome, tookMs };
 }
 
 /**

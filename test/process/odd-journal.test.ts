@@ -64,3 +64,36 @@ test('a starter that was killed and is a zombie, or that could not tell who it i
     assert.deepEqual(await manager.start().then((instance) => [instance.pid, instance.reused]), [pid, true]);
   }
 });
+
+test('a stop that a start has undone does not say that the process of that start was ended', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const keepLocked = 'open my $f, "<", $ARGV[0]; flock $f, 2; $| = 1; print "locked\\n"; sleep 300';
+  const starter = startProgram(t, 'perl', ['-e', keepLocked, journalFile(spec)]);
+  await starter.printed(/locked/);
+  const stopping = manager.stop();
+  const { id, end } = journalOf(manager.spec).read();
+  appendToJournal(spec, 'start', { undoes: { id, offset: end } });
+  starter.kill();
+  assert.equal((await stopping).outcome, 'not-running');
+  assert.deepEqual(journalEntries(spec, 'stopped'), []);
+  assert.equal(isRunningProcess(pid), true);
+});
+
+test('a process that leads no session, and process 1, are not ended on the word of the journal alone', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const stranger = startProgram(t, 'sleep', ['300']);
+  for (const pid of [stranger.pid, 1]) {
+    appendToJournal(spec, 'spawn', { pid, startKey: startTicks(pid), boot: processTable().boot(), fd: 3 });
+    assert.equal((await manager.status()).state, 'stopped');
+    assert.equal((await manager.stop()).outcome, 'not-running');
+    appendToJournal(spec, 'spawn', { pid, startKey: startTicks(pid), boot: processTable().boot(), fd: 3 });
+    assert.equal((await manager.start()).reused, false);
+    await manager.stop();
+  }
+  assert.equal(isRunningProcess(stranger.pid), true);
+});

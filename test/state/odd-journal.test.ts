@@ -1,8 +1,9 @@
 /** Journals of other owners, and in odd places. */
 import assert from 'node:assert/strict';
-import { appendFileSync, chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Journal } from '../../src/state/journal.js';
 import { unlessRoot } from '../helpers/one-call.js';
 import { temporaryFolder } from '../helpers/resources.js';
@@ -53,6 +54,20 @@ test('the end of a process of the same PID is not that of the one which was spaw
   assert.equal(journal.read().hasExited, true);
 });
 
+test('however often it is supervised, the last start and stop stay where readers see them', (t) => {
+  const journal = newJournal(t);
+  // As trimming leaves it: a stop in the first line, and the start that has undone it behind.
+  fill(journal, MIB);
+  journal.append('stop');
+  begin(journal);
+  for (let time = 0; time < 3_000; time += 1) {
+    journal.note('supervise', { filler: 'x'.repeat(100) });
+    journal.note('unsupervise');
+  }
+  const { isWanted, isPending } = new Journal(journal.path).read();
+  assert.deepEqual([isWanted, isPending], [true, false]);
+});
+
 const heads: Record<string, string> = {
   'a base beyond all counting': '{"id":"a","base":1e308,"kept":[]}',
   'a negative base': '{"id":"a","base":-1e9,"kept":[]}',
@@ -77,6 +92,17 @@ for (const [what, text] of Object.entries(heads)) {
     }
   });
 }
+
+test('a journal that was deleted and made anew is read anew, be it of the same size and inode', async (t) => {
+  const journal = newJournal(t);
+  for (let round = 0; round < 20; round += 1) {
+    const { id } = journal.read();
+    rmSync(journal.path);
+    await delay(10);
+    new Journal(journal.path).create();
+    assert.notEqual(journal.read().id, id);
+  }
+});
 
 function newJournal(t: TestContext): Journal {
   const journal = new Journal(join(temporaryFolder(t), 'some.journal'));
