@@ -58,11 +58,13 @@ export function starters(spec: Files): readonly ProcessInfo[] {
  * that was copied or moved has a journal that names it.
  */
 export function lostProcess(spec: Files): ProcessInfo | undefined {
-  const process = namedProcess(journalOf(spec).readIfReadable());
+  const state = journalOf(spec).readIfReadable();
+  const process = namedProcess(state);
   if (process === undefined || process.isExiting) return undefined;
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  // By the journal's word alone it must at least lead a session, as whatever start() spawns does.
-  const isOurs = lost === undefined ? isSessionLeader(process) && process.pid !== 1 : lost === 'deleted';
+  if (lost !== undefined) return lost === 'deleted' ? process : undefined;
+  // By the journal's word alone it must lead a session, as whatever start() spawns does, and be under the lock file of this name.
+  const isOurs = isSessionLeader(process) && process.pid !== 1 && state.spawned?.lockFile === spec.lockFile;
   return isOurs ? process : undefined;
 }
 

@@ -132,8 +132,9 @@ function reasonToAbandon(guard: () => void, error: unknown): unknown {
 /** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
   const { pid, startKey, sessionId: session } = process;
+  const { lockFile } = spec;
   const log = output && { device: output.device, inode: output.inode, offset: output.offset };
-  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log });
+  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log, lockFile });
 }
 
 function prepareFiles(spec: CompleteSpec): OpenLog {
@@ -181,5 +182,7 @@ async function abandon(
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
     if (child.exitCode === null && child.signalCode === null) process.kill(-spawned.pid, 'SIGKILL');
   }
-  if (lock.isIntact()) removePidFile(spec.pidFile);
+  if (!lock.isIntact()) return;
+  removePidFile(spec.pidFile);
+  writeLockFilePid(lock, undefined);
 }

@@ -196,8 +196,9 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   const last = state.last('start');
   if (last === undefined) return starters(spec).length === 0;
   if (state.isHandedOver) return true;
-  // A zombie is dead: its parent may never collect it.
-  return typeof last.startKey !== 'string' || !isAlive({ pid: last.by, startKey: last.startKey });
+  // A zombie is dead: its parent may never collect it. A thread that was ended has left its process without the lock.
+  const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
+  return !isAtWork || !starters(spec).some(({ pid }) => pid === last.by);
 }
 
 function unhealthyError({ name }: CompleteSpec, report: Status): UnhealthyError {

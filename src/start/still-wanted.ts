@@ -7,7 +7,7 @@ import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, StoppedError } from '../support/errors.js';
+import { errorText, isOwnLimit, type StateFileError, StoppedError } from '../support/errors.js';
 import { processTable } from '../system/process-table.js';
 
 const log = debugLog('start');
@@ -24,6 +24,7 @@ export interface WantedOptions {
 /**
  * What a start() remembers at its call: the end of the journal, which is made when it is missing. A journal that can be
  * neither made nor read is met again by the start that wins the lock.
+ * @throws StateFileError for want of something of our own, such as a descriptor: that says nothing of the journal
  */
 export function placeOfCall(spec: CompleteSpec): Place {
   const journal = journalOf(spec);
@@ -31,6 +32,7 @@ export function placeOfCall(spec: CompleteSpec): Place {
     journal.create();
     return journal.read().endPlace;
   } catch (error) {
+    if (isOwnLimit((error as StateFileError).cause)) throw error;
     log('%s', errorText(error));
     return { id: '', offset: 0 };
   }

@@ -83,13 +83,14 @@ export class Journal {
   /**
    * As read(), for who holds the lock and what to report: a journal that this user may not read, or something else in its
    * place, says as little as none.
-   * @throws StateFileError when it cannot be read for want of something of our own (EMFILE, …)
+   * @throws the system's error when it cannot be read for want of something of our own (EMFILE, …)
    */
   readIfReadable(): JournalState {
     try {
       return this.read();
     } catch (error) {
-      if (!UNREADABLE.includes(errorCode((error as StateFileError).cause))) throw error;
+      const { cause } = error as StateFileError;
+      if (!UNREADABLE.includes(errorCode(cause))) throw cause;
       log('%s', errorText(error));
       return NOTHING;
     }

@@ -80,13 +80,16 @@ export function removePidFile(pidFile: string): void {
 
 /**
  * Under the lock, best effort: the PID of whoever has it, for people and for tools that look for one. Written only into a file
- * that is empty or holds one decimal number, and has no second name.
+ * that is empty or holds one decimal number, which names no living process of somebody else, and has no second name.
  * @param pid undefined empties the file
  */
 export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
     const file = fstatSync(fd);
-    if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(readText(fd))) return;
+    const text = readText(fd);
+    if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
+    const named = parse(text);
+    if (named !== undefined && named.pid !== process.pid && isLiving(named)) return;
     ftruncateSync(fd);
     if (pid !== undefined) writeSync(fd, `${pid}\n`, 0);
   } catch (error) {
@@ -97,10 +100,13 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
 /** @throws the system's error when that cannot be told */
 function namesLivingProcess(pidFile: string): boolean {
   const record = readRecord(pidFile);
-  const process = record === undefined ? undefined : processTable().lookUp(record.pid);
-  if (record === undefined || process === undefined || process.isZombie) return false;
-  if (record.startTime === undefined) return true;
-  return Math.abs(processTable().startTime(process) - record.startTime) <= START_TIME_TOLERANCE_S;
+  return record !== undefined && isLiving(record);
+}
+
+function isLiving({ pid, startTime }: PidRecord): boolean {
+  const process = processTable().lookUp(pid);
+  if (process === undefined || process.isZombie) return false;
+  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S;
 }
 
 /** Undefined when there is no file, or nothing in it that can be a record. @throws the system's error, EACCES most of all */

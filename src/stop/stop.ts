@@ -87,7 +87,7 @@ async function endUnder(
   const journal = journalOf(spec);
   const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(performance.now() - began) });
   try {
-    if (work !== undefined && journal.read().isUndone(work.place)) return resultOf('not-running');
+    if (work !== undefined && journal.readIfReadable().isUndone(work.place)) return resultOf('not-running');
     const result = resultOf(await bringDown(spec, { signal }));
     log('%s: %s', spec.name, result.outcome);
     // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.

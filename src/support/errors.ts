@@ -172,6 +172,11 @@ export function errorText(error: unknown): string {
   return textOf(error, 'message') ?? String(error);
 }
 
+/** Has this process, or the machine, run out of descriptors or memory? That says nothing of what was asked for. */
+export function isOwnLimit(error: unknown): boolean {
+  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '');
+}
+
 /** Did a call into the system fail, such as open(2) or a spawn? */
 export function isSystemError(error: unknown): boolean {
   return textOf(error, 'syscall') !== undefined;

@@ -21,7 +21,7 @@ const ROOMS = [
   'support',
 ];
 
-const MAX_FILES = 61;
+const MAX_FILES = 55;
 const MAX_FILES_IN_A_ROOM = 9;
 const MAX_LINES = 280;
 

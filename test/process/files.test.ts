@@ -94,6 +94,7 @@ test('the lock file holds the PID of the process while that runs, and nothing af
 
 for (const [what, prepare] of Object.entries({
   'with other text in it': (lockFile: string) => writeFileSync(lockFile, 'hello\n'),
+  'that names a living process of another tool': (lockFile: string) => writeFileSync(lockFile, `${process.ppid}\n`),
   'that has a second name': (lockFile: string) => {
     writeFileSync(lockFile, '');
     linkSync(lockFile, `${lockFile}.too`);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
@@ -8,7 +8,7 @@ import { journalFile } from '../helpers/journal.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { killAfter, rounds } from '../helpers/resources.js';
+import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
@@ -133,3 +133,22 @@ function spawnedPids(managers: Awaited<ReturnType<typeof startRemoteManager>>[])
     .flatMap(({ events }) => events.filter(({ event }) => event === 'spawned'))
     .map(({ detail }) => (detail as { pid: number }).pid);
 }
+
+test('in a copy of its state folder a server that dropped its lock is a stranger', async (t) => {
+  const args = ['-c', 'sleep 0.5; exec sleep 300 3<&-'];
+  const spec: ProcessSpec = { name: 'dropping', command: '/bin/sh', args, stateDir: join(temporaryFolder(t), 'state') };
+  const original = new ProcessManager(spec);
+  const { pid } = await original.start();
+  killAfter(t, pid);
+  await eventually('the lock is dropped', () => !isLocked(original.spec.lockFile));
+  const stateDir = `${spec.stateDir}-copy`;
+  cpSync(spec.stateDir, stateDir, { recursive: true });
+  const copy = new ProcessManager({ ...spec, stateDir });
+  assert.equal((await copy.status()).state, 'stopped');
+  await copy.start();
+  await copy.stop();
+  assert.equal(isRunningProcess(pid), true);
+  assert.equal((await original.status()).state, 'unhealthy');
+  assert.equal((await original.stop()).outcome, 'stopped');
+  assert.equal(isRunningProcess(pid), false);
+});

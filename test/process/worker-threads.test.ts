@@ -5,9 +5,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type Instance, ProcessManager, type ProcessSpec, type StopResult } from '../../src/index.js';
 import type { ThreadAnswer } from '../fixtures/thread-manager.js';
+import { logged } from '../helpers/outside-view.js';
 import { fixture } from '../helpers/paths.js';
 import { seededRandom } from '../helpers/random.js';
 import { rounds } from '../helpers/resources.js';
+import { nodeSpec } from '../helpers/servers.js';
 import { witnessedServer } from '../helpers/witness.js';
 
 type Test = Parameters<typeof witnessedServer>[0];
@@ -90,4 +92,16 @@ test('a server that a worker thread started outlives the thread', async (t) => {
   assert.equal((await main.start()).reused, true);
   await main.stop();
   await assertNothingThere();
+});
+
+test('a start in a thread that is terminated while its server is not ready: the next start gets that server', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 1_500 });
+  const manager = new ProcessManager(spec);
+  const thread = await ThreadManager.run(t, spec);
+  thread.begin('start');
+  const pid = Number((await logged(manager.spec.logFile, /server (\d+)/))[1]);
+  await thread.terminate();
+  const { pid: given, reused } = await manager.start();
+  assert.deepEqual([given, reused], [pid, true]);
+  await manager.stop();
 });

@@ -55,9 +55,9 @@ async function useUpDescriptors(attack: Attack, round: Round): Promise<void> {
   await attemptWithFault(attack, round, {
     server,
     errors: {
-      start: ['SpawnError', 'LockUnavailableError'],
+      start: ['SpawnError', 'LockUnavailableError', 'StateFileError'],
       stop: ['StateFileError', 'LockUnavailableError'],
-      restart: ['SpawnError', 'LockUnavailableError'],
+      restart: ['SpawnError', 'LockUnavailableError', 'StateFileError'],
       status: ['LockUnavailableError'],
     },
     call,
