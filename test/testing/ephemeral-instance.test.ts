@@ -8,6 +8,7 @@ import { EarlyExitError, type ProcessSpec, startEphemeral } from '../../src/inde
 import { nodePreset, ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
 import { freePort, temporaryFolder } from '../helpers/resources.js';
 import { argumentsOf } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup } from '../helpers/witness.js';
 
 function folders(): string[] {
