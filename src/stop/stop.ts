@@ -46,7 +46,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSigna
   let failure: unknown;
   try {
     journal.create();
-    work = await journal.workOn(journal.appendOwn('stop'));
+    work = await journal.workOn('stop');
   } catch (error) {
     failure = error;
   }
@@ -73,7 +73,7 @@ export async function stopForRestart(
   const began = performance.now();
   const journal = journalOf(spec);
   journal.create();
-  const work = await journal.workOn(journal.appendOwn('restart'));
+  const work = await journal.workOn('restart');
   const outcome = await endUnder(spec, work, { signal });
   const tookMs = Math.round(performance.now() - began);
   journal.note('stopped', { outcome, tookMs });

@@ -1,4 +1,16 @@
-import { accessSync, closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
@@ -56,6 +68,33 @@ export function openRegularFile(path: string, flags: number, mode?: number): num
   }
   if (!isRegular) throw new Error('it is not a regular file');
   return fd;
+}
+
+/** Opens a regular file as openRegularFile() does, for as long as `act` takes. @throws the same; what `act` throws */
+export function withRegularFile<T>(path: string, flags: number, act: (fd: number) => T): T {
+  const fd = openRegularFile(path, flags);
+  try {
+    return act(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Puts a new file (0600) there in one step. One name for the drafts of all writers: only one writes at a time, or all write
+ * the same, and a killed one leaves at most this file.
+ * @throws the system's error
+ */
+export function replaceFile(path: string, text: string): void {
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true });
+  try {
+    writeFileSync(draft, text, { flag: 'wx', mode: 0o600 });
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
 }
 
 /** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
