@@ -83,6 +83,22 @@ export class Pace {
   }
 }
 
+/**
+ * Asks until the answer is neither false nor undefined, the first time at once.
+ * @returns that answer, or the last one when the deadline is over
+ * @throws the signal's reason, as soon as it is aborted; what `ask` throws
+ */
+export async function poll<T>(
+  ask: () => T | Promise<T>,
+  { deadline, signal, pace = new Pace() }: { deadline: Deadline; signal?: AbortSignal | undefined; pace?: Pace },
+): Promise<T> {
+  for (;;) {
+    const answer = await ask();
+    if ((answer !== false && answer !== undefined) || deadline.isOver) return answer;
+    await pace.wait({ deadline, signal });
+  }
+}
+
 /** A wait that can be cut short. Who rings while nobody waits cuts the next wait short. */
 export class Alarm {
   #hasRung = false;
