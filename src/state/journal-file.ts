@@ -18,7 +18,7 @@ import {
 import { dirname } from 'node:path';
 import { tryFlock } from '../lock/flock.js';
 import { isSameFile } from '../lock/lock-file.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { errorCode, errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { closeOnce, makeFolders, openRegularFile, replaceFile, withRegularFile } from '../support/files.js';
 import { type JournalLine, JournalState } from './journal-state.js';
@@ -98,13 +98,7 @@ export function tryLockJournal(path: string, kind: 'ex' | 'sh'): (() => void) | 
 
 /** As tryLockJournal(), again and again for so long. */
 export async function lockJournal(path: string, kind: 'ex' | 'sh', ms: number): Promise<(() => void) | undefined> {
-  const deadline = Deadline.after(ms);
-  const pace = new Pace({ maxMs: 4 });
-  for (;;) {
-    const release = tryLockJournal(path, kind);
-    if (release !== undefined || deadline.isOver) return release;
-    await pace.wait();
-  }
+  return await poll(() => tryLockJournal(path, kind), { deadline: Deadline.after(ms), pace: new Pace({ maxMs: 4 }) });
 }
 
 function asStateFileError<T>(path: string, verb: string, act: () => T): T {
@@ -130,7 +124,7 @@ function readOpen(fd: number, before: Seen | undefined): Seen {
   const read = parseLines(text, from + base);
   const lines = [...kept.filter(({ place }) => place < (read[0]?.place ?? Number.POSITIVE_INFINITY)), ...read];
   const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
-  return { file: { dev, ino }, size, state: new JournalState(id, lines, { end: base + size, isTrusted }) };
+  return { file: { dev, ino }, size, state: new JournalState(lines, { id, offset: base + size }, { isTrusted }) };
 }
 
 function readRange(fd: number, from: number, to: number): string {

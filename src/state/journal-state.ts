@@ -34,25 +34,19 @@ export interface SpawnLine extends JournalLine {
 const NOWHERE = -1;
 
 export class JournalState {
-  readonly id: string;
   /** Those that a reader takes, oldest first. */
   readonly lines: readonly JournalLine[];
+  /** Where the next line will stand. */
+  readonly endPlace: Place;
   /** False when others than this user could have written it: then nobody is signalled on its word. */
   readonly isTrusted: boolean;
-  /** Where the next line will stand. */
-  readonly end: number;
   readonly #last = new Map<JournalEventName, JournalLine>();
 
-  constructor(id: string, lines: readonly JournalLine[], { end, isTrusted }: { end: number; isTrusted: boolean }) {
-    this.id = id;
+  constructor(lines: readonly JournalLine[], endPlace: Place, { isTrusted }: { isTrusted: boolean }) {
     this.lines = lines;
-    this.end = end;
+    this.endPlace = endPlace;
     this.isTrusted = isTrusted;
     for (const line of lines) this.#last.set(line.event, line);
-  }
-
-  get endPlace(): Place {
-    return { id: this.id, offset: this.end };
   }
 
   /** The last line of this event. */
@@ -68,7 +62,7 @@ export class JournalState {
   /** Stops, restarts and abandons before this place were undone by the last `start`, which had read so far. */
   get #undone(): number {
     const undoes = this.#last.get('start')?.undoes as Partial<Place> | undefined;
-    return undoes?.id === this.id && typeof undoes.offset === 'number' ? undoes.offset : 0;
+    return undoes?.id === this.endPlace.id && typeof undoes.offset === 'number' ? undoes.offset : 0;
   }
 
   #placeOf(event: JournalEventName): number {
@@ -105,7 +99,7 @@ export class JournalState {
   }
 
   #offsetOf({ id, offset }: Place): number {
-    return id === this.id ? offset : 0;
+    return id === this.endPlace.id ? offset : 0;
   }
 
   /** The process that was spawned or adopted last, dead or alive. */

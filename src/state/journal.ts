@@ -44,7 +44,7 @@ const AT_WORK_AFTER_MS = 10;
 /** What a file of another user, or no regular file, is met with; the latter has no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
-const NOTHING = new JournalState('', [], { end: 0, isTrusted: false });
+const NOTHING = new JournalState([], { id: '', offset: 0 }, { isTrusted: false });
 
 const journals = new WeakMap<object, Journal>();
 
@@ -151,7 +151,7 @@ export class Journal {
       const find = () => this.read().lines.findLast((line) => line.token === token)?.place;
       const found = find();
       if (found === undefined) this.append(event, { token });
-      const { id, end } = this.read();
+      const { id, offset: end } = this.read().endPlace;
       return { place: { id, offset: found ?? find() ?? end }, isRewritten: found === undefined, release };
     } catch (error) {
       release();
@@ -186,7 +186,7 @@ export class Journal {
   #trim(state: JournalState, start: string): void {
     const copied = state.lines.slice(-KEPT_LINES).map(lineOf);
     // What still counts is in the first line, too: there it is read however much is written behind it.
-    const head = headLine(state.id, state.end + PLACES_GAP, state.counting);
+    const head = headLine(state.endPlace.id, state.endPlace.offset + PLACES_GAP, state.counting);
     replaceJournal(this.path, [head, ...copied, start].join(''));
     log('%s: start, and trimmed (PID %d)', this.path, process.pid);
   }

@@ -21,8 +21,8 @@ const MIB = 1024 * 1024;
 
 test('a journal that is not there wants nothing, and reading makes none', (t) => {
   const journal = newJournal(t, { isMade: false });
-  const { isWanted, isPending, spawned, end } = journal.read();
-  assert.deepEqual([isWanted, isPending, spawned, end], [true, false, undefined, 0]);
+  const { isWanted, isPending, spawned, endPlace } = journal.read();
+  assert.deepEqual([isWanted, isPending, spawned, endPlace.offset], [true, false, undefined, 0]);
   assert.throws(() => statSync(journal.path), { code: 'ENOENT' });
 });
 
@@ -103,7 +103,7 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
   other.append('exit', { pid: 2, text: 'ö and 💥 are of more than one byte' });
   one.append('stop');
   assert.deepEqual(one.read().lines, new Journal(one.path).read().lines);
-  assert.equal(one.read().end, statSync(one.path).size);
+  assert.equal(one.read().endPlace.offset, statSync(one.path).size);
 });
 
 test('who may write to the file decides whether what it names is believed', (t) => {
@@ -128,7 +128,7 @@ test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, lat
   assert.ok(statSync(journal.path).size < 64 * 1024);
   const reader = new Journal(journal.path);
   const after = reader.read();
-  assert.equal(after.id, before.id);
+  assert.equal(after.endPlace.id, before.endPlace.id);
   assert.deepEqual([after.spawned?.pid, after.isReady, after.isWanted], [17, true, true]);
   assert.equal(after.last('stop')?.place, before.last('stop')?.place);
   assert.equal(after.last('exit')?.place, before.last('exit')?.place);
@@ -146,10 +146,10 @@ test('trimmed again and again it keeps what counts, and places only grow', (t) =
     fill(journal, MIB);
     if (round === 0) journal.append('spawn', { pid: 17, startKey: '4711', boot: 'b' });
     begin(journal);
-    const { end, spawned } = new Journal(journal.path).read();
-    assert.ok(end > last + MIB);
+    const { endPlace, spawned } = new Journal(journal.path).read();
+    assert.ok(endPlace.offset > last + MIB);
     assert.equal(spawned?.pid, 17);
-    last = end;
+    last = endPlace.offset;
   }
 });
 
