@@ -198,7 +198,7 @@ async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limit
 }
 
 function endable(holder: Holder): readonly ProcessInfo[] {
-  if (holder.kind === 'process') return [holder.process, ...(holder.heirs ?? [])];
+  if (holder.kind === 'process') return [holder.process, ...holder.heirs];
   return holder.kind === 'leftovers' ? holder.members : [];
 }
 
