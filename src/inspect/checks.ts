@@ -1,24 +1,34 @@
-/** One look at port and health, and the wait until both are right. */
+/** Is it ready, and is it ours: one look at port and health, and at who listens. */
 
 import { once } from 'node:events';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import { abortAfter, type Deadline } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText } from '../support/errors.js';
+import { errorText, PortInUseError } from '../support/errors.js';
+import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
+import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');
 
 /** With nothing to ask, a process that is still alive after this time counts as ready. */
 export const ALIVE_MS = 100;
 
+/** How long a look may take when start time is over. */
+export const LAST_LOOK_MS = 250;
+
 /** Undefined: not configured, or not reached. */
-export interface CheckResult {
-  readonly port: boolean | undefined;
-  readonly health: boolean | undefined;
+export type CheckResult = Pick<Status['checks'], 'port' | 'health'>;
+
+export interface CheckOptions {
+  /** What `isHealthy` is told of the process. @default true */
+  reused?: boolean;
+  signal?: AbortSignal | undefined;
+  /** Cuts `checkTimeoutMs` short. */
+  limit?: Deadline | undefined;
 }
 
 export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
@@ -32,53 +42,51 @@ export function startedAt(spec: CompleteSpec, process: ProcessInfo): Date {
   return new Date(isNamed ? spawned.at : processTable().startTime(process) * 1000);
 }
 
+/** Is it ready at this instant? */
+export async function isReady(spec: CompleteSpec, process: ProcessInfo, options: CheckOptions): Promise<boolean> {
+  return !process.isSuspended && arePassed(spec, process, await runChecks(spec, process, options));
+}
+
 export function hasChecks({ port, isHealthy }: CompleteSpec): boolean {
   return port !== undefined || isHealthy !== undefined;
 }
 
-export interface CheckOptions {
-  signal?: AbortSignal | undefined;
-  /** Cuts `checkTimeoutMs` short. */
-  limit?: Deadline | undefined;
+export function arePassed(spec: CompleteSpec, process: ProcessInfo, { port, health }: CheckResult): boolean {
+  if (!hasChecks(spec)) return processTable().age(process) >= ALIVE_MS;
+  return port !== false && health !== false;
+}
+
+/** The first that passes all checks; nobody when nothing is configured to be checked. */
+export async function findHealthy(
+  spec: CompleteSpec,
+  candidates: readonly ProcessInfo[],
+  options: CheckOptions = {},
+): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
+  if (!hasChecks(spec)) return undefined;
+  for (const process of candidates) {
+    const checks = await runChecks(spec, process, options);
+    if (arePassed(spec, process, checks) && foreignListener(spec, process) === undefined) return { process, checks };
+  }
+  return undefined;
 }
 
 /** Each of the two has `checkTimeoutMs`. An aborted signal ends the look with false. */
 export async function runChecks(
   spec: CompleteSpec,
-  instance: Instance,
-  { signal, limit }: CheckOptions = {},
+  process: ProcessInfo,
+  { reused = true, signal, limit }: CheckOptions = {},
 ): Promise<CheckResult> {
-  const { host, port, isHealthy, checkTimeoutMs } = spec;
+  const { host, port, checkTimeoutMs } = spec;
   const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
   const portIsOpen =
     port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
-  if (portIsOpen === false || isHealthy === undefined) return { port: portIsOpen, health: undefined };
-  return { port: portIsOpen, health: await askHealth(spec, isHealthy, instance, abortAfter(timeoutMs(), signal)) };
-}
-
-export function arePassed({ port, health }: CheckResult): boolean {
-  return port !== false && health !== false;
-}
-
-/** Is it ready at this instant? */
-export async function isReady(
-  spec: CompleteSpec,
-  process: ProcessInfo,
-  { reused, ...options }: { reused: boolean } & CheckOptions,
-): Promise<boolean> {
-  if (process.isSuspended) return false;
-  if (!hasChecks(spec)) return isSettled(process);
-  return arePassed(await runChecks(spec, instanceOf(spec, process, { reused }), options));
-}
-
-/** Old enough to count as ready when there is nothing to ask. */
-export function isSettled(process: ProcessInfo): boolean {
-  return processTable().age(process) >= ALIVE_MS;
+  if (portIsOpen === false || spec.isHealthy === undefined) return { port: portIsOpen, health: undefined };
+  const health = await askHealth(spec, instanceOf(spec, process, { reused }), abortAfter(timeoutMs(), signal));
+  return { port: portIsOpen, health };
 }
 
 async function askHealth(
-  { name }: CompleteSpec,
-  isHealthy: NonNullable<CompleteSpec['isHealthy']>,
+  { name, isHealthy }: CompleteSpec,
   instance: Instance,
   { signal, clear }: ReturnType<typeof abortAfter>,
 ): Promise<boolean> {
@@ -87,7 +95,7 @@ async function askHealth(
   const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
   try {
     signal.throwIfAborted();
-    return (await Promise.race([callHealth(isHealthy, instance, signal), aborted])) === true;
+    return (await Promise.race([isHealthy?.(instance, signal), aborted])) === true;
   } catch (error) {
     log('%s is not healthy: %s', name, errorText(error));
     return false;
@@ -98,14 +106,32 @@ async function askHealth(
   }
 }
 
-/** Asynchronous, so that an exception of a synchronous check is a rejection like any other. */
-async function callHealth(
-  isHealthy: NonNullable<CompleteSpec['isHealthy']>,
-  instance: Instance,
-  signal: AbortSignal,
-): Promise<boolean> {
-  return await isHealthy(instance, signal);
+/**
+ * Evidence that it is not our process that answers on the port: a visible process outside of its family listens there, and
+ * is older than it or runs under a lock of its own. Nothing follows when no such process is seen (under `docker run -p` a
+ * proxy listens, younger than its container's client).
+ */
+export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
+  if (port === undefined) return undefined;
+  const table = processTable();
+  const listeners = table.listeners(port, ours.pid);
+  if (listeners.some((process) => isFamily(process, ours))) return undefined;
+  const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, lockFile) !== undefined;
+  return listeners.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
 }
 
-/** How long a look may take when start time is over. */
-export const LAST_LOOK_MS = 250;
+/** Of its session, or begun by it: a process that runs under a lock of its own can be ours all the same. */
+function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
+  if (process.pid === ours.pid || process.sessionId === ours.sessionId) return true;
+  const parent = process.pid > 1 ? processTable().lookUp(process.parentPid) : undefined;
+  return parent !== undefined && isFamily(parent, ours);
+}
+
+export function visibleListener(port: number): ProcessInfo | undefined {
+  return processTable().listeners(port)[0];
+}
+
+export function portInUseError({ name }: Pick<CompleteSpec, 'name'>, port: number, pid?: number): PortInUseError {
+  const who = pid === undefined ? 'another process' : `another process (PID ${pid})`;
+  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid });
+}

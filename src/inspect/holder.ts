@@ -19,8 +19,8 @@ export const LOCK_FD = 3;
 type Files = Pick<CompleteSpec, 'lockFile' | 'command'>;
 
 export type Holder =
-  /** Our process. `heirs` share its open file; undefined when nobody looked, because the journal names it. */
-  | { kind: 'process'; process: ProcessInfo; heirs: readonly ProcessInfo[] | undefined }
+  /** Our process. `heirs` share its open file; none when they were not asked for. */
+  | { kind: 'process'; process: ProcessInfo; heirs: readonly ProcessInfo[] }
   /** Somebody is between taking the lock and spawning, or waits for a process that does not carry the lock. */
   | { kind: 'starting'; starters: readonly ProcessInfo[] }
   /** The process that the journal names is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
@@ -35,8 +35,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
   if (named !== undefined && processTable().carries(named.pid, LOCK_FD, spec.lockFile)) {
-    if (!heirs) return { kind: 'process', process: named, heirs: undefined };
-    return withHeirs(named, managedCarriers(spec), spec);
+    return heirs ? withHeirs(named, managedCarriers(spec), spec) : { kind: 'process', process: named, heirs: [] };
   }
   // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
   if (named?.isExiting) return { kind: 'nobody' };
@@ -80,13 +79,13 @@ function livingSpawned(state: JournalState): ProcessInfo | undefined {
 
 /** In this boot, and in a PID namespace in which its PID means the same to us. */
 function isSpawnedHere({ spawned }: JournalState): boolean {
-  return spawned !== undefined && spawned.boot === processTable().boot();
+  return spawned?.boot === processTable().boot();
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
 export function successor(spec: Files): ProcessInfo | undefined {
   const managed = managedCarriers(spec);
-  return (bestMatch(managed, spec) ?? oldest(managed))?.process;
+  return bestMatch(managed, spec) ?? oldest(managed);
 }
 
 /** Everybody who carries the lock as a managed process does. Of use while we hold it ourselves: then they share our open file. */
@@ -112,7 +111,7 @@ function isManagedCarrier({ fd, process: { pid } }: Carrier): boolean {
 }
 
 function search(managed: readonly Carrier[], spec: Files): Holder {
-  const found = bestMatch(managed, spec)?.process;
+  const found = bestMatch(managed, spec);
   if (found === undefined) return { kind: 'strangers', holders: managed.map(({ process }) => process) };
   return withHeirs(found, managed, spec);
 }
@@ -133,14 +132,14 @@ function leftovers(managed: readonly Carrier[], spec: Files): Holder {
   return { kind: 'leftovers', members, candidates };
 }
 
-function bestMatch(managed: readonly Carrier[], spec: Files): Carrier | undefined {
+function bestMatch(managed: readonly Carrier[], spec: Files): ProcessInfo | undefined {
   const ours = managed.filter(({ process, isOpenedByUs }) => isSessionLeader(process) && isOpenedByUs !== false);
   return oldest(ours) ?? oldest(managed.filter(({ process }) => hasCommandName(process, spec)));
 }
 
-function oldest(carriers: readonly Carrier[]): Carrier | undefined {
+function oldest(carriers: readonly Carrier[]): ProcessInfo | undefined {
   const { age } = processTable();
-  return carriers.toSorted((one, other) => age(other.process) - age(one.process))[0];
+  return carriers.toSorted((one, other) => age(other.process) - age(one.process))[0]?.process;
 }
 
 function hasCommandName({ pid }: ProcessInfo, { command }: Files): boolean {

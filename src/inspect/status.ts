@@ -9,18 +9,8 @@ import { Pace } from '../support/deadline.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable, usage } from '../system/process-table.js';
-import {
-  arePassed,
-  type CheckOptions,
-  type CheckResult,
-  hasChecks,
-  instanceOf,
-  isSettled,
-  runChecks,
-  startedAt,
-} from './checks.js';
+import { arePassed, type CheckOptions, findHealthy, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, lostProcess } from './holder.js';
-import { foreignListener } from './listener.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -59,87 +49,53 @@ function reportFree(spec: CompleteSpec): Status {
 
 async function reportHeld(spec: CompleteSpec, holder: Holder, options: CheckOptions): Promise<Status> {
   const state = journalOf(spec).readIfReadable();
+  const unlessPending = (found: ProcessState) => (state.isPending ? 'stopping' : found);
   switch (holder.kind) {
-    case 'process':
-      return await reportProcess(spec, holder.process, state, options);
-    case 'leftovers':
-      return (await reportAdoptable(spec, holder.candidates, state, options)) ?? reportLeftovers(spec, state);
+    case 'process': {
+      const { found, layers } = await examine(spec, holder.process, state, options);
+      return report(spec, unlessPending(found), holder.process, layers);
+    }
+    case 'leftovers': {
+      // One that passes all checks is the process.
+      const { process, checks } = (await findHealthy(spec, holder.candidates, options)) ?? {};
+      const layers = { pidFile: false, process: true, identity: true, ...checks };
+      if (process !== undefined) return report(spec, unlessPending('running'), process, layers);
+      return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
+    }
     case 'strangers':
-      return report(spec, 'unknown', undefined, { lock: true, pidFile: false, process: true, identity: false });
+      return report(spec, 'unknown', undefined, { pidFile: false, process: true, identity: false });
     case 'starting':
     case 'nobody': {
-      const isStopping = state.isPending && holder.kind === 'starting';
-      const now = isStopping ? 'stopping' : isBeginning(state, spec) ? 'starting' : 'unknown';
-      return report(spec, now, undefined, { lock: true, pidFile: false, process: false });
+      const found = isBeginning(state, spec) ? 'starting' : 'unknown';
+      const reported = holder.kind === 'starting' ? unlessPending(found) : found;
+      return report(spec, reported, undefined, { pidFile: false, process: false });
     }
   }
 }
 
-async function reportProcess(
+async function examine(
   spec: CompleteSpec,
   process: ProcessInfo,
   state: JournalState,
   options: CheckOptions,
-): Promise<Status> {
-  const layers = { lock: true, pidFile: isNamedIn(spec.pidFile, process), process: !process.isSuspended };
-  if (process.isSuspended) return report(spec, state.isPending ? 'stopping' : 'unhealthy', process, layers);
-  const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }), options);
-  const isReady = arePassed(checks) && (hasChecks(spec) || isSettled(process));
+): Promise<{ found: ProcessState; layers: Layers }> {
+  const pidFile = isNamedIn(spec.pidFile, process);
+  if (process.isSuspended) return { found: 'unhealthy', layers: { pidFile, process: false } };
+  const checks = await runChecks(spec, process, options);
   const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
-  return report(spec, state.isPending ? 'stopping' : isReady ? 'running' : failing, process, {
-    ...layers,
-    identity: true,
-    ...checks,
-  });
+  const found = arePassed(spec, process, checks) ? 'running' : failing;
+  return { found, layers: { pidFile, process: true, identity: true, ...checks } };
 }
 
-/** The recorded process is dead, and one that has its lock passes all checks: it is the process. */
-async function reportAdoptable(
-  spec: CompleteSpec,
-  candidates: readonly ProcessInfo[],
-  state: JournalState,
-  options: CheckOptions,
-): Promise<Status | undefined> {
-  const found = await findHealthy(spec, candidates, options);
-  if (found === undefined) return undefined;
-  const layers = { lock: true, pidFile: false, process: true, identity: true, ...found.checks };
-  return report(spec, state.isPending ? 'stopping' : 'running', found.process, layers);
-}
+type Layers = Partial<Status['checks']>;
 
-/** The first that passes all checks; nobody when nothing is configured to be checked. */
-export async function findHealthy(
-  spec: CompleteSpec,
-  candidates: readonly ProcessInfo[],
-  options: CheckOptions = {},
-): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
-  if (!hasChecks(spec)) return undefined;
-  for (const process of candidates) {
-    const checks = await runChecks(spec, instanceOf(spec, process, { reused: true }), options);
-    if (arePassed(checks) && foreignListener(spec, process) === undefined) return { process, checks };
-  }
-  return undefined;
-}
-
-function reportLeftovers(spec: CompleteSpec, state: JournalState): Status {
-  return report(spec, state.isPending ? 'stopping' : 'unhealthy', undefined, {
-    lock: true,
-    pidFile: true,
-    process: false,
-  });
-}
-
-function report(
-  spec: CompleteSpec,
-  state: ProcessState,
-  process: ProcessInfo | undefined,
-  layers: Partial<Status['checks']> & { lock: boolean },
-): Status {
-  const { lock, pidFile, process: processLayer, identity, port, health } = layers;
+function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | undefined, layers: Layers): Status {
+  const { lock = true, pidFile, process: processLayer, identity, port, health } = layers;
   return {
     state,
     pid: process?.pid,
-    startedAt: process === undefined ? undefined : startedAt(spec, process),
-    uptimeMs: process === undefined ? undefined : Math.round(processTable().age(process)),
+    startedAt: process && startedAt(spec, process),
+    uptimeMs: process && Math.round(processTable().age(process)),
     address: addressOf(spec),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
   };

@@ -7,7 +7,7 @@
  */
 
 import { join } from 'node:path';
-import { portInUseError, visibleListener } from '../inspect/listener.js';
+import { portInUseError, visibleListener } from '../inspect/checks.js';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';

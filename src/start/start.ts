@@ -5,10 +5,8 @@
  */
 
 import { basename } from 'node:path';
-import { instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
+import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, LOCK_FD, starters } from '../inspect/holder.js';
-import { foreignListener } from '../inspect/listener.js';
-import { findHealthy } from '../inspect/status.js';
 import { isOrphaned } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';

@@ -1,9 +1,8 @@
 /** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
 
 import { once } from 'node:events';
-import { ALIVE_MS, hasChecks, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
+import { ALIVE_MS, foreignListener, hasChecks, isReady, LAST_LOOK_MS, portInUseError } from '../inspect/checks.js';
 import { LOCK_FD, successor } from '../inspect/holder.js';
-import { foreignListener, portInUseError } from '../inspect/listener.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';

@@ -1,27 +1,34 @@
-/** The file behind a journal: how a line is written, how lines and their places are read. */
+/**
+ * The file behind a journal: made, locked, read and written. Every call opens it by name, since trimming puts another file in
+ * its place, and throws a StateFileError for an error of the system.
+ */
 
 import {
   type BigIntStats,
   closeSync,
-  fchmodSync,
-  fchownSync,
+  constants,
+  existsSync,
   fstatSync,
-  openSync,
+  linkSync,
+  lstatSync,
   readSync,
-  type Stats,
+  rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
+import { tryFlock } from '../lock/flock.js';
+import { isSameFile } from '../lock/lock-file.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
+import { errorCode, errorText, FlockProcessError, StateFileError } from '../support/errors.js';
+import { closeOnce, makeFolders, openRegularFile, replaceFile, withRegularFile } from '../support/files.js';
 import { type JournalLine, JournalState } from './journal-state.js';
-
-/** A line and where it stands. */
-export type PlacedLine = JournalLine & { readonly place: number };
 
 /** What was read of a journal, and when it need not be read again. */
 export interface Seen {
   readonly file: Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
   readonly size: number;
   readonly state: JournalState;
-  readonly lines: readonly PlacedLine[];
 }
 
 /** Readers take no more than this of the end, and of the first line. */
@@ -30,21 +37,101 @@ export const READ_BYTES = 256 * 1024;
 /** A longer line is skipped; not so the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;
 
-/** Reads the journal that is open here, unless it is the one that was seen before. */
-export function readSeen(fd: number, before: Seen | undefined): Seen {
-  const file = fstatSync(fd, { bigint: true });
-  const size = Number(file.size);
+/** Reads it, unless it is as it was seen before. Undefined when there is none. */
+export function readJournal(path: string, before: Seen | undefined): Seen | undefined {
+  return asStateFileError(path, 'read', () => {
+    try {
+      return withRegularFile(path, constants.O_RDONLY, (fd) => readOpen(fd, before));
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw error;
+      return undefined;
+    }
+  });
+}
+
+/** Makes it when it is missing, complete from its first instant. */
+export function createJournal(path: string): void {
+  asStateFileError(path, 'create', () => {
+    if (existsSync(path)) return;
+    const draft = `${path}.${process.pid}-${randomWord()}`;
+    makeFolders(dirname(path));
+    try {
+      writeFileSync(draft, headLine(randomWord(), 0, []), { flag: 'wx', mode: 0o600 });
+      linkSync(draft, path);
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw error;
+    } finally {
+      rmSync(draft, { force: true });
+    }
+  });
+}
+
+/** In one write: between two there could be another process's line. A short one has failed. */
+export function appendToJournal(path: string, text: string): void {
+  asStateFileError(path, 'write', () => {
+    const bytes = Buffer.from(text, 'latin1');
+    const written = withRegularFile(path, constants.O_WRONLY | constants.O_APPEND, (fd) => writeSync(fd, bytes));
+    if (written < bytes.length) throw new Error(`only ${written} of ${bytes.length} bytes were written`);
+  });
+}
+
+/**
+ * Under LOCK_EX. It belongs to whom the old one belonged to, with the same mode: what others could have written is not
+ * believed more afterwards.
+ */
+export function replaceJournal(path: string, text: string): void {
+  asStateFileError(path, 'trim', () => replaceFile(path, text, lstatSync(path)));
+}
+
+/**
+ * The lock, until the function that is returned is called. Undefined when somebody else has one that conflicts, or trimming
+ * has just put another file at the path.
+ */
+export function tryLockJournal(path: string, kind: 'ex' | 'sh'): (() => void) | undefined {
+  return asStateFileError(path, 'lock', () => {
+    const fd = openRegularFile(path, constants.O_RDONLY);
+    let isLocked = false;
+    try {
+      isLocked = tryFlock(fd, kind) && isSameFile(fd, path);
+    } finally {
+      if (!isLocked) closeSync(fd);
+    }
+    return isLocked ? closeOnce(fd) : undefined;
+  });
+}
+
+/** As tryLockJournal(), again and again for so long. */
+export async function lockJournal(path: string, kind: 'ex' | 'sh', ms: number): Promise<(() => void) | undefined> {
+  return await poll(() => tryLockJournal(path, kind), { deadline: Deadline.after(ms), pace: new Pace({ maxMs: 4 }) });
+}
+
+function asStateFileError<T>(path: string, verb: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw error instanceof FlockProcessError ? error : journalError(path, verb, errorText(error), error);
+  }
+}
+
+export function journalError(path: string, verb: string, reason: string, cause?: unknown): StateFileError {
+  const message = `Cannot ${verb} "${path}", which says whether the process is wanted: ${reason}`;
+  return new StateFileError(message, { path, cause });
+}
+
+function readOpen(fd: number, before: Seen | undefined): Seen {
+  const { dev, ino, ctimeNs, uid, mode, size: bytes } = fstatSync(fd, { bigint: true });
+  const file = { dev, ino, ctimeNs };
+  const size = Number(bytes);
   // The time, too: a file that was deleted leaves its inode to the next one, which can be of the same size.
   const isSame = (['dev', 'ino', 'ctimeNs'] as const).every((field) => before?.file[field] === file[field]);
-  if (before !== undefined && before.size === size && isSame) return before;
+  if (before?.size === size && isSame) return before;
   const from = Math.max(0, size - READ_BYTES);
   const text = readRange(fd, from, size);
-  const head = parseHead(from === 0 ? text : readRange(fd, 0, Math.min(from, READ_BYTES)));
-  const read = parseLines(text, from + head.base);
-  const lines = [...head.kept.filter(({ place }) => place < (read[0]?.place ?? place + 1)), ...read];
-  const isTrusted = Number(file.uid) === process.getuid?.() && (Number(file.mode) & 0o022) === 0;
-  const state = new JournalState(head.id, lines, { end: head.base + size, isTrusted });
-  return { file: { dev: file.dev, ino: file.ino, ctimeNs: file.ctimeNs }, size, state, lines };
+  const { id, base, kept } = parseHead(from === 0 ? text : readRange(fd, 0, Math.min(from, READ_BYTES)));
+  const read = parseLines(text, from + base);
+  const lines = [...kept.filter(({ place }) => place < (read[0]?.place ?? Number.POSITIVE_INFINITY)), ...read];
+  const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
+  return { file, size, state: new JournalState(id, lines, { end: base + size, isTrusted }) };
 }
 
 function readRange(fd: number, from: number, to: number): string {
@@ -53,47 +140,42 @@ function readRange(fd: number, from: number, to: number): string {
   return bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, from));
 }
 
-function parseHead(text: string): { id: string; base: number; kept: PlacedLine[] } {
-  const head = parseObject(text.slice(0, text.indexOf('\n')));
-  const { id, base, kept } = head ?? {};
-  return {
-    id: typeof id === 'string' ? id : '',
-    base: isPlace(base) ? base : 0,
-    kept: Array.isArray(kept)
-      ? kept.filter(
-          (line): line is PlacedLine => isLine(line) && isPlace(line.place) && isPlace(base) && line.place < base,
-        )
-      : [],
-  };
+function parseHead(text: string): { id: string; base: number; kept: JournalLine[] } {
+  const head = (parseJson(text.slice(0, text.indexOf('\n'))) ?? {}) as Record<string, unknown>;
+  const id = typeof head.id === 'string' ? head.id : '';
+  const base = isPlace(head.base) ? head.base : 0;
+  const kept = Array.isArray(head.kept) ? head.kept.flatMap((line: unknown) => asLine(line) ?? []) : [];
+  return { id, base, kept: kept.filter(({ place }) => place < base) };
 }
 
-function parseLines(text: string, base: number): PlacedLine[] {
-  const lines: PlacedLine[] = [];
-  for (let begin = 0; begin < text.length; ) {
-    const end = text.indexOf('\n', begin);
-    if (end === -1) break;
-    const line = end - begin > MAX_LINE_BYTES || end === begin ? undefined : parseObject(text.slice(begin, end));
-    // A line that was copied stands behind its place.
-    if (isLine(line)) lines.push({ ...line, place: Math.min(line.place ?? base + begin, base + begin) });
-    begin = end + 1;
+function parseLines(text: string, base: number): JournalLine[] {
+  const lines: JournalLine[] = [];
+  let place = base;
+  // What comes after the last line end is not written to its end yet.
+  for (const piece of text.split('\n').slice(0, -1)) {
+    const isSkipped = piece === '' || piece.length > MAX_LINE_BYTES;
+    const line = isSkipped ? undefined : asLine(parseJson(piece), place);
+    if (line !== undefined) lines.push(line);
+    place += piece.length + 1;
   }
   return lines;
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+function parseJson(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+    return JSON.parse(text);
   } catch {
     // SyntaxError: a torn line, or somebody else's.
     return undefined;
   }
 }
 
-function isLine(value: unknown): value is JournalLine {
-  const { at, event, by, place } = (value ?? {}) as Partial<JournalLine>;
-  const isPlaced = place === undefined || isPlace(place);
-  return typeof at === 'string' && typeof event === 'string' && typeof by === 'number' && isPlaced;
+/** Undefined for what is no line. One that trimming has copied says itself where it stood: before its own place. */
+function asLine(value: unknown, ownPlace = Number.POSITIVE_INFINITY): JournalLine | undefined {
+  const line = (value ?? {}) as Partial<JournalLine>;
+  const { at, event, by, place = 0 } = line;
+  const isLine = typeof at === 'string' && typeof event === 'string' && typeof by === 'number' && isPlace(place);
+  return isLine ? { ...line, at, event, by, place: Math.min(line.place ?? ownPlace, ownPlace) } : undefined;
 }
 
 /** Half of what can be counted exactly: sizes are added to a place. */
@@ -102,12 +184,12 @@ function isPlace(value: unknown): value is number {
 }
 
 /** The first line: whose journal it is, what to add to an offset for a place, and the lines that trimming cut off and that still count. */
-export function headLine(id: string, base: number, kept: readonly PlacedLine[]): string {
+export function headLine(id: string, base: number, kept: readonly JournalLine[]): string {
   return `${toAscii({ id, base, kept })}\n`;
 }
 
 /** A line end in front: a line that was torn before swallows no other. */
-export function lineOf(line: JournalLine): string {
+export function lineOf(line: object): string {
   return `\n${toAscii(line)}\n`;
 }
 
@@ -116,22 +198,6 @@ function toAscii(value: object): string {
   return JSON.stringify(value).replace(/[\u0080-\uffff]/g, escaped);
 }
 
-/** @param like whose owner and mode it gets: by the descriptor, for the name can lead elsewhere by then */
-export function writeNewFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
-  const fd = openSync(path, 'wx', 0o600);
-  try {
-    writeWhole(fd, text);
-    if (like === undefined) return;
-    fchownSync(fd, like.uid, like.gid);
-    fchmodSync(fd, like.mode & 0o777);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** In one write: between two there could be another process's line. A short one has failed. */
-export function writeWhole(fd: number, text: string): void {
-  const bytes = Buffer.from(text, 'latin1');
-  const written = writeSync(fd, bytes);
-  if (written < bytes.length) throw new Error(`only ${written} of ${bytes.length} bytes were written`);
+export function randomWord(): string {
+  return Math.random().toString(36).slice(2, 12);
 }

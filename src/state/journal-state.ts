@@ -1,27 +1,16 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
-export type JournalEventName =
-  | 'start'
-  | 'abandon'
-  | 'prepared'
-  | 'spawn'
-  | 'ready'
-  | 'exit'
-  | 'stop'
-  | 'restart'
-  | 'stopped'
-  | 'supervise'
-  | 'unsupervise'
-  | 'crash'
-  | 'give-up';
+/** Of these the last line is enough to know what counts. */
+const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
 
-/** One line: an event, when it happened, and who wrote it. */
+export type JournalEventName = (typeof COUNTING)[number] | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
+
+/** One line: an event, when it happened, who wrote it, and where it stands, or stood before trimming copied it. */
 export interface JournalLine {
   readonly at: string;
   readonly event: JournalEventName;
   readonly by: number;
-  /** In a line that trimming has copied: where it stood. */
-  readonly place?: number;
+  readonly place: number;
   readonly [field: string]: unknown;
 }
 
@@ -44,23 +33,19 @@ export interface SpawnLine extends JournalLine {
 
 const NOWHERE = -1;
 
-/** The event whose last line is enough to know what counts. */
-const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
-
 export class JournalState {
   readonly id: string;
-  /** False when others than this user could have written it: then nobody is signalled on its word. */
-  readonly isTrusted: boolean;
+  /** Those that a reader takes, oldest first. */
+  readonly lines: readonly JournalLine[];
   /** Where the next line will stand. */
   readonly end: number;
-  readonly #last = new Map<JournalEventName, JournalLine & { place: number }>();
+  /** False when others than this user could have written it: then nobody is signalled on its word. */
+  readonly isTrusted: boolean;
+  readonly #last = new Map<JournalEventName, JournalLine>();
 
-  constructor(
-    id: string,
-    lines: readonly (JournalLine & { place: number })[],
-    { end, isTrusted }: { end: number; isTrusted: boolean },
-  ) {
+  constructor(id: string, lines: readonly JournalLine[], { end, isTrusted }: { end: number; isTrusted: boolean }) {
     this.id = id;
+    this.lines = lines;
     this.end = end;
     this.isTrusted = isTrusted;
     for (const line of lines) this.#last.set(line.event, line);
@@ -71,12 +56,12 @@ export class JournalState {
   }
 
   /** The last line of this event. */
-  last(event: JournalEventName): (JournalLine & { place: number }) | undefined {
+  last(event: JournalEventName): JournalLine | undefined {
     return this.#last.get(event);
   }
 
   /** The lines that trimming must keep. */
-  get counting(): (JournalLine & { place: number })[] {
+  get counting(): JournalLine[] {
     return COUNTING.flatMap((event) => this.#last.get(event) ?? []).toSorted((one, other) => one.place - other.place);
   }
 

@@ -1,6 +1,6 @@
 /** The log of a managed process: opened for it, moved away when it is large, read back for errors and `logTail`. */
 
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
@@ -53,7 +53,7 @@ export function readLogTail(logFile: string, lines: number, { offset = 0 }: { of
 }
 
 function rotate(logFile: string): void {
-  const file: BigIntStats | undefined = statSync(logFile, { bigint: true, throwIfNoEntry: false });
+  const file = statSync(logFile, { throwIfNoEntry: false });
   if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
 }
 

@@ -4,22 +4,12 @@
  * proven to be ours is left as it is: it may be all by which another tool can stop that process.
  */
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  readSync,
-  renameSync,
-  unlinkSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { constants, fstatSync, ftruncateSync, readSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
-import { makeFolders, openRegularFile } from '../support/files.js';
+import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 
@@ -32,37 +22,28 @@ const MAX_BYTES = 1024;
 const START_TIME_TOLERANCE_S = 2;
 
 interface PidRecord {
-  pid: number;
+  pid?: number;
   /** Unix seconds; undefined in a file that holds a lone PID. */
-  startTime: number | undefined;
+  startTime?: number | undefined;
 }
 
 /** Does the file name this process? */
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {
-    return readRecord(pidFile)?.pid === pid;
+    return readRecord(pidFile).pid === pid;
   } catch (error) {
     log('cannot read %s: %s', pidFile, errorText(error));
     return false;
   }
 }
 
-/** Replaces the file in one step. A failure is a line in the log: everything works without the file. */
+/** A failure is a line in the log: everything works without the file. */
 export function writePidFile(pidFile: string, process: ProcessInfo, commandName: string): void {
-  // One name for all writers: they hold the lock or write the same facts, and a killed one leaves at most this file.
-  const draft = `${pidFile}.new`;
   try {
     if (namesLivingProcess(pidFile)) return;
     makeFolders(dirname(pidFile));
-    unlinkIfThere(draft);
     const startTime = Math.floor(processTable().startTime(process));
-    try {
-      writeFileSync(draft, `${process.pid}\n${commandName}\n${startTime}\n`, { flag: 'wx', mode: 0o600 });
-      renameSync(draft, pidFile);
-    } catch (error) {
-      unlinkIfThere(draft);
-      throw error;
-    }
+    replaceFile(pidFile, `${process.pid}\n${commandName}\n${startTime}\n`);
     log('%s names PID %d', pidFile, process.pid);
   } catch (error) {
     log('cannot write %s: %s', pidFile, errorText(error));
@@ -72,7 +53,7 @@ export function writePidFile(pidFile: string, process: ProcessInfo, commandName:
 /** To be called when our process is gone: whoever is named and lives is a stranger. */
 export function removePidFile(pidFile: string): void {
   try {
-    if (!namesLivingProcess(pidFile)) unlinkIfThere(pidFile);
+    if (!namesLivingProcess(pidFile)) rmSync(pidFile, { force: true });
   } catch (error) {
     log('cannot remove %s: %s', pidFile, errorText(error));
   }
@@ -89,7 +70,7 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
     const text = readText(fd);
     if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
     const named = parse(text);
-    if (named !== undefined && named.pid !== process.pid && isLiving(named)) return;
+    if (named.pid !== process.pid && isLiving(named)) return;
     ftruncateSync(fd);
     if (pid !== undefined) writeSync(fd, `${pid}\n`, 0);
   } catch (error) {
@@ -99,30 +80,23 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
 
 /** @throws the system's error when that cannot be told */
 function namesLivingProcess(pidFile: string): boolean {
-  const record = readRecord(pidFile);
-  return record !== undefined && isLiving(record);
+  return isLiving(readRecord(pidFile));
 }
 
 function isLiving({ pid, startTime }: PidRecord): boolean {
-  const process = processTable().lookUp(pid);
+  const process = pid === undefined ? undefined : processTable().lookUp(pid);
   if (process === undefined || process.isZombie) return false;
   return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S;
 }
 
-/** Undefined when there is no file, or nothing in it that can be a record. @throws the system's error, EACCES most of all */
-function readRecord(pidFile: string): PidRecord | undefined {
-  let fd: number;
+/** No PID when there is no file, or nothing in it that can be one. @throws the system's error, EACCES most of all */
+function readRecord(pidFile: string): PidRecord {
   try {
-    fd = openRegularFile(pidFile, constants.O_RDONLY);
+    return parse(withRegularFile(pidFile, constants.O_RDONLY, readText));
   } catch (error) {
     // ELOOP: a symbolic link names nobody, and neither does what is no regular file, which has no code. ENXIO: a socket.
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', undefined].includes(errorCode(error))) return undefined;
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', undefined].includes(errorCode(error))) return {};
     throw error;
-  }
-  try {
-    return parse(readText(fd));
-  } finally {
-    closeSync(fd);
   }
 }
 
@@ -131,22 +105,13 @@ function readText(fd: number): string {
   return buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0));
 }
 
-function parse(text: string): PidRecord | undefined {
-  const [pidLine = '', , startLine] = text.split('\n');
+function parse(text: string): PidRecord {
+  const [pidLine, , startLine] = text.split('\n');
   const pid = text.length > MAX_BYTES ? undefined : wholeNumber(pidLine);
   // 0 and 1 are never a process that we started, and to kill(2) 0 and negative ones are whole groups.
-  if (pid === undefined || pid <= 1 || pid > 0x7fffffff) return undefined;
-  return { pid, startTime: startLine === undefined ? undefined : wholeNumber(startLine) };
+  return pid === undefined || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime: wholeNumber(startLine) };
 }
 
-function wholeNumber(text: string): number | undefined {
+function wholeNumber(text = ''): number | undefined {
   return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
-}
-
-function unlinkIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
-  }
 }

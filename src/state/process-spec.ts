@@ -95,12 +95,13 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('command', spec.command, isText, 'a non-empty string without NUL');
   checkList('args', spec.args ?? [], isArgument, 'a string without NUL');
   checkList('dataDirs', spec.dataDirs ?? [], isText, 'a non-empty path without NUL');
+  checkRecord('env', spec.env ?? {});
   const stateDir = absolutePath('stateDir', spec.stateDir);
   const complete: CompleteSpec = {
     ...spec,
     stateDir,
     args: [...(spec.args ?? [])],
-    env: checkedEnvironment(spec.env ?? {}),
+    env: { ...spec.env },
     lockFile: absolutePath('lockFile', spec.lockFile ?? join(stateDir, `${spec.name}.lock`)),
     pidFile: absolutePath('pidFile', spec.pidFile ?? join(stateDir, `${spec.name}.pid`)),
     logFile: absolutePath('logFile', spec.logFile ?? join(stateDir, 'logs', `${spec.name}.log`)),
@@ -122,7 +123,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
-  if (complete.lifetime !== 'detached') checkShellNames(complete);
+  checkEnvironment(complete);
   checkDistinct(complete);
   return Object.freeze(complete);
 }
@@ -150,28 +151,21 @@ function isSignal(value: unknown): boolean {
   return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
 }
 
-function checkedEnvironment(env: NonNullable<ProcessSpec['env']>): NonNullable<ProcessSpec['env']> {
-  checkRecord('env', env);
+function checkEnvironment({ env, lifetime }: CompleteSpec): void {
+  const isName = (it: unknown) => isText(it) && !it.includes('=');
+  const isShellName = (it: unknown) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(String(it));
+  const shellNames = `an object with names of letters, digits and "_", the first no digit, for the lifetime "${lifetime}"`;
   for (const [name, value] of Object.entries(env)) {
-    check('env', name, (it) => isText(it) && !String(it).includes('='), 'an object with names that have no "="');
+    check('env', name, isName, 'an object with names that have no "="');
     check(`env.${name}`, value, optional(isArgument), 'a string without NUL, or undefined');
+    // /bin/sh, which becomes a tied or shared process, drops the variables that it could not set itself.
+    if (lifetime !== 'detached' && value !== undefined) check('env', name, isShellName, shellNames);
   }
-  return { ...env };
 }
 
-/** /bin/sh, which becomes a tied or shared process, drops the variables that it could not set itself. */
-function checkShellNames({ env, lifetime }: CompleteSpec): void {
-  const isShellName = (name: unknown) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(String(name));
-  const expectation = `an object with names of letters, digits and "_", the first no digit, for the lifetime "${lifetime}"`;
-  for (const [name, value] of Object.entries(env))
-    if (value !== undefined) check('env', name, isShellName, expectation);
-}
-
-function checkDistinct(spec: CompleteSpec): void {
-  const files = { lockFile: spec.lockFile, pidFile: spec.pidFile, logFile: spec.logFile };
-  const journal = besideLockFile(spec, 'journal');
-  const seen = new Map([[journal, 'the journal beside the lock file']]);
-  for (const [option, path] of Object.entries(files)) {
+function checkDistinct({ lockFile, pidFile, logFile }: CompleteSpec): void {
+  const seen = new Map([[besideLockFile({ lockFile }, 'journal'), 'the journal beside the lock file']]);
+  for (const [option, path] of Object.entries({ lockFile, pidFile, logFile })) {
     const other = seen.get(path);
     if (other !== undefined) throw wrongOption(option, `another file than ${other}`, path);
     seen.set(path, `"${option}"`);

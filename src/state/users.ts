@@ -6,10 +6,11 @@
 
 import { closeSync } from 'node:fs';
 import { canLockShared, tryFlock } from '../lock/flock.js';
+import { lockUnavailableError } from '../lock/held-lock.js';
 import { isSameFile, openLockFile } from '../lock/lock-file.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError, stopTimeoutError } from '../support/errors.js';
+import { stopTimeoutError } from '../support/errors.js';
 import { closeOnce } from '../support/files.js';
 import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.js';
 
@@ -23,11 +24,8 @@ export interface User {
 
 const log = debugLog('users');
 
-/** A shared lock that is still there after so long is another user's, not somebody's look. */
-const LOOK_GRACE_MS = 10;
-
-/** And when it was met in as many attempts: through a helper, in a worker thread, that time is a single one. */
-const MIN_LOOKS = 5;
+/** A shared lock that was met so many times in a row, which takes some 10 ms, is another user's, not somebody's question. */
+const LOOKS = 6;
 
 /**
  * Become a user; waits while the process is being ended.
@@ -38,29 +36,28 @@ export async function joinUsers(
   spec: Shared,
   { signal, whenUnused }: { signal?: AbortSignal | undefined; whenUnused?: () => Promise<void> } = {},
 ): Promise<User> {
+  signal?.throwIfAborted();
   const path = besideLockFile(spec, 'users');
-  const limit = Deadline.after(stopLimitMs(spec));
-  const pace = new Pace({ maxMs: 10 });
-  for (;;) {
-    signal?.throwIfAborted();
-    const fd = openUsers(path);
-    let isUser = false;
-    try {
-      // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
-      if (canLockShared(fd)) {
-        if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
-        isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
-      }
-    } finally {
-      if (!isUser) closeSync(fd);
-    }
-    if (isUser) {
-      log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
-      return { release: closeOnce(fd) };
-    }
-    if (limit.isOver) throw stopTimeoutError(spec, []);
-    await pace.wait({ signal });
+  const deadline = Deadline.after(stopLimitMs(spec));
+  const user = await poll(() => tryToJoin(path, whenUnused), { deadline, signal, pace: new Pace({ maxMs: 10 }) });
+  if (user === undefined) throw stopTimeoutError(spec, []);
+  return user;
+}
+
+async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promise<User | undefined> {
+  const fd = openUsers(path);
+  let isUser = false;
+  try {
+    // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
+    if (!canLockShared(fd)) return undefined;
+    if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
+    isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+  } finally {
+    if (!isUser) closeSync(fd);
   }
+  if (!isUser) return undefined;
+  log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
+  return { release: closeOnce(fd) };
 }
 
 /**
@@ -74,9 +71,7 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   const path = besideLockFile(spec, 'users');
   const limit = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 4 });
-  let others = Deadline.after(LOOK_GRACE_MS);
-  let looks = 0;
-  for (;;) {
+  for (let looks = 0; looks < LOOKS; ) {
     const fd = openUsers(path);
     try {
       if (tryFlock(fd, 'ex')) {
@@ -86,11 +81,9 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
         }
       } else if (canLockShared(fd)) {
         looks += 1;
-        if (others.isOver && looks >= MIN_LOOKS) return false;
       } else {
         // The watcher, or another who leaves, is ending it.
         if (limit.isOver) throw stopTimeoutError(spec, []);
-        others = Deadline.after(LOOK_GRACE_MS);
         looks = 0;
       }
     } finally {
@@ -98,12 +91,13 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
     }
     await pace.wait();
   }
+  return false;
 }
 
 function openUsers(path: string): number {
   try {
     return openLockFile(path, 0o600);
   } catch (error) {
-    throw new LockUnavailableError(`Cannot lock "${path}": ${errorText(error)}`, { path, cause: error });
+    throw lockUnavailableError(path, 'lock', error);
   }
 }

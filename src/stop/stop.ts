@@ -75,7 +75,7 @@ export async function stopForRestart(
 async function announce(spec: CompleteSpec, event: 'stop' | 'restart'): Promise<JournalWork> {
   const journal = journalOf(spec);
   journal.create();
-  return await journal.workOn(journal.appendOwn(event));
+  return await journal.workOn(event);
 }
 
 /** With LOCK_SH on the journal, where it could be had. A start that has undone the line saw the lock free: nothing is left to end. */
@@ -200,7 +200,7 @@ async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limit
 }
 
 function endable(holder: Holder): readonly ProcessInfo[] {
-  if (holder.kind === 'process') return [holder.process, ...(holder.heirs ?? [])];
+  if (holder.kind === 'process') return [holder.process, ...holder.heirs];
   return holder.kind === 'leftovers' ? holder.members : [];
 }
 

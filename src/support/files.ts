@@ -3,12 +3,18 @@ import {
   closeSync,
   constants,
   existsSync,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   lstatSync,
   mkdirSync,
   openSync,
   realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -63,6 +69,47 @@ export function realPath(path: string): string {
   } catch {
     // ENOENT, EACCES: then nothing that is open can have this name.
     return path;
+  }
+}
+
+/** Opens a regular file as openRegularFile() does, for as long as `act` takes. @throws the same; what `act` throws */
+export function withRegularFile<T>(path: string, flags: number, act: (fd: number) => T): T {
+  const fd = openRegularFile(path, flags);
+  try {
+    return act(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Puts a new file there in one step. One name for the drafts of all writers: only one writes at a time, or all write the same,
+ * and a killed one leaves at most this file.
+ * @param like whose owner and mode it gets; without it the file is ours, with mode 0600
+ * @throws the system's error
+ */
+export function replaceFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
+  const draft = `${path}.new`;
+  rmSync(draft, { force: true });
+  try {
+    writeNewFile(draft, text, like);
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
+}
+
+function writeNewFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
+  const fd = openSync(path, 'wx', 0o600);
+  try {
+    writeFileSync(fd, text);
+    if (like === undefined) return;
+    // By the descriptor, for the name can lead elsewhere by now.
+    fchownSync(fd, like.uid, like.gid);
+    fchmodSync(fd, like.mode & 0o777);
+  } finally {
+    closeSync(fd);
   }
 }
 

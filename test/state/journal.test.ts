@@ -21,8 +21,8 @@ const MIB = 1024 * 1024;
 
 test('a journal that is not there wants nothing, and reading makes none', (t) => {
   const journal = newJournal(t, { isMade: false });
-  const { isWanted, isPending, spawned, end } = journal.read();
-  assert.deepEqual([isWanted, isPending, spawned, end], [true, false, undefined, 0]);
+  const { isWanted, isPending, spawned, endPlace } = journal.read();
+  assert.deepEqual([isWanted, isPending, spawned, endPlace.offset], [true, false, undefined, 0]);
   assert.throws(() => statSync(journal.path), { code: 'ENOENT' });
 });
 
@@ -88,7 +88,7 @@ for (const [what, text] of Object.entries(noise)) {
     journal.append('exit', { pid: 17 });
     appendFileSync(journal.path, text);
     assert.deepEqual(
-      journal.lines().map(({ event }) => event),
+      journal.read().lines.map(({ event }) => event),
       ['exit'],
     );
     journal.append('stop');
@@ -102,8 +102,8 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
   one.append('stop');
   other.append('exit', { pid: 2, text: 'ö and 💥 are of more than one byte' });
   one.append('stop');
-  assert.deepEqual(one.lines(), new Journal(one.path).lines());
-  assert.equal(one.read().end, statSync(one.path).size);
+  assert.deepEqual(one.read().lines, new Journal(one.path).read().lines);
+  assert.equal(one.read().endPlace.offset, statSync(one.path).size);
 });
 
 test('who may write to the file decides whether what it names is believed', (t) => {
@@ -128,7 +128,7 @@ test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, lat
   assert.ok(statSync(journal.path).size < 64 * 1024);
   const reader = new Journal(journal.path);
   const after = reader.read();
-  assert.equal(after.id, before.id);
+  assert.equal(after.endPlace.id, before.endPlace.id);
   assert.deepEqual([after.spawned?.pid, after.isReady, after.isWanted], [17, true, true]);
   assert.equal(after.last('stop')?.place, before.last('stop')?.place);
   assert.equal(after.last('exit')?.place, before.last('exit')?.place);
@@ -146,43 +146,50 @@ test('trimmed again and again it keeps what counts, and places only grow', (t) =
     fill(journal, MIB);
     if (round === 0) journal.append('spawn', { pid: 17, startKey: '4711', boot: 'b' });
     begin(journal);
-    const { end, spawned } = new Journal(journal.path).read();
-    assert.ok(end > last + MIB);
+    const { endPlace, spawned } = new Journal(journal.path).read();
+    assert.ok(endPlace.offset > last + MIB);
     assert.equal(spawned?.pid, 17);
-    last = end;
+    last = endPlace.offset;
   }
 });
 
 test('a stop whose line went into a file that was replaced writes it again, and it counts from there', async (t) => {
   const journal = newJournal(t);
-  const line = journal.appendOwn('stop');
   const trimmed = join(journal.path, '..', 'trimmed');
   const text = readFileSync(journal.path, 'utf8');
-  writeFileSync(trimmed, text.slice(0, text.indexOf('\n') + 1), { mode: 0o600 });
-  renameSync(trimmed, journal.path);
-  const work = await journal.workOn(line);
+  const { settling, earlier } = underTrim(journal, () => {
+    const calls = { settling: journal.workOn('stop'), earlier: journal.earlierLines() };
+    writeFileSync(trimmed, text, { mode: 0o600 });
+    renameSync(trimmed, journal.path);
+    return calls;
+  });
+  const work = await settling;
   assert.equal(work.isRewritten, true);
   assert.equal(journal.read().isStoppedSince(work.place), true);
+  assert.deepEqual(await earlier, [work.place]);
   assert.deepEqual(await journal.earlierLines(), []);
   work.release();
 });
 
 test('its own line is found at its place, and a start that had read it has undone it', async (t) => {
   const journal = newJournal(t);
-  const line = journal.appendOwn('stop');
-  begin(journal);
-  const work = await journal.workOn(line);
+  const { settling } = underTrim(journal, () => {
+    const calls = { settling: journal.workOn('stop') };
+    journal.begin(journal.read(), {});
+    return calls;
+  });
+  const work = await settling;
   assert.equal(work.isRewritten, false);
   assert.equal(journal.read().isUndone(work.place), true);
   work.release();
-  const later = await journal.workOn(journal.appendOwn('stop'));
+  const later = await journal.workOn('stop');
   assert.equal(journal.read().isUndone(later.place), false);
   later.release();
 });
 
 test('a start is refused while a stop is at work, here or in another process, and killed with it is none', async (t) => {
   const journal = newJournal(t);
-  const work = await journal.workOn(journal.appendOwn('stop'));
+  const work = await journal.workOn('stop');
   assert.equal(tryBegin(journal), 'in use');
   assert.equal(await journal.isStopAtWork(), true);
   work.release();
@@ -223,8 +230,8 @@ test('lines of many processes at once are all there, each in one piece', async (
   const journal = newJournal(t);
   const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-writer', [journal.path, '200']));
   for (const writer of writers) await writer.ended();
-  assert.equal(journal.lines().length, 800);
-  const places = journal.lines().map((line) => line.place ?? 0);
+  assert.equal(journal.read().lines.length, 800);
+  const places = journal.read().lines.map((line) => line.place);
   assert.deepEqual(
     places,
     places.toSorted((one, other) => one - other),
@@ -246,6 +253,13 @@ function tryBegin(journal: Journal): 'begun' | 'in use' {
 
 function begin(journal: Journal): void {
   assert.equal(tryBegin(journal), 'begun');
+}
+
+/** With LOCK_EX, as a start that trims has it: a stop() that is called meanwhile writes its line, and waits for LOCK_SH. */
+function underTrim<T extends object>(journal: Journal, act: () => T): T {
+  const result = journal.exclusively(act);
+  assert.notEqual(result, 'in use');
+  return result as T;
 }
 
 function wishes(journal: Journal) {
