@@ -24,9 +24,10 @@ export type { FileLock } from './held-lock.js';
 const log = debugLog('lock');
 
 /**
- * A LOCK_SH that is met in so many attempts in a row counts as a holder: that is after more than 100 ms, with the pauses
- * between them; through a helper after two to three seconds. Attempts are counted, not time: with a clock that stands still
- * the loop would be endless, and a process that the system keeps from running has few attempts in 100 ms.
+ * A LOCK_SH that is met in so many attempts in a row counts as a holder: with the pause of up to a millisecond after each,
+ * after more than 100 ms; where a helper makes the system calls, after a few seconds. Attempts are counted, not time:
+ * a clock that is replaced or stands still must not make a synchronous loop endless, and a process that the system keeps
+ * from running has few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
 
@@ -50,7 +51,7 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after two to three seconds
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after a few seconds
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */

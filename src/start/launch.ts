@@ -67,8 +67,11 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
     return await seeItThrough(spec, lock, spawned, { log: output, began, deadline, guard, events, signal });
   } finally {
-    lock.handOver();
-    portLock?.release();
+    try {
+      portLock?.release();
+    } finally {
+      lock.handOver();
+    }
   }
 }
 

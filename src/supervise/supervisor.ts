@@ -1,6 +1,5 @@
 /**
- * Keep it running. What is wanted (the journal) and what is (the lock, the checks) are observed apart; policy.ts decides what
- * to do about it.
+ * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart; policy.ts decides what to do.
  *
  * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen by its lock,
  * every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.

@@ -75,5 +75,5 @@ test('a start that fails says why, and what is done about it', async (t) => {
     /its process is ended: Cannot start node-server: it ended with exit code N before/,
   );
   assert.match(story[failure - 1] ?? '', /^(journal .*exit|pid-file .* names|port .* cannot be reached)/);
-  assert.deepEqual(story.slice(-2), ['lock handed over node-server.lock', 'lock released port-N.lock']);
+  assert.deepEqual(story.slice(-2), ['lock released port-N.lock', 'lock handed over node-server.lock']);
 });
