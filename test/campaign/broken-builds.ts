@@ -18,7 +18,7 @@ export interface BrokenBuild {
   readonly share?: number;
 }
 
-/** In the order of the rows, and with their whole names. @throws Error for a row or a line that is not there, or there twice, and a row without any */
+/** In the order of the rows, and with their whole names: for scripts/broken-builds.mjs. @public @throws Error for a row or a line that is not there, or there twice, and a row without any */
 export function readBrokenBuilds(): BrokenBuild[] {
   const list = JSON.parse(readFileSync(join(projectRoot, 'test/campaign/broken-builds.json'), 'utf8')) as BrokenBuild[];
   const names = Object.values(groups).flatMap((rows) => rows.map(({ name }) => name));
