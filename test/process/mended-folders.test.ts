@@ -1,6 +1,7 @@
 /** Files and folders that are not quite ours. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { ProcessManager, type Status } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
@@ -10,6 +11,8 @@ import { snapshot } from '../helpers/outside-view.js';
 import { startPowerlessManager } from '../helpers/powerless.js';
 import { killAfter } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
+import { argumentsOf } from '../helpers/tied.js';
+import { eventually } from '../helpers/waiting.js';
 
 test("a start works with another user's lock file that may be written to", { skip: unlessRoot }, async (t) => {
   const spec = sleepSpec(t);
@@ -46,4 +49,17 @@ test('status() works on a read-only state folder, with a stop pending or not, an
   await manager.stop();
   const stopped = await callElsewhere<Status>(t, 'status', spec, { wrapper });
   assert.deepEqual([stopped.state, stopped.pid], ['stopped', undefined]);
+});
+
+test('a tied server at a path with "=" is run, and not taken for a variable', async (t) => {
+  const spec = sleepSpec(t, { lifetime: 'tied' });
+  const folder = join(spec.stateDir, '..', 'a=b');
+  mkdirSync(folder);
+  const command = join(folder, 'sleep');
+  copyFileSync('/bin/sleep', command);
+  chmodSync(command, 0o755);
+  const manager = new ProcessManager({ ...spec, command });
+  const { pid } = await manager.start();
+  await eventually('it runs', () => argumentsOf(pid)[0] === command);
+  assert.equal((await manager.stop()).outcome, 'stopped');
 });
