@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { breakLine } from './broken-builds.js';
+import { breakLine, readBrokenBuilds } from './broken-builds.js';
+
+test('every row of the campaign has a line that breaks it, and each is there once, and changed by what replaces it', () => {
+  const unchanged = readBrokenBuilds().filter(({ line, broken }) => broken.trim() === line);
+  assert.deepEqual(unchanged, []);
+});
 
 test('of a text exactly one line is broken', () => {
   const build = { laws: [1], row: 'a row', breaks: 'it', file: 'a file', line: 'b();', broken: 'c();' };
