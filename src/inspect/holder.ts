@@ -41,7 +41,8 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   if (named?.isExiting) return { kind: 'nobody' };
   const { managed, starters } = lookAround(spec);
   if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
-  const isDead = state.isTrusted && isSpawnedHere(state) && livingSpawned(state) === undefined;
+  const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state);
+  const isDead = isNamed && livingSpawned(state) === undefined;
   if (isDead && starters.length === 0) return leftovers(managed, spec);
   return search(managed, spec);
 }

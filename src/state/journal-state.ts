@@ -116,6 +116,11 @@ export class JournalState {
     return this.#last.get('spawn') as SpawnLine | undefined;
   }
 
+  /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
+  get isOfLastStart(): boolean {
+    return this.#isAfter('spawn', 'start');
+  }
+
   /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
   get hasExited(): boolean {
     const exit = this.#last.get('exit');

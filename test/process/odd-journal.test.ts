@@ -1,6 +1,6 @@
 /** Journals that are locked, written or named by others. */
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { acquireLock, ProcessManager } from '../../src/index.js';
 import { journalOf } from '../../src/state/journal.js';
@@ -96,4 +96,20 @@ test('a process that leads no session, and process 1, are not ended on the word 
     await manager.stop();
   }
   assert.equal(isRunningProcess(stranger.pid), true);
+});
+
+test('a server whose starter was killed before it could name it is no leftover of the one before', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const { pid } = await manager.start();
+  const file = journalFile(spec);
+  const ofThisStart = JSON.stringify(journalEntries(spec, 'spawn').at(-1));
+  const text = readFileSync(file, 'utf8');
+  writeFileSync(file, text.slice(0, text.indexOf(ofThisStart)));
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
+  const again = await manager.start();
+  assert.deepEqual([again.pid, again.reused], [pid, true]);
+  assert.equal((await manager.stop()).outcome, 'stopped');
 });
