@@ -104,10 +104,11 @@ async function seeItThrough(
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
     const process = await waitUntilReady(spec, spawned, { ...waiting, guard, onSuccessor: record });
-    guard();
     const tookMs = Math.round(performance.now() - began);
     journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
+    // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
+    guard();
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
     events.ready(instance);

@@ -29,6 +29,10 @@ export interface Seen {
   readonly file: Pick<BigIntStats, 'dev' | 'ino' | 'ctimeNs'>;
   readonly size: number;
   readonly state: JournalState;
+  /** What to add to an offset for a place. */
+  readonly base: number;
+  /** The offset behind the last whole line that was read. */
+  readonly readTo: number;
 }
 
 /** Readers take no more than this of the end, and of the first line. */
@@ -36,6 +40,9 @@ export const READ_BYTES = 256 * 1024;
 
 /** A longer line is skipped; not so the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;
+
+/** With more lines than this it is read anew, so that they do not gather in a process that runs for long. */
+const MAX_LINES_READ_ON = 5_000;
 
 /** Reads it, unless it is as it was seen before. Undefined when there is none. */
 export function readJournal(path: string, before: Seen | undefined): Seen | undefined {
@@ -125,13 +132,38 @@ function readOpen(fd: number, before: Seen | undefined): Seen {
   // The time, too: a file that was deleted leaves its inode to the next one, which can be of the same size.
   const isSame = (['dev', 'ino', 'ctimeNs'] as const).every((field) => before?.file[field] === file[field]);
   if (before?.size === size && isSame) return before;
+  const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
+  const isGrown = before?.file.dev === dev && before.file.ino === ino && isSameJournal(fd, size, before);
+  const { id, base, lines, readTo } = isGrown ? readOn(fd, size, before) : readWhole(fd, size);
+  return { file, size, base, readTo, state: new JournalState(id, lines, { end: base + size, isTrusted }) };
+}
+
+/** Has it only been appended to? Then what is new is read alone: a start looks at the journal again and again. */
+function isSameJournal(fd: number, size: number, { state: { id, lines }, readTo }: Seen): boolean {
+  const begin = `{"id":${JSON.stringify(id)},`;
+  const isWithinReach = size >= readTo && size - readTo <= READ_BYTES && lines.length <= MAX_LINES_READ_ON;
+  return id !== '' && isWithinReach && readRange(fd, 0, begin.length) === begin;
+}
+
+type Read = Pick<Seen, 'base' | 'readTo'> & Pick<JournalState, 'id' | 'lines'>;
+
+function readOn(fd: number, size: number, { state: { id, lines }, base, readTo }: Seen): Read {
+  const text = readRange(fd, readTo, size);
+  return {
+    id,
+    base,
+    lines: [...lines, ...parseLines(text, base + readTo)],
+    readTo: readTo + text.lastIndexOf('\n') + 1,
+  };
+}
+
+function readWhole(fd: number, size: number): Read {
   const from = Math.max(0, size - READ_BYTES);
   const text = readRange(fd, from, size);
   const { id, base, kept } = parseHead(from === 0 ? text : readRange(fd, 0, Math.min(from, READ_BYTES)));
   const read = parseLines(text, from + base);
   const lines = [...kept.filter(({ place }) => place < (read[0]?.place ?? Number.POSITIVE_INFINITY)), ...read];
-  const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
-  return { file, size, state: new JournalState(id, lines, { end: base + size, isTrusted }) };
+  return { id, base, lines, readTo: from + text.lastIndexOf('\n') + 1 };
 }
 
 function readRange(fd: number, from: number, to: number): string {

@@ -106,6 +106,23 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
   assert.equal(one.read().endPlace.offset, statSync(one.path).size);
 });
 
+test('who reads on sees what who reads anew sees, also a line that was whole only later', (t) => {
+  const journal = newJournal(t);
+  const same = () => assert.deepEqual(journal.read(), new Journal(journal.path).read());
+  journal.append('exit', { pid: 1 });
+  same();
+  const line = JSON.stringify({ at: 'x', event: 'stop', by: 1 });
+  appendFileSync(journal.path, `\n${line.slice(0, 9)}`);
+  same();
+  assert.equal(journal.read().isWanted, true);
+  appendFileSync(journal.path, `${line.slice(9)}\n`);
+  same();
+  assert.equal(journal.read().isWanted, false);
+  begin(journal);
+  same();
+  assert.equal(journal.read().isWanted, true);
+});
+
 test('who may write to the file decides whether what it names is believed', (t) => {
   const journal = newJournal(t);
   assert.equal(journal.read().isTrusted, true);
