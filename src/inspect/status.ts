@@ -6,6 +6,7 @@ import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
+import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable, usage } from '../system/process-table.js';
@@ -104,7 +105,7 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
 /** A start has begun, and there is no process to ask yet. */
 function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
   const start = state.last('start');
-  return start !== undefined && !state.isHandedOver && Date.now() - Date.parse(start.at) < startTimeoutMs;
+  return start !== undefined && !state.isHandedOver && systemTimeMs() - Date.parse(start.at) < startTimeoutMs;
 }
 
 /** Still inside its start time: it was never ready, and is younger than that. */

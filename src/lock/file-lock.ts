@@ -13,6 +13,7 @@ import { resolve } from 'node:path';
 import { Deadline, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
+import { random } from '../support/globals.js';
 import { check, checkNumber, isText } from '../support/options.js';
 import { processTable } from '../system/process-table.js';
 import { canLockShared, tryFlock } from './flock.js';
@@ -61,7 +62,7 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
     const attempt = attemptLock(file);
     if (!('by' in attempt)) return attempt;
     if (attempt.by === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file.path, attempt);
-    pauseThread(Math.random());
+    pauseThread(random());
   }
 }
 

@@ -19,6 +19,7 @@ import {
   LockUnavailableError,
   spawnError,
 } from '../support/errors.js';
+import { nextTick } from '../support/globals.js';
 import { check } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { SharedUse } from './shared-use.js';
@@ -198,7 +199,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
       // Name and values belong together by this method's signature, which the emitter's own type cannot follow.
       (this as EventEmitter).emit(name, ...values);
     } catch (error) {
-      process.nextTick(() => {
+      nextTick(() => {
         throw error;
       });
     }

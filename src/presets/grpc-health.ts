@@ -9,6 +9,7 @@ import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader 
 import type { Socket } from 'node:net';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { setImmediate } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 
 const log = debugLog('health');

@@ -19,6 +19,7 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, spawnError } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
+import { now } from '../support/globals.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
@@ -46,7 +47,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   const { host, port } = spec;
   const { signal, events } = options;
   const guard = () => guardStart(spec, options);
-  const began = performance.now();
+  const began = now();
   let portLock: FileLock | undefined;
   try {
     beginStart(spec, options);
@@ -104,7 +105,7 @@ async function seeItThrough(
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
     const process = await waitUntilReady(spec, spawned, { ...waiting, guard, onSuccessor: record });
-    const tookMs = Math.round(performance.now() - began);
+    const tookMs = Math.round(now() - began);
     journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
     // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.

@@ -17,6 +17,7 @@ import { endHolder, holders } from '../stop/stop.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { StateFileError, type StopTimeoutError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
+import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, processTable } from '../system/process-table.js';
@@ -140,7 +141,7 @@ class Contender {
 
   /** It does not count as start time. @returns whether there was one */
   async #waitForStopAtWork(): Promise<boolean> {
-    const began = performance.now();
+    const began = now();
     const limit = Deadline.after(stopLimitMs(this.#spec));
     const pace = new Pace({ firstMs: 2, maxMs: 25 });
     let hasWaited = false;
@@ -149,7 +150,7 @@ class Contender {
       if (limit.isOver) throw this.#unfinishedStop();
       await pace.wait({ signal: this.#options.signal });
     }
-    this.#deadline = this.#deadline.extendedBy(performance.now() - began);
+    this.#deadline = this.#deadline.extendedBy(now() - began);
     return hasWaited;
   }
 

@@ -6,8 +6,9 @@ import { LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
+import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { isAlive, lookAgain, processTable } from '../system/process-table.js';
@@ -46,33 +47,37 @@ export async function waitUntilReady(
 ): Promise<ProcessInfo> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
-  const signalOrExit = signal === undefined ? exit.signal : AbortSignal.any([signal, exit.signal]);
-  const wake = () => (exit.signal.aborted ? signal : signalOrExit);
+  const signalOrExit = linkSignals(signal, exit.signal);
+  const wake = () => (exit.signal.aborted ? signal : signalOrExit.signal);
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
-  const began = performance.now();
+  const began = now();
   // Where start times are known to the second only, a process looks older than it is.
-  const isSettledHere = () => hasChecks(spec) || performance.now() - began >= ALIVE_MS;
+  const isSettledHere = () => hasChecks(spec) || now() - began >= ALIVE_MS;
   let process = spawned;
-  for (;;) {
-    guard();
-    // As it is now: it may have been suspended when it was spawned, or be so by now.
-    const current = lookAgain(process);
-    process = current ?? (await findSuccessor());
-    if (current === undefined) onSuccessor(process);
-    const ready = await isReady(spec, process, { reused: false, signal: wake(), limit: deadline });
-    guard();
-    if (ready && isSettledHere() && isAlive(process)) {
-      const foreign = foreignListener(spec, process);
-      if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
-      if (processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return process;
-      // A process closes its descriptors an instant before it is seen to be dead.
-      const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
-      if (!isGone) throw lockDroppedError(spec, process);
-      continue;
+  try {
+    for (;;) {
+      guard();
+      // As it is now: it may have been suspended when it was spawned, or be so by now.
+      const current = lookAgain(process);
+      process = current ?? (await findSuccessor());
+      if (current === undefined) onSuccessor(process);
+      const ready = await isReady(spec, process, { reused: false, signal: wake(), limit: deadline });
+      guard();
+      if (ready && isSettledHere() && isAlive(process)) {
+        const foreign = foreignListener(spec, process);
+        if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
+        if (processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return process;
+        // A process closes its descriptors an instant before it is seen to be dead.
+        const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
+        if (!isGone) throw lockDroppedError(spec, process);
+        continue;
+      }
+      if (deadline.isOver) throw await startTimeoutError();
+      // The exit wakes us, or `guard` says why.
+      await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
     }
-    if (deadline.isOver) throw await startTimeoutError();
-    // The exit wakes us, or `guard` says why.
-    await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
+  } finally {
+    signalOrExit.clear();
   }
 
   async function findSuccessor(): Promise<ProcessInfo> {

@@ -22,6 +22,7 @@ import { isSameFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { errorCode, errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { closeOnce, makeFolders, openRegularFile, replaceFile, withRegularFile } from '../support/files.js';
+import { random } from '../support/globals.js';
 import { type JournalLine, JournalState } from './journal-state.js';
 
 /** What was read of a journal, and when it need not be read again. */
@@ -231,5 +232,5 @@ function toAscii(value: object): string {
 }
 
 export function randomWord(): string {
-  return Math.random().toString(36).slice(2, 12);
+  return random().toString(36).slice(2, 12);
 }

@@ -8,6 +8,7 @@
 
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, type StateFileError } from '../support/errors.js';
+import { systemTimeText } from '../support/globals.js';
 import {
   appendToJournal,
   createJournal,
@@ -228,5 +229,5 @@ export class Journal {
 }
 
 function newLine(event: JournalEventName, fields: Fields): string {
-  return lineOf({ at: new Date().toISOString(), event, by: process.pid, ...fields });
+  return lineOf({ at: systemTimeText(), event, by: process.pid, ...fields });
 }

@@ -14,6 +14,7 @@ import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
+import { now } from '../support/globals.js';
 import { isPortOpen } from '../system/ports.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { type TerminateOptions, terminate } from './terminate.js';
@@ -39,7 +40,7 @@ const UNTOUCHABLE_WAIT_MS = 5_000;
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSignal | undefined }): Promise<StopResult> {
   signal?.throwIfAborted();
-  const began = performance.now();
+  const began = now();
   const { path } = journalOf(spec);
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
   if ([spec.lockFile, spec.pidFile, path].every(isMissing)) return { outcome: 'not-running', tookMs: 0 };
@@ -65,7 +66,7 @@ export async function stopForRestart(
   spec: CompleteSpec,
   { signal }: { signal?: AbortSignal | undefined },
 ): Promise<{ result: StopResult; place: Place }> {
-  const began = performance.now();
+  const began = now();
   const work = await announce(spec, 'restart');
   const result = await endUnder(spec, work, { signal, began });
   return { result, place: { ...work.place, offset: work.place.offset + 1 } };
@@ -85,7 +86,7 @@ async function endUnder(
   { signal, began }: { signal?: AbortSignal | undefined; began: number },
 ): Promise<StopResult> {
   const journal = journalOf(spec);
-  const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(performance.now() - began) });
+  const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(now() - began) });
   try {
     if (work !== undefined && journal.readIfReadable().isUndone(work.place)) return resultOf('not-running');
     const result = resultOf(await bringDown(spec, { signal }));

