@@ -41,7 +41,14 @@ async function fillDisk(attack: Attack, round: Round): Promise<void> {
   await attemptWithFault(attack, round, {
     server,
     // A PID file that cannot be written costs nothing; a journal that cannot be written is told.
-    errors: { ...NO_ERRORS, start: ['StateFileError'], stop: ['StateFileError'], restart: ['StateFileError'] },
+    // Each start of a supervisor fails then, which counts.
+    errors: {
+      ...NO_ERRORS,
+      start: ['StateFileError'],
+      stop: ['StateFileError'],
+      restart: ['StateFileError'],
+      supervise: ['CrashLoopError'],
+    },
     strike: () => {
       writeUntilFull(`${ballast}.room`, room);
       writeUntilFull(ballast, 1 << 20);
