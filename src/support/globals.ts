@@ -4,17 +4,19 @@
  */
 
 import { performance } from 'node:perf_hooks';
-import * as timers from 'node:timers';
-import { setTimeout as promiseTimeout } from 'node:timers/promises';
+import { setTimeout as callAfter, setImmediate as callSoon, clearTimeout as clear } from 'node:timers';
+import { setTimeout as delayFor } from 'node:timers/promises';
 
 /** Milliseconds on the monotonic clock. */
 export const now = performance.now.bind(performance);
 
-/** Of these, too, constants of our own: a fake clock also patches the exports of node:timers. */
-export const { clearTimeout, setImmediate, setTimeout } = timers;
+/** Of these, too, constants of our own: a fake clock also replaces the exports of node:timers. */
+export const clearTimeout = clear;
+export const setImmediate = callSoon;
+export const setTimeout = callAfter;
 
 /** setTimeout() of node:timers/promises. */
-export const delay = promiseTimeout;
+export const delay = delayFor;
 
 export const { nextTick } = process;
 
