@@ -8,8 +8,12 @@ import { placeOfCall } from '../start/still-wanted.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
-import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
-import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
+import {
+  completeSuperviseOptions,
+  type SuperviseOptions,
+  type Supervisor,
+  type SupervisorEvents,
+} from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
 import {
   assertSupportedPlatform,

@@ -3,25 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
 import { HealthChecks } from '../../src/supervise/health-checks.js';
-import { completeSuperviseOptions } from '../../src/supervise/options.js';
-import { type ActiveState, CrashHistory, decide, type Sight } from '../../src/supervise/policy.js';
-
-const STATES: ActiveState[] = ['watching', 'restarting', 'standby'];
-
-test('in no state is a stopped process started, nor anything else than a free or a sick one', () => {
-  const starting = ['replace', 'restart', 'take part in restart', 'start when due'];
-  const startedAt = (sight: Sight) => STATES.filter((state) => starting.includes(decide(state, sight)));
-  assert.deepEqual(startedAt('stopped'), []);
-  assert.deepEqual(startedAt('held'), []);
-  assert.deepEqual(startedAt('sick'), ['watching']);
-  assert.deepEqual(startedAt('free'), STATES);
-  assert.deepEqual(startedAt('restarting'), STATES);
-});
-
-test('a stop puts every state on standby, and a process that is up ends the standby', () => {
-  for (const state of STATES) assert.equal(decide(state, 'stopped'), 'stand by');
-  assert.equal(decide('standby', 'held'), 'watch');
-});
+import { CrashHistory, completeSuperviseOptions } from '../../src/supervise/policy.js';
 
 test('the first restart within the window is immediate, each further one waits longer, up to the maximum', () => {
   const clock = { ms: 1_000 };
@@ -173,7 +155,7 @@ function checked(unhealthyAfter: number) {
       return { pid: 1, ...report } as Status;
     };
     checks.hurry();
-    checks.runWhenDue();
+    void checks.runWhenDue();
     await turn();
     await turn();
     assert.ok(given !== undefined);
