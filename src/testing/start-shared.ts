@@ -18,14 +18,7 @@ import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
 import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
 import { removeFolder } from './temporary-state.js';
-import {
-  definedOptions,
-  overTestDefaults,
-  type Preset,
-  startManager,
-  type TestDefaults,
-  tryPorts,
-} from './test-options.js';
+import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {
@@ -56,62 +49,53 @@ export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options: NonNullable<O> & { key: string; signal?: AbortSignal },
 ): Promise<SharedInstance> {
-  const { key, signal, ...given }: TestDefaults & typeof options = definedOptions(options);
+  const { key, signal, ...given }: TestDefaults & typeof options = options;
   assertSupportedPlatform();
   const place = placeOf(key);
-  const specs = new Map<number, ProcessSpec>();
-  const makeSpec: MakeSpec = (agreedPort) => {
-    const known = specs.get(agreedPort);
-    if (known !== undefined) return known;
-    const chosen = { stateDir: place.folder, port: agreedPort };
-    const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
-    const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
-    // Before others are asked to agree on it.
-    completeSpec(spec);
-    specs.set(agreedPort, spec);
-    return spec;
+  const makeSpec = (port: number): ProcessSpec => {
+    const { folder: stateDir, lockFile } = place;
+    const spec = specForTest(preset, { stateDir, port }, given);
+    return { ...spec, lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
   };
   // When all have left after a failure, the folder is gone, and the next one chooses another port.
-  return await tryPorts({ given: given.port, signal }, () =>
-    joinInstance(place, makeSpec, { givenPort: given.port, signal }),
-  );
+  return await tryPorts({ given: given.port, signal }, () => joinInstance(place, makeSpec, given.port, signal));
 }
-
-/** The same one for the same port: a preset may give something new each time. */
-type MakeSpec = (agreedPort: number) => ProcessSpec;
 
 /** Undefined when what was agreed on was nobody's any more, and is gone now: to be tried again. */
 async function joinInstance(
   place: Place,
-  makeSpec: MakeSpec,
-  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
+  makeSpec: (port: number) => ProcessSpec,
+  givenPort: number | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<SharedInstance | undefined> {
-  const { folder } = place;
+  const { name: key, folder } = place;
+  let own: ProcessSpec | undefined;
   const whenUnused = async () => {
     if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
     await removeFolder(folder);
     const port = givenPort ?? (await chooseFreePort());
-    writeAgreement(folder, port, makeSpec(port));
+    own = makeSpec(port);
+    // Before others are asked to agree on it.
+    completeSpec(own);
+    writeAgreement(folder, port, own);
   };
   const user = await joinUsers(place, { signal, whenUnused });
   try {
     const agreement = readAgreement(folder);
     if (agreement === undefined) return undefined; // Whoever was about to write it was killed.
-    const spec = makeSpec(agreement.port);
+    // Not made again: a preset may give something new each time.
+    const spec = own?.port === agreement.port ? own : makeSpec(agreement.port);
     const manager = new SharedManager(spec, folder);
-    const giveUp = () => leaveUsers(place, user, () => manager.afterLastUser());
-    const differences = differingFields(agreement, spec);
-    if (differences.length > 0) {
-      // As the last one out: whoever agreed on it was killed a moment ago.
-      if (await giveUp()) return undefined;
-      throw mismatchError(place.name, differences);
-    }
     try {
+      const differences = differingFields(agreement, spec);
+      if (differences.length > 0) throw mismatchError(key, differences);
       const instance = await startManager(manager, signal);
       const leave = () => manager.leave();
       return { ...instance, leave, [Symbol.asyncDispose]: leave };
     } catch (error) {
-      await giveUp();
+      const wasLast = await leaveUsers(place, user, () => manager.afterLastUser());
+      // Whoever agreed on something else was killed a moment ago.
+      if (wasLast && error instanceof OptionsMismatchError) return undefined;
       throw error;
     }
   } finally {

@@ -7,7 +7,6 @@ import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
@@ -36,7 +35,7 @@ export function makeTemporaryState(): TemporaryState {
     const lock = tryAcquireLock(join(folder, IN_USE));
     // Somebody who sweeps was quicker: the folder is his to remove.
     if (lock === undefined) continue;
-    return { folder, remove: () => removeUnder(lock, folder) };
+    return { folder, remove: () => removeFolder(folder).finally(() => lock.release()) };
   }
 }
 
@@ -62,19 +61,10 @@ async function sweep(folder: string): Promise<void> {
   if (isNew && !readdirSync(folder).includes(IN_USE)) return;
   const lock = tryAcquireLock(join(folder, IN_USE));
   if (lock === undefined) return;
-  const runs = readdirSync(folder).some(
-    (file) => file.endsWith('.lock') && file !== IN_USE && isLocked(join(folder, file)),
-  );
-  if (runs) {
-    lock.release();
-    return;
-  }
-  log('removing %s, which a killed run left', folder);
-  await removeUnder(lock, folder);
-}
-
-async function removeUnder(lock: FileLock, folder: string): Promise<void> {
   try {
+    const locks = readdirSync(folder).filter((file) => file.endsWith('.lock') && file !== IN_USE);
+    if (locks.some((file) => isLocked(join(folder, file)))) return;
+    log('removing %s, which a killed run left', folder);
     await removeFolder(folder);
   } finally {
     lock.release();
