@@ -5,7 +5,9 @@
  * crashed under its users finds its port again.
  */
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
@@ -13,10 +15,10 @@ import { chooseFreePort } from '../start/port-lock.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
-import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
-import { userFolder, userFolderPath } from '../support/files.js';
+import { assertSupportedPlatform, errorCode, OptionsMismatchError, SpawnError } from '../support/errors.js';
+import { makeFolders, replaceFile, userFolder, userFolderPath } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
-import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
 import { removeFolder } from './temporary-state.js';
 import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
@@ -138,4 +140,60 @@ function mismatchError(key: string, differences: readonly string[]): OptionsMism
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
   return new OptionsMismatchError(message, { key, differences });
+}
+
+/**
+ * What the users of one key have agreed on, in a file in its folder: the port, and a salted hash of each field of the spec. The
+ * spec itself is not written, since its environment may hold secrets.
+ */
+interface Agreement {
+  readonly port: number;
+  readonly salt: string;
+  /** By the name of the field. */
+  readonly hashes: Readonly<Record<string, string>>;
+}
+
+function writeAgreement(folder: string, port: number, spec: ProcessSpec): void {
+  const salt = builtIn('node:crypto').randomUUID();
+  const agreement: Agreement = { port, salt, hashes: hashFields(spec, salt) };
+  makeFolders(folder);
+  replaceFile(agreementFile(folder), JSON.stringify(agreement));
+}
+
+/** Undefined when there is none. */
+function readAgreement(folder: string): Agreement | undefined {
+  try {
+    return JSON.parse(readFileSync(agreementFile(folder), 'utf8')) as Agreement;
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}
+
+function agreementFile(folder: string): string {
+  return join(folder, 'agreement.json');
+}
+
+/** Fields in which the spec differs from the one that was agreed on. */
+function differingFields({ salt, hashes: agreed }: Agreement, spec: ProcessSpec): string[] {
+  const own = hashFields(spec, salt);
+  return Object.keys({ ...agreed, ...own }).filter((field) => agreed[field] !== own[field]);
+}
+
+/**
+ * The same for equal values, whatever the order in which an object has its fields. Functions are left out, and so is what is
+ * undefined. Each variable of the environment is a field of its own.
+ */
+function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<string, string> {
+  const { createHash } = builtIn('node:crypto');
+  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
+  const hashes: Record<string, string> = {};
+  for (const [field, value] of [...Object.entries(others), ...variables]) {
+    if (value === undefined || typeof value === 'function') continue;
+    const text = inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
+    hashes[field] = createHash('sha256')
+      .update(salt + field + text)
+      .digest('hex');
+  }
+  return hashes;
 }

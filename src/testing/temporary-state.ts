@@ -42,17 +42,14 @@ export function makeTemporaryState(): TemporaryState {
 /** Remove what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
 export async function sweepTemporaryStates(): Promise<void> {
   const parent = userFolder();
-  for (const folder of parent === undefined ? [] : temporaryFolders(parent)) {
-    await sweep(folder).catch((error: unknown) => log('cannot sweep %s: %s', folder, errorText(error)));
-  }
-}
-
-function temporaryFolders(parent: string): string[] {
-  try {
-    return readdirSync(parent).flatMap((name) => (name.startsWith(PREFIX) ? join(parent, name) : []));
-  } catch (error) {
-    log('cannot sweep %s: %s', parent, errorText(error));
-    return [];
+  if (parent === undefined) return;
+  // EMFILE, ENOENT: then a later call sweeps.
+  const names = await builtIn('node:fs/promises')
+    .readdir(parent)
+    .catch(() => []);
+  for (const name of names.filter((it) => it.startsWith(PREFIX))) {
+    const failed = (error: unknown) => log('cannot sweep %s: %s', name, errorText(error));
+    await sweep(join(parent, name)).catch(failed);
   }
 }
 
