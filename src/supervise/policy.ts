@@ -1,7 +1,7 @@
-/** What `supervise()` takes and returns, the defaults of its options, and what these make of a series of crashes. */
+/** What `supervise()` takes and returns, the defaults of its options, and how long a restart waits. */
 import type { LaunchEvents } from '../start/launch.js';
 import type { CrashLoopError } from '../support/errors.js';
-import { now, random } from '../support/globals.js';
+import { random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 
@@ -87,42 +87,12 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
 /** The share of a delay that is left to chance: several supervisors that saw the same crash do not come back in the same instant. */
 const JITTER = 0.2;
 
-/** The crashes within the window of `giveUpAfter`. */
-export class CrashHistory {
-  readonly #options: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>;
-  readonly #clock: () => number;
-  #times: number[] = [];
-
-  constructor(options: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>, clock = now) {
-    this.#options = options;
-    this.#clock = clock;
-  }
-
-  get count(): number {
-    const { withinMs } = this.#options.giveUpAfter;
-    this.#times = this.#times.filter((time) => this.#clock() - time < withinMs);
-    return this.#times.length;
-  }
-
-  get isLoop(): boolean {
-    return this.count > this.#options.giveUpAfter.restarts;
-  }
-
-  add(): void {
-    this.#times.push(this.#clock());
-  }
-
-  /** The last one does not count: somebody else was quicker to restart it. */
-  takeBack(): void {
-    this.#times.pop();
-  }
-
-  /** The first restart within the window is immediate. */
-  delayMs(): number {
-    const { initialMs, factor, maxMs } = this.#options.backoff;
-    const count = this.count;
-    if (count <= 1 || initialMs === 0) return 0;
-    // At the maximum too, and never above it.
-    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * random());
-  }
+/** How long a restart waits. The first one within the window is immediate. */
+export function restartDelayMs(
+  countWithinWindow: number,
+  { initialMs, factor, maxMs }: SupervisorOptions['backoff'],
+): number {
+  if (countWithinWindow <= 1 || initialMs === 0) return 0;
+  // At the maximum too, and never above it.
+  return Math.min(maxMs, initialMs * factor ** (countWithinWindow - 2)) * (1 - JITTER * random());
 }

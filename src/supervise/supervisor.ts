@@ -19,7 +19,7 @@ import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../supp
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
 import {
-  CrashHistory,
+  restartDelayMs,
   type Supervisor,
   type SupervisorEvents,
   type SupervisorOptions,
@@ -41,12 +41,13 @@ export class ProcessSupervisor implements Supervisor {
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
   readonly #checks: HealthChecks;
-  readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
   readonly #starting = new AbortController();
   #isEnding = false;
   /** Stops before this place count no more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };
+  /** Times of the crashes within the window of `giveUpAfter`. */
+  #crashes: number[] = [];
   #dueAt = 0;
   /** Is the restart that is due one after a crash? */
   #isAfterCrash = true;
@@ -58,7 +59,6 @@ export class ProcessSupervisor implements Supervisor {
     this.#events = events;
     const ask = (signal: AbortSignal) => status(spec, { signal });
     this.#checks = new HealthChecks(ask, options, (report) => events.unhealthy(report));
-    this.#crashes = new CrashHistory(options);
     const { signal } = options;
     const end = () => this.end();
     signal?.addEventListener('abort', end, { once: true });
@@ -177,20 +177,20 @@ export class ProcessSupervisor implements Supervisor {
   #plan({ isCrash }: { isCrash: boolean }): void {
     this.#isAfterCrash = isCrash;
     this.#become('restarting');
-    let delayMs = 0;
-    if (isCrash) {
-      this.#crashes.add();
-      if (this.#crashes.isLoop) throw this.#crashLoopError();
-      delayMs = this.#crashes.delayMs();
-      journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
-    }
+    const { backoff, giveUpAfter } = this.#options;
+    if (isCrash) this.#crashes.push(now());
+    this.#crashes = this.#crashes.filter((time) => now() - time < giveUpAfter.withinMs);
+    const count = this.#crashes.length;
+    if (count > giveUpAfter.restarts) throw this.#crashLoopError();
+    const delayMs = isCrash ? restartDelayMs(count, backoff) : 0;
     this.#dueAt = now() + delayMs;
-    this.#events.restarting({ attempt: Math.max(1, this.#crashes.count), delayMs });
+    if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
+    this.#events.restarting({ attempt: Math.max(1, count), delayMs });
   }
 
   #crashLoopError(): CrashLoopError {
     const { name, logFile } = this.#spec;
-    const restarts = this.#crashes.count - 1;
+    const restarts = this.#crashes.length - 1;
     const lastError = this.#lastError;
     const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
     const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${this.#options.giveUpAfter.withinMs} ms${last}. See "${logFile}"`;
@@ -210,7 +210,8 @@ export class ProcessSupervisor implements Supervisor {
       const options = { events: this.#events, place: state.endPlace, signal: this.#starting.signal };
       if (isWhole) await start(this.#spec, options);
       else if ((await startIfFree(this.#spec, options)) !== undefined) this.restarts += 1;
-      else if (this.#isAfterCrash) this.#crashes.takeBack();
+      // Somebody else was quicker to restart it.
+      else if (this.#isAfterCrash) this.#crashes.pop();
       this.#lastError = undefined;
       this.#become('watching');
     } catch (error) {
