@@ -27,14 +27,8 @@ export const GRPC_OK = 0;
 export const GRPC_NOT_FOUND = 5;
 export const GRPC_UNIMPLEMENTED = 12;
 
-interface GrpcReply {
-  readonly status: number;
-  /** Empty unless the status is GRPC_OK. */
-  readonly message: Buffer;
-}
-
-/** One request, one reply. Rejects when what comes back is not a gRPC reply. */
-export type UnaryCall = (method: string, request: Uint8Array) => Promise<GrpcReply>;
+/** One request, one reply: without a message unless the status is GRPC_OK. Rejects when what comes back is not a gRPC reply. */
+export type UnaryCall = (method: string, request: Uint8Array) => Promise<{ status: number; message: Buffer }>;
 
 /**
  * Asks several things of the server at `address` (`host:port` without TLS, an IPv6 address in brackets) over one HTTP/2
@@ -96,7 +90,7 @@ function varint(value: number): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-async function callUnary(session: ClientHttp2Session, method: string, request: Uint8Array): Promise<GrpcReply> {
+async function callUnary(session: ClientHttp2Session, method: string, request: Uint8Array): ReturnType<UnaryCall> {
   const stream = session.request({
     ':method': 'POST',
     ':path': method,

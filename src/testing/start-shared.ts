@@ -35,9 +35,6 @@ export interface SharedInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** How long a user that leaves, or the watcher, may take to end the instance: it is killed. */
-const ENDING_MS = 10_000;
-
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
  * ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by the
@@ -70,7 +67,7 @@ async function joinInstance(
   givenPort: number | undefined,
   signal: AbortSignal | undefined,
 ): Promise<SharedInstance | undefined> {
-  const { name: key, folder } = place;
+  const { folder } = place;
   let own: ProcessSpec | undefined;
   const whenUnused = async () => {
     if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
@@ -89,8 +86,7 @@ async function joinInstance(
     const spec = own?.port === agreement.port ? own : makeSpec(agreement.port);
     const manager = new SharedManager(spec, folder);
     try {
-      const differences = differingFields(agreement, spec);
-      if (differences.length > 0) throw mismatchError(key, differences);
+      checkAgreed(place.name, agreement, spec);
       const instance = await startManager(manager, signal);
       const leave = () => manager.leave();
       return { ...instance, leave, [Symbol.asyncDispose]: leave };
@@ -133,13 +129,8 @@ function placeOf(key: string) {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: ENDING_MS };
-}
-
-function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {
-  const fields = differences.map((field) => `"${field}"`).join(', ');
-  const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
-  return new OptionsMismatchError(message, { key, differences });
+  // It is killed: whoever ends it, a user that leaves or the watcher, needs no longer.
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000 };
 }
 
 /**
@@ -174,10 +165,14 @@ function agreementFile(folder: string): string {
   return join(folder, 'agreement.json');
 }
 
-/** Fields in which the spec differs from the one that was agreed on. */
-function differingFields({ salt, hashes: agreed }: Agreement, spec: ProcessSpec): string[] {
+/** @throws OptionsMismatchError naming the fields in which the spec differs from the one that was agreed on */
+function checkAgreed(key: string, { salt, hashes: agreed }: Agreement, spec: ProcessSpec): void {
   const own = hashFields(spec, salt);
-  return Object.keys({ ...agreed, ...own }).filter((field) => agreed[field] !== own[field]);
+  const differences = Object.keys({ ...agreed, ...own }).filter((field) => agreed[field] !== own[field]);
+  if (differences.length === 0) return;
+  const fields = differences.map((field) => `"${field}"`).join(', ');
+  const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
+  throw new OptionsMismatchError(message, { key, differences });
 }
 
 /**

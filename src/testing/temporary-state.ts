@@ -13,12 +13,6 @@ import { userFolder } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 
-export interface TemporaryState {
-  readonly folder: string;
-  /** Removes the folder. */
-  remove(): Promise<void>;
-}
-
 const log = debugLog('testing');
 
 const PREFIX = 'ephemeral-';
@@ -28,7 +22,7 @@ const IN_USE = 'in-use.lock';
 /** A folder without its lock is a moment old, or its maker was killed in that moment. */
 const UNLOCKED_AGE_MS = 60_000;
 
-export function makeTemporaryState(): TemporaryState {
+export function makeTemporaryState() {
   const parent = userFolder() ?? tmpdir();
   for (;;) {
     const folder = mkdtempSync(join(parent, PREFIX));
