@@ -63,7 +63,6 @@ export interface TemporalDevServerOptions {
 
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 7233;
-const DEFAULT_UI_PORT = 8233;
 
 /**
  * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of `command`.
@@ -117,7 +116,7 @@ export namespace temporalDevServer {
 type Completed = TemporalDevServerOptions & { ip: string; port: number; namespaces: readonly string[] };
 
 function commandLine(options: Completed, database: string | undefined): string[] {
-  const { ip, port, uiPort = port === DEFAULT_PORT ? DEFAULT_UI_PORT : false, namespaces } = options;
+  const { ip, port, uiPort = port === DEFAULT_PORT ? 8233 : false, namespaces } = options;
   const { searchAttributes = {}, dynamicConfig = {}, logLevel, extraArgs = [] } = options;
   return [
     ...['server', 'start-dev', '--ip', ip, '--port', String(port)],

@@ -84,15 +84,12 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
   };
 }
 
-/** The share of a delay that is left to chance: several supervisors that saw the same crash do not come back in the same instant. */
-const JITTER = 0.2;
-
-/** How long a restart waits. The first one within the window is immediate. */
-export function restartDelayMs(
-  countWithinWindow: number,
-  { initialMs, factor, maxMs }: SupervisorOptions['backoff'],
-): number {
-  if (countWithinWindow <= 1 || initialMs === 0) return 0;
-  // At the maximum too, and never above it.
-  return Math.min(maxMs, initialMs * factor ** (countWithinWindow - 2)) * (1 - JITTER * random());
+/**
+ * How long a restart waits, the `count`-th within the window: the first one is immediate. A fifth is left to chance, so that
+ * several supervisors that saw the same crash do not come back in the same instant.
+ */
+export function restartDelayMs(count: number, backoff: SupervisorOptions['backoff']): number {
+  const { initialMs, factor, maxMs } = backoff;
+  if (count <= 1 || initialMs === 0) return 0;
+  return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - 0.2 * random());
 }
