@@ -12,8 +12,7 @@ export { ProcessManager, type ProcessManagerEvents } from './manager/process-man
 export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { Instance, ProcessSpec } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
-export type { SuperviseOptions } from './supervise/options.js';
-export type { Supervisor, SupervisorState } from './supervise/policy.js';
+export type { SuperviseOptions, Supervisor, SupervisorState } from './supervise/policy.js';
 export {
   CommandNotFoundError,
   CrashLoopError,

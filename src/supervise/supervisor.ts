@@ -1,5 +1,5 @@
 /**
- * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart; policy.ts decides what to do.
+ * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart.
  *
  * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen by its lock,
  * every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.
@@ -18,15 +18,11 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
-import type { SupervisorOptions } from './options.js';
 import {
-  type Action,
-  type ActiveState,
-  CrashHistory,
-  decide,
-  type Sight,
+  restartDelayMs,
   type Supervisor,
   type SupervisorEvents,
+  type SupervisorOptions,
   type SupervisorState,
 } from './policy.js';
 
@@ -38,20 +34,20 @@ const LOG_TAIL_LINES = 20;
 const log = debugLog('supervisor');
 
 export class ProcessSupervisor implements Supervisor {
+  state: SupervisorState = 'restarting';
+  restarts = 0;
   readonly done: Promise<void>;
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
   readonly #events: SupervisorEvents;
   readonly #checks: HealthChecks;
-  readonly #crashes: CrashHistory;
   readonly #alarm = new Alarm();
   readonly #starting = new AbortController();
-  #state: ActiveState = 'restarting';
-  #finalState: 'stopped' | 'gave-up' | undefined;
-  #restarts = 0;
   #isEnding = false;
   /** Stops before this place count no more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };
+  /** Times of the crashes within the window of `giveUpAfter`. */
+  #crashes: number[] = [];
   #dueAt = 0;
   /** Is the restart that is due one after a crash? */
   #isAfterCrash = true;
@@ -63,21 +59,12 @@ export class ProcessSupervisor implements Supervisor {
     this.#events = events;
     const ask = (signal: AbortSignal) => status(spec, { signal });
     this.#checks = new HealthChecks(ask, options, (report) => events.unhealthy(report));
-    this.#crashes = new CrashHistory(options);
     const { signal } = options;
     const end = () => this.end();
     signal?.addEventListener('abort', end, { once: true });
     if (signal?.aborted) this.end();
     this.done = this.#run().finally(() => signal?.removeEventListener('abort', end));
     this.done.catch(() => undefined);
-  }
-
-  get state(): SupervisorState {
-    return this.#finalState ?? this.#state;
-  }
-
-  get restarts(): number {
-    return this.#restarts;
   }
 
   async stop(): Promise<void> {
@@ -112,19 +99,19 @@ export class ProcessSupervisor implements Supervisor {
     try {
       if (!this.#isEnding) await this.#begin();
       while (!this.#isEnding) {
-        await this.#act(decide(this.#state, this.#look()));
+        await this.#act();
         if (!this.#isEnding) await this.#pause();
       }
     } catch (error) {
       // A process that has lost its lock file lives on although the lock is free.
       await endLost(this.#spec).catch((reason: unknown) => this.#log('cannot be ended', reason));
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
-      this.#finalState = 'gave-up';
+      this.#become('gave-up');
       if (error instanceof CrashLoopError) this.#events.gaveUp(error);
       throw error;
     }
     journalOf(this.#spec).note('unsupervise');
-    this.#finalState = 'stopped';
+    this.#become('stopped');
   }
 
   async #begin(): Promise<void> {
@@ -134,17 +121,16 @@ export class ProcessSupervisor implements Supervisor {
     if (!respectStop) await this.#start({ isWhole: true });
   }
 
-  #look(): Sight {
+  /** Undefined when the lock or the journal cannot be read. */
+  #look() {
     try {
       const isHeld = isLocked(this.#spec.lockFile);
       // Read after the lock was asked for: a stop that came in between is the reason why it is free.
       const state = journalOf(this.#spec).read();
-      if (!this.#isWanted(state)) return 'stopped';
-      if (isHeld) return this.#checks.isSick ? 'sick' : 'held';
-      return state.isRestarting ? 'restarting' : 'free';
+      return { isHeld, isWanted: this.#isWanted(state), isRestarting: state.isRestarting };
     } catch (error) {
       this.#log('cannot be observed', error);
-      return 'unseen';
+      return undefined;
     }
   }
 
@@ -152,23 +138,23 @@ export class ProcessSupervisor implements Supervisor {
     return state.isWanted || !state.isStoppedSince(this.#undoneUntil);
   }
 
-  async #act(action: Action): Promise<void> {
-    switch (action) {
-      case 'watch':
-        if (this.#state !== 'watching') this.#become('watching');
-        return this.#checks.runWhenDue();
-      case 'replace':
-        return await this.#replace();
-      case 'restart':
-      case 'take part in restart':
-        this.#plan({ isCrash: action === 'restart' });
-        return await this.#startWhenDue();
-      case 'start when due':
-        return await this.#startWhenDue();
-      case 'stand by':
-        return this.#become('standby');
-      case 'wait':
+  async #act(): Promise<void> {
+    const sight = this.#look();
+    if (sight?.isWanted === false) return this.#become('standby');
+    if (sight?.isHeld) return await this.#watch();
+    if (this.state !== 'restarting') {
+      if (sight === undefined) return;
+      // A restart() that is at work, or has died between its halves, is no crash.
+      this.#plan({ isCrash: !sight.isRestarting });
     }
+    // Also when nothing can be seen: the start fails then, and counts.
+    await this.#startWhenDue();
+  }
+
+  async #watch(): Promise<void> {
+    if (this.state !== 'watching') this.#become('watching');
+    if (this.#checks.isSick) await this.#replace();
+    else void this.#checks.runWhenDue();
   }
 
   async #replace(): Promise<void> {
@@ -191,17 +177,20 @@ export class ProcessSupervisor implements Supervisor {
   #plan({ isCrash }: { isCrash: boolean }): void {
     this.#isAfterCrash = isCrash;
     this.#become('restarting');
-    if (isCrash) this.#crashes.add();
-    if (this.#crashes.isLoop) throw this.#crashLoopError();
-    const delayMs = isCrash ? this.#crashes.delayMs() : 0;
+    const { backoff, giveUpAfter } = this.#options;
+    if (isCrash) this.#crashes.push(now());
+    this.#crashes = this.#crashes.filter((time) => now() - time < giveUpAfter.withinMs);
+    const count = this.#crashes.length;
+    if (count > giveUpAfter.restarts) throw this.#crashLoopError();
+    const delayMs = isCrash ? restartDelayMs(count, backoff) : 0;
     this.#dueAt = now() + delayMs;
     if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
-    this.#events.restarting({ attempt: Math.max(1, this.#crashes.count), delayMs });
+    this.#events.restarting({ attempt: Math.max(1, count), delayMs });
   }
 
   #crashLoopError(): CrashLoopError {
     const { name, logFile } = this.#spec;
-    const restarts = this.#crashes.count - 1;
+    const restarts = this.#crashes.length - 1;
     const lastError = this.#lastError;
     const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
     const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${this.#options.giveUpAfter.withinMs} ms${last}. See "${logFile}"`;
@@ -220,8 +209,9 @@ export class ProcessSupervisor implements Supervisor {
       if (!this.#isWanted(state)) return this.#become('standby');
       const options = { events: this.#events, place: state.endPlace, signal: this.#starting.signal };
       if (isWhole) await start(this.#spec, options);
-      else if ((await startIfFree(this.#spec, options)) !== undefined) this.#restarts += 1;
-      else if (this.#isAfterCrash) this.#crashes.takeBack();
+      else if ((await startIfFree(this.#spec, options)) !== undefined) this.restarts += 1;
+      // Somebody else was quicker to restart it.
+      else if (this.#isAfterCrash) this.#crashes.pop();
       this.#lastError = undefined;
       this.#become('watching');
     } catch (error) {
@@ -234,14 +224,14 @@ export class ProcessSupervisor implements Supervisor {
     }
   }
 
-  #become(state: ActiveState): void {
-    if (state !== this.#state) log('%s: %s → %s', this.#spec.name, this.#state, state);
+  #become(state: SupervisorState): void {
+    if (state !== this.state) log('%s: %s → %s', this.#spec.name, this.state, state);
     this.#checks.reset();
-    this.#state = state;
+    this.state = state;
   }
 
   async #pause(): Promise<void> {
-    const untilDueMs = this.#state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
+    const untilDueMs = this.state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
     await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
   }
 

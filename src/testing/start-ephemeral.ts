@@ -3,15 +3,8 @@ import { ProcessManager } from '../manager/process-manager.js';
 import { chooseFreePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
-import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
-import {
-  definedOptions,
-  overTestDefaults,
-  type Preset,
-  startManager,
-  type TestDefaults,
-  tryPorts,
-} from './test-options.js';
+import { makeTemporaryState, sweepTemporaryStates } from './temporary-state.js';
+import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
 /** A throw-away server. It is gone with this process, whether `stop()` was called or not. */
 export interface EphemeralInstance extends Instance {
@@ -38,13 +31,24 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options?: NonNullable<O> & { signal?: AbortSignal },
 ): Promise<EphemeralInstance> {
-  const { signal, ...given }: TestDefaults & { signal?: AbortSignal } = definedOptions(options ?? {});
+  const { signal, ...given }: TestDefaults & { signal?: AbortSignal | undefined } = options ?? {};
   assertSupportedPlatform();
   signal?.throwIfAborted();
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
+  const start = async () => {
+    const chosen = { stateDir: state?.folder, port: given.port ?? (await chooseFreePort()) };
+    const spec = specForTest(preset, chosen, given);
+    const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
+    return await startManager(new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' }), signal);
+  };
   const sweeping = sweepTemporaryStates();
   try {
-    return await tryPorts({ given: given.port, signal }, () => startOnPort(preset, given, state, signal));
+    const instance = await tryPorts({ given: given.port, signal }, start);
+    const stop = once(async () => {
+      await instance.manager.stop();
+      await state?.remove();
+    });
+    return { ...instance, stop, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await state?.remove();
     throw error;
@@ -53,30 +57,14 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   }
 }
 
-/** On the given port, or on a free one. */
-async function startOnPort<O extends TestDefaults | undefined>(
-  preset: Preset<O>,
-  given: TestDefaults,
-  state: TemporaryState | undefined,
-  signal: AbortSignal | undefined,
-): Promise<EphemeralInstance> {
-  const chosen = { stateDir: state?.folder, port: given.port ?? (await chooseFreePort()) };
-  const spec = preset(overTestDefaults(preset, { ...chosen, ...given }));
-  const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
-  const manager = new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });
-  const instance = await startManager(manager, signal);
-  let stopped: Promise<void> | undefined;
-  const stop = () => {
-    stopped ??= throwAway(manager, state).catch((error: unknown) => {
-      stopped = undefined;
+/** Does it until it went well once. */
+function once(act: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= act().catch((error: unknown) => {
+      done = undefined;
       throw error;
     });
-    return stopped;
+    return done;
   };
-  return { ...instance, stop, [Symbol.asyncDispose]: stop };
-}
-
-async function throwAway(manager: ProcessManager, state: TemporaryState | undefined): Promise<void> {
-  await manager.stop();
-  await state?.remove();
 }

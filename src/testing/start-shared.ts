@@ -5,7 +5,9 @@
  * crashed under its users finds its port again.
  */
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
@@ -13,19 +15,12 @@ import { chooseFreePort } from '../start/port-lock.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
-import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
-import { userFolder, userFolderPath } from '../support/files.js';
+import { assertSupportedPlatform, errorCode, OptionsMismatchError, SpawnError } from '../support/errors.js';
+import { makeFolders, replaceFile, userFolder, userFolderPath } from '../support/files.js';
+import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
-import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
 import { removeFolder } from './temporary-state.js';
-import {
-  definedOptions,
-  overTestDefaults,
-  type Preset,
-  startManager,
-  type TestDefaults,
-  tryPorts,
-} from './test-options.js';
+import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
 /** One user's share in a server. The end of this process counts as `leave()`. */
 export interface SharedInstance extends Instance {
@@ -40,9 +35,6 @@ export interface SharedInstance extends Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** How long a user that leaves, or the watcher, may take to end the instance: it is killed. */
-const ENDING_MS = 10_000;
-
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
  * ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by the
@@ -56,62 +48,52 @@ export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
   options: NonNullable<O> & { key: string; signal?: AbortSignal },
 ): Promise<SharedInstance> {
-  const { key, signal, ...given }: TestDefaults & typeof options = definedOptions(options);
+  const { key, signal, ...given }: TestDefaults & typeof options = options;
   assertSupportedPlatform();
   const place = placeOf(key);
-  const specs = new Map<number, ProcessSpec>();
-  const makeSpec: MakeSpec = (agreedPort) => {
-    const known = specs.get(agreedPort);
-    if (known !== undefined) return known;
-    const chosen = { stateDir: place.folder, port: agreedPort };
-    const chosenSpec = preset(overTestDefaults(preset, { ...chosen, ...given }));
-    const spec: ProcessSpec = { ...chosenSpec, lockFile: place.lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
-    // Before others are asked to agree on it.
-    completeSpec(spec);
-    specs.set(agreedPort, spec);
-    return spec;
+  const makeSpec = (port: number): ProcessSpec => {
+    const { folder: stateDir, lockFile } = place;
+    const spec = specForTest(preset, { stateDir, port }, given);
+    return { ...spec, lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
   };
   // When all have left after a failure, the folder is gone, and the next one chooses another port.
-  return await tryPorts({ given: given.port, signal }, () =>
-    joinInstance(place, makeSpec, { givenPort: given.port, signal }),
-  );
+  return await tryPorts({ given: given.port, signal }, () => joinInstance(place, makeSpec, given.port, signal));
 }
-
-/** The same one for the same port: a preset may give something new each time. */
-type MakeSpec = (agreedPort: number) => ProcessSpec;
 
 /** Undefined when what was agreed on was nobody's any more, and is gone now: to be tried again. */
 async function joinInstance(
   place: Place,
-  makeSpec: MakeSpec,
-  { givenPort, signal }: { givenPort: number | undefined; signal: AbortSignal | undefined },
+  makeSpec: (port: number) => ProcessSpec,
+  givenPort: number | undefined,
+  signal: AbortSignal | undefined,
 ): Promise<SharedInstance | undefined> {
   const { folder } = place;
+  let own: ProcessSpec | undefined;
   const whenUnused = async () => {
     if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
     await removeFolder(folder);
     const port = givenPort ?? (await chooseFreePort());
-    writeAgreement(folder, port, makeSpec(port));
+    own = makeSpec(port);
+    // Before others are asked to agree on it.
+    completeSpec(own);
+    writeAgreement(folder, port, own);
   };
   const user = await joinUsers(place, { signal, whenUnused });
   try {
     const agreement = readAgreement(folder);
     if (agreement === undefined) return undefined; // Whoever was about to write it was killed.
-    const spec = makeSpec(agreement.port);
+    // Not made again: a preset may give something new each time.
+    const spec = own?.port === agreement.port ? own : makeSpec(agreement.port);
     const manager = new SharedManager(spec, folder);
-    const giveUp = () => leaveUsers(place, user, () => manager.afterLastUser());
-    const differences = differingFields(agreement, spec);
-    if (differences.length > 0) {
-      // As the last one out: whoever agreed on it was killed a moment ago.
-      if (await giveUp()) return undefined;
-      throw mismatchError(place.name, differences);
-    }
     try {
+      checkAgreed(place.name, agreement, spec);
       const instance = await startManager(manager, signal);
       const leave = () => manager.leave();
       return { ...instance, leave, [Symbol.asyncDispose]: leave };
     } catch (error) {
-      await giveUp();
+      const wasLast = await leaveUsers(place, user, () => manager.afterLastUser());
+      // Whoever agreed on something else was killed a moment ago.
+      if (wasLast && error instanceof OptionsMismatchError) return undefined;
       throw error;
     }
   } finally {
@@ -147,11 +129,66 @@ function placeOf(key: string) {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: ENDING_MS };
+  // It is killed: whoever ends it, a user that leaves or the watcher, needs no longer.
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000 };
 }
 
-function mismatchError(key: string, differences: readonly string[]): OptionsMismatchError {
+/**
+ * What the users of one key have agreed on, in a file in its folder: the port, and a salted hash of each field of the spec. The
+ * spec itself is not written, since its environment may hold secrets.
+ */
+interface Agreement {
+  readonly port: number;
+  readonly salt: string;
+  /** By the name of the field. */
+  readonly hashes: Readonly<Record<string, string>>;
+}
+
+function writeAgreement(folder: string, port: number, spec: ProcessSpec): void {
+  const salt = builtIn('node:crypto').randomUUID();
+  const agreement: Agreement = { port, salt, hashes: hashFields(spec, salt) };
+  makeFolders(folder);
+  replaceFile(agreementFile(folder), JSON.stringify(agreement));
+}
+
+/** Undefined when there is none. */
+function readAgreement(folder: string): Agreement | undefined {
+  try {
+    return JSON.parse(readFileSync(agreementFile(folder), 'utf8')) as Agreement;
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}
+
+function agreementFile(folder: string): string {
+  return join(folder, 'agreement.json');
+}
+
+/** @throws OptionsMismatchError naming the fields in which the spec differs from the one that was agreed on */
+function checkAgreed(key: string, { salt, hashes: agreed }: Agreement, spec: ProcessSpec): void {
+  const own = hashFields(spec, salt);
+  const differences = Object.keys({ ...agreed, ...own }).filter((field) => agreed[field] !== own[field]);
+  if (differences.length === 0) return;
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
-  return new OptionsMismatchError(message, { key, differences });
+  throw new OptionsMismatchError(message, { key, differences });
+}
+
+/**
+ * The same for equal values, whatever the order in which an object has its fields. Functions are left out, and so is what is
+ * undefined. Each variable of the environment is a field of its own.
+ */
+function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<string, string> {
+  const { createHash } = builtIn('node:crypto');
+  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
+  const hashes: Record<string, string> = {};
+  for (const [field, value] of [...Object.entries(others), ...variables]) {
+    if (value === undefined || typeof value === 'function') continue;
+    const text = inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
+    hashes[field] = createHash('sha256')
+      .update(salt + field + text)
+      .digest('hex');
+  }
+  return hashes;
 }

@@ -7,18 +7,11 @@ import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
-
-export interface TemporaryState {
-  readonly folder: string;
-  /** Removes the folder. */
-  remove(): Promise<void>;
-}
 
 const log = debugLog('testing');
 
@@ -29,31 +22,28 @@ const IN_USE = 'in-use.lock';
 /** A folder without its lock is a moment old, or its maker was killed in that moment. */
 const UNLOCKED_AGE_MS = 60_000;
 
-export function makeTemporaryState(): TemporaryState {
+export function makeTemporaryState() {
   const parent = userFolder() ?? tmpdir();
   for (;;) {
     const folder = mkdtempSync(join(parent, PREFIX));
     const lock = tryAcquireLock(join(folder, IN_USE));
     // Somebody who sweeps was quicker: the folder is his to remove.
     if (lock === undefined) continue;
-    return { folder, remove: () => removeUnder(lock, folder) };
+    return { folder, remove: () => removeFolder(folder).finally(() => lock.release()) };
   }
 }
 
 /** Remove what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
 export async function sweepTemporaryStates(): Promise<void> {
   const parent = userFolder();
-  for (const folder of parent === undefined ? [] : temporaryFolders(parent)) {
-    await sweep(folder).catch((error: unknown) => log('cannot sweep %s: %s', folder, errorText(error)));
-  }
-}
-
-function temporaryFolders(parent: string): string[] {
-  try {
-    return readdirSync(parent).flatMap((name) => (name.startsWith(PREFIX) ? join(parent, name) : []));
-  } catch (error) {
-    log('cannot sweep %s: %s', parent, errorText(error));
-    return [];
+  if (parent === undefined) return;
+  // EMFILE, ENOENT: then a later call sweeps.
+  const names = await builtIn('node:fs/promises')
+    .readdir(parent)
+    .catch(() => []);
+  for (const name of names.filter((it) => it.startsWith(PREFIX))) {
+    const failed = (error: unknown) => log('cannot sweep %s: %s', name, errorText(error));
+    await sweep(join(parent, name)).catch(failed);
   }
 }
 
@@ -62,19 +52,10 @@ async function sweep(folder: string): Promise<void> {
   if (isNew && !readdirSync(folder).includes(IN_USE)) return;
   const lock = tryAcquireLock(join(folder, IN_USE));
   if (lock === undefined) return;
-  const runs = readdirSync(folder).some(
-    (file) => file.endsWith('.lock') && file !== IN_USE && isLocked(join(folder, file)),
-  );
-  if (runs) {
-    lock.release();
-    return;
-  }
-  log('removing %s, which a killed run left', folder);
-  await removeUnder(lock, folder);
-}
-
-async function removeUnder(lock: FileLock, folder: string): Promise<void> {
   try {
+    const locks = readdirSync(folder).filter((file) => file.endsWith('.lock') && file !== IN_USE);
+    if (locks.some((file) => isLocked(join(folder, file)))) return;
+    log('removing %s, which a killed run left', folder);
     await removeFolder(folder);
   } finally {
     lock.release();

@@ -16,19 +16,18 @@ export interface TestDefaults {
   port?: number;
 }
 
-/** Without those that are undefined: they would hide the defaults below them, a folder and a port of its own among these. */
-export function definedOptions<O extends object>(options: O): O {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as O;
-}
-
-/** The preset's `forTests` below what is given; of an option that is an object, name by name (`dynamicConfig`, say). */
-export function overTestDefaults<O>(preset: Preset<O>, given: object): O {
-  const defaults: Record<string, unknown> = { ...preset.forTests };
-  const merged = Object.entries(given).map(([name, value]) => {
-    const below = defaults[name];
-    return [name, isPlainObject(below) && isPlainObject(value) ? { ...below, ...value } : value];
-  });
-  return { ...defaults, ...Object.fromEntries(merged) } as O;
+/**
+ * The preset's `forTests`, above them what was chosen for it, above that what is given; of an option that is an object, name by
+ * name (`dynamicConfig`, say). One that is given as undefined hides nothing.
+ */
+export function specForTest<O>(preset: Preset<O>, chosen: object, given: object): ProcessSpec {
+  const options: Record<string, unknown> = { ...preset.forTests };
+  for (const [name, value] of [...Object.entries(chosen), ...Object.entries(given)]) {
+    const below = options[name];
+    if (isPlainObject(below) && isPlainObject(value)) options[name] = { ...below, ...value };
+    else if (value !== undefined) options[name] = value;
+  }
+  return preset(options as O);
 }
 
 function isPlainObject(value: unknown): value is object {

@@ -3,62 +3,19 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
 import { HealthChecks } from '../../src/supervise/health-checks.js';
-import { completeSuperviseOptions } from '../../src/supervise/options.js';
-import { type ActiveState, CrashHistory, decide, type Sight } from '../../src/supervise/policy.js';
-
-const STATES: ActiveState[] = ['watching', 'restarting', 'standby'];
-
-test('in no state is a stopped process started, nor anything else than a free or a sick one', () => {
-  const starting = ['replace', 'restart', 'take part in restart', 'start when due'];
-  const startedAt = (sight: Sight) => STATES.filter((state) => starting.includes(decide(state, sight)));
-  assert.deepEqual(startedAt('stopped'), []);
-  assert.deepEqual(startedAt('held'), []);
-  assert.deepEqual(startedAt('sick'), ['watching']);
-  assert.deepEqual(startedAt('free'), STATES);
-  assert.deepEqual(startedAt('restarting'), STATES);
-});
-
-test('a stop puts every state on standby, and a process that is up ends the standby', () => {
-  for (const state of STATES) assert.equal(decide(state, 'stopped'), 'stand by');
-  assert.equal(decide('standby', 'held'), 'watch');
-});
+import { completeSuperviseOptions, restartDelayMs } from '../../src/supervise/policy.js';
 
 test('the first restart within the window is immediate, each further one waits longer, up to the maximum', () => {
-  const clock = { ms: 1_000 };
   const backoff = { initialMs: 500, factor: 2, maxMs: 3_000 };
-  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: 100, withinMs: 60_000 } }, () => clock.ms);
-  for (const most of [0, 500, 1_000, 2_000, 3_000, 3_000]) {
-    history.add();
-    const delays = Array.from({ length: 200 }, () => history.delayMs());
+  for (const [index, most] of [0, 500, 1_000, 2_000, 3_000, 3_000].entries()) {
+    const delays = Array.from({ length: 200 }, () => restartDelayMs(index + 1, backoff));
     assert.ok(delays.every((delay) => delay <= most && delay >= most * 0.8));
     assert.equal(new Set(delays).size > 1, most > 0, 'jitter, at the maximum too');
   }
-  clock.ms += 60_000;
-  history.add();
-  assert.equal(history.delayMs(), 0);
 });
 
 test('a thousand crashes without a delay still have none', () => {
-  const backoff = { initialMs: 0, factor: 2, maxMs: 30_000 };
-  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: Number.POSITIVE_INFINITY, withinMs: 60_000 } });
-  for (let crash = 0; crash < 1_200; crash += 1) history.add();
-  assert.equal(history.delayMs(), 0);
-});
-
-test('a crash loop is more restarts than allowed within the window, and what lies before it does not count', () => {
-  const clock = { ms: 1_000 };
-  const backoff = { initialMs: 0, factor: 2, maxMs: 0 };
-  const history = new CrashHistory({ backoff, giveUpAfter: { restarts: 2, withinMs: 1_000 } }, () => clock.ms);
-  const loops: boolean[] = [];
-  for (const ms of [0, 400, 600, 10, 10]) {
-    clock.ms += ms;
-    history.add();
-    loops.push(history.isLoop);
-  }
-  assert.deepEqual(loops, [false, false, false, true, true]);
-  history.takeBack();
-  history.takeBack();
-  assert.equal(history.isLoop, false, 'restarts that somebody else made are none');
+  assert.equal(restartDelayMs(1_200, { initialMs: 0, factor: 2, maxMs: 30_000 }), 0);
 });
 
 test('only checks that fail in a row make a process sick, of one and the same process', async () => {
@@ -173,7 +130,7 @@ function checked(unhealthyAfter: number) {
       return { pid: 1, ...report } as Status;
     };
     checks.hurry();
-    checks.runWhenDue();
+    void checks.runWhenDue();
     await turn();
     await turn();
     assert.ok(given !== undefined);

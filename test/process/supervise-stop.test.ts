@@ -100,9 +100,12 @@ test('a start that wakes it and fails is made good by the supervisor', async (t)
   const supervisor = await supervision.here(manager);
   await callElsewhere<StopResult>(t, 'stop', spec);
   await reaches(supervisor, 'standby');
+  // It already watches while the start that fails has the lock.
+  const ready = once(manager, 'ready');
   await assert.rejects(callElsewhere(t, 'start', { ...spec, command: 'no-such-command' }), {
     name: 'CommandNotFoundError',
   });
+  await ready;
   await reaches(supervisor, 'watching');
   assert.equal((await manager.status()).state, 'running');
 });

@@ -78,6 +78,11 @@ test('two supervisors that see the same crashes never make two servers, and both
     () => spawned().reduce((sum, each) => sum + each) > count,
   );
   t.diagnostic(`servers made: ${spawned().join(' and ')}`);
+  // What the other one was quicker to restart is no restart of this one, and counts for no crash loop.
+  for (const { detail, restarts } of both.flatMap((supervisor) => supervisor.all('restarting'))) {
+    const { attempt } = detail as { attempt: number };
+    assert.ok(attempt <= restarts + 1, `attempt ${attempt} after ${restarts} restarts`);
+  }
 });
 
 test('two supervisors over leftovers replace them once', async (t) => {
