@@ -1,10 +1,7 @@
-/** A lock that this process holds, until it is released or handed over. */
-
 import { closeSync } from 'node:fs';
 import { debugLog } from '../support/debug.js';
-import { errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
-import { unlock } from './flock.js';
-import { isSameFile } from './lock-file.js';
+import { tryFlock } from './flock.js';
+import { isSameFile, lockUnavailableError } from './lock-file.js';
 
 const log = debugLog('lock');
 
@@ -36,17 +33,17 @@ export interface FileLock {
 export function heldLock(path: string, fd: number): FileLock {
   let held = true;
   const logAs = (what: string) => log('%s %s (PID %d, descriptor %d)', what, path, process.pid, fd);
-  const release = () => {
+  const letGo = (what: 'released' | 'handed over') => {
     if (!held) return;
     held = false;
     try {
-      unlock(fd);
+      if (what === 'released') tryFlock(fd, 'un');
     } catch (error) {
       throw lockUnavailableError(path, 'unlock', error);
     } finally {
       closeSync(fd);
     }
-    logAs('released');
+    logAs(what);
   };
   logAs('acquired');
   return {
@@ -62,19 +59,8 @@ export function heldLock(path: string, fd: number): FileLock {
         throw lockUnavailableError(path, 'examine', error);
       }
     },
-    release,
-    handOver() {
-      if (!held) return;
-      held = false;
-      closeSync(fd);
-      logAs('handed over');
-    },
-    [Symbol.dispose]: release,
+    release: () => letGo('released'),
+    handOver: () => letGo('handed over'),
+    [Symbol.dispose]: () => letGo('released'),
   };
-}
-
-/** An error of the system, as one of ours that names the file. */
-export function lockUnavailableError(path: string, verb: 'lock' | 'unlock' | 'examine', error: unknown): Error {
-  if (error instanceof FlockProcessError) return error;
-  return new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
 }

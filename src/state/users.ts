@@ -6,8 +6,7 @@
 
 import { closeSync } from 'node:fs';
 import { canLockShared, tryFlock } from '../lock/flock.js';
-import { lockUnavailableError } from '../lock/held-lock.js';
-import { isSameFile, openLockFile } from '../lock/lock-file.js';
+import { isSameFile, lockUnavailableError, openLockFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { stopTimeoutError } from '../support/errors.js';
