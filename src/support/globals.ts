@@ -1,20 +1,18 @@
 /**
- * Clock, timers and chance as they are when the library is loaded. Test runners replace those of the globals at any time:
- * under a fake clock no time limit would fire, and every loop that waits for one would be endless.
+ * Clock, timers and chance as they are when the library is loaded. Test runners replace those of the globals, and the
+ * exports of node:timers, at any time: under a fake clock no time limit would fire, and every loop that waits for one would
+ * be endless.
  */
 
 import { performance } from 'node:perf_hooks';
-import * as timers from 'node:timers';
-import { setTimeout as promiseTimeout } from 'node:timers/promises';
+import { builtIn } from './load.js';
 
 /** Milliseconds on the monotonic clock. */
 export const now = performance.now.bind(performance);
 
-/** Of these, too, constants of our own: a fake clock also patches the exports of node:timers. */
-export const { clearTimeout, setImmediate, setTimeout } = timers;
+export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
 
-/** setTimeout() of node:timers/promises. */
-export const delay = promiseTimeout;
+export const { setTimeout: delay } = builtIn('node:timers/promises');
 
 export const { nextTick } = process;
 
