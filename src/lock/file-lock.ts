@@ -18,7 +18,7 @@ import { check, checkNumber, isText } from '../support/options.js';
 import { processTable } from '../system/process-table.js';
 import { canLockShared, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
-import { isSameFile, lockUnavailableError, openIfThere, openLockFile } from './lock-file.js';
+import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
 
 export type { FileLock } from './held-lock.js';
 
@@ -115,40 +115,33 @@ export function releaseLock(lock: FileLock): void {
  */
 export function isLocked(path: string): boolean {
   const file = lockFileOptions(path, {});
-  let fd: number | undefined;
-  try {
-    fd = openIfThere(file.path, constants.O_RDONLY);
-    return fd !== undefined && !canLockShared(fd);
-  } catch (error) {
-    throw lockUnavailableError(file.path, 'examine', error);
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
+  return asLockUnavailable(file.path, 'examine', () => {
+    const fd = openIfThere(file.path, constants.O_RDONLY);
+    if (fd === undefined) return false;
+    try {
+      return !canLockShared(fd);
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
-interface LockFile {
-  path: string;
-  mode: number;
-}
+type LockFile = Required<AcquireOptions> & { path: string };
 
 function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFile {
   assertSupportedPlatform();
   check('path', path, isText, 'a non-empty string without NUL');
   const isPermission = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 0o777;
   check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
-  try {
-    return { path: resolve(path), mode };
-  } catch (error) {
-    // A relative path in a working directory that was removed.
-    throw lockUnavailableError(path, 'examine', error);
-  }
+  // It cannot be made absolute in a working directory that was removed.
+  return asLockUnavailable(path, 'examine', () => ({ path: resolve(path), mode }));
 }
 
 /** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
 
 function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
-  try {
+  return asLockUnavailable(path, 'lock', () => {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
       let outcome: 'locked' | 'replaced' | Refusal | undefined;
@@ -161,9 +154,7 @@ function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
       if (outcome !== 'replaced') return outcome;
     }
     throw new Error('the file is deleted or replaced again and again');
-  } catch (error) {
-    throw lockUnavailableError(path, 'lock', error);
-  }
+  });
 }
 
 function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal {
@@ -179,7 +170,7 @@ function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
 
-/** A lock that is held, and by nobody that is seen, may have been freed and taken again in between: it is looked up again. */
+/** A lock that is held, and by nobody that is seen, may have been freed and taken again in between. */
 const LOOKS = 3;
 
 /**
@@ -190,20 +181,13 @@ const LOOKS = 3;
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export async function lockHolders(path: string): Promise<number[]> {
+  const file = lockFileOptions(path, {});
   for (let look = 1; look <= LOOKS; look += 1) {
-    if (!isLocked(path)) return [];
-    const pids = carrierPids(resolve(path));
-    if (pids.length > 0) return pids;
+    if (!isLocked(file.path)) return [];
+    const carriers = asLockUnavailable(file.path, 'examine', () => processTable().carriers(file.path));
+    const pids = new Set(carriers.map(({ process }) => process.pid));
+    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
   }
   const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
-  throw new LockUnavailableError(message, { path: resolve(path) });
-}
-
-function carrierPids(path: string): number[] {
-  try {
-    const carriers = processTable().carriers(path);
-    return [...new Set(carriers.map(({ process }) => process.pid))].toSorted((one, other) => one - other);
-  } catch (error) {
-    throw lockUnavailableError(path, 'examine', error);
-  }
+  throw new LockUnavailableError(message, { path: file.path });
 }

@@ -18,7 +18,10 @@ import { builtIn, loadPackage } from '../support/load.js';
 
 const log = debugLog('flock');
 
-/** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
+/**
+ * LOCK_EX and LOCK_SH, both with LOCK_NB. LOCK_UN, which frees the lock for every process that shares the open file
+ * description. 'question' is LOCK_SH, given back at once.
+ */
 type Operation = 'ex' | 'sh' | 'un' | 'question';
 
 type Flock = (fd: number, operation: Operation) => boolean;
@@ -26,8 +29,7 @@ type Flock = (fd: number, operation: Operation) => boolean;
 let chosen: Flock | undefined;
 
 /**
- * Takes a lock on the descriptor's open file description, converts the one it has, or frees it for every process that
- * shares the open file description. Never waits.
+ * Never waits.
  * @returns false when another open file description has a lock that conflicts
  * @throws FlockBindingError; the system's error for anything that is not contention
  */
@@ -36,10 +38,7 @@ export function tryFlock(fd: number, operation: Operation): boolean {
   return chosen(fd, operation);
 }
 
-/**
- * Would LOCK_SH be granted on the descriptor, which has no lock and is to be closed at once? It is given back at
- * once: while it is held, nobody is granted LOCK_EX.
- */
+/** Would LOCK_SH be granted on the descriptor, which has no lock? It is given back at once: it keeps LOCK_EX from others. */
 export function canLockShared(fd: number): boolean {
   return tryFlock(fd, 'question');
 }
@@ -59,15 +58,12 @@ function addonFlock(): Flock {
   const { flockSync } = loadPackage('fs-ext') as { flockSync(fd: number, flags: string): void };
   const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
   const call = (fd: number, flag: string) => {
-    for (;;) {
-      try {
-        flockSync(fd, flag);
-        return true;
-      } catch (error) {
-        const code = errorCode(error);
-        if (code === 'EAGAIN' || code === 'EWOULDBLOCK') return false;
-        if (code !== 'EINTR') throw error;
-      }
+    try {
+      flockSync(fd, flag);
+      return true;
+    } catch (error) {
+      if (errorCode(error) === 'EAGAIN') return false;
+      throw error;
     }
   };
   return (fd, operation) => flags[operation].every((flag) => call(fd, flag));

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { debugLog } from '../support/debug.js';
 import { tryFlock } from './flock.js';
-import { isSameFile, lockUnavailableError } from './lock-file.js';
+import { asLockUnavailable, isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 
@@ -37,9 +37,7 @@ export function heldLock(path: string, fd: number): FileLock {
     if (!held) return;
     held = false;
     try {
-      if (what === 'released') tryFlock(fd, 'un');
-    } catch (error) {
-      throw lockUnavailableError(path, 'unlock', error);
+      if (what === 'released') asLockUnavailable(path, 'unlock', () => tryFlock(fd, 'un'));
     } finally {
       closeSync(fd);
     }
@@ -52,13 +50,7 @@ export function heldLock(path: string, fd: number): FileLock {
     get held() {
       return held;
     },
-    isIntact() {
-      try {
-        return held && isSameFile(fd, path);
-      } catch (error) {
-        throw lockUnavailableError(path, 'examine', error);
-      }
-    },
+    isIntact: () => asLockUnavailable(path, 'examine', () => held && isSameFile(fd, path)),
     release: () => letGo('released'),
     handOver: () => letGo('handed over'),
     [Symbol.dispose]: () => letGo('released'),

@@ -5,11 +5,8 @@
 
 import { closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
 import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.js';
-
-const log = debugLog('lock');
 
 /**
  * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from linux/magic.h:
@@ -56,10 +53,14 @@ export function isSameFile(fd: number, path: string): boolean {
   return atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }
 
-/** An error of the system, as one of ours that names the file. */
-export function lockUnavailableError(path: string, verb: 'lock' | 'unlock' | 'examine', error: unknown): Error {
-  if (error instanceof FlockProcessError) return error;
-  return new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
+/** What `act` returns. @throws LockUnavailableError, which names the file, for what the system says */
+export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'examine', act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof FlockProcessError) throw error;
+    throw new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
+  }
 }
 
 /**
@@ -81,19 +82,16 @@ function openAndWarn(path: string, flags: number, mode?: number): number {
 }
 
 function warnOfFileSystem(path: string): void {
-  const name = DOUBTFUL_FILE_SYSTEMS.get(fileSystemType(path));
+  let type: number;
+  try {
+    // A 32-bit system has those above 2^31 as negative numbers.
+    type = statfsSync(path).type >>> 0;
+  } catch {
+    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
+    return;
+  }
+  const name = DOUBTFUL_FILE_SYSTEMS.get(type);
   if (name === undefined) return;
   const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;
   process.emitWarning(message, { type: 'FlockProcessWarning', code: 'FLOCK_PROCESS_FILE_SYSTEM' });
-}
-
-function fileSystemType(path: string): number {
-  try {
-    // A 32-bit system has those above 2^31 as negative numbers.
-    return statfsSync(path).type >>> 0;
-  } catch (error) {
-    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
-    log('cannot tell on which file system %s is: %s', path, errorText(error));
-    return 0;
-  }
 }

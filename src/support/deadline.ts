@@ -20,7 +20,6 @@ export class Deadline {
     return Math.max(0, this.#end - now());
   }
 
-  /** The same with this much more time. */
   extendedBy(ms: number): Deadline {
     return new Deadline(this.#end + ms);
   }

@@ -21,11 +21,7 @@ import { basename, dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
 import { errorText } from './errors.js';
 
-/**
- * Make the folder and its missing parents, all with mode 0700. Level by level: on Node 20.20
- * `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns.
- * @throws the system's error when one cannot be made, or when something else has its name
- */
+/** Level by level, with mode 0700: on Node 20.20 `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns. */
 export function makeFolders(path: string): void {
   if (!existsSync(dirname(path))) makeFolders(dirname(path));
   try {
@@ -57,7 +53,7 @@ export function openRegularFile(path: string, flags: number, mode = 0o600): numb
   throw new Error('it is not a regular file');
 }
 
-/** Opens a regular file as openRegularFile() does, for as long as `act` takes. @throws the same; what `act` throws */
+/** Opens it as openRegularFile() does, for as long as `act` takes. */
 export function withRegularFile<T>(path: string, flags: number, act: (fd: number) => T): T {
   const fd = openRegularFile(path, flags);
   try {
@@ -71,7 +67,6 @@ export function withRegularFile<T>(path: string, flags: number, act: (fd: number
  * Puts a new file there in one step. One name for the drafts of all writers: only one writes at a time, or all write the same,
  * and a killed one leaves at most this file.
  * @param like whose owner and mode it gets; without it the file is ours, with mode 0600
- * @throws the system's error
  */
 export function replaceFile(path: string, text: string, like?: Stats): void {
   const draft = `${path}.new`;
@@ -101,7 +96,7 @@ export function realPath(path: string): string {
   }
 }
 
-/** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
+/** Closes it at the first call alone: afterwards the number can be somebody else's. */
 export function closeOnce(fd: number): () => void {
   let isOpen = true;
   return () => {
@@ -122,7 +117,6 @@ export function isExecutableFile(path: string): boolean {
 
 const log = debugLog('folder');
 
-/** TMP/flock-process-UID. */
 export function userFolderPath(): string {
   // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
   return join(tmpdir(), `flock-process-${process.getuid?.()}`);
@@ -142,8 +136,5 @@ export function userFolder(): string | undefined {
   return undefined;
 }
 
-/**
- * How every lock file is opened by a process that wants the lock. A descriptor that carries these flags can be told from one
- * that flock(1) or another program opened.
- */
+/** How we open a lock file to lock it: so it can be told from a descriptor that flock(1) or another program opened. */
 export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;

@@ -25,7 +25,6 @@ export function systemTimeMs(): number {
   return SystemDate.now();
 }
 
-/** The same as text, in the form of `Date.prototype.toISOString`. */
 export function systemTimeText(): string {
   return new SystemDate().toISOString();
 }
