@@ -72,9 +72,9 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
  * @throws LockUnavailableError | TypeError as acquireLock does
  */
 export async function waitForLock(path: string, options: WaitForLockOptions = {}): Promise<FileLock> {
-  const { timeoutMs = Number.POSITIVE_INFINITY, signal, ...acquireOptions } = options;
+  const { timeoutMs = Number.POSITIVE_INFINITY, signal } = options;
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
-  const file = lockFileOptions(path, acquireOptions);
+  const file = lockFileOptions(path, options);
   const deadline = Deadline.after(timeoutMs);
   const pace = new Pace();
   for (let sharedLocks = 0; ; ) {
@@ -170,9 +170,6 @@ function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
 
-/** A lock that is held, and by nobody that is seen, may have been freed and taken again in between. */
-const LOOKS = 3;
-
 /**
  * PIDs of the live processes that hold the lock through an open descriptor, whoever first locked it, in ascending order;
  * empty when it is free. Not those that merely have the file open. Without /proc (macOS, the BSDs) the system does not
@@ -182,7 +179,8 @@ const LOOKS = 3;
  */
 export async function lockHolders(path: string): Promise<number[]> {
   const file = lockFileOptions(path, {});
-  for (let look = 1; look <= LOOKS; look += 1) {
+  // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
+  for (let look = 1; look <= 3; look += 1) {
     if (!isLocked(file.path)) return [];
     const carriers = asLockUnavailable(file.path, 'examine', () => processTable().carriers(file.path));
     const pids = new Set(carriers.map(({ process }) => process.pid));

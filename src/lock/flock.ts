@@ -102,7 +102,6 @@ const BUILD_ADDON =
   'yarn: "npm pkg set --json dependenciesMeta.fs-ext.built=true && yarn install", ' +
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
-/** @throws FlockBindingError when neither is on PATH */
 function helperFlock(addonError: unknown): Flock {
   for (const helper of HELPERS) {
     const path = findExecutable(helper.name);

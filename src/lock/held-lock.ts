@@ -29,7 +29,6 @@ export interface FileLock {
   [Symbol.dispose](): void;
 }
 
-/** The lock that this process has just taken on `path`, through this descriptor. */
 export function heldLock(path: string, fd: number): FileLock {
   let held = true;
   const logAs = (what: string) => log('%s %s (PID %d, descriptor %d)', what, path, process.pid, fd);

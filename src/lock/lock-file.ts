@@ -36,7 +36,6 @@ export function openLockFile(path: string, mode: number): number {
   }
 }
 
-/** Undefined when there is none. */
 export function openIfThere(path: string, flags: number): number | undefined {
   try {
     return openAndWarn(path, flags);
@@ -53,7 +52,7 @@ export function isSameFile(fd: number, path: string): boolean {
   return atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }
 
-/** What `act` returns. @throws LockUnavailableError, which names the file, for what the system says */
+/** @throws LockUnavailableError, which names the file, for what the system says */
 export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'examine', act: () => T): T {
   try {
     return act();

@@ -172,7 +172,6 @@ function textOf(error: unknown, field: 'code' | 'message' | 'syscall'): string |
   return typeof value === 'string' ? value : undefined;
 }
 
-/** Also for what comes before the spawn: a log or a folder that cannot be written. */
 export function spawnError({ name }: { name: string }, why: string, cause: unknown): SpawnError {
   return new SpawnError(`Cannot start ${name}: ${why}`, { cause });
 }

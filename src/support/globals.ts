@@ -11,20 +11,11 @@ import { builtIn } from './load.js';
 export const now = performance.now.bind(performance);
 
 export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
-
 export const { setTimeout: delay } = builtIn('node:timers/promises');
-
 export const { nextTick } = process;
-
 export const { random } = Math;
 
-const SystemDate = Date;
-
 /** Milliseconds since 1970, as the system's clock has it. */
-export function systemTimeMs(): number {
-  return SystemDate.now();
-}
-
-export function systemTimeText(): string {
-  return new SystemDate().toISOString();
-}
+export const systemTimeMs = Date.now;
+const SystemDate = Date;
+export const systemTimeText = () => new SystemDate().toISOString();

@@ -24,9 +24,10 @@ export function loadPackage(name: string): unknown {
 }
 
 /**
- * Files to look from. A bundler may replace `import.meta.url` by the path on the machine that it ran on, or leave nothing of it.
- * `__filename` is known to CommonJS only, and to webpack for browsers it is "/index.js". Never the working folder, which
- * others may write in, nor `process.argv[1]`, which somebody else hands to `node -e` or to a program that carries its own Node.
+ * Files of the library, of its bundle, and of a CommonJS program. A bundler may replace `import.meta.url` by the path on the
+ * machine that it ran on, or leave nothing of it. `__filename` is known to CommonJS only, and to webpack for browsers it is
+ * "/index.js". Never the working folder, which others may write in, nor `process.argv[1]`, which somebody else hands to
+ * `node -e` or to a program that carries its own Node.
  */
 function places(): string[] {
   const bundle = typeof __filename === 'string' ? __filename : undefined;

@@ -1,4 +1,4 @@
-/** What is asked of options: each of these throws a TypeError that names option, expectation and value. */
+/** What is asked of options: a wrong one is a TypeError that names option, expectation and value. */
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
@@ -32,13 +32,9 @@ export function checkRecord(option: string, value: unknown): void {
 }
 
 /** Infinity is a number here, NaN is none. */
-export function checkNumber(
-  option: string,
-  value: unknown,
-  { least, unit = '' }: { least: number; unit?: string },
-): void {
+export function checkNumber(option: string, value: unknown, { least, unit }: { least: number; unit?: string }): void {
   const isRight = (it: unknown) => typeof it === 'number' && it >= least;
-  check(option, value, isRight, `a number${unit === '' ? '' : ` of ${unit}`}, ${least} or more`);
+  check(option, value, isRight, `a number${unit === undefined ? '' : ` of ${unit}`}, ${least} or more`);
 }
 
 export function optional(isRight: Predicate): Predicate {
