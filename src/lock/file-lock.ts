@@ -8,7 +8,7 @@
  * locked descriptor is compared with what the path leads to, and opened anew on a difference.
  */
 
-import { closeSync } from 'node:fs';
+import { closeSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
 import { Deadline, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
@@ -17,18 +17,16 @@ import { random } from '../support/globals.js';
 import { check, checkNumber, isText } from '../support/options.js';
 import { processTable } from '../system/process-table.js';
 import { canLockShared, tryFlock } from './flock.js';
-import { type FileLock, heldLock, lockUnavailableError } from './held-lock.js';
-import { isSameFile, openForQuestion, openLockFile } from './lock-file.js';
+import { type FileLock, heldLock } from './held-lock.js';
+import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
 
 export type { FileLock } from './held-lock.js';
 
 const log = debugLog('lock');
 
 /**
- * A LOCK_SH that is met in so many attempts in a row counts as a holder: with the pause of up to a millisecond after each,
- * after more than 100 ms; where a helper makes the system calls, after a few seconds. Attempts are counted, not time:
- * a clock that is replaced or stands still must not make a synchronous loop endless, and a process that the system keeps
- * from running has few attempts in 100 ms.
+ * A LOCK_SH that is met in so many attempts in a row, which takes more than 100 ms, counts as a holder. Attempts are
+ * counted, not time: a process that the system keeps from running has few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
 
@@ -59,10 +57,11 @@ export interface WaitForLockOptions extends AcquireOptions {
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
   const file = lockFileOptions(path, options);
   for (let attempts = 1; ; attempts += 1) {
-    const attempt = attemptLock(file);
-    if (!('by' in attempt)) return attempt;
-    if (attempt.by === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file.path, attempt);
-    pauseThread(random());
+    const result = attemptLock(file);
+    if (typeof result !== 'string') return result;
+    if (result === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file, result);
+    // A synchronous function can only put its whole thread to sleep.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
   }
 }
 
@@ -73,23 +72,22 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
  * @throws LockUnavailableError | TypeError as acquireLock does
  */
 export async function waitForLock(path: string, options: WaitForLockOptions = {}): Promise<FileLock> {
-  const { timeoutMs = Number.POSITIVE_INFINITY, signal, ...acquireOptions } = options;
+  const { timeoutMs = Number.POSITIVE_INFINITY, signal } = options;
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
-  signal?.throwIfAborted();
-  const file = lockFileOptions(path, acquireOptions);
+  const file = lockFileOptions(path, options);
   const deadline = Deadline.after(timeoutMs);
   const pace = new Pace();
   for (let sharedLocks = 0; ; ) {
-    const attempt = attemptLock(file);
-    if (!('by' in attempt)) return attempt;
-    sharedLocks = attempt.by === 'holder' ? 0 : sharedLocks + 1;
-    if (attempt.by === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS) {
-      if (deadline.isOver) throw refusedError(file.path, attempt);
-      await pace.wait({ deadline, signal });
-    } else {
-      await sleep(1, signal);
-    }
     signal?.throwIfAborted();
+    const result = attemptLock(file);
+    if (typeof result !== 'string') return result;
+    sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
+    if (result === 'shared lock' && sharedLocks < SHARED_LOCK_ATTEMPTS) {
+      await sleep(1, signal);
+    } else {
+      if (deadline.isOver) throw refusedError(file, result);
+      await pace.wait({ deadline, signal });
+    }
   }
 }
 
@@ -117,84 +115,60 @@ export function releaseLock(lock: FileLock): void {
  */
 export function isLocked(path: string): boolean {
   const file = lockFileOptions(path, {});
-  let fd: number | undefined;
-  try {
-    fd = openForQuestion(file.path);
-    return fd !== undefined && !canLockShared(fd);
-  } catch (error) {
-    throw lockUnavailableError(file.path, 'examine', error);
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
+  return asLockUnavailable(file.path, 'examine', () => {
+    const fd = openIfThere(file.path, constants.O_RDONLY);
+    if (fd === undefined) return false;
+    try {
+      return !canLockShared(fd);
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
-interface LockFile {
-  path: string;
-  mode: number;
-}
+type LockFile = Required<AcquireOptions> & { path: string };
 
 function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFile {
   assertSupportedPlatform();
   check('path', path, isText, 'a non-empty string without NUL');
+  const isPermission = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 0o777;
   check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
-  try {
-    return { path: resolve(path), mode };
-  } catch (error) {
-    // A relative path in a working directory that was removed.
-    throw lockUnavailableError(path, 'examine', error);
-  }
+  // It cannot be made absolute in a working directory that was removed.
+  return asLockUnavailable(path, 'examine', () => ({ path: resolve(path), mode }));
 }
 
-function isPermission(value: unknown): boolean {
-  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 0o777;
-}
+/** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
+type Refusal = 'holder' | 'shared lock';
 
-/** Why an attempt failed. 'holder': somebody has LOCK_EX. 'shared lock': nobody has, but somebody's LOCK_SH was in the way. */
-interface Refusal {
-  by: 'holder' | 'shared lock';
-  fd: number;
-}
-
-/** One attempt, without waiting. */
 function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
-  try {
+  return asLockUnavailable(path, 'lock', () => {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
-      let outcome: 'locked' | 'replaced' | Refusal['by'] | undefined;
+      let outcome: 'locked' | 'replaced' | Refusal | undefined;
       try {
         outcome = lockDescriptor(fd, path);
       } finally {
         if (outcome !== 'locked') closeSync(fd);
       }
       if (outcome === 'locked') return heldLock(path, fd);
-      if (outcome !== 'replaced') return { by: outcome, fd };
+      if (outcome !== 'replaced') return outcome;
     }
     throw new Error('the file is deleted or replaced again and again');
-  } catch (error) {
-    throw lockUnavailableError(path, 'lock', error);
-  }
+  });
 }
 
-function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal['by'] {
+function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal {
   if (tryFlock(fd, 'ex')) return isSameFile(fd, path) ? 'locked' : 'replaced';
   if (canLockShared(fd)) return 'shared lock';
   // Whoever holds a file that is no longer there holds nothing that concerns this path.
   return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
 
-/** A synchronous function can only put its whole thread to sleep. */
-function pauseThread(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
-
-function refusedError(path: string, { by, fd }: Refusal): LockHeldError {
-  log('refused %s: %s (PID %d, descriptor %d)', path, by, process.pid, fd);
+function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
+  log('refused %s: %s (PID %d)', path, by, process.pid);
   const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
   return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
 }
-
-/** A lock that is held, and by nobody that is seen, may have been freed and taken again in between: it is looked up again. */
-const LOOKS = 3;
 
 /**
  * PIDs of the live processes that hold the lock through an open descriptor, whoever first locked it, in ascending order;
@@ -204,22 +178,14 @@ const LOOKS = 3;
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export async function lockHolders(path: string): Promise<number[]> {
-  for (let look = 1; look <= LOOKS; look += 1) {
-    if (!isLocked(path)) return [];
-    const pids = carrierPids(resolve(path));
-    if (pids.length > 0) return pids;
+  const file = lockFileOptions(path, {});
+  // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
+  for (let look = 1; look <= 3; look += 1) {
+    if (!isLocked(file.path)) return [];
+    const carriers = asLockUnavailable(file.path, 'examine', () => processTable().carriers(file.path));
+    const pids = new Set(carriers.map(({ process }) => process.pid));
+    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
   }
   const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
-  throw new LockUnavailableError(message, { path: resolve(path) });
-}
-
-function carrierPids(path: string): number[] {
-  try {
-    const pids = processTable()
-      .carriers(path)
-      .map(({ process }) => process.pid);
-    return [...new Set(pids)].toSorted((one, other) => one - other);
-  } catch (error) {
-    throw lockUnavailableError(path, 'examine', error);
-  }
+  throw new LockUnavailableError(message, { path: file.path });
 }

@@ -2,12 +2,12 @@
  * flock(2) on an open descriptor: through the addon fs-ext, else through perl or flock(1).
  *
  * Where the addon is missing or was installed without being built (npm 12, pnpm and bun do not run build scripts unless
- * told to), a helper takes the very same lock: perl or flock(1), run as a child that has our descriptor as its 3. The lock
- * belongs to the open file description, which the two share, so it stays ours when the helper exits.
+ * told to), a helper takes the very same lock, as a child that has our descriptor as its 3. The lock belongs to the open
+ * file description, which the two share, so it stays ours when the helper exits.
  *
  * Of fs-ext only `flockSync` is used: its asynchronous `flock` aborts the process when it is called in a worker thread, and
  * four blocked ones stall all of `fs`. And only in the main thread: fs-ext 2.1.1 keeps handles of the thread that loaded it
- * last in static variables, and a thread that loads it after that one ended aborts the process. Worker threads use a helper.
+ * last in static variables, and a thread that loads it after that one ended aborts the process.
  */
 
 import { delimiter, isAbsolute, join } from 'node:path';
@@ -18,39 +18,29 @@ import { builtIn, loadPackage } from '../support/load.js';
 
 const log = debugLog('flock');
 
-/** LOCK_EX, LOCK_SH (both with LOCK_NB) and LOCK_UN; 'question' is LOCK_SH, given back at once. */
+/**
+ * LOCK_EX and LOCK_SH, both with LOCK_NB. LOCK_UN, which frees the lock for every process that shares the open file
+ * description. 'question' is LOCK_SH, given back at once.
+ */
 type Operation = 'ex' | 'sh' | 'un' | 'question';
 
-/** False: another open file description has a lock that conflicts. */
 type Flock = (fd: number, operation: Operation) => boolean;
 
 let chosen: Flock | undefined;
 
-const flock: Flock = (fd, operation) => {
-  chosen ??= chooseFlock();
-  return chosen(fd, operation);
-};
-
 /**
- * Take a lock of that kind on the descriptor's open file description, or convert the one it has. Never waits.
+ * Never waits.
  * @returns false when another open file description has a lock that conflicts
  * @throws FlockBindingError; the system's error for anything that is not contention
  */
-export function tryFlock(fd: number, operation: 'ex' | 'sh'): boolean {
-  return flock(fd, operation);
+export function tryFlock(fd: number, operation: Operation): boolean {
+  chosen ??= chooseFlock();
+  return chosen(fd, operation);
 }
 
-/**
- * Would LOCK_SH be granted on the descriptor, which has no lock and is to be closed at once? It is given back at
- * once: while it is held, nobody is granted LOCK_EX.
- */
+/** Would LOCK_SH be granted on the descriptor, which has no lock? It is given back at once: it keeps LOCK_EX from others. */
 export function canLockShared(fd: number): boolean {
-  return flock(fd, 'question');
-}
-
-/** LOCK_UN: frees the lock for every process that shares the open file description. */
-export function unlock(fd: number): void {
-  flock(fd, 'un');
+  return tryFlock(fd, 'question');
 }
 
 function chooseFlock(): Flock {
@@ -68,57 +58,39 @@ function addonFlock(): Flock {
   const { flockSync } = loadPackage('fs-ext') as { flockSync(fd: number, flags: string): void };
   const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
   const call = (fd: number, flag: string) => {
-    for (;;) {
-      try {
-        flockSync(fd, flag);
-        return true;
-      } catch (error) {
-        const code = errorCode(error);
-        if (code === 'EAGAIN' || code === 'EWOULDBLOCK') return false;
-        if (code !== 'EINTR') throw error;
-      }
+    try {
+      flockSync(fd, flag);
+      return true;
+    } catch (error) {
+      if (errorCode(error) === 'EAGAIN') return false;
+      throw error;
     }
   };
   return (fd, operation) => flags[operation].every((flag) => call(fd, flag));
 }
 
-interface Helper {
-  name: string;
-  /** The exit status that says: another has a lock that conflicts. */
-  refusedStatus: number;
-  arguments: Record<Operation, readonly string[]>;
-}
-
-/** Not 1, and none that `die` makes of an errno. */
-const PERL_REFUSED_STATUS = 201;
-
-/** Its arguments are flags of flock(2), wherever there is one: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. */
-const PERL_LINE =
+/**
+ * Its arguments are flags of flock(2), the same on every system: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Exit status 201
+ * says refused: it is not 1, and none that `die` makes of an errno.
+ */
+const PERL = [
+  '-e',
   'open(my $f, "+<&=", 3) or open($f, "<&=", 3) or die "fdopen: $!\\n"; ' +
-  `for (@ARGV) { flock($f, $_) and next; exit ${PERL_REFUSED_STATUS} if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }`;
+    'for (@ARGV) { flock($f, $_) and next; exit 201 if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }',
+];
 
-const HELPERS: readonly Helper[] = [
+const HELPERS = [
   {
     name: 'perl',
-    refusedStatus: PERL_REFUSED_STATUS,
-    arguments: {
-      ex: ['-e', PERL_LINE, '6'],
-      sh: ['-e', PERL_LINE, '5'],
-      un: ['-e', PERL_LINE, '8'],
-      question: ['-e', PERL_LINE, '5', '8'],
-    },
+    refusedStatus: 201,
+    arguments: { ex: [...PERL, '6'], sh: [...PERL, '5'], un: [...PERL, '8'], question: [...PERL, '5', '8'] },
   },
   {
     name: 'flock',
     // busybox's flock has no `-E` for another status.
     refusedStatus: 1,
-    arguments: {
-      ex: ['-n', '-x', '3'],
-      sh: ['-n', '-s', '3'],
-      un: ['-u', '3'],
-      // Given back when the descriptor is closed: longer than perl has it, yet not as long as another program takes to start.
-      question: ['-n', '-s', '3'],
-    },
+    // A question's lock is freed when the descriptor is closed: later than by perl, but before another program would run.
+    arguments: { ex: ['-n', '-x', '3'], sh: ['-n', '-s', '3'], un: ['-u', '3'], question: ['-n', '-s', '3'] },
   },
 ];
 
@@ -130,13 +102,12 @@ const BUILD_ADDON =
   'yarn: "npm pkg set --json dependenciesMeta.fs-ext.built=true && yarn install", ' +
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
-/** @throws FlockBindingError when neither is on PATH */
 function helperFlock(addonError: unknown): Flock {
   for (const helper of HELPERS) {
     const path = findExecutable(helper.name);
     if (path === undefined) continue;
     log('locking through %s', path);
-    return (fd, operation) => runHelper([path, ...helper.arguments[operation]], fd, helper.refusedStatus);
+    return (fd, operation) => runHelper(path, helper.arguments[operation], fd, helper.refusedStatus);
   }
   const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
     ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
@@ -147,9 +118,8 @@ function helperFlock(addonError: unknown): Flock {
   );
 }
 
-function runHelper(words: readonly [string, ...string[]], fd: number, refusedStatus: number): boolean {
-  const [command, ...rest] = words;
-  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, rest, {
+function runHelper(command: string, args: string[], fd: number, refusedStatus: number): boolean {
+  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, args, {
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
     // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.
@@ -159,7 +129,8 @@ function runHelper(words: readonly [string, ...string[]], fd: number, refusedSta
   if (status === 0) return true;
   // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
   if (status === refusedStatus && stderr === '') return false;
-  throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${words.join(' ')}]`);
+  const line = [command, ...args].join(' ');
+  throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${line}]`);
 }
 
 /**
@@ -175,9 +146,6 @@ export function findWaiter(): string {
 }
 
 function findExecutable(name: string): string | undefined {
-  return (process.env.PATH ?? '')
-    .split(delimiter)
-    .filter(isAbsolute)
-    .map((folder) => join(folder, name))
-    .find(isExecutableFile);
+  const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
+  return folders.map((folder) => join(folder, name)).find(isExecutableFile);
 }

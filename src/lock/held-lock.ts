@@ -1,10 +1,7 @@
-/** A lock that this process holds, until it is released or handed over. */
-
 import { closeSync } from 'node:fs';
 import { debugLog } from '../support/debug.js';
-import { errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
-import { unlock } from './flock.js';
-import { isSameFile } from './lock-file.js';
+import { tryFlock } from './flock.js';
+import { asLockUnavailable, isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 
@@ -32,21 +29,18 @@ export interface FileLock {
   [Symbol.dispose](): void;
 }
 
-/** The lock that this process has just taken on `path`, through this descriptor. */
 export function heldLock(path: string, fd: number): FileLock {
   let held = true;
   const logAs = (what: string) => log('%s %s (PID %d, descriptor %d)', what, path, process.pid, fd);
-  const release = () => {
+  const letGo = (what: 'released' | 'handed over') => {
     if (!held) return;
     held = false;
     try {
-      unlock(fd);
-    } catch (error) {
-      throw lockUnavailableError(path, 'unlock', error);
+      if (what === 'released') asLockUnavailable(path, 'unlock', () => tryFlock(fd, 'un'));
     } finally {
       closeSync(fd);
     }
-    logAs('released');
+    logAs(what);
   };
   logAs('acquired');
   return {
@@ -55,26 +49,9 @@ export function heldLock(path: string, fd: number): FileLock {
     get held() {
       return held;
     },
-    isIntact() {
-      try {
-        return held && isSameFile(fd, path);
-      } catch (error) {
-        throw lockUnavailableError(path, 'examine', error);
-      }
-    },
-    release,
-    handOver() {
-      if (!held) return;
-      held = false;
-      closeSync(fd);
-      logAs('handed over');
-    },
-    [Symbol.dispose]: release,
+    isIntact: () => asLockUnavailable(path, 'examine', () => held && isSameFile(fd, path)),
+    release: () => letGo('released'),
+    handOver: () => letGo('handed over'),
+    [Symbol.dispose]: () => letGo('released'),
   };
-}
-
-/** An error of the system, as one of ours that names the file. */
-export function lockUnavailableError(path: string, verb: 'lock' | 'unlock' | 'examine', error: unknown): Error {
-  if (error instanceof FlockProcessError) return error;
-  return new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
 }

@@ -5,11 +5,8 @@
 
 import { closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { debugLog } from '../support/debug.js';
-import { errorCode, errorText } from '../support/errors.js';
+import { errorCode, errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
 import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.js';
-
-const log = debugLog('lock');
 
 /**
  * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from linux/magic.h:
@@ -28,24 +25,24 @@ const knownDevices = new Set<number>();
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {
-  // O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
-  // another user's existing file in /tmp, be that writable for everybody.
-  const open = () => openAndWarn(path, LOCK_OPEN_FLAGS);
-  const create = () => openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
-  const createWithFolders = () => {
-    makeFolders(dirname(path));
-    return create();
-  };
-  const openOrCreate = () => unlessMissing(open, () => unlessMissing(create, createWithFolders));
-  return aboveInheritedDescriptors(openOrCreate(), openOrCreate);
+  const fd = openIfThere(path, LOCK_OPEN_FLAGS) ?? createLockFile(path, mode);
+  if (fd > 3) return fd;
+  // Descriptor 3 is where a managed process carries its lock, so who has the lock there is taken for one. A forked Node
+  // child that disconnected its IPC channel gets 3 from its next open: it is kept busy until there is a higher one.
+  try {
+    return openLockFile(path, mode);
+  } finally {
+    closeSync(fd);
+  }
 }
 
-/** Opens a lock file to ask about it; undefined when there is none. */
-export function openForQuestion(path: string): number | undefined {
-  return unlessMissing(
-    () => openAndWarn(path, constants.O_RDONLY),
-    () => undefined,
-  );
+export function openIfThere(path: string, flags: number): number | undefined {
+  try {
+    return openAndWarn(path, flags);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
 }
 
 /** Does the path still lead to the file that is open at this descriptor? */
@@ -55,26 +52,23 @@ export function isSameFile(fd: number, path: string): boolean {
   return atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }
 
-function unlessMissing<T, U>(open: () => T, otherwise: () => U): T | U {
+/** @throws LockUnavailableError, which names the file, for what the system says */
+export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'examine', act: () => T): T {
   try {
-    return open();
+    return act();
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw error;
-    return otherwise();
+    if (error instanceof FlockProcessError) throw error;
+    throw new LockUnavailableError(`Cannot ${verb} "${path}": ${errorText(error)}`, { path, cause: error });
   }
 }
 
 /**
- * Descriptor 3 is where a managed process carries its lock, so who has the lock there is taken for one. A forked Node
- * child that disconnected its IPC channel gets 3 from its next open: keep that one busy until there is a higher one.
+ * O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
+ * another user's existing file in /tmp, be that writable for everybody.
  */
-function aboveInheritedDescriptors(fd: number, open: () => number): number {
-  if (fd > 3) return fd;
-  try {
-    return aboveInheritedDescriptors(open(), open);
-  } finally {
-    closeSync(fd);
-  }
+function createLockFile(path: string, mode: number): number {
+  makeFolders(dirname(path));
+  return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
 }
 
 function openAndWarn(path: string, flags: number, mode?: number): number {
@@ -87,19 +81,16 @@ function openAndWarn(path: string, flags: number, mode?: number): number {
 }
 
 function warnOfFileSystem(path: string): void {
-  const name = DOUBTFUL_FILE_SYSTEMS.get(fileSystemType(path));
+  let type: number;
+  try {
+    // A 32-bit system has those above 2^31 as negative numbers.
+    type = statfsSync(path).type >>> 0;
+  } catch {
+    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
+    return;
+  }
+  const name = DOUBTFUL_FILE_SYSTEMS.get(type);
   if (name === undefined) return;
   const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;
   process.emitWarning(message, { type: 'FlockProcessWarning', code: 'FLOCK_PROCESS_FILE_SYSTEM' });
-}
-
-function fileSystemType(path: string): number {
-  try {
-    // A 32-bit system has those above 2^31 as negative numbers.
-    return statfsSync(path).type >>> 0;
-  } catch (error) {
-    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
-    log('cannot tell on which file system %s is: %s', path, errorText(error));
-    return 0;
-  }
 }

@@ -6,8 +6,7 @@
 
 import { closeSync } from 'node:fs';
 import { canLockShared, tryFlock } from '../lock/flock.js';
-import { lockUnavailableError } from '../lock/held-lock.js';
-import { isSameFile, openLockFile } from '../lock/lock-file.js';
+import { asLockUnavailable, isSameFile, openLockFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { stopTimeoutError } from '../support/errors.js';
@@ -95,9 +94,5 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
 }
 
 function openUsers(path: string): number {
-  try {
-    return openLockFile(path, 0o600);
-  } catch (error) {
-    throw lockUnavailableError(path, 'lock', error);
-  }
+  return asLockUnavailable(path, 'lock', () => openLockFile(path, 0o600));
 }

@@ -20,7 +20,6 @@ export class Deadline {
     return Math.max(0, this.#end - now());
   }
 
-  /** The same with this much more time. */
   extendedBy(ms: number): Deadline {
     return new Deadline(this.#end + ms);
   }
@@ -41,9 +40,9 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
-/** A signal of our own, and what ends the listening to others. To be called when nobody waits for it any more. */
-export interface LinkedSignal {
-  readonly signal: AbortSignal;
+/** `clear` is to be called when nobody waits for the signal any more. */
+interface LinkedSignal {
+  signal: AbortSignal;
   clear(): void;
 }
 
@@ -53,14 +52,14 @@ export interface LinkedSignal {
  */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
   const linked = new AbortController();
-  const listening = sources.map((source) => {
-    const abort = () => linked.abort(source?.reason);
-    if (source?.aborted) abort();
-    source?.addEventListener('abort', abort, { once: true });
-    return () => source?.removeEventListener('abort', abort);
-  });
+  const abort = () => {
+    const aborted = sources.find((source) => source?.aborted);
+    if (aborted !== undefined) linked.abort(aborted.reason);
+  };
+  abort();
+  for (const source of sources) source?.addEventListener('abort', abort);
   const clear = () => {
-    for (const stopListening of listening) stopListening();
+    for (const source of sources) source?.removeEventListener('abort', abort);
   };
   return { signal: linked.signal, clear };
 }
@@ -72,14 +71,10 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
 export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const over = new AbortController();
   const linked = linkSignals(over.signal, signal);
-  let isCleared = false;
-  const abort = () => {
-    if (!isCleared) over.abort(new Error(`no answer within ${ms} ms`));
-  };
+  const abort = () => over.abort(new Error(`no answer within ${ms} ms`));
   // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
   const timer = setTimeout(() => setImmediate(abort), Math.min(ms, MAX_TIMER_MS));
   const clear = () => {
-    isCleared = true;
     clearTimeout(timer);
     linked.clear();
   };

@@ -1,4 +1,4 @@
-/** The only user of the `debug` package, loaded with the first line that is logged: an import alone costs nothing. */
+/** The `debug` package, loaded with the first line that is logged. */
 import { loadPackage } from './load.js';
 
 type Log = (format: string, ...values: unknown[]) => void;
@@ -16,8 +16,7 @@ function loadDebug(): (namespace: string) => Log {
   try {
     return (loadPackage('debug') as typeof import('debug')).default;
   } catch {
-    // MODULE_NOT_FOUND: a bundle where the package is not installed, or no descriptor is left to read it with. That costs the
-    // lines of the log, not a lock.
+    // MODULE_NOT_FOUND, in a bundle; EMFILE. That costs the lines of the log, not a lock.
     return () => () => undefined;
   }
 }

@@ -4,9 +4,6 @@
  */
 import type { Status } from './status-report.js';
 
-/** Has the code of each class on its prototype: by it two copies of the library in one process recognise each other's errors. */
-const BRAND = Symbol.for('flock-process.error');
-
 /**
  * Base of every error the library throws on purpose. `code` is stable across versions; `cause` holds the original.
  * `instanceof` also recognises the errors of another copy of the library in this process.
@@ -20,56 +17,78 @@ export class FlockProcessError extends Error {
     this.code = code;
   }
 }
+brand(FlockProcessError, 'FlockProcessError', (asked) => asked === FlockProcessError);
 
-/** The base of a class `Self`, whose errors are made with their cause and the fields that the class declares, if any. */
-class SpecificError<Self = unknown> extends FlockProcessError {
-  constructor(
-    message: string,
-    ...[facts]: keyof Self extends keyof FlockProcessError
-      ? [options?: ErrorOptions]
-      : [facts: ErrorOptions & Omit<Self, keyof FlockProcessError>]
-  ) {
-    super('', message, facts);
-    Object.assign(this, { code: brandOf(this) }, facts);
+/** A cause, and the fields that the class `Self` declares, if any. */
+type Facts<Self> = keyof Self extends keyof FlockProcessError
+  ? [options?: ErrorOptions]
+  : [facts: ErrorOptions & Omit<Self, keyof FlockProcessError>];
+
+/** What the class of this code is derived from. Its name is made from the code: a minifier gives the class another one. */
+function errorClass<Self>(code: string): new (message: string, ...facts: Facts<Self>) => FlockProcessError {
+  class SpecificError extends FlockProcessError {
+    constructor(message: string, ...[facts]: Facts<Self>) {
+      super(code, message, facts);
+      Object.assign(this, facts);
+    }
   }
+  const words = code.toLowerCase().split('_').slice(1);
+  const name = words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join('');
+  brand(SpecificError, `${name}Error`, (asked) => Object.getPrototypeOf(asked) === SpecificError);
+  return SpecificError;
+}
+
+/**
+ * By a symbol on the prototype two copies of the library in one process recognise each other's errors.
+ * @param isOurs false for a class that somebody else has derived: it is an ordinary one
+ */
+function brand(errorClass: { prototype: object }, name: string, isOurs: (asked: unknown) => boolean): void {
+  const symbol = Symbol.for(`flock-process.${name}`);
+  Object.defineProperties(errorClass.prototype, { name: { value: name, writable: true }, [symbol]: { value: true } });
+  Object.defineProperty(errorClass, Symbol.hasInstance, {
+    value(this: unknown, value: unknown): boolean {
+      if (!isOurs(this)) return Function.prototype[Symbol.hasInstance].call(this, value);
+      return (value as Record<symbol, unknown> | null | undefined)?.[symbol] === true;
+    },
+  });
 }
 
 /** ERR_LOCK_HELD: another holder has the lock. */
-export class LockHeldError extends SpecificError<LockHeldError> {
+export class LockHeldError extends errorClass<LockHeldError>('ERR_LOCK_HELD') {
   /** Absolute path of the lock file. */
   declare readonly path: string;
 }
 
 /** ERR_LOCK_UNAVAILABLE: the file cannot be opened, locked or examined at all. It says nothing about whether it is held. */
-export class LockUnavailableError extends SpecificError<LockUnavailableError> {
+export class LockUnavailableError extends errorClass<LockUnavailableError>('ERR_LOCK_UNAVAILABLE') {
   /** Absolute path of the lock file. */
   declare readonly path: string;
 }
 
 /** ERR_FLOCK_BINDING: neither fs-ext nor a fallback can call flock(2). The message says how to fix it. */
-export class FlockBindingError extends SpecificError {}
+export class FlockBindingError extends errorClass('ERR_FLOCK_BINDING') {}
 
 /** ERR_UNSUPPORTED_PLATFORM: this system has no flock(2) that a child can inherit. */
-export class UnsupportedPlatformError extends SpecificError {}
+export class UnsupportedPlatformError extends errorClass('ERR_UNSUPPORTED_PLATFORM') {}
 
 /** ERR_COMMAND_NOT_FOUND: no such file, or not executable. */
-export class CommandNotFoundError extends SpecificError<CommandNotFoundError> {
+export class CommandNotFoundError extends errorClass<CommandNotFoundError>('ERR_COMMAND_NOT_FOUND') {
   /** The command as it was configured. */
   declare readonly command: string;
 }
 
 /** ERR_SPAWN: the system refused to start it: no such cwd, E2BIG, EAGAIN, not a program, or a file of ours that cannot be written (`cause`). */
-export class SpawnError extends SpecificError {}
+export class SpawnError extends errorClass('ERR_SPAWN') {}
 
 /** ERR_PORT_IN_USE: somebody else listens there. */
-export class PortInUseError extends SpecificError<PortInUseError> {
+export class PortInUseError extends errorClass<PortInUseError>('ERR_PORT_IN_USE') {
   declare readonly port: number;
   /** The process that listens, where the system shows it. */
   declare readonly pid: number | undefined;
 }
 
 /** ERR_EARLY_EXIT: the process ended before it was ready. */
-export class EarlyExitError extends SpecificError<EarlyExitError> {
+export class EarlyExitError extends errorClass<EarlyExitError>('ERR_EARLY_EXIT') {
   declare readonly exitCode: number | null;
   declare readonly signal: NodeJS.Signals | null;
   /** The last lines that this start logged. */
@@ -77,7 +96,7 @@ export class EarlyExitError extends SpecificError<EarlyExitError> {
 }
 
 /** ERR_START_TIMEOUT: the process that this call spawned was not ready in time. It was ended. */
-export class StartTimeoutError extends SpecificError<StartTimeoutError> {
+export class StartTimeoutError extends errorClass<StartTimeoutError>('ERR_START_TIMEOUT') {
   declare readonly timeoutMs: number;
   /** As it was when time ran out, before the process was ended. */
   declare readonly status: Status;
@@ -86,26 +105,26 @@ export class StartTimeoutError extends SpecificError<StartTimeoutError> {
 }
 
 /** ERR_UNHEALTHY: it runs already, and did not become healthy while we waited. It was left alone. */
-export class UnhealthyError extends SpecificError<UnhealthyError> {
+export class UnhealthyError extends errorClass<UnhealthyError>('ERR_UNHEALTHY') {
   declare readonly status: Status;
 }
 
 /** ERR_STOPPED: a stop() called after this start() ended it. */
-export class StoppedError extends SpecificError {}
+export class StoppedError extends errorClass('ERR_STOPPED') {}
 
 /** ERR_LOCK_DROPPED: the process closed the descriptor it inherited, so the lock cannot live with it. It was stopped. */
-export class LockDroppedError extends SpecificError<LockDroppedError> {
+export class LockDroppedError extends errorClass<LockDroppedError>('ERR_LOCK_DROPPED') {
   declare readonly pid: number;
 }
 
 /** ERR_STOP_TIMEOUT: still held 5 s after SIGKILL, or by a process that may not be signalled. */
-export class StopTimeoutError extends SpecificError<StopTimeoutError> {
+export class StopTimeoutError extends errorClass<StopTimeoutError>('ERR_STOP_TIMEOUT') {
   /** PIDs that still held it. */
   declare readonly holders: readonly number[];
 }
 
 /** ERR_CRASH_LOOP: it went down more often than `giveUpAfter` allows. Nothing is left running. */
-export class CrashLoopError extends SpecificError<CrashLoopError> {
+export class CrashLoopError extends errorClass<CrashLoopError>('ERR_CRASH_LOOP') {
   /** Restarts within the window. */
   declare readonly restarts: number;
   /** What the last failed start threw; undefined when every start went well. */
@@ -115,51 +134,16 @@ export class CrashLoopError extends SpecificError<CrashLoopError> {
 }
 
 /** ERR_OPTIONS_MISMATCH: the shared instance of this key was started with another spec; says which fields differ. */
-export class OptionsMismatchError extends SpecificError<OptionsMismatchError> {
+export class OptionsMismatchError extends errorClass<OptionsMismatchError>('ERR_OPTIONS_MISMATCH') {
   declare readonly key: string;
   /** Names of the fields that differ; a variable of the environment is `env.NAME`. */
   declare readonly differences: readonly string[];
 }
 
 /** ERR_STATE_FILE: the journal cannot be written. start() started nothing; stop() has ended the process, but a supervisor may bring it back. */
-export class StateFileError extends SpecificError<StateFileError> {
+export class StateFileError extends errorClass<StateFileError>('ERR_STATE_FILE') {
   /** Absolute path of the journal, `NAME.journal`. */
   declare readonly path: string;
-}
-
-/** Names as literals: a minifier gives the classes other ones. */
-for (const [errorClass, name, code] of [
-  [FlockProcessError, 'FlockProcessError', ''],
-  [LockHeldError, 'LockHeldError', 'ERR_LOCK_HELD'],
-  [LockUnavailableError, 'LockUnavailableError', 'ERR_LOCK_UNAVAILABLE'],
-  [FlockBindingError, 'FlockBindingError', 'ERR_FLOCK_BINDING'],
-  [UnsupportedPlatformError, 'UnsupportedPlatformError', 'ERR_UNSUPPORTED_PLATFORM'],
-  [CommandNotFoundError, 'CommandNotFoundError', 'ERR_COMMAND_NOT_FOUND'],
-  [SpawnError, 'SpawnError', 'ERR_SPAWN'],
-  [PortInUseError, 'PortInUseError', 'ERR_PORT_IN_USE'],
-  [EarlyExitError, 'EarlyExitError', 'ERR_EARLY_EXIT'],
-  [StartTimeoutError, 'StartTimeoutError', 'ERR_START_TIMEOUT'],
-  [UnhealthyError, 'UnhealthyError', 'ERR_UNHEALTHY'],
-  [StoppedError, 'StoppedError', 'ERR_STOPPED'],
-  [LockDroppedError, 'LockDroppedError', 'ERR_LOCK_DROPPED'],
-  [StopTimeoutError, 'StopTimeoutError', 'ERR_STOP_TIMEOUT'],
-  [CrashLoopError, 'CrashLoopError', 'ERR_CRASH_LOOP'],
-  [OptionsMismatchError, 'OptionsMismatchError', 'ERR_OPTIONS_MISMATCH'],
-  [StateFileError, 'StateFileError', 'ERR_STATE_FILE'],
-] as const) {
-  Object.defineProperties(errorClass.prototype, { name: { value: name, writable: true }, [BRAND]: { value: code } });
-  Object.defineProperty(errorClass, Symbol.hasInstance, {
-    value(this: unknown, value: unknown): boolean {
-      // A class that somebody else has derived from this one is an ordinary class.
-      if (this !== errorClass) return Function.prototype[Symbol.hasInstance].call(this, value);
-      const brand = brandOf(value);
-      return errorClass === FlockProcessError ? brand !== undefined : brand === code;
-    },
-  });
-}
-
-function brandOf(value: unknown): unknown {
-  return (value as { [BRAND]?: unknown } | null | undefined)?.[BRAND];
 }
 
 /** The system's short name for why a call failed (`EACCES`, `ENOENT`, …), or undefined. */
@@ -188,17 +172,16 @@ function textOf(error: unknown, field: 'code' | 'message' | 'syscall'): string |
   return typeof value === 'string' ? value : undefined;
 }
 
-/** Also for what comes before the spawn: a log or a folder that cannot be written. */
 export function spawnError({ name }: { name: string }, why: string, cause: unknown): SpawnError {
   return new SpawnError(`Cannot start ${name}: ${why}`, { cause });
 }
 
 export function stopTimeoutError(
-  { name, lockFile }: { name: string; lockFile: string },
+  spec: { name: string; lockFile: string },
   holders: readonly number[],
 ): StopTimeoutError {
   const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
-  return new StopTimeoutError(`Cannot stop ${name}: lock "${lockFile}" is still held by ${who}`, { holders });
+  return new StopTimeoutError(`Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${who}`, { holders });
 }
 
 /** @throws UnsupportedPlatformError on Windows, before anything is opened or made there */

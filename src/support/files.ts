@@ -21,11 +21,7 @@ import { basename, dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
 import { errorText } from './errors.js';
 
-/**
- * Make the folder and its missing parents, all with mode 0700. Level by level: on Node 20.20
- * `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns.
- * @throws the system's error when one cannot be made, or when something else has its name
- */
+/** Level by level, with mode 0700: on Node 20.20 `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns. */
 export function makeFolders(path: string): void {
   if (!existsSync(dirname(path))) makeFolders(dirname(path));
   try {
@@ -46,33 +42,18 @@ export function isFolder(path: string): boolean {
 }
 
 /**
- * Opens a regular file, never through a symbolic link. O_NONBLOCK: opening a FIFO must not block. O_NOCTTY: a terminal must
- * not become this process's own.
+ * Opens a regular file, never through a symbolic link; one that is made is ours alone. O_NONBLOCK: opening a FIFO must not
+ * block. O_NOCTTY: a terminal must not become this process's own.
  * @throws the system's error, or an Error when it is something else than a regular file
  */
-export function openRegularFile(path: string, flags: number, mode?: number): number {
+export function openRegularFile(path: string, flags: number, mode = 0o600): number {
   const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
-  let isRegular = false;
-  try {
-    isRegular = fstatSync(fd).isFile();
-  } finally {
-    if (!isRegular) closeSync(fd);
-  }
-  if (!isRegular) throw new Error('it is not a regular file');
-  return fd;
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new Error('it is not a regular file');
 }
 
-/** The path without symbolic links in its folder. The file itself is not looked at: it may be gone. */
-export function realPath(path: string): string {
-  try {
-    return join(realpathSync(dirname(path)), basename(path));
-  } catch {
-    // ENOENT, EACCES: then nothing that is open can have this name.
-    return path;
-  }
-}
-
-/** Opens a regular file as openRegularFile() does, for as long as `act` takes. @throws the same; what `act` throws */
+/** Opens it as openRegularFile() does, for as long as `act` takes. */
 export function withRegularFile<T>(path: string, flags: number, act: (fd: number) => T): T {
   const fd = openRegularFile(path, flags);
   try {
@@ -86,13 +67,18 @@ export function withRegularFile<T>(path: string, flags: number, act: (fd: number
  * Puts a new file there in one step. One name for the drafts of all writers: only one writes at a time, or all write the same,
  * and a killed one leaves at most this file.
  * @param like whose owner and mode it gets; without it the file is ours, with mode 0600
- * @throws the system's error
  */
-export function replaceFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
+export function replaceFile(path: string, text: string, like?: Stats): void {
   const draft = `${path}.new`;
   rmSync(draft, { force: true });
   try {
-    writeNewFile(draft, text, like);
+    withRegularFile(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, (fd) => {
+      writeFileSync(fd, text);
+      if (like === undefined) return;
+      // By the descriptor, for the name can lead elsewhere by now.
+      fchownSync(fd, like.uid, like.gid);
+      fchmodSync(fd, like.mode & 0o777);
+    });
     renameSync(draft, path);
   } catch (error) {
     rmSync(draft, { force: true });
@@ -100,20 +86,17 @@ export function replaceFile(path: string, text: string, like?: Pick<Stats, 'uid'
   }
 }
 
-function writeNewFile(path: string, text: string, like?: Pick<Stats, 'uid' | 'gid' | 'mode'>): void {
-  const fd = openSync(path, 'wx', 0o600);
+/** The path without symbolic links in its folder. The file itself is not looked at: it may be gone. */
+export function realPath(path: string): string {
   try {
-    writeFileSync(fd, text);
-    if (like === undefined) return;
-    // By the descriptor, for the name can lead elsewhere by now.
-    fchownSync(fd, like.uid, like.gid);
-    fchmodSync(fd, like.mode & 0o777);
-  } finally {
-    closeSync(fd);
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    // ENOENT, EACCES: then nothing that is open can have this name.
+    return path;
   }
 }
 
-/** Closes it, the first time that it is called: afterwards the number can be somebody else's. */
+/** Closes it at the first call alone: afterwards the number can be somebody else's. */
 export function closeOnce(fd: number): () => void {
   let isOpen = true;
   return () => {
@@ -122,29 +105,24 @@ export function closeOnce(fd: number): () => void {
   };
 }
 
-/** May this process run the file at this path? */
 export function isExecutableFile(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    // ENOENT, EACCES, ENOTDIR, ELOOP: not one that can be run, whichever it is.
+    // ENOENT, EACCES, ENOTDIR, ELOOP: not one that this process can run.
     return false;
   }
 }
 
 const log = debugLog('folder');
 
-/** TMP/flock-process-UID. */
 export function userFolderPath(): string {
   // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
   return join(tmpdir(), `flock-process-${process.getuid?.()}`);
 }
 
-/**
- * Where processes of one user meet, whatever their state folders are: `userFolderPath()`. Undefined when it cannot be made, or
- * somebody else made it or may write to it.
- */
+/** Where processes of one user meet, whatever their state folders are. Undefined when others may write to it, or it cannot be made. */
 export function userFolder(): string | undefined {
   const folder = userFolderPath();
   try {
@@ -158,8 +136,5 @@ export function userFolder(): string | undefined {
   return undefined;
 }
 
-/**
- * How every lock file is opened by a process that wants the lock. A descriptor that carries these flags can be told from one
- * that flock(1) or another program opened.
- */
+/** How we open a lock file to lock it: so it can be told from a descriptor that flock(1) or another program opened. */
 export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;

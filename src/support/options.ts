@@ -10,18 +10,16 @@ export function wrongOption(option: string, expectation: string, value: unknown)
   return new TypeError(`"${option}" must be ${expectation}, not ${shown}`);
 }
 
-/** @throws TypeError */
 export function check(option: string, value: unknown, isRight: Predicate, expectation: string): void {
   if (!isRight(value)) throw wrongOption(option, expectation, value);
 }
 
-/** The names of processes and of what is shared: they become file names. @throws TypeError */
+/** The names of processes and of what is shared: they become file names. */
 export function checkName(option: string, value: unknown): void {
   const isName = (it: unknown) => typeof it === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(it);
   check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
 }
 
-/** @throws TypeError when it is no list, or when an element is not right */
 export function checkList(option: string, values: unknown, isRight: Predicate, expectation: string): void {
   if (!Array.isArray(values)) throw wrongOption(option, 'an array of strings', values);
   values.forEach((value: unknown, index) => {
@@ -29,19 +27,14 @@ export function checkList(option: string, values: unknown, isRight: Predicate, e
   });
 }
 
-/** @throws TypeError when it is not an object with names and values */
 export function checkRecord(option: string, value: unknown): void {
   check(option, value, (it) => typeof it === 'object' && it !== null && !Array.isArray(it), 'an object');
 }
 
-/** @throws TypeError when it is not a number of this size. Infinity is one, NaN is none */
-export function checkNumber(
-  option: string,
-  value: unknown,
-  { least, unit = '' }: { least: number; unit?: string },
-): void {
+/** Infinity is a number here, NaN is none. */
+export function checkNumber(option: string, value: unknown, { least, unit }: { least: number; unit?: string }): void {
   const isRight = (it: unknown) => typeof it === 'number' && it >= least;
-  check(option, value, isRight, `a number${unit === '' ? '' : ` of ${unit}`}, ${least} or more`);
+  check(option, value, isRight, `a number${unit === undefined ? '' : ` of ${unit}`}, ${least} or more`);
 }
 
 export function optional(isRight: Predicate): Predicate {
@@ -67,7 +60,7 @@ export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
 }
 
-/** Absolute; a leading `~` is the home folder. `~user` is refused, since only a shell knows what it is. @throws TypeError */
+/** A leading `~` is the home folder. `~user` is refused, since only a shell knows what it is. */
 export function absolutePath(option: string, path: unknown): string {
   check(option, path, isText, 'a non-empty path without NUL');
   const expanded = expandHome(String(path));
@@ -75,7 +68,6 @@ export function absolutePath(option: string, path: unknown): string {
   return resolve(expanded);
 }
 
-/** A leading `~` becomes the home folder; everything else stays as it is. */
 export function expandHome(path: string): string {
   return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
 }
