@@ -29,7 +29,7 @@ export const RUNNER_PACKAGES = Object.entries(VERSIONS).map(([name, version]) =>
  */
 
 /** Longer than any case takes on a slow machine: the limits of the runners are a few seconds. */
-const CASE_TIMEOUT_MS = 60_000;
+const CASE_TIMEOUT_MS = 120_000;
 
 /** @type {readonly RunnerRow[]} */
 export const RUNNER_ROWS = [
