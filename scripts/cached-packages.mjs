@@ -1,5 +1,6 @@
 /** Packages of the npm registry that a check runs and nobody depends on: each is fetched once, into .cache/packages. */
 // @ts-check
+import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,19 +16,41 @@ const cache = fileURLToPath(new URL('../.cache', import.meta.url));
  * @returns {Promise<string>} the folder whose node_modules has the package, and whose node_modules/.bin its programs
  */
 export async function cachedPackage(name, version, { installer, besides = [] } = {}) {
-  const folder = join(cache, 'packages', `${name.replace('/', '-')}@${version}`);
+  const packages = [`${name}@${version}`, ...besides];
+  return await fetchOnce(`${name.replace('/', '-')}@${version}`, packages, async (fetched) => {
+    if (installer === undefined) return;
+    const cwd = join(fetched, 'node_modules', name);
+    await mustRun(process.execPath, [installer], { cwd, env: process.env });
+  });
+}
+
+/**
+ * Several that one project uses together.
+ * @param {string} name of the project
+ * @param {readonly string[]} packages `NAME@VERSION`; another list is another folder
+ * @returns {Promise<string>} the folder whose node_modules has them
+ */
+export async function cachedPackages(name, packages) {
+  const digest = createHash('sha256').update(packages.join('\n')).digest('hex').slice(0, 12);
+  return await fetchOnce(`${name}-${digest}`, packages, async () => {});
+}
+
+/**
+ * @param {string} name of the folder in the cache
+ * @param {readonly string[]} packages
+ * @param {(fetched: string) => Promise<void>} complete what is left to do with them
+ */
+async function fetchOnce(name, packages, complete) {
+  const folder = join(cache, 'packages', name);
   if (existsSync(folder)) return folder;
   mkdirSync(join(cache, 'packages'), { recursive: true });
   // In a folder of its own first: an aborted fetch, or another one at the same time, leaves nothing half done.
   const fetched = mkdtempSync(join(cache, 'packages', 'fetch-'));
   try {
     writeFileSync(join(fetched, 'package.json'), '{ "private": true }\n');
-    const options = { cwd: fetched, env: process.env };
-    const words = ['install', '--ignore-scripts', '--no-package-lock', `${name}@${version}`, ...besides];
-    await mustRun('npm', words, options);
-    if (installer !== undefined) {
-      await mustRun(process.execPath, [installer], { ...options, cwd: join(fetched, 'node_modules', name) });
-    }
+    const words = ['install', '--ignore-scripts', '--no-package-lock', ...packages];
+    await mustRun('npm', words, { cwd: fetched, env: process.env });
+    await complete(fetched);
     chmodSync(fetched, 0o755); // also for a test's subject that is another user
     moveIntoPlace(fetched, folder);
   } finally {

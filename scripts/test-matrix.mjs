@@ -1,7 +1,8 @@
 /**
- * `npm run test:matrix`: the whole suite on the Node that runs this, and the smoke tests on the other Nodes that are
- * supported, each with the addon built for it. `npm run test:matrix -- --except-current`: only the others, for a run that
- * has the whole suite in another step.
+ * `npm run test:matrix`: the whole suite on the Node that runs this, the cases of test-runners.mjs under each test runner,
+ * and the smoke tests on the other Nodes that are supported, each with the addon built for it.
+ * `npm run test:matrix -- --except-current`: without the whole suite, for a run that has it in another step.
+ * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name has one of the words.
  *
  * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
  * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
@@ -15,6 +16,7 @@ import { cachedPackage } from './cached-packages.mjs';
 import { currentNode, headersOf, NODE_VERSIONS, nodeOf } from './node-versions.mjs';
 import { NPM_11 } from './package-managers.mjs';
 import { mustRun, runProgram, userEnvironment } from './run-program.mjs';
+import { tryRunners } from './test-runners.mjs';
 
 /** @typedef {import('./node-versions.mjs').Major} Major */
 /** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
@@ -53,8 +55,11 @@ const others = /** @type {Major[]} */ (Object.keys(NODE_VERSIONS).map(Number)).f
 );
 /** @type {Result[]} */
 const results = [];
-if (!process.argv.includes('--except-current')) results.push(await wholeSuite());
-for (const major of others) results.push(await smokeTest(major));
+const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const isForRunners = process.argv.includes('--runners');
+if (!isForRunners && !process.argv.includes('--except-current')) results.push(await wholeSuite());
+results.push(await allRunners());
+if (!isForRunners) for (const major of others) results.push(await smokeTest(major));
 for (const { label, passed, failed, seconds, what } of results) {
   console.log(
     `${label.padEnd(14)} ${String(passed).padStart(5)} passed ${String(failed).padStart(4)} failed   ${what}, ${seconds} s`,
@@ -68,6 +73,19 @@ process.exitCode = sum('failed') > 0 ? 1 : 0;
 async function wholeSuite() {
   const options = { cwd: root, env: process.env, echo: true };
   return await testOn(currentNode, { what: 'all tests', words: [] }, options);
+}
+
+/** @returns {Promise<Result>} */
+async function allRunners() {
+  const start = performance.now();
+  const label = 'test runners';
+  try {
+    const counts = await tryRunners(words);
+    return { label, what: 'cases', ...counts, seconds: Math.round((performance.now() - start) / 1000) };
+  } catch (error) {
+    console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
+    return { label, what: 'not run', passed: 0, failed: 1, seconds: 0 };
+  }
 }
 
 /** @param {Major} major @returns {Promise<Result>} */

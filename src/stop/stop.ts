@@ -14,7 +14,7 @@ import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { isNextTickReplaced, now } from '../support/globals.js';
 import { isPortOpen } from '../system/ports.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { type TerminateOptions, terminate } from './terminate.js';
@@ -216,7 +216,8 @@ function combine(before: Outcome, ended: Outcome): Outcome {
 }
 
 async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, limit: Deadline): Promise<void> {
-  if (port === undefined) return;
+  // A stop() does not fail because no socket can be asked: the process is gone.
+  if (port === undefined || isNextTickReplaced()) return;
   const deadline = Deadline.after(Math.min(PORT_WAIT_MS, limit.remainingMs));
   const timeoutMs = () => Math.min(checkTimeoutMs, deadline.remainingMs);
   await poll(async () => !(await isPortOpen({ host, port }, { timeoutMs: timeoutMs() })), { deadline });

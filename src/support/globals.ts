@@ -12,10 +12,23 @@ export const now = performance.now.bind(performance);
 
 export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
 export const { setTimeout: delay } = builtIn('node:timers/promises');
-export const { nextTick } = process;
+
+/**
+ * Globals of Node's own realm. jest gives the tests others, and a copy of `process`, and can replace theirs before it loads the
+ * library (`fakeTimers: { enableGlobally: true }`).
+ */
+const node = builtIn('node:vm').runInThisContext('globalThis') as typeof globalThis;
+const { Date: SystemDate, process: systemProcess } = node;
+
+export const { nextTick } = systemProcess;
+
+/** By default sinon replaces that one as well. */
+export function isNextTickReplaced(): boolean {
+  return systemProcess.nextTick !== nextTick;
+}
+
 export const { random } = Math;
 
 /** Milliseconds since 1970, as the system's clock has it. */
-export const systemTimeMs = Date.now;
-const SystemDate = Date;
+export const systemTimeMs = SystemDate.now;
 export const systemTimeText = () => new SystemDate().toISOString();

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { abortAfter } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
+import { isNextTickReplaced } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import { descriptors, pids, readLines, readLink } from './proc-files.js';
 
@@ -66,6 +67,7 @@ export async function isPortOpen(
   { host, port }: PortAddress,
   { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
 ): Promise<boolean> {
+  assertSocketsAnswer();
   const { connect } = builtIn('node:net');
   const over = abortAfter(timeoutMs, signal);
   const socket = connect({ host, port });
@@ -82,7 +84,19 @@ export async function isPortOpen(
   }
 }
 
+/**
+ * Node's sockets look up process.nextTick whenever they have something to tell: under a fake one they tell nothing, and their
+ * silence would count as an answer.
+ */
+function assertSocketsAnswer(): void {
+  if (!isNextTickReplaced()) return;
+  throw new Error(
+    'Cannot ask about a port: process.nextTick is replaced, by fake timers perhaps, and without it no socket of Node answers; have them leave it alone (toNotFake: ["nextTick"])',
+  );
+}
+
 export async function findFreePort(): Promise<number> {
+  assertSocketsAnswer();
   const { createServer } = builtIn('node:net');
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

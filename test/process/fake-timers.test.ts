@@ -1,0 +1,46 @@
+/** Clock, timers and next tick as a test runner replaces them: before the library is loaded, and afterwards. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { acquireLock, startEphemeral } from '../../src/index.js';
+import type { Seen } from '../fixtures/loaded-under-fakes.js';
+import { ownTemporaryFolder, redisPreset } from '../helpers/ephemeral.js';
+import { fixture, projectRoot } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { livingInGroup } from '../helpers/witness.js';
+
+const REPLACED = /process\.nextTick is replaced/;
+
+test('a library that is loaded where clock and next tick are fake uses those of Node', async (t) => {
+  const args = [fixture('loaded-under-fakes'), join(projectRoot, 'dist/index.cjs'), temporaryFolder(t)];
+  const beforeMs = Date.now();
+  const { stdout } = await startProgram(t, process.execPath, args).ended();
+  const { fakeTimeMs, journalTimesMs, thrown } = JSON.parse(stdout) as Seen;
+  assert.equal(fakeTimeMs, 0);
+  assert.equal(thrown, 'of a listener');
+  assert.ok(journalTimesMs.length > 0);
+  for (const ms of journalTimesMs) assert.ok(ms >= beforeMs && ms <= Date.now(), `${ms}`);
+});
+
+test('under a fake next tick no socket answers: a start says so at once, a lock is taken, and a stop ends what runs', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startEphemeral(redisPreset);
+  t.after(() => server.stop());
+  const restore = replaceNextTick(t);
+  try {
+    await assert.rejects(startEphemeral(redisPreset), REPLACED);
+    await assert.rejects(server.manager.status(), REPLACED);
+    acquireLock(join(temporaryFolder(t), 'job.lock')).release();
+    await server.stop();
+  } finally {
+    restore();
+  }
+  assert.deepEqual(livingInGroup(server.pid), []);
+});
+
+/** As sinon has it by default: who asks for a turn is kept waiting. */
+function replaceNextTick(t: TestContext): () => void {
+  const { mock } = t.mock.method(process, 'nextTick', () => undefined);
+  return () => mock.restore();
+}
