@@ -8,17 +8,16 @@ import { errorText } from '../support/errors.js';
 import { builtIn } from '../support/load.js';
 import { descriptors, pids, readLines, readLink } from './proc-files.js';
 
+const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
+
 /**
  * The kernel lists those that listen first (Documentation/networking/proc_net_tcp.rst), a line a socket of about as many
  * bytes. Read a line at a time it need not look through all the connections of the machine, which takes it milliseconds.
  */
 const LINE_BYTES = 150;
 
-const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
-
-/** What the column of the state says. */
-const HEADING = 'st';
-const LISTENING = '0A';
+/** The column of the state in the heading, and of a socket that listens. */
+const STATES = ['st', '0A'];
 
 const log = debugLog('port');
 
@@ -28,15 +27,13 @@ const log = debugLog('port');
  */
 export function listenerPids(port: number, likely?: number): number[] {
   const likelySockets = likely === undefined ? [] : socketsOf(likely);
-  const sockets = new Set<string>();
-  for (const table of TABLES) {
-    for (const socket of listeningSockets(table, port)) {
-      if (likely !== undefined && likelySockets.includes(socket)) return [likely];
-      sockets.add(socket);
-    }
+  const sockets: string[] = [];
+  for (const socket of listeningSockets(port)) {
+    if (likely !== undefined && likelySockets.includes(socket)) return [likely];
+    sockets.push(socket);
   }
-  if (sockets.size === 0) return [];
-  return pids().filter((pid) => socketsOf(pid).some((socket) => sockets.has(socket)));
+  if (sockets.length === 0) return [];
+  return pids().filter((pid) => socketsOf(pid).some((socket) => sockets.includes(socket)));
 }
 
 function socketsOf(pid: number): string[] {
@@ -44,12 +41,14 @@ function socketsOf(pid: number): string[] {
   return links.filter((link) => link.startsWith('socket:'));
 }
 
-function* listeningSockets(table: string, port: number): Generator<string> {
+function* listeningSockets(port: number): Generator<string> {
   const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
-  for (const line of readLines(table, LINE_BYTES)) {
-    const [, local, , state = '', , , , , , inode] = line.trim().split(/\s+/);
-    if (![HEADING, LISTENING].includes(state)) return;
-    if (local?.endsWith(`:${hexPort}`)) yield `socket:[${inode}]`;
+  for (const table of TABLES) {
+    for (const line of readLines(table, LINE_BYTES)) {
+      const [, local, , state = '', , , , , , inode] = line.trim().split(/\s+/);
+      if (!STATES.includes(state)) break;
+      if (local?.endsWith(`:${hexPort}`)) yield `socket:[${inode}]`;
+    }
   }
 }
 
@@ -66,9 +65,8 @@ export async function isPortOpen(
   { host, port }: PortAddress,
   { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
 ): Promise<boolean> {
-  const { connect } = builtIn('node:net');
   const over = abortAfter(timeoutMs, signal);
-  const socket = connect({ host, port });
+  const socket = builtIn('node:net').connect({ host, port });
   socket.on('error', (error) => log('%s:%d cannot be reached: %s', host, port, errorText(error)));
   try {
     await once(socket, 'connect', { signal: over.signal });
@@ -83,8 +81,7 @@ export async function isPortOpen(
 }
 
 export async function findFreePort(): Promise<number> {
-  const { createServer } = builtIn('node:net');
-  const server = createServer().listen(0, '127.0.0.1');
+  const server = builtIn('node:net').createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   await once(server.close(), 'close');

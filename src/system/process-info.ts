@@ -1,13 +1,12 @@
 /** What a process table tells, whichever it is. */
 
-/** PID and start time together: a PID alone can have been given to another process. */
-export interface ProcessIdentity {
+export interface ProcessInfo {
   readonly pid: number;
-  /** Start time as this system writes it; compared, never interpreted. */
+  /**
+   * Start time as this system writes it; compared, never interpreted. Only the two together are the process: a PID alone can
+   * have been given to another one.
+   */
   readonly startKey: string;
-}
-
-export interface ProcessInfo extends ProcessIdentity {
   readonly parentPid: number;
   readonly groupId: number;
   /** Where the system does not tell sessions it is the group. */
@@ -20,8 +19,6 @@ export interface ProcessInfo extends ProcessIdentity {
   readonly isSuspended: boolean;
 }
 
-export type LockKind = 'exclusive' | 'shared';
-
 /** A descriptor of a live process through which a lock on a file is held. */
 export interface Carrier {
   readonly process: ProcessInfo;
@@ -29,13 +26,3 @@ export interface Carrier {
   /** Opened with our flags; undefined where the system does not tell. */
   readonly isOpenedByUs: boolean | undefined;
 }
-
-export interface CarrierOptions {
-  /** @default 'exclusive' */
-  readonly kind?: LockKind;
-  /** At this descriptor alone: a tenth of the work. @default at any */
-  readonly fd?: number;
-}
-
-/** What became of the lock file: 'elsewhere' is still there under another path. */
-export type LostLock = 'deleted' | 'elsewhere';

@@ -4,17 +4,12 @@ import { basename } from 'node:path';
 import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
 import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
-import type { Carrier, CarrierOptions, LockKind, LostLock, ProcessInfo } from './process-info.js';
-
-const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
+import type { Carrier, ProcessInfo } from './process-info.js';
 
 /** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
 
-/** The signal that a parent gets at the end (field 38): a thread that is not the first one has none. */
-const THREAD_EXIT_SIGNAL = '-1';
-
-/** Of the flags in /proc/PID/stat (field 9), `PF_EXITING` of the kernel's sched.h: set before a descriptor is closed. */
+/** Of the flags in /proc/PID/stat, `PF_EXITING` of the kernel's sched.h: set before a descriptor is closed. */
 const EXITING_FLAG = 0x4;
 
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
@@ -22,30 +17,27 @@ const MAX_ROUNDS = 30;
 
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
-  if (!Number.isInteger(pid) || pid <= 0) return undefined;
-  const fields = statFields(pid);
-  if (fields === undefined) return undefined;
-  // A thread has an entry of its own, although none is listed, and shows the descriptors of its process: it is none.
-  if (fields[35] === THREAD_EXIT_SIGNAL) return undefined;
+  const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : undefined;
+  if (stat === undefined) return undefined;
+  // From the third field on: the second is the command in parentheses, and may contain spaces and parentheses.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state = '', parentPid, groupId, sessionId] = fields;
+  const [flags, threads, startKey = '', exitSignal] = [6, 17, 19, 35].map((index) => fields[index]);
+  // A thread has an entry of its own, although none is listed, and shows the descriptors of its process. It is none: no
+  // signal tells its parent of its end.
+  if (exitSignal === '-1') return undefined;
   return {
     pid,
-    startKey: fields[19] ?? '',
+    startKey,
     parentPid: Number(parentPid),
     groupId: Number(groupId),
     sessionId: Number(sessionId),
     // A killed process looks like a zombie as soon as its first thread has ended. It keeps its lock until the last one has,
     // which on a busy machine is 200 ms later.
-    isZombie: 'ZXx'.includes(state) && Number(fields[17]) <= 1,
-    isExiting: (Number(fields[6]) & EXITING_FLAG) !== 0,
+    isZombie: 'ZXx'.includes(state) && Number(threads) <= 1,
+    isExiting: (Number(flags) & EXITING_FLAG) !== 0,
     isSuspended: state === 'T',
   };
-}
-
-/** From the third one on, the state: the second is the command in parentheses, and may contain spaces and parentheses. */
-function statFields(pid: number): string[] | undefined {
-  const stat = read(`/proc/${pid}/stat`);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
@@ -64,20 +56,13 @@ export function startTime({ startKey }: ProcessInfo): number {
   return bootTime + ticksMs(startKey) / 1000;
 }
 
-/** Milliseconds since it started, untouched by changes of the wall clock. */
-export function age({ startKey }: ProcessInfo): number {
-  return Math.max(0, bootTicksMs() - ticksMs(startKey));
-}
-
-let ownStartMs: number | undefined;
-
 /**
- * Milliseconds between boot and now, on the scale of the start times: reckoned from the start of this very process.
+ * Milliseconds since it started, untouched by changes of the wall clock: reckoned from the start of this very process.
  * /proc/uptime is no help: in a container it can count from the container's own start (lxcfs).
  */
-function bootTicksMs(): number {
-  ownStartMs ??= ticksMs(lookUp(process.pid)?.startKey ?? '0');
-  return ownStartMs + process.uptime() * 1000;
+export function age({ startKey }: ProcessInfo): number {
+  const ownStartKey = lookUp(process.pid)?.startKey ?? '0';
+  return Math.max(0, ticksMs(ownStartKey) + process.uptime() * 1000 - ticksMs(startKey));
 }
 
 function ticksMs(startKey: string): number {
@@ -98,14 +83,17 @@ export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
-/** Everybody who holds the exclusive lock, or a shared one, on the file that is at `path` now. */
-export function carriers(path: string, { kind = 'exclusive', fd: only }: CarrierOptions = {}): Carrier[] {
+/** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
+export function carriers(
+  path: string,
+  { kind = 'exclusive', fd: only }: { kind?: LockKind; fd?: number } = {},
+): Carrier[] {
   if (statFile(path) === undefined) return [];
   return lookAtAll((pid) =>
-    (only === undefined ? descriptors(pid) : [only]).flatMap((fd): Carrier[] => {
-      const lock = lockOn(path, pid, fd, kind);
-      const process = lock === undefined ? undefined : lookUp(pid);
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock?.isOpenedByUs }];
+    (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
+      const isOpenedByUs = lockOn(path, pid, fd, kind);
+      const process = isOpenedByUs === undefined ? undefined : lookUp(pid);
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs }];
     }),
   );
 }
@@ -120,9 +108,12 @@ export function hasDescriptor(pid: number, fd: number): boolean {
   return linkOf(pid, fd) !== undefined;
 }
 
-/** Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? */
-export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
-  if (lockThrough(pid, fd)?.isOpenedByUs !== true || isOpenAt(path, pid, fd)) return undefined;
+/**
+ * Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': that file is still
+ * there, under another path.
+ */
+export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
+  if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd)) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
@@ -155,24 +146,29 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
 }
 
 /**
- * The lock on the file that is at `path` now. The name is compared first: a stat of somebody's descriptor on a dead network
- * file system would not return.
+ * As lockThrough(), for the file that is at `path` now. The name is compared first: a stat of somebody's descriptor on a dead
+ * network file system would not return.
  */
-function lockOn(path: string, pid: number, fd: number, kind?: LockKind): { isOpenedByUs: boolean } | undefined {
+function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | undefined {
   if (linkOf(pid, fd)?.endsWith(basename(path)) !== true) return undefined;
-  const lock = lockThrough(pid, fd, kind);
-  return lock !== undefined && isOpenAt(path, pid, fd) ? lock : undefined;
+  const isOpenedByUs = lockThrough(pid, fd, kind);
+  return isOpenedByUs !== undefined && isOpenAt(path, pid, fd) ? isOpenedByUs : undefined;
 }
 
+const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
+
+type LockKind = keyof typeof LOCK_LINES;
+
 /**
+ * Undefined without such a lock at the descriptor, otherwise whether it was opened with our flags.
  * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
  * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
-function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): { isOpenedByUs: boolean } | undefined {
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | undefined {
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
   if (info === undefined || !LOCK_LINES[kind].test(info)) return undefined;
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS };
+  return (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS;
 }
 
 function linkOf(pid: number, fd: number): string | undefined {

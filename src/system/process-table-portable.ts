@@ -11,7 +11,7 @@ import { LockUnavailableError } from '../support/errors.js';
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
-import type { Carrier, LostLock, ProcessInfo } from './process-info.js';
+import type { Carrier, ProcessInfo } from './process-info.js';
 
 /** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
 const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
@@ -41,8 +41,9 @@ export function age(process: ProcessInfo): number {
 }
 
 export function commandNames(pid: number): string[] {
-  const words = commandLine(pid).slice(0, 2);
-  return words.map((word) => basename(word.replace(/:$/, '')));
+  return commandLine(pid)
+    .slice(0, 2)
+    .map((word) => basename(word.replace(/:$/, '')));
 }
 
 /** Words with spaces in them cannot be told from several. */
@@ -66,7 +67,7 @@ export function hasDescriptor(): boolean {
   return true;
 }
 
-export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
+export function lostLock(pid: number, fd: number, path: string): 'deleted' | undefined {
   const open = descriptor(pid, fd, path);
   if (open === undefined || open.inode === inodeOf(path)) return undefined;
   return open.name.replace(/ \(deleted\)$/, '') === realPath(path) ? 'deleted' : undefined;
@@ -109,12 +110,7 @@ function ps(selection: readonly string[]): { info: ProcessInfo; command: string 
   });
 }
 
-interface OpenDescriptor {
-  pid: number;
-  fd: number;
-  inode: string;
-  name: string;
-}
+type OpenDescriptor = { pid: number; fd: number; inode: string; name: string };
 
 function descriptor(pid: number, fd: number, path: string): OpenDescriptor | undefined {
   return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path).find((open) => open.fd === fd);

@@ -8,13 +8,13 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import type { ProcessIdentity, ProcessInfo } from './process-info.js';
+import type { ProcessInfo } from './process-info.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
-export type { ProcessIdentity, ProcessInfo } from './process-info.js';
-
 const log = debugLog('table');
+
+type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
 /**
  * The functions of one of the two, described in that of Linux. Chosen at each call, which costs nothing: a test can have the
@@ -25,12 +25,12 @@ export function processTable(): typeof linux {
 }
 
 /** True while the very process is alive: same PID, same start, not a zombie. */
-export function isAlive(process: ProcessIdentity): boolean {
+export function isAlive(process: Identity): boolean {
   return lookAgain(process) !== undefined;
 }
 
 /** The very process as it is now; undefined when it is not alive any more. */
-export function lookAgain({ pid, startKey }: ProcessIdentity): ProcessInfo | undefined {
+export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
   const found = processTable().lookUp(pid);
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
 }
@@ -47,7 +47,7 @@ export async function usage(pid: number): Promise<{ cpu: number; memory: number 
   try {
     const { default: psList } = loadPackage('ps-list') as typeof import('ps-list');
     const found = (await psList()).find((entry) => entry.pid === pid);
-    return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
+    return found && { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
   } catch (error) {
     log('cannot list processes: %s', errorText(error));
     return undefined;
