@@ -31,28 +31,20 @@ export interface SpawnLine extends JournalLine {
   readonly boot: string;
 }
 
-const NOWHERE = -1;
-
 export class JournalState {
-  readonly id: string;
   /** Those that a reader takes, oldest first. */
   readonly lines: readonly JournalLine[];
   /** Where the next line will stand. */
-  readonly end: number;
+  readonly endPlace: Place;
   /** False when others than this user could have written it: then nobody is signalled on its word. */
   readonly isTrusted: boolean;
-  readonly #last = new Map<JournalEventName, JournalLine>();
+  readonly #last: ReadonlyMap<JournalEventName, JournalLine>;
 
-  constructor(id: string, lines: readonly JournalLine[], { end, isTrusted }: { end: number; isTrusted: boolean }) {
-    this.id = id;
+  constructor(lines: readonly JournalLine[], endPlace: Place, isTrusted: boolean) {
     this.lines = lines;
-    this.end = end;
+    this.endPlace = endPlace;
     this.isTrusted = isTrusted;
-    for (const line of lines) this.#last.set(line.event, line);
-  }
-
-  get endPlace(): Place {
-    return { id: this.id, offset: this.end };
+    this.#last = new Map(lines.map((line) => [line.event, line]));
   }
 
   /** The last line of this event. */
@@ -62,20 +54,20 @@ export class JournalState {
 
   /** The lines that trimming must keep. */
   get counting(): JournalLine[] {
-    return COUNTING.flatMap((event) => this.#last.get(event) ?? []).toSorted((one, other) => one.place - other.place);
+    return COUNTING.flatMap((event) => this.last(event) ?? []);
   }
 
   /** Stops, restarts and abandons before this place were undone by the last `start`, which had read so far. */
   get #undone(): number {
-    const start = this.#last.get('start');
+    const start = this.last('start');
     const undoes = start?.undoes as Partial<Place> | null | undefined;
-    if (start === undefined || undoes?.id !== this.id || typeof undoes.offset !== 'number') return 0;
+    if (start === undefined || undoes?.id !== this.endPlace.id || typeof undoes.offset !== 'number') return 0;
     // Whoever wrote it can have read no further than to where it stands.
     return Math.min(undoes.offset, start.place);
   }
 
   #placeOf(event: JournalEventName): number {
-    return this.#last.get(event)?.place ?? NOWHERE;
+    return this.last(event)?.place ?? -1;
   }
 
   #isAfter(event: JournalEventName, former: JournalEventName): boolean {
@@ -108,12 +100,12 @@ export class JournalState {
   }
 
   #offsetOf({ id, offset }: Place): number {
-    return id === this.id ? offset : 0;
+    return id === this.endPlace.id ? offset : 0;
   }
 
   /** The process that was spawned or adopted last, dead or alive. */
   get spawned(): SpawnLine | undefined {
-    return this.#last.get('spawn') as SpawnLine | undefined;
+    return this.last('spawn') as SpawnLine | undefined;
   }
 
   /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
@@ -123,7 +115,7 @@ export class JournalState {
 
   /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
   get hasExited(): boolean {
-    const exit = this.#last.get('exit');
+    const exit = this.last('exit');
     const isOfSpawned = exit?.pid === this.spawned?.pid && exit?.startKey === this.spawned?.startKey;
     return isOfSpawned && this.#isAfter('exit', 'spawn');
   }
