@@ -9,20 +9,17 @@ import { closeOnce, openRegularFile } from '../support/files.js';
 import { type JournalLine, JournalState } from './journal-state.js';
 
 /** What was read of a journal. */
-export interface Seen extends Content {
+export interface Seen {
   /** Device, inode and first bytes, which have the id: a file that was deleted leaves its inode to the next one. */
   readonly file: string;
   readonly size: number;
-  readonly state: JournalState;
-}
-
-interface Content {
   readonly id: string;
   /** What to add to an offset for a place. */
   readonly base: number;
   readonly lines: readonly JournalLine[];
   /** The offset behind the last whole line. */
   readonly readTo: number;
+  readonly state: JournalState;
 }
 
 /** Readers take no more than this of the end, and of the first line. */
@@ -58,12 +55,12 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
   };
 }
 
-function canReadOn({ lines, readTo }: Content, size: number): boolean {
+function canReadOn({ lines, readTo }: Seen, size: number): boolean {
   return size >= readTo && size - readTo <= READ_BYTES && lines.length <= MAX_LINES_READ_ON;
 }
 
 /** The first line says whose journal it is, what to add to an offset for a place, and which lines still count. */
-function readHead(fd: number, size: number): Content {
+function readHead(fd: number, size: number): Pick<Seen, 'id' | 'base' | 'lines' | 'readTo'> {
   const text = readRange(fd, 0, Math.min(size, READ_BYTES));
   const head = (parseJson(text.slice(0, text.indexOf('\n'))) ?? {}) as Record<string, unknown>;
   const id = typeof head.id === 'string' ? head.id : '';

@@ -25,7 +25,8 @@ export interface OpenLog {
 /** Open for appending; the caller closes it. @throws the system's error */
 export function openLog(logFile: string): OpenLog {
   makeFolders(dirname(logFile));
-  rotate(logFile);
+  const former = statSync(logFile, { throwIfNoEntry: false });
+  if (former?.isFile() && former.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
   // O_NONBLOCK: opening a FIFO without a reader must fail, not block.
   const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
   const fd = openSync(logFile, flags, 0o600);
@@ -52,11 +53,6 @@ export function readLogTail(logFile: string, lines: number, { offset = 0 }: { of
   }
 }
 
-function rotate(logFile: string): void {
-  const file = statSync(logFile, { throwIfNoEntry: false });
-  if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
-}
-
 function readEnd(path: string, offset: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -65,13 +61,10 @@ function readEnd(path: string, offset: number): string {
     const start = Math.max(offset, file.size - TAIL_BYTES);
     const bytes = Buffer.alloc(file.size - start);
     const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
-    return start > offset ? dropCutLine(text) : text;
+    if (start === offset) return text;
+    // A line that was cut stays only when there is no other, from its first whole character on: U+FFFD is none.
+    return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
   } finally {
     closeSync(fd);
   }
-}
-
-/** Only when there is no other line it stays, from its first whole character on: one that was cut is read as U+FFFD. */
-function dropCutLine(text: string): string {
-  return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
 }

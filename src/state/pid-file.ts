@@ -40,7 +40,7 @@ export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): b
 /** A failure is a line in the log: everything works without the file. */
 export function writePidFile(pidFile: string, process: ProcessInfo, commandName: string): void {
   try {
-    if (namesLivingProcess(pidFile)) return;
+    if (isLiving(readRecord(pidFile))) return;
     makeFolders(dirname(pidFile));
     const startTime = Math.floor(processTable().startTime(process));
     replaceFile(pidFile, `${process.pid}\n${commandName}\n${startTime}\n`);
@@ -53,7 +53,7 @@ export function writePidFile(pidFile: string, process: ProcessInfo, commandName:
 /** To be called when our process is gone: whoever is named and lives is a stranger. */
 export function removePidFile(pidFile: string): void {
   try {
-    if (!namesLivingProcess(pidFile)) rmSync(pidFile, { force: true });
+    if (!isLiving(readRecord(pidFile))) rmSync(pidFile, { force: true });
   } catch (error) {
     log('cannot remove %s: %s', pidFile, errorText(error));
   }
@@ -66,9 +66,8 @@ export function removePidFile(pidFile: string): void {
  */
 export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
-    const file = fstatSync(fd);
     const text = readText(fd);
-    if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
+    if (fstatSync(fd).nlink !== 1 || text.length > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
     const named = parse(text);
     if (named.pid !== process.pid && isLiving(named)) return;
     ftruncateSync(fd);
@@ -76,11 +75,6 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
   } catch (error) {
     log('cannot write into %s: %s', path, errorText(error));
   }
-}
-
-/** @throws the system's error when that cannot be told */
-function namesLivingProcess(pidFile: string): boolean {
-  return isLiving(readRecord(pidFile));
 }
 
 function isLiving({ pid, startTime }: PidRecord): boolean {
@@ -106,12 +100,8 @@ function readText(fd: number): string {
 }
 
 function parse(text: string): PidRecord {
-  const [pidLine, , startLine] = text.split('\n');
-  const pid = text.length > MAX_BYTES ? undefined : wholeNumber(pidLine);
+  const numbers = text.split('\n').map((line) => (/^\d{1,15}$/.test(line.trim()) ? Number(line) : undefined));
+  const [pid = 0, , startTime] = numbers;
   // 0 and 1 are never a process that we started, and to kill(2) 0 and negative ones are whole groups.
-  return pid === undefined || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime: wholeNumber(startLine) };
-}
-
-function wholeNumber(text = ''): number | undefined {
-  return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
+  return text.length > MAX_BYTES || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime };
 }

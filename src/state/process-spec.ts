@@ -82,11 +82,14 @@ export interface Instance {
   readonly reused: boolean;
 }
 
+type Optional = 'port' | 'cwd' | 'isHealthy' | 'installHint';
+
 /** The spec with every default in place and every path absolute. */
-export type CompleteSpec = Readonly<
-  Required<Omit<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>> &
-    Pick<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>
->;
+export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
+
+const isFunction = (it: unknown) => typeof it === 'function';
+const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
+const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
 
 /** @throws TypeError naming option, expectation and value */
 export function completeSpec(spec: ProcessSpec): CompleteSpec {
@@ -137,18 +140,6 @@ export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, ext
 export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
   if (port === undefined) return undefined;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function';
-}
-
-function isLifetime(value: unknown): boolean {
-  return value === 'detached' || value === 'tied' || value === 'shared';
-}
-
-function isSignal(value: unknown): boolean {
-  return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
 }
 
 function checkEnvironment({ env, lifetime }: CompleteSpec): void {

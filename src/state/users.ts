@@ -16,7 +16,6 @@ import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.j
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
 
-/** One user. */
 export interface User {
   /** Idempotent. */
   release(): void;
@@ -46,18 +45,18 @@ export async function joinUsers(
 
 async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promise<User | undefined> {
   const fd = openUsers(path);
+  const user = { release: closeOnce(fd) };
   let isUser = false;
   try {
     // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
     if (!canLockShared(fd)) return undefined;
     if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
     isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+    if (isUser) log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
+    return isUser ? user : undefined;
   } finally {
-    if (!isUser) closeSync(fd);
+    if (!isUser) user.release();
   }
-  if (!isUser) return undefined;
-  log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
-  return { release: closeOnce(fd) };
 }
 
 /**

@@ -6,12 +6,6 @@ import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
 import type { Carrier, ProcessInfo } from './process-info.js';
 
-/** Start times in /proc/PID/stat count in USER_HZ, which is 100 on every architecture that Node runs on. */
-const TICKS_PER_SECOND = 100;
-
-/** Of the flags in /proc/PID/stat, `PF_EXITING` of the kernel's sched.h: set before a descriptor is closed. */
-const EXITING_FLAG = 0x4;
-
 /** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
 const MAX_ROUNDS = 30;
 
@@ -35,7 +29,8 @@ export function lookUp(pid: number): ProcessInfo | undefined {
     // A killed process looks like a zombie as soon as its first thread has ended. It keeps its lock until the last one has,
     // which on a busy machine is 200 ms later.
     isZombie: 'ZXx'.includes(state) && Number(threads) <= 1,
-    isExiting: (Number(flags) & EXITING_FLAG) !== 0,
+    // PF_EXITING of the kernel's sched.h: set before a descriptor is closed.
+    isExiting: (Number(flags) & 0x4) !== 0,
     isSuspended: state === 'T',
   };
 }
@@ -66,7 +61,8 @@ export function age({ startKey }: ProcessInfo): number {
 }
 
 function ticksMs(startKey: string): number {
-  return (Number(startKey) / TICKS_PER_SECOND) * 1000;
+  // In USER_HZ, which is 100 on every architecture that Node runs on.
+  return Number(startKey) * 10;
 }
 
 /** Base names of its executable and of the first two words of its command line. */
