@@ -10,8 +10,7 @@ import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('pid-file');
 

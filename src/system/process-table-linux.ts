@@ -4,10 +4,30 @@ import { basename } from 'node:path';
 import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
 import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
-import type { Carrier, ProcessInfo } from './process-info.js';
 
-/** On a machine where processes come faster than they can be looked at, a walk has to end all the same. */
-const MAX_ROUNDS = 30;
+export interface ProcessInfo {
+  readonly pid: number;
+  /** Start time as the system writes it, compared only. With it the PID is this process: a PID alone can be given anew. */
+  readonly startKey: string;
+  readonly parentPid: number;
+  readonly groupId: number;
+  /** Where the system does not tell sessions it is the group. */
+  readonly sessionId: number;
+  /** Dead, and not yet collected by its parent: it holds nothing any more. */
+  readonly isZombie: boolean;
+  /** On its way out: what it has open cannot be seen any more, although it may still be open. */
+  readonly isExiting: boolean;
+  /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, and doing nothing. Its port still accepts, in the kernel. */
+  readonly isSuspended: boolean;
+}
+
+/** A descriptor of a live process through which a lock on a file is held. */
+export interface Carrier {
+  readonly process: ProcessInfo;
+  readonly fd: number;
+  /** Opened with our flags; undefined where the system does not tell. */
+  readonly isOpenedByUs: boolean | undefined;
+}
 
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
@@ -17,8 +37,7 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state = '', parentPid, groupId, sessionId] = fields;
   const [flags, threads, startKey = '', exitSignal] = [6, 17, 19, 35].map((index) => fields[index]);
-  // A thread has an entry of its own, although none is listed, and shows the descriptors of its process. It is none: no
-  // signal tells its parent of its end.
+  // A thread, the end of which no signal tells a parent: it has an entry, unlisted, with the descriptors of its process.
   if (exitSignal === '-1') return undefined;
   return {
     pid,
@@ -40,7 +59,6 @@ export function boot(): string {
   return `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
 }
 
-/** Every visible process. */
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
 }
@@ -94,7 +112,6 @@ export function carriers(
   );
 }
 
-/** Does it hold the exclusive lock on the file at `path` now, through this descriptor? */
 export function carries(pid: number, fd: number, path: string): boolean {
   return lockOn(path, pid, fd) !== undefined;
 }
@@ -126,13 +143,14 @@ export function listeners(port: number, likely?: number): ProcessInfo[] {
 }
 
 /**
- * One that forks and ends during the walk (a server that puts itself into the background does) would be missed together
- * with its child, which is not in the list yet: so PIDs that came meanwhile are looked at too.
+ * PIDs that came meanwhile are looked at too: one that forks and ends during the walk (a server that puts itself into the
+ * background does) would be missed together with its child.
  */
 function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   const seen = new Set<number>();
   const found: T[] = [];
-  for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+  // Where processes come faster than they can be looked at, a walk has to end all the same.
+  for (let round = 1; round <= 30; round += 1) {
     const fresh = pids().filter((pid) => !seen.has(pid));
     if (fresh.length === 0) break;
     for (const pid of fresh) seen.add(pid);
@@ -156,8 +174,7 @@ const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^l
 type LockKind = keyof typeof LOCK_LINES;
 
 /**
- * Undefined without such a lock at the descriptor, otherwise whether it was opened with our flags.
- * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
+ * Undefined without such a lock, otherwise whether it was opened with our flags. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
  * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
 function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | undefined {
@@ -171,7 +188,6 @@ function linkOf(pid: number, fd: number): string | undefined {
   return readLink(`/proc/${pid}/fd/${fd}`);
 }
 
-/** Is the file that is at `path` now the one that is open at this descriptor? */
 function isOpenAt(path: string, pid: number, fd: number): boolean {
   const atPath = statFile(path);
   const opened = statFile(`/proc/${pid}/fd/${fd}`);

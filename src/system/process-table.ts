@@ -8,9 +8,11 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import type { ProcessInfo } from './process-info.js';
+import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
+
+export type { Carrier, ProcessInfo } from './process-table-linux.js';
 
 const log = debugLog('table');
 
@@ -24,12 +26,11 @@ export function processTable(): typeof linux {
   return process.platform === 'linux' ? linux : portable;
 }
 
-/** True while the very process is alive: same PID, same start, not a zombie. */
 export function isAlive(process: Identity): boolean {
   return lookAgain(process) !== undefined;
 }
 
-/** The very process as it is now; undefined when it is not alive any more. */
+/** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */
 export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
   const found = processTable().lookUp(pid);
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
@@ -39,10 +40,7 @@ export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
   return pid === sessionId;
 }
 
-/**
- * Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds.
- * Undefined when the process is gone, or there is no ps-list or no ps(1) to list it.
- */
+/** Percent of one core and of memory. Undefined when the process is gone, or there is no ps-list or no ps(1) to list it. */
 export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
   try {
     const { default: psList } = loadPackage('ps-list') as typeof import('ps-list');

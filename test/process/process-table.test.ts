@@ -4,8 +4,7 @@ import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } 
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, lockHolders, ProcessManager } from '../../src/index.js';
-import type { ProcessInfo } from '../../src/system/process-info.js';
-import { isAlive, processTable } from '../../src/system/process-table.js';
+import { isAlive, type ProcessInfo, processTable } from '../../src/system/process-table.js';
 import { stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
