@@ -135,7 +135,6 @@ export function tryLockJournal(path: string, kind: 'ex' | 'sh'): JournalLock | u
   }
 }
 
-/** As tryLockJournal(), again and again for so long. */
 export async function lockJournal(path: string, kind: 'ex' | 'sh', ms: number): Promise<JournalLock | undefined> {
   return await poll(() => tryLockJournal(path, kind), { deadline: Deadline.after(ms), pace: new Pace({ maxMs: 4 }) });
 }

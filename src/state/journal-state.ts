@@ -1,6 +1,6 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
-/** Of these the last line is enough to know what counts. */
+/** Of these the last line is enough to know what counts: trimming keeps it. */
 const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
 
 export type JournalEventName = (typeof COUNTING)[number] | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
@@ -34,7 +34,6 @@ export interface SpawnLine extends JournalLine {
 export class JournalState {
   /** Those that a reader takes, oldest first. */
   readonly lines: readonly JournalLine[];
-  /** Where the next line will stand. */
   readonly endPlace: Place;
   /** False when others than this user could have written it: then nobody is signalled on its word. */
   readonly isTrusted: boolean;
@@ -47,12 +46,10 @@ export class JournalState {
     this.#last = new Map(lines.map((line) => [line.event, line]));
   }
 
-  /** The last line of this event. */
   last(event: JournalEventName): JournalLine | undefined {
     return this.#last.get(event);
   }
 
-  /** The lines that trimming must keep. */
   get counting(): JournalLine[] {
     return COUNTING.flatMap((event) => this.last(event) ?? []);
   }
@@ -120,7 +117,6 @@ export class JournalState {
     return isOfSpawned && this.#isAfter('exit', 'spawn');
   }
 
-  /** The process that was spawned last has been ready. */
   get isReady(): boolean {
     return this.#isAfter('ready', 'spawn');
   }

@@ -26,12 +26,6 @@ const KEPT_LINES = 200;
 /** Places go on so far beyond the old end: what others wrote into the old file meanwhile lies before every new line. */
 const PLACES_GAP = 1024 * 1024;
 
-/** Whoever has LOCK_EX on a journal appends a line: microseconds, unless it is suspended in between. */
-const SHARED_WAIT_MS = 1_000;
-
-/** LOCK_SH that is still there after so long is a stop at work, not somebody's attempt. */
-const AT_WORK_AFTER_MS = 10;
-
 /** Lines that only tell. A day of short supervisions of one process makes 256 KiB of them. */
 const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'crash', 'give-up'];
 
@@ -82,8 +76,8 @@ export class Journal {
   }
 
   /**
-   * As read(), for who holds the lock and what to report: a journal that this user may not read, or something else in its
-   * place, says as little as none.
+   * For who holds the lock and what to report: a journal that this user may not read, or something else in its place, says as
+   * little as none.
    * @throws the system's error when it cannot be read for want of something of our own (EMFILE, …)
    */
   readIfReadable(): JournalState {
@@ -115,10 +109,7 @@ export class Journal {
     }
   }
 
-  /**
-   * Appends one line to a journal that is there. In one write: between two there could be another process's line. A short one
-   * has failed. A line end in front: a line that was torn before swallows no other.
-   */
+  /** In one write: between two there could be another process's line. Behind a line end: a torn line swallows no other. */
   append(event: JournalEventName, fields: Fields = {}): void {
     const bytes = Buffer.from(`\n${textOf(newLine(event, fields))}`, 'latin1');
     try {
@@ -146,9 +137,8 @@ export class Journal {
   }
 
   /**
-   * Appends a line in the turn of the call, then takes LOCK_SH, until `release()`: a stop() or restart() is at work on it.
-   * The line is written again at the end when trimming has cut it off, or when it went into a file that was replaced at that
-   * moment; it counts from there.
+   * Appends a line in the turn of the call, then takes LOCK_SH, until `release()`. A line that trimming has cut off, or that
+   * went into a file which was replaced at that moment, is written again, and counts from there.
    */
   async workOn(event: 'stop' | 'restart'): Promise<JournalWork> {
     const token = randomWord();
@@ -179,11 +169,7 @@ export class Journal {
     return works.flatMap((work) => (work.status === 'fulfilled' && work.value.isRewritten ? work.value.place : []));
   }
 
-  /**
-   * Decide in one turn, under LOCK_EX: nobody else's stop, restart or start does anything meanwhile.
-   * @returns 'in use' when a stop() or restart() is at work
-   * @throws what `act` throws
-   */
+  /** Decides in one turn, under LOCK_EX: nobody else does anything meanwhile. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
     const lock = tryLockJournal(this.path, 'ex');
@@ -203,9 +189,8 @@ export class Journal {
   }
 
   /**
-   * The new file is complete before it is there: first line, copied lines, and the trimmer's `start`. What still counts is in
-   * the first line, too: there it is read however much is written behind it. The file keeps owner and mode: what others could
-   * have written is not believed more afterwards.
+   * The new file is complete before it is there. What still counts is in its first line, too: there it is read however much is
+   * written behind it. It keeps owner and mode: what others could have written is not believed more afterwards.
    * @returns false when there is no room for it, say, or it is somebody else's: then the journal stays as it is
    */
   #trim({ endPlace: { id, offset }, counting, lines }: JournalState, start: Fields): boolean {
@@ -223,14 +208,16 @@ export class Journal {
 
   /** Is a stop() or restart() at work at this instant? */
   async isStopAtWork(): Promise<boolean> {
-    const lock = await lockJournal(this.path, 'ex', AT_WORK_AFTER_MS);
+    // LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
+    const lock = await lockJournal(this.path, 'ex', 10);
     lock?.release();
     return lock === undefined;
   }
 
   /** LOCK_SH, to take part in a stop whose line somebody else wrote. */
   async holdShared(): Promise<{ release(): void }> {
-    const lock = await lockJournal(this.path, 'sh', SHARED_WAIT_MS);
+    // Whoever has LOCK_EX appends a line: microseconds, unless it is suspended in between.
+    const lock = await lockJournal(this.path, 'sh', 1_000);
     if (lock === undefined) throw fileError(this.path, 'lock', new Error('another process keeps it locked'));
     return lock;
   }

@@ -8,10 +8,7 @@ import { makeFolders } from '../support/files.js';
 
 const log = debugLog('log');
 
-/** A log over this size is moved to `.1` at a start. */
 const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
-
-/** Only so much of its end is read. */
 const TAIL_BYTES = 64 * 1024;
 
 export interface OpenLog {
@@ -38,10 +35,7 @@ export function openLog(logFile: string): OpenLog {
   throw new Error(`"${logFile}" is not a regular file`);
 }
 
-/**
- * The last lines, oldest first; of those after `offset` alone, and of the last 64 KiB: of a line that is longer its end is
- * given. Empty when there is no log, or it cannot be read.
- */
+/** The last lines after `offset`, oldest first, of the last 64 KiB alone. None when there is no log, or it cannot be read. */
 export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
   if (lines === 0) return [];
   try {

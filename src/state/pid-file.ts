@@ -17,16 +17,12 @@ const log = debugLog('pid-file');
 /** Three lines are shorter than this: longer is no PID file. */
 const MAX_BYTES = 1024;
 
-/** Wall clock and boot time are each rounded to a second on their way into the file. */
-const START_TIME_TOLERANCE_S = 2;
-
 interface PidRecord {
   pid?: number;
   /** Unix seconds; undefined in a file that holds a lone PID. */
   startTime?: number | undefined;
 }
 
-/** Does the file name this process? */
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {
     return readRecord(pidFile).pid === pid;
@@ -59,9 +55,8 @@ export function removePidFile(pidFile: string): void {
 }
 
 /**
- * Under the lock, best effort: the PID of whoever has it, for people and for tools that look for one. Written only into a file
- * that is empty or holds one decimal number, which names no living process of somebody else, and has no second name.
- * @param pid undefined empties the file
+ * Under the lock; undefined empties the file. Written only into a file that is empty or holds one decimal number, which names
+ * no living process of somebody else, and has no second name.
  */
 export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
@@ -79,7 +74,8 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
 function isLiving({ pid, startTime }: PidRecord): boolean {
   const process = pid === undefined ? undefined : processTable().lookUp(pid);
   if (process === undefined || process.isZombie) return false;
-  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S;
+  // Wall clock and boot time are each rounded to a second on their way into the file.
+  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= 2;
 }
 
 /** No PID when there is no file, or nothing in it that can be one. @throws the system's error, EACCES most of all */

@@ -163,7 +163,7 @@ function checkDistinct({ lockFile, pidFile, logFile }: CompleteSpec): void {
   }
 }
 
-/** How long after SIGKILL a process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
+/** How long a killed process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
 export const KILL_WAIT_MS = 5_000;
 
 /** The longest that a stop may take, and so the longest that one is waited for. */

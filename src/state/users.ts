@@ -23,9 +23,6 @@ export interface User {
 
 const log = debugLog('users');
 
-/** A shared lock that was met so many times in a row, which takes some 10 ms, is another user's, not somebody's question. */
-const LOOKS = 6;
-
 /**
  * Become a user; waits while the process is being ended.
  * @param whenUnused done first, when nobody is a user; nobody can become one meanwhile
@@ -60,7 +57,6 @@ async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promis
 }
 
 /**
- * No longer a user. Resolves at once when there are others.
  * @param end what the last one out does, under LOCK_EX: nobody can come meanwhile
  * @returns whether it was the last one
  * @throws StopTimeoutError when somebody else ends it and does not come to an end; what `end` throws
@@ -70,7 +66,8 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   const path = besideLockFile(spec, 'users');
   const limit = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 4 });
-  for (let looks = 0; looks < LOOKS; ) {
+  // A shared lock that is met six times in a row, which takes some 10 ms, is another user's, not somebody's question.
+  for (let looks = 0; looks < 6; ) {
     const fd = openUsers(path);
     try {
       if (tryFlock(fd, 'ex')) {

@@ -11,8 +11,8 @@ import { descriptors, pids, readLines, readLink } from './proc-files.js';
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
 /**
- * The kernel lists those that listen first (Documentation/networking/proc_net_tcp.rst), a line a socket of about as many
- * bytes. Read a line at a time it need not look through all the connections of the machine, which takes it milliseconds.
+ * The kernel lists those that listen first, a line a socket of about as many bytes. Read a line at a time it need not look
+ * through all the connections of the machine, which takes it milliseconds.
  */
 const LINE_BYTES = 150;
 
@@ -21,10 +21,7 @@ const STATES = ['st', '0A'];
 
 const log = debugLog('port');
 
-/**
- * PIDs of those that listen on the port, whatever their address, as far as they can be seen. When `likely` is one of them
- * nobody else is asked, and the second table is seldom needed.
- */
+/** PIDs, as far as they can be seen. When `likely` is one of them nobody else is asked, and the second table is seldom needed. */
 export function listenerPids(port: number, likely?: number): number[] {
   const likelySockets = likely === undefined ? [] : socketsOf(likely);
   const sockets: string[] = [];

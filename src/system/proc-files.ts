@@ -49,14 +49,12 @@ export function readLink(path: string): string | undefined {
   return unlessUnseen(() => readlinkSync(path));
 }
 
-/** Of all visible processes. */
 export function pids(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 }
 
-/** Numbers of the descriptors that it has open. */
 export function descriptors(pid: number): number[] {
   return unlessUnseen(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
 }
