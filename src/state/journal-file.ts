@@ -6,11 +6,11 @@ import { isSameFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { closeOnce, openRegularFile } from '../support/files.js';
-import { type JournalLine, JournalState } from './journal-state.js';
+import { type JournalLine, type JournalState, stateOf } from './journal-state.js';
 
 /** What was read of a journal. */
 export interface Seen {
-  /** Device, inode and first bytes, which have the id: a file that was deleted leaves its inode to the next one. */
+  /** Device, inode and first bytes: a file that was deleted leaves its inode to the next one. */
   readonly file: string;
   readonly size: number;
   readonly id: string;
@@ -31,14 +31,12 @@ const MAX_LINE_BYTES = 8 * 1024;
 /** With more lines than this it is read anew, so that they do not gather in a process that runs for long. */
 const MAX_LINES_READ_ON = 5_000;
 
-/** In so many a journal has its id. */
-const FIRST_BYTES = 32;
-
 /** Of what has only grown since `before`, what is new is read alone: a start looks at the journal again and again. */
 export function readJournal(fd: number, before: Seen | undefined): Seen {
   const { dev, ino, uid, mode, size: bytes } = fstatSync(fd, { bigint: true });
   const size = Number(bytes);
-  const file = `${dev} ${ino} ${readRange(fd, 0, Math.min(size, FIRST_BYTES))}`;
+  // In its first 32 bytes a journal has its id.
+  const file = `${dev} ${ino} ${readRange(fd, 0, Math.min(size, 32))}`;
   const { id, base, ...known } = before?.file === file && canReadOn(before, size) ? before : readHead(fd, size);
   const text = readRange(fd, known.readTo, size);
   const lines = [...known.lines, ...parseLines(text, base + known.readTo)];
@@ -51,7 +49,7 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
     base,
     lines,
     readTo,
-    state: new JournalState(lines, { id, offset: base + size }, isTrusted),
+    state: stateOf(lines, { id, offset: base + size }, isTrusted),
   };
 }
 
@@ -115,18 +113,13 @@ export function textOf(line: object): string {
   return `${JSON.stringify(line).replace(/[\u0080-\uffff]/g, escaped)}\n`;
 }
 
-interface JournalLock {
-  /** Idempotent. */
-  release(): void;
-}
-
-/** Undefined when somebody else has a lock that conflicts, or trimming has just put another file there. */
-export function tryLockJournal(path: string, kind: 'ex' | 'sh'): JournalLock | undefined {
+/** Until the function is called. Undefined when a lock of somebody else conflicts, or trimming has just put another file there. */
+export function tryLockJournal(path: string, kind: 'ex' | 'sh'): (() => void) | undefined {
   let release: (() => void) | undefined;
   try {
     const fd = openRegularFile(path, constants.O_RDONLY);
     release = closeOnce(fd);
-    if (tryFlock(fd, kind) && isSameFile(fd, path)) return { release };
+    if (tryFlock(fd, kind) && isSameFile(fd, path)) return release;
     release();
     return undefined;
   } catch (error) {
@@ -135,7 +128,7 @@ export function tryLockJournal(path: string, kind: 'ex' | 'sh'): JournalLock | u
   }
 }
 
-export async function lockJournal(path: string, kind: 'ex' | 'sh', ms: number): Promise<JournalLock | undefined> {
+export async function lockJournal(path: string, kind: 'ex' | 'sh', ms: number): Promise<(() => void) | undefined> {
   return await poll(() => tryLockJournal(path, kind), { deadline: Deadline.after(ms), pace: new Pace({ maxMs: 4 }) });
 }
 

@@ -14,7 +14,7 @@ import { errorCode, errorText, type StateFileError } from '../support/errors.js'
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
 import { fileError, lockJournal, READ_BYTES, readJournal, type Seen, textOf, tryLockJournal } from './journal-file.js';
-import { type JournalEventName, JournalState, type Place } from './journal-state.js';
+import { type JournalEventName, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 
 const log = debugLog('journal');
@@ -32,7 +32,7 @@ const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'cra
 /** What a file of another user, or no regular file, is met with; the latter has no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
-const NOTHING = new JournalState([], { id: '', offset: 0 }, false);
+const NOTHING = stateOf([], { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
 
@@ -172,12 +172,12 @@ export class Journal {
   /** Decides in one turn, under LOCK_EX: nobody else does anything meanwhile. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
-    const lock = tryLockJournal(this.path, 'ex');
-    if (lock === undefined) return 'in use';
+    const release = tryLockJournal(this.path, 'ex');
+    if (release === undefined) return 'in use';
     try {
       return act(this.read());
     } finally {
-      lock.release();
+      release();
     }
   }
 
@@ -209,17 +209,17 @@ export class Journal {
   /** Is a stop() or restart() at work at this instant? */
   async isStopAtWork(): Promise<boolean> {
     // LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
-    const lock = await lockJournal(this.path, 'ex', 10);
-    lock?.release();
-    return lock === undefined;
+    const release = await lockJournal(this.path, 'ex', 10);
+    release?.();
+    return release === undefined;
   }
 
   /** LOCK_SH, to take part in a stop whose line somebody else wrote. */
   async holdShared(): Promise<{ release(): void }> {
     // Whoever has LOCK_EX appends a line: microseconds, unless it is suspended in between.
-    const lock = await lockJournal(this.path, 'sh', 1_000);
-    if (lock === undefined) throw fileError(this.path, 'lock', new Error('another process keeps it locked'));
-    return lock;
+    const release = await lockJournal(this.path, 'sh', 1_000);
+    if (release === undefined) throw fileError(this.path, 'lock', new Error('another process keeps it locked'));
+    return { release };
   }
 }
 

@@ -17,11 +17,8 @@ const log = debugLog('pid-file');
 /** Three lines are shorter than this: longer is no PID file. */
 const MAX_BYTES = 1024;
 
-interface PidRecord {
-  pid?: number;
-  /** Unix seconds; undefined in a file that holds a lone PID. */
-  startTime?: number | undefined;
-}
+/** The start time in Unix seconds; undefined in a file that holds a lone PID. */
+type PidRecord = { pid?: number; startTime?: number | undefined };
 
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {

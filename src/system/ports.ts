@@ -49,10 +49,7 @@ function* listeningSockets(port: number): Generator<string> {
   }
 }
 
-export interface PortAddress {
-  readonly host: string;
-  readonly port: number;
-}
+export type PortAddress = { readonly host: string; readonly port: number };
 
 /**
  * Does something accept connections there? No answer within `timeoutMs`, an abort, and an address that cannot be reached are

@@ -92,16 +92,12 @@ export function commandNames(pid: number): string[] {
   return [executable, ...words, ...titles].flatMap((word) => (word === undefined || word === '' ? [] : basename(word)));
 }
 
-/** The words of its command line, as it was started or has set it since. */
 export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
 /** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
-export function carriers(
-  path: string,
-  { kind = 'exclusive', fd: only }: { kind?: LockKind; fd?: number } = {},
-): Carrier[] {
+export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (statFile(path) === undefined) return [];
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
@@ -121,10 +117,7 @@ export function hasDescriptor(pid: number, fd: number): boolean {
   return linkOf(pid, fd) !== undefined;
 }
 
-/**
- * Does the descriptor carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': that file is still
- * there, under another path.
- */
+/** Does it carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': under a path of its own. */
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
   if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd)) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
@@ -159,10 +152,7 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   return found;
 }
 
-/**
- * As lockThrough(), for the file that is at `path` now. The name is compared first: a stat of somebody's descriptor on a dead
- * network file system would not return.
- */
+/** The name is compared first: a stat of somebody's descriptor on a dead network file system would not return. */
 function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | undefined {
   if (linkOf(pid, fd)?.endsWith(basename(path)) !== true) return undefined;
   const isOpenedByUs = lockThrough(pid, fd, kind);

@@ -33,9 +33,8 @@ export function age(process: ProcessInfo): number {
 }
 
 export function commandNames(pid: number): string[] {
-  return commandLine(pid)
-    .slice(0, 2)
-    .map((word) => basename(word.replace(/:$/, '')));
+  const words = commandLine(pid).slice(0, 2);
+  return words.map((word) => basename(word.replace(/:$/, '')));
 }
 
 /** Words with spaces in them cannot be told from several. */
