@@ -51,7 +51,6 @@ export function stateOf(lines: readonly JournalLine[], endPlace: Place, isTruste
     lines,
     endPlace,
     isTrusted,
-    /** The last line of this event. */
     last,
     /** The lines that trimming must keep. */
     counting: COUNTING.flatMap((event) => last(event) ?? []),
