@@ -8,8 +8,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');

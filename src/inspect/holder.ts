@@ -10,8 +10,7 @@ import { basename } from 'node:path';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import type { Carrier, ProcessInfo } from '../system/process-info.js';
-import { isSessionLeader, lookAgain, processTable } from '../system/process-table.js';
+import { type Carrier, isSessionLeader, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
 
 /** The descriptor at which a managed process inherits the lock. */
 export const LOCK_FD = 3;

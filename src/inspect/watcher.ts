@@ -1,8 +1,7 @@
 /** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
 
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
 /** The word behind its text by which the shell that watches is recognised: its $0. What comes after it is its lifetime. */
 export const WATCHER_NAME = 'flock-process-watcher';

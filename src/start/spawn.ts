@@ -14,8 +14,7 @@ import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
 export interface SpawnedProcess {

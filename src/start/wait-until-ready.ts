@@ -10,8 +10,7 @@ import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { isAlive, lookAgain, processTable } from '../system/process-table.js';
+import { isAlive, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {

@@ -1,6 +1,6 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
-/** Of these the last line is enough to know what counts. */
+/** Of these the last line is enough to know what counts: trimming keeps it. */
 const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
 
 export type JournalEventName = (typeof COUNTING)[number] | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
@@ -24,117 +24,63 @@ export interface Place {
 }
 
 /** A process as `spawn` names it: boot, PID and start ticks are never the same for two processes. */
-export interface SpawnLine extends JournalLine {
+interface SpawnLine extends JournalLine {
   readonly pid: number;
   readonly startKey: string;
   /** Boot and PID namespace in which the PID means this process. */
   readonly boot: string;
 }
 
-const NOWHERE = -1;
+export type JournalState = ReturnType<typeof stateOf>;
 
-export class JournalState {
-  readonly id: string;
-  /** Those that a reader takes, oldest first. */
-  readonly lines: readonly JournalLine[];
-  /** Where the next line will stand. */
-  readonly end: number;
-  /** False when others than this user could have written it: then nobody is signalled on its word. */
-  readonly isTrusted: boolean;
-  readonly #last = new Map<JournalEventName, JournalLine>();
+/**
+ * @param lines those that a reader takes, oldest first
+ * @param endPlace where the next line will stand
+ * @param isTrusted false when others than this user could have written them: then nobody is signalled on their word
+ */
+export function stateOf(lines: readonly JournalLine[], endPlace: Place, isTrusted: boolean) {
+  const lastLines = new Map(lines.map((line) => [line.event, line]));
+  const last = (event: JournalEventName) => lastLines.get(event);
+  const placeOf = (event: JournalEventName) => last(event)?.place ?? -1;
+  const isAfter = (event: JournalEventName, former: JournalEventName) => placeOf(event) > placeOf(former);
+  const offsetOf = ({ id, offset }: Place) => (id === endPlace.id ? offset : 0);
+  const undone = undoneBefore(last('start'), endPlace);
+  const spawned = last('spawn') as SpawnLine | undefined;
+  const exit = last('exit');
+  return {
+    lines,
+    endPlace,
+    isTrusted,
+    last,
+    /** The lines that trimming must keep. */
+    counting: COUNTING.flatMap((event) => last(event) ?? []),
+    /** No stop() wants it down, or a restart() that came later wants it up again. */
+    isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
+    /** A server that is there is to be ended, or is being ended. */
+    isPending: (['stop', 'restart', 'abandon'] as const).some((event) => placeOf(event) >= undone),
+    /** A restart() is at work, or has died between its halves. */
+    isRestarting: placeOf('restart') >= undone && isAfter('restart', 'stop'),
+    /** Was there a stop() at this place or beyond it? */
+    isStoppedSince: (place: Place) => placeOf('stop') >= offsetOf(place),
+    /** Has a `start` undone the line at this place? */
+    isUndone: (place: Place) => offsetOf(place) < undone,
+    /** The process that was spawned or adopted last, dead or alive. */
+    spawned,
+    /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
+    isOfLastStart: isAfter('spawn', 'start'),
+    /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
+    hasExited: exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn'),
+    /** It has been ready. */
+    isReady: isAfter('ready', 'spawn'),
+    /** The last start has handed its process over. */
+    isHandedOver: isAfter('ready', 'start'),
+  };
+}
 
-  constructor(id: string, lines: readonly JournalLine[], { end, isTrusted }: { end: number; isTrusted: boolean }) {
-    this.id = id;
-    this.lines = lines;
-    this.end = end;
-    this.isTrusted = isTrusted;
-    for (const line of lines) this.#last.set(line.event, line);
-  }
-
-  get endPlace(): Place {
-    return { id: this.id, offset: this.end };
-  }
-
-  /** The last line of this event. */
-  last(event: JournalEventName): JournalLine | undefined {
-    return this.#last.get(event);
-  }
-
-  /** The lines that trimming must keep. */
-  get counting(): JournalLine[] {
-    return COUNTING.flatMap((event) => this.#last.get(event) ?? []).toSorted((one, other) => one.place - other.place);
-  }
-
-  /** Stops, restarts and abandons before this place were undone by the last `start`, which had read so far. */
-  get #undone(): number {
-    const start = this.#last.get('start');
-    const undoes = start?.undoes as Partial<Place> | null | undefined;
-    if (start === undefined || undoes?.id !== this.id || typeof undoes.offset !== 'number') return 0;
-    // Whoever wrote it can have read no further than to where it stands.
-    return Math.min(undoes.offset, start.place);
-  }
-
-  #placeOf(event: JournalEventName): number {
-    return this.#last.get(event)?.place ?? NOWHERE;
-  }
-
-  #isAfter(event: JournalEventName, former: JournalEventName): boolean {
-    return this.#placeOf(event) > this.#placeOf(former);
-  }
-
-  /** No stop() wants it down, or a restart() that came later wants it up again. */
-  get isWanted(): boolean {
-    return this.#placeOf('stop') < this.#undone || this.#isAfter('restart', 'stop');
-  }
-
-  /** A server that is there is to be ended, or is being ended. */
-  get isPending(): boolean {
-    return (['stop', 'restart', 'abandon'] as const).some((event) => this.#placeOf(event) >= this.#undone);
-  }
-
-  /** A restart() is at work, or has died between its halves. */
-  get isRestarting(): boolean {
-    return this.#placeOf('restart') >= this.#undone && this.#isAfter('restart', 'stop');
-  }
-
-  /** Was there a stop() at this place or beyond it? */
-  isStoppedSince(place: Place): boolean {
-    return this.#placeOf('stop') >= this.#offsetOf(place);
-  }
-
-  /** Has a `start` undone the line at this place? */
-  isUndone(place: Place): boolean {
-    return this.#offsetOf(place) < this.#undone;
-  }
-
-  #offsetOf({ id, offset }: Place): number {
-    return id === this.id ? offset : 0;
-  }
-
-  /** The process that was spawned or adopted last, dead or alive. */
-  get spawned(): SpawnLine | undefined {
-    return this.#last.get('spawn') as SpawnLine | undefined;
-  }
-
-  /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
-  get isOfLastStart(): boolean {
-    return this.#isAfter('spawn', 'start');
-  }
-
-  /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
-  get hasExited(): boolean {
-    const exit = this.#last.get('exit');
-    const isOfSpawned = exit?.pid === this.spawned?.pid && exit?.startKey === this.spawned?.startKey;
-    return isOfSpawned && this.#isAfter('exit', 'spawn');
-  }
-
-  /** The process that was spawned last has been ready. */
-  get isReady(): boolean {
-    return this.#isAfter('ready', 'spawn');
-  }
-
-  /** The last start has handed its process over. */
-  get isHandedOver(): boolean {
-    return this.#isAfter('ready', 'start');
-  }
+/** Stops, restarts and abandons before this were undone by the last `start`, which had read so far. */
+function undoneBefore(start: JournalLine | undefined, { id }: Place): number {
+  const undoes = start?.undoes as Partial<Place> | null | undefined;
+  if (start === undefined || undoes?.id !== id || typeof undoes.offset !== 'number') return 0;
+  // Whoever wrote it can have read no further than to where it stands.
+  return Math.min(undoes.offset, start.place);
 }

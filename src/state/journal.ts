@@ -1,47 +1,30 @@
 /**
  * NAME.journal: what happened to the process, one JSON line an event, appended with one write. Whether it is wanted, and who
- * it is, follows from the lines alone (journal-state.ts).
+ * it is, follows from the lines alone (journal-state.ts). Every call opens it by name, since trimming puts another file in its
+ * place, and throws a StateFileError for an error of the system.
  *
  * The locks on it say who is at work. A stop() or restart() has LOCK_SH until the process is down; the start() that won the
  * process's lock takes LOCK_EX for a moment.
  */
 
+import { constants, existsSync, linkSync, lstatSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, type StateFileError } from '../support/errors.js';
-import { systemTimeText } from '../support/globals.js';
-import {
-  appendToJournal,
-  createJournal,
-  headLine,
-  journalError,
-  lineOf,
-  lockJournal,
-  READ_BYTES,
-  randomWord,
-  readJournal,
-  replaceJournal,
-  type Seen,
-  tryLockJournal,
-} from './journal-file.js';
-import { type JournalEventName, JournalState, type Place } from './journal-state.js';
+import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
+import { random, systemTimeText } from '../support/globals.js';
+import { fileError, lockJournal, READ_BYTES, readJournal, type Seen, textOf, tryLockJournal } from './journal-file.js';
+import { type JournalEventName, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 
 const log = debugLog('journal');
 
-/** A journal over this size is trimmed by the next start. */
+/** A journal over this size is trimmed by the next start, to so many lines. */
 const TRIM_OVER_BYTES = 1024 * 1024;
-
-/** What is left of it. */
 const KEPT_LINES = 200;
 
 /** Places go on so far beyond the old end: what others wrote into the old file meanwhile lies before every new line. */
 const PLACES_GAP = 1024 * 1024;
-
-/** Whoever has LOCK_EX on a journal appends a line: microseconds, unless it is suspended in between. */
-const SHARED_WAIT_MS = 1_000;
-
-/** LOCK_SH that is still there after so long is a stop at work, not somebody's attempt. */
-const AT_WORK_AFTER_MS = 10;
 
 /** Lines that only tell. A day of short supervisions of one process makes 256 KiB of them. */
 const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'crash', 'give-up'];
@@ -49,7 +32,7 @@ const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'cra
 /** What a file of another user, or no regular file, is met with; the latter has no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
-const NOTHING = new JournalState('', [], { end: 0, isTrusted: false });
+const NOTHING = stateOf([], { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
 
@@ -81,15 +64,20 @@ export class Journal {
     this.path = path;
   }
 
-  /** What the lines add up to now; nothing when there is no journal. @throws StateFileError when it cannot be read */
+  /** What the lines add up to now; nothing when there is no journal. */
   read(): JournalState {
-    this.#seen = readJournal(this.path, this.#seen);
-    return this.#seen?.state ?? NOTHING;
+    try {
+      this.#seen = withRegularFile(this.path, constants.O_RDONLY, (fd) => readJournal(fd, this.#seen));
+      return this.#seen.state;
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') throw fileError(this.path, 'read', error);
+      return NOTHING;
+    }
   }
 
   /**
-   * As read(), for who holds the lock and what to report: a journal that this user may not read, or something else in its
-   * place, says as little as none.
+   * For who holds the lock and what to report: a journal that this user may not read, or something else in its place, says as
+   * little as none.
    * @throws the system's error when it cannot be read for want of something of our own (EMFILE, …)
    */
   readIfReadable(): JournalState {
@@ -103,22 +91,40 @@ export class Journal {
     }
   }
 
-  /** Make it when it is missing. @throws StateFileError */
+  /** Makes it when it is missing, complete from its first instant. */
   create(): void {
-    createJournal(this.path);
+    if (existsSync(this.path)) return;
+    const draft = `${this.path}.${process.pid}-${randomWord()}`;
+    try {
+      makeFolders(dirname(this.path));
+      try {
+        writeFileSync(draft, textOf({ id: randomWord(), base: 0, kept: [] }), { flag: 'wx', mode: 0o600 });
+        linkSync(draft, this.path);
+      } finally {
+        rmSync(draft, { force: true });
+      }
+    } catch (error) {
+      // Unless another process was quicker.
+      if (!existsSync(this.path)) throw fileError(this.path, 'create', error);
+    }
   }
 
-  /** Append one line to a journal that is there. @throws StateFileError when it cannot be written whole */
+  /** In one write: between two there could be another process's line. Behind a line end: a torn line swallows no other. */
   append(event: JournalEventName, fields: Fields = {}): void {
-    appendToJournal(this.path, newLine(event, fields));
+    const bytes = Buffer.from(`\n${textOf(newLine(event, fields))}`, 'latin1');
+    try {
+      const written = withRegularFile(this.path, constants.O_WRONLY | constants.O_APPEND, (fd) => writeSync(fd, bytes));
+      if (written < bytes.length) throw new Error(`only ${written} of ${bytes.length} bytes were written`);
+    } catch (error) {
+      throw fileError(this.path, 'write', error);
+    }
     log('%s: %s (PID %d)', this.path, event, process.pid);
   }
 
   /** As append(); a journal that cannot be written is a line in the log. */
   note(event: JournalEventName, fields: Fields = {}): void {
     try {
-      if (UNCOUNTED.includes(event) && this.#isCrowded()) return;
-      this.append(event, fields);
+      if (!UNCOUNTED.includes(event) || !this.#isCrowded()) this.append(event, fields);
     } catch (error) {
       log('%s', errorText(error));
     }
@@ -127,41 +133,25 @@ export class Journal {
   /** Is so much behind the last `start` that more would push this line, or a stop, out of what readers take? */
   #isCrowded(): boolean {
     const state = this.read();
-    return state.end - (state.last('start')?.place ?? 0) > READ_BYTES / 2;
+    return state.endPlace.offset - (state.last('start')?.place ?? 0) > READ_BYTES / 2;
   }
 
   /**
-   * Append a line in the turn of the call, then take LOCK_SH, until `release()`: a stop() or restart() is at work on it. The
-   * line is written again at the end when trimming has cut it off, or when it went into a file that was replaced at that
-   * moment; it counts from there.
-   * @throws StateFileError
+   * Appends a line in the turn of the call, then takes LOCK_SH, until `release()`. A line that trimming has cut off, or that
+   * went into a file which was replaced at that moment, is written again, and counts from there.
    */
   async workOn(event: 'stop' | 'restart'): Promise<JournalWork> {
     const token = randomWord();
     this.append(event, { token });
     const settled = this.#settle(event, token);
     unsettled.set(settled, this.path);
-    try {
-      return await settled;
-    } finally {
-      unsettled.delete(settled);
-    }
-  }
-
-  /**
-   * Resolves when the lines that this process wrote before are settled. @returns where those stand that had to be written
-   * again: they are older than they look
-   */
-  async earlierLines(): Promise<Place[]> {
-    const ours = Array.from(unsettled).flatMap(([settled, path]) => (path === this.path ? settled : []));
-    const works = await Promise.allSettled(ours);
-    return works.flatMap((work) => (work.status === 'fulfilled' && work.value.isRewritten ? work.value.place : []));
+    return await settled.finally(() => unsettled.delete(settled));
   }
 
   async #settle(event: JournalEventName, token: string): Promise<JournalWork> {
     const { release } = await this.holdShared();
+    const find = () => this.read().lines.findLast((line) => line.token === token)?.place;
     try {
-      const find = () => this.read().lines.findLast((line) => line.token === token)?.place;
       const found = find();
       if (found === undefined) this.append(event, { token });
       const { id, offset: end } = this.read().endPlace;
@@ -172,11 +162,14 @@ export class Journal {
     }
   }
 
-  /**
-   * Decide in one turn, under LOCK_EX: nobody else's stop, restart or start does anything meanwhile.
-   * @returns 'in use' when a stop() or restart() is at work
-   * @throws StateFileError, what `act` throws
-   */
+  /** When earlier lines of this process are settled: where those stand that were written again, older than they look. */
+  async earlierLines(): Promise<Place[]> {
+    const ours = Array.from(unsettled).flatMap(([settled, path]) => (path === this.path ? settled : []));
+    const works = await Promise.allSettled(ours);
+    return works.flatMap((work) => (work.status === 'fulfilled' && work.value.isRewritten ? work.value.place : []));
+  }
+
+  /** Decides in one turn, under LOCK_EX: nobody else does anything meanwhile. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
     const release = tryLockJournal(this.path, 'ex');
@@ -188,46 +181,52 @@ export class Journal {
     }
   }
 
-  /** Under LOCK_EX: the `start` line of the start that won the process's lock. It undoes what was read so far. @throws StateFileError */
+  /** Under LOCK_EX: the `start` line of the start that won the process's lock. It undoes what was read so far. */
   begin(state: JournalState, fields: Fields): void {
     const start = { ...fields, undoes: state.endPlace };
-    const isTrimmed = (this.#seen?.size ?? 0) > TRIM_OVER_BYTES && this.#trim(state, newLine('start', start));
-    if (!isTrimmed) this.append('start', start);
+    const isLarge = this.#seen !== undefined && this.#seen.size > TRIM_OVER_BYTES;
+    if (!isLarge || !this.#trim(state, start)) this.append('start', start);
   }
 
   /**
-   * The new file is complete before it is there: first line, copied lines, and the trimmer's `start`.
+   * The new file is complete before it is there. What still counts is in its first line, too: there it is read however much is
+   * written behind it. It keeps owner and mode: what others could have written is not believed more afterwards.
    * @returns false when there is no room for it, say, or it is somebody else's: then the journal stays as it is
    */
-  #trim(state: JournalState, start: string): boolean {
+  #trim({ endPlace: { id, offset }, counting, lines }: JournalState, start: Fields): boolean {
+    const head = { id, base: offset + PLACES_GAP, kept: counting };
+    const text = [head, ...lines.slice(-KEPT_LINES), newLine('start', start)].map(textOf).join('');
     try {
-      const copied = state.lines.slice(-KEPT_LINES).map(lineOf);
-      // What still counts is in the first line, too: there it is read however much is written behind it.
-      const head = headLine(state.id, state.end + PLACES_GAP, state.counting);
-      replaceJournal(this.path, [head, ...copied, start].join(''));
-      log('%s: start, and trimmed (PID %d)', this.path, process.pid);
-      return true;
+      replaceFile(this.path, text, lstatSync(this.path));
     } catch (error) {
-      log('%s', errorText(error));
+      log('cannot trim %s: %s', this.path, errorText(error));
       return false;
     }
+    log('%s: start, and trimmed (PID %d)', this.path, process.pid);
+    return true;
   }
 
-  /** Is a stop() or restart() at work at this instant? @throws StateFileError */
+  /** Is a stop() or restart() at work at this instant? */
   async isStopAtWork(): Promise<boolean> {
-    const release = await lockJournal(this.path, 'ex', AT_WORK_AFTER_MS);
+    // LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
+    const release = await lockJournal(this.path, 'ex', 10);
     release?.();
     return release === undefined;
   }
 
-  /** LOCK_SH, to take part in a stop whose line somebody else wrote. @throws StateFileError */
+  /** LOCK_SH, to take part in a stop whose line somebody else wrote. */
   async holdShared(): Promise<{ release(): void }> {
-    const release = await lockJournal(this.path, 'sh', SHARED_WAIT_MS);
-    if (release === undefined) throw journalError(this.path, 'lock', 'another process keeps it locked');
+    // Whoever has LOCK_EX appends a line: microseconds, unless it is suspended in between.
+    const release = await lockJournal(this.path, 'sh', 1_000);
+    if (release === undefined) throw fileError(this.path, 'lock', new Error('another process keeps it locked'));
     return { release };
   }
 }
 
-function newLine(event: JournalEventName, fields: Fields): string {
-  return lineOf({ at: systemTimeText(), event, by: process.pid, ...fields });
+function newLine(event: JournalEventName, fields: Fields): object {
+  return { at: systemTimeText(), event, by: process.pid, ...fields };
+}
+
+function randomWord(): string {
+  return random().toString(36).slice(2, 12);
 }

@@ -8,10 +8,7 @@ import { makeFolders } from '../support/files.js';
 
 const log = debugLog('log');
 
-/** A log over this size is moved to `.1` at a start. */
 const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
-
-/** Only so much of its end is read. */
 const TAIL_BYTES = 64 * 1024;
 
 export interface OpenLog {
@@ -25,7 +22,8 @@ export interface OpenLog {
 /** Open for appending; the caller closes it. @throws the system's error */
 export function openLog(logFile: string): OpenLog {
   makeFolders(dirname(logFile));
-  rotate(logFile);
+  const former = statSync(logFile, { throwIfNoEntry: false });
+  if (former?.isFile() && former.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
   // O_NONBLOCK: opening a FIFO without a reader must fail, not block.
   const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
   const fd = openSync(logFile, flags, 0o600);
@@ -37,10 +35,7 @@ export function openLog(logFile: string): OpenLog {
   throw new Error(`"${logFile}" is not a regular file`);
 }
 
-/**
- * The last lines, oldest first; of those after `offset` alone, and of the last 64 KiB: of a line that is longer its end is
- * given. Empty when there is no log, or it cannot be read.
- */
+/** The last lines after `offset`, oldest first, of the last 64 KiB alone. None when there is no log, or it cannot be read. */
 export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
   if (lines === 0) return [];
   try {
@@ -52,11 +47,6 @@ export function readLogTail(logFile: string, lines: number, { offset = 0 }: { of
   }
 }
 
-function rotate(logFile: string): void {
-  const file = statSync(logFile, { throwIfNoEntry: false });
-  if (file?.isFile() && file.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
-}
-
 function readEnd(path: string, offset: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -65,13 +55,10 @@ function readEnd(path: string, offset: number): string {
     const start = Math.max(offset, file.size - TAIL_BYTES);
     const bytes = Buffer.alloc(file.size - start);
     const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
-    return start > offset ? dropCutLine(text) : text;
+    if (start === offset) return text;
+    // A line that was cut stays only when there is no other, from its first whole character on: U+FFFD is none.
+    return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
   } finally {
     closeSync(fd);
   }
-}
-
-/** Only when there is no other line it stays, from its first whole character on: one that was cut is read as U+FFFD. */
-function dropCutLine(text: string): string {
-  return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
 }

@@ -10,24 +10,16 @@ import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('pid-file');
 
 /** Three lines are shorter than this: longer is no PID file. */
 const MAX_BYTES = 1024;
 
-/** Wall clock and boot time are each rounded to a second on their way into the file. */
-const START_TIME_TOLERANCE_S = 2;
+/** The start time in Unix seconds; undefined in a file that holds a lone PID. */
+type PidRecord = { pid?: number; startTime?: number | undefined };
 
-interface PidRecord {
-  pid?: number;
-  /** Unix seconds; undefined in a file that holds a lone PID. */
-  startTime?: number | undefined;
-}
-
-/** Does the file name this process? */
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {
     return readRecord(pidFile).pid === pid;
@@ -40,7 +32,7 @@ export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): b
 /** A failure is a line in the log: everything works without the file. */
 export function writePidFile(pidFile: string, process: ProcessInfo, commandName: string): void {
   try {
-    if (namesLivingProcess(pidFile)) return;
+    if (isLiving(readRecord(pidFile))) return;
     makeFolders(dirname(pidFile));
     const startTime = Math.floor(processTable().startTime(process));
     replaceFile(pidFile, `${process.pid}\n${commandName}\n${startTime}\n`);
@@ -53,22 +45,20 @@ export function writePidFile(pidFile: string, process: ProcessInfo, commandName:
 /** To be called when our process is gone: whoever is named and lives is a stranger. */
 export function removePidFile(pidFile: string): void {
   try {
-    if (!namesLivingProcess(pidFile)) rmSync(pidFile, { force: true });
+    if (!isLiving(readRecord(pidFile))) rmSync(pidFile, { force: true });
   } catch (error) {
     log('cannot remove %s: %s', pidFile, errorText(error));
   }
 }
 
 /**
- * Under the lock, best effort: the PID of whoever has it, for people and for tools that look for one. Written only into a file
- * that is empty or holds one decimal number, which names no living process of somebody else, and has no second name.
- * @param pid undefined empties the file
+ * Under the lock; undefined empties the file. Written only into a file that is empty or holds one decimal number, which names
+ * no living process of somebody else, and has no second name.
  */
 export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
-    const file = fstatSync(fd);
     const text = readText(fd);
-    if (file.nlink !== 1 || file.size > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
+    if (fstatSync(fd).nlink !== 1 || text.length > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
     const named = parse(text);
     if (named.pid !== process.pid && isLiving(named)) return;
     ftruncateSync(fd);
@@ -78,15 +68,11 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
   }
 }
 
-/** @throws the system's error when that cannot be told */
-function namesLivingProcess(pidFile: string): boolean {
-  return isLiving(readRecord(pidFile));
-}
-
 function isLiving({ pid, startTime }: PidRecord): boolean {
   const process = pid === undefined ? undefined : processTable().lookUp(pid);
   if (process === undefined || process.isZombie) return false;
-  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= START_TIME_TOLERANCE_S;
+  // Wall clock and boot time are each rounded to a second on their way into the file.
+  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= 2;
 }
 
 /** No PID when there is no file, or nothing in it that can be one. @throws the system's error, EACCES most of all */
@@ -106,12 +92,8 @@ function readText(fd: number): string {
 }
 
 function parse(text: string): PidRecord {
-  const [pidLine, , startLine] = text.split('\n');
-  const pid = text.length > MAX_BYTES ? undefined : wholeNumber(pidLine);
+  const numbers = text.split('\n').map((line) => (/^\d{1,15}$/.test(line.trim()) ? Number(line) : undefined));
+  const [pid = 0, , startTime] = numbers;
   // 0 and 1 are never a process that we started, and to kill(2) 0 and negative ones are whole groups.
-  return pid === undefined || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime: wholeNumber(startLine) };
-}
-
-function wholeNumber(text = ''): number | undefined {
-  return /^\d{1,15}$/.test(text.trim()) ? Number(text) : undefined;
+  return text.length > MAX_BYTES || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime };
 }

@@ -82,11 +82,14 @@ export interface Instance {
   readonly reused: boolean;
 }
 
+type Optional = 'port' | 'cwd' | 'isHealthy' | 'installHint';
+
 /** The spec with every default in place and every path absolute. */
-export type CompleteSpec = Readonly<
-  Required<Omit<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>> &
-    Pick<ProcessSpec, 'port' | 'cwd' | 'isHealthy' | 'installHint'>
->;
+export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
+
+const isFunction = (it: unknown) => typeof it === 'function';
+const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
+const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
 
 /** @throws TypeError naming option, expectation and value */
 export function completeSpec(spec: ProcessSpec): CompleteSpec {
@@ -139,18 +142,6 @@ export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): 
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function';
-}
-
-function isLifetime(value: unknown): boolean {
-  return value === 'detached' || value === 'tied' || value === 'shared';
-}
-
-function isSignal(value: unknown): boolean {
-  return typeof value === 'string' && Object.hasOwn(osConstants.signals, value);
-}
-
 function checkEnvironment({ env, lifetime }: CompleteSpec): void {
   const isName = (it: unknown) => isText(it) && !it.includes('=');
   const isShellName = (it: unknown) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(String(it));
@@ -172,7 +163,7 @@ function checkDistinct({ lockFile, pidFile, logFile }: CompleteSpec): void {
   }
 }
 
-/** How long after SIGKILL a process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
+/** How long a killed process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
 export const KILL_WAIT_MS = 5_000;
 
 /** The longest that a stop may take, and so the longest that one is waited for. */

@@ -15,16 +15,12 @@ import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.j
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
 
-/** One user. */
 export interface User {
   /** Idempotent. */
   release(): void;
 }
 
 const log = debugLog('users');
-
-/** A shared lock that was met so many times in a row, which takes some 10 ms, is another user's, not somebody's question. */
-const LOOKS = 6;
 
 /**
  * Become a user; waits while the process is being ended.
@@ -45,22 +41,21 @@ export async function joinUsers(
 
 async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promise<User | undefined> {
   const fd = openUsers(path);
+  const user = { release: closeOnce(fd) };
   let isUser = false;
   try {
     // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
     if (!canLockShared(fd)) return undefined;
     if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
     isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+    if (isUser) log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
+    return isUser ? user : undefined;
   } finally {
-    if (!isUser) closeSync(fd);
+    if (!isUser) user.release();
   }
-  if (!isUser) return undefined;
-  log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
-  return { release: closeOnce(fd) };
 }
 
 /**
- * No longer a user. Resolves at once when there are others.
  * @param end what the last one out does, under LOCK_EX: nobody can come meanwhile
  * @returns whether it was the last one
  * @throws StopTimeoutError when somebody else ends it and does not come to an end; what `end` throws
@@ -70,7 +65,8 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   const path = besideLockFile(spec, 'users');
   const limit = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 4 });
-  for (let looks = 0; looks < LOOKS; ) {
+  // A shared lock that is met six times in a row, which takes some 10 ms, is another user's, not somebody's question.
+  for (let looks = 0; looks < 6; ) {
     const fd = openUsers(path);
     try {
       if (tryFlock(fd, 'ex')) {

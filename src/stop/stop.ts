@@ -16,7 +16,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { isNextTickReplaced, now } from '../support/globals.js';
 import { isPortOpen } from '../system/ports.js';
-import type { ProcessInfo } from '../system/process-info.js';
+import type { ProcessInfo } from '../system/process-table.js';
 import { type TerminateOptions, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */

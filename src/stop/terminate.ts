@@ -11,8 +11,7 @@ import { KILL_WAIT_MS } from '../state/process-spec.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode } from '../support/errors.js';
-import type { ProcessInfo } from '../system/process-info.js';
-import { isAlive, processTable } from '../system/process-table.js';
+import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('terminate');
 

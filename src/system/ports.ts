@@ -9,35 +9,29 @@ import { isNextTickReplaced } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import { descriptors, pids, readLines, readLink } from './proc-files.js';
 
+const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
+
 /**
- * The kernel lists those that listen first (Documentation/networking/proc_net_tcp.rst), a line a socket of about as many
- * bytes. Read a line at a time it need not look through all the connections of the machine, which takes it milliseconds.
+ * The kernel lists those that listen first, a line a socket of about as many bytes. Read a line at a time it need not look
+ * through all the connections of the machine, which takes it milliseconds.
  */
 const LINE_BYTES = 150;
 
-const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
-
-/** What the column of the state says. */
-const HEADING = 'st';
-const LISTENING = '0A';
+/** The column of the state in the heading, and of a socket that listens. */
+const STATES = ['st', '0A'];
 
 const log = debugLog('port');
 
-/**
- * PIDs of those that listen on the port, whatever their address, as far as they can be seen. When `likely` is one of them
- * nobody else is asked, and the second table is seldom needed.
- */
+/** PIDs, as far as they can be seen. When `likely` is one of them nobody else is asked, and the second table is seldom needed. */
 export function listenerPids(port: number, likely?: number): number[] {
   const likelySockets = likely === undefined ? [] : socketsOf(likely);
-  const sockets = new Set<string>();
-  for (const table of TABLES) {
-    for (const socket of listeningSockets(table, port)) {
-      if (likely !== undefined && likelySockets.includes(socket)) return [likely];
-      sockets.add(socket);
-    }
+  const sockets: string[] = [];
+  for (const socket of listeningSockets(port)) {
+    if (likely !== undefined && likelySockets.includes(socket)) return [likely];
+    sockets.push(socket);
   }
-  if (sockets.size === 0) return [];
-  return pids().filter((pid) => socketsOf(pid).some((socket) => sockets.has(socket)));
+  if (sockets.length === 0) return [];
+  return pids().filter((pid) => socketsOf(pid).some((socket) => sockets.includes(socket)));
 }
 
 function socketsOf(pid: number): string[] {
@@ -45,19 +39,18 @@ function socketsOf(pid: number): string[] {
   return links.filter((link) => link.startsWith('socket:'));
 }
 
-function* listeningSockets(table: string, port: number): Generator<string> {
+function* listeningSockets(port: number): Generator<string> {
   const hexPort = port.toString(16).toUpperCase().padStart(4, '0');
-  for (const line of readLines(table, LINE_BYTES)) {
-    const [, local, , state = '', , , , , , inode] = line.trim().split(/\s+/);
-    if (![HEADING, LISTENING].includes(state)) return;
-    if (local?.endsWith(`:${hexPort}`)) yield `socket:[${inode}]`;
+  for (const table of TABLES) {
+    for (const line of readLines(table, LINE_BYTES)) {
+      const [, local, , state = '', , , , , , inode] = line.trim().split(/\s+/);
+      if (!STATES.includes(state)) break;
+      if (local?.endsWith(`:${hexPort}`)) yield `socket:[${inode}]`;
+    }
   }
 }
 
-export interface PortAddress {
-  readonly host: string;
-  readonly port: number;
-}
+export type PortAddress = { readonly host: string; readonly port: number };
 
 /**
  * Does something accept connections there? No answer within `timeoutMs`, an abort, and an address that cannot be reached are
@@ -68,9 +61,8 @@ export async function isPortOpen(
   { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
 ): Promise<boolean> {
   assertSocketsAnswer();
-  const { connect } = builtIn('node:net');
   const over = abortAfter(timeoutMs, signal);
-  const socket = connect({ host, port });
+  const socket = builtIn('node:net').connect({ host, port });
   socket.on('error', (error) => log('%s:%d cannot be reached: %s', host, port, errorText(error)));
   try {
     await once(socket, 'connect', { signal: over.signal });
@@ -97,8 +89,7 @@ function assertSocketsAnswer(): void {
 
 export async function findFreePort(): Promise<number> {
   assertSocketsAnswer();
-  const { createServer } = builtIn('node:net');
-  const server = createServer().listen(0, '127.0.0.1');
+  const server = builtIn('node:net').createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   await once(server.close(), 'close');

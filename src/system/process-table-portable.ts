@@ -1,8 +1,6 @@
 /**
- * The process table where there is no /proc, with the functions of the Linux one: ps(1) and lsof(1), run synchronously, some
- * 10 ms a call.
- * They cannot tell who holds a lock, only who has its file open and at which descriptor: while the lock is held, who has
- * the file open counts as its carrier.
+ * The process table where there is no /proc, with the functions of the Linux one: ps(1) and lsof(1), some 10 ms a call. They
+ * cannot tell who holds a lock, only who has its file open: while the lock is held, those count as its carriers.
  */
 
 import { statSync } from 'node:fs';
@@ -11,13 +9,7 @@ import { LockUnavailableError } from '../support/errors.js';
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
-import type { Carrier, LostLock, ProcessInfo } from './process-info.js';
-
-/** `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026". */
-const COLUMNS = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
-
-/** lsof asks every mount: one that is dead must not stop us for good. */
-const LSOF_TIMEOUT_MS = 10_000;
+import type { Carrier, ProcessInfo } from './process-table-linux.js';
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
@@ -66,7 +58,7 @@ export function hasDescriptor(): boolean {
   return true;
 }
 
-export function lostLock(pid: number, fd: number, path: string): LostLock | undefined {
+export function lostLock(pid: number, fd: number, path: string): 'deleted' | undefined {
   const open = descriptor(pid, fd, path);
   if (open === undefined || open.inode === inodeOf(path)) return undefined;
   return open.name.replace(/ \(deleted\)$/, '') === realPath(path) ? 'deleted' : undefined;
@@ -81,7 +73,9 @@ export function listeners(): ProcessInfo[] {
 }
 
 function ps(selection: readonly string[]): { info: ProcessInfo; command: string }[] {
-  const format = COLUMNS.flatMap((column) => ['-o', `${column}=`]);
+  // `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026".
+  const columns = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
+  const format = columns.flatMap((column) => ['-o', `${column}=`]);
   // -ww: neither the width of a terminal nor COLUMNS cuts a line short.
   const { stdout, error } = builtIn('node:child_process').spawnSync('ps', ['-ww', ...format, ...selection], {
     encoding: 'utf8',
@@ -109,12 +103,7 @@ function ps(selection: readonly string[]): { info: ProcessInfo; command: string 
   });
 }
 
-interface OpenDescriptor {
-  pid: number;
-  fd: number;
-  inode: string;
-  name: string;
-}
+type OpenDescriptor = { pid: number; fd: number; inode: string; name: string };
 
 function descriptor(pid: number, fd: number, path: string): OpenDescriptor | undefined {
   return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path).find((open) => open.fd === fd);
@@ -124,7 +113,8 @@ function descriptor(pid: number, fd: number, path: string): OpenDescriptor | und
 function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
   const { stdout, error } = builtIn('node:child_process').spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
     encoding: 'utf8',
-    timeout: LSOF_TIMEOUT_MS,
+    // It asks every mount: one that is dead must not stop us for good.
+    timeout: 10_000,
   });
   if (error !== undefined) {
     const message = `Cannot tell who has "${path}" open: lsof cannot be run (${error.message}); install lsof`;

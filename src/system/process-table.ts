@@ -8,13 +8,15 @@
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import type { ProcessIdentity, ProcessInfo } from './process-info.js';
+import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
 
-export type { ProcessIdentity, ProcessInfo } from './process-info.js';
+export type { Carrier, ProcessInfo } from './process-table-linux.js';
 
 const log = debugLog('table');
+
+type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
 /**
  * The functions of one of the two, described in that of Linux. Chosen at each call, which costs nothing: a test can have the
@@ -24,13 +26,12 @@ export function processTable(): typeof linux {
   return process.platform === 'linux' ? linux : portable;
 }
 
-/** True while the very process is alive: same PID, same start, not a zombie. */
-export function isAlive(process: ProcessIdentity): boolean {
+export function isAlive(process: Identity): boolean {
   return lookAgain(process) !== undefined;
 }
 
-/** The very process as it is now; undefined when it is not alive any more. */
-export function lookAgain({ pid, startKey }: ProcessIdentity): ProcessInfo | undefined {
+/** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */
+export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
   const found = processTable().lookUp(pid);
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
 }
@@ -39,15 +40,12 @@ export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
   return pid === sessionId;
 }
 
-/**
- * Percent of one core and of memory, as the system's process list gives them. Tens of milliseconds.
- * Undefined when the process is gone, or there is no ps-list or no ps(1) to list it.
- */
+/** Percent of one core and of memory. Undefined when the process is gone, or there is no ps-list or no ps(1) to list it. */
 export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
   try {
     const { default: psList } = loadPackage('ps-list') as typeof import('ps-list');
     const found = (await psList()).find((entry) => entry.pid === pid);
-    return found === undefined ? undefined : { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
+    return found && { cpu: found.cpu ?? 0, memory: found.memory ?? 0 };
   } catch (error) {
     log('cannot list processes: %s', errorText(error));
     return undefined;

@@ -58,8 +58,8 @@ test('a starter that was killed and is a zombie, or that could not tell who it i
   const [spawn] = journalEntries(spec, 'spawn') as [JournalEntry];
   const startKey = startTicks(zombie);
   for (const starter of [{ by: zombie, startKey }, { by: 0x3fffff }]) {
-    const { end, id } = journalOf(manager.spec).read();
-    appendToJournal(spec, 'start', { ...starter, undoes: { id, offset: end } });
+    const { endPlace } = journalOf(manager.spec).read();
+    appendToJournal(spec, 'start', { ...starter, undoes: endPlace });
     appendToJournal(spec, 'spawn', spawn);
     assert.deepEqual(await manager.start().then((instance) => [instance.pid, instance.reused]), [pid, true]);
   }
@@ -73,8 +73,8 @@ test('a stop that a start has undone does not say that the process of that start
   const starter = startProgram(t, 'perl', ['-e', keepLocked, journalFile(spec)]);
   await starter.printed(/locked/);
   const stopping = manager.stop();
-  const { id, end } = journalOf(manager.spec).read();
-  appendToJournal(spec, 'start', { undoes: { id, offset: end } });
+  const { endPlace } = journalOf(manager.spec).read();
+  appendToJournal(spec, 'start', { undoes: endPlace });
   starter.kill();
   assert.equal((await stopping).outcome, 'not-running');
   assert.deepEqual(journalEntries(spec, 'stopped'), []);

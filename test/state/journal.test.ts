@@ -108,7 +108,7 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
 
 test('who reads on sees what who reads anew sees, also a line that was whole only later', (t) => {
   const journal = newJournal(t);
-  const same = () => assert.deepEqual(journal.read(), new Journal(journal.path).read());
+  const same = () => assert.equal(factsOf(journal), factsOf(new Journal(journal.path)));
   journal.append('exit', { pid: 1 });
   same();
   const line = JSON.stringify({ at: 'x', event: 'stop', by: 1 });
@@ -150,7 +150,7 @@ test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, lat
   assert.equal(after.last('stop')?.place, before.last('stop')?.place);
   assert.equal(after.last('exit')?.place, before.last('exit')?.place);
   assert.ok((after.last('start')?.place ?? 0) > remembered.offset);
-  assert.deepEqual(after, journal.read(), 'who trimmed it sees what others see');
+  assert.equal(factsOf(reader), factsOf(journal), 'who trimmed it sees what others see');
   reader.append('stop');
   assert.equal(reader.read().isStoppedSince(remembered), true);
   assert.equal(reader.read().isStoppedSince(reader.read().endPlace), false);
@@ -277,6 +277,11 @@ function underTrim<T extends object>(journal: Journal, act: () => T): T {
   const result = journal.exclusively(act);
   assert.notEqual(result, 'in use');
   return result as T;
+}
+
+/** All that is read of it, but for the questions. */
+function factsOf(journal: Journal): string {
+  return JSON.stringify(journal.read());
 }
 
 function wishes(journal: Journal) {
