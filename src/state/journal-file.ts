@@ -6,9 +6,9 @@ import { isSameFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { closeOnce, openRegularFile } from '../support/files.js';
-import { type JournalLine, type JournalState, stateOf } from './journal-state.js';
+import { type JournalLine, type JournalState, type LastLines, stateOf } from './journal-state.js';
 
-/** What was read of a journal. */
+/** What was read of a journal. Not its lines: in a process that runs for long they would gather. */
 export interface Seen {
   /** Device, inode and first bytes: a file that was deleted leaves its inode to the next one. */
   readonly file: string;
@@ -16,7 +16,7 @@ export interface Seen {
   readonly id: string;
   /** What to add to an offset for a place. */
   readonly base: number;
-  readonly lines: readonly JournalLine[];
+  readonly last: LastLines;
   /** The offset behind the last whole line. */
   readonly readTo: number;
   readonly state: JournalState;
@@ -28,9 +28,6 @@ export const READ_BYTES = 256 * 1024;
 /** A longer line is skipped; not so the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;
 
-/** With more lines than this it is read anew, so that they do not gather in a process that runs for long. */
-const MAX_LINES_READ_ON = 5_000;
-
 /** Of what has only grown since `before`, what is new is read alone: a start looks at the journal again and again. */
 export function readJournal(fd: number, before: Seen | undefined): Seen {
   const { dev, ino, uid, mode, size: bytes } = fstatSync(fd, { bigint: true });
@@ -39,26 +36,34 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
   const file = `${dev} ${ino} ${readRange(fd, 0, Math.min(size, 32))}`;
   const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
   if (before?.file === file && before.size === size && before.state.isTrusted === isTrusted) return before;
-  const { id, base, ...known } = before?.file === file && canReadOn(before, size) ? before : readHead(fd, size);
-  const text = readRange(fd, known.readTo, size);
-  const lines = [...known.lines, ...parseLines(text, base + known.readTo)];
-  const readTo = known.readTo + text.lastIndexOf('\n') + 1;
-  const state = stateOf(lines, { id, offset: base + size }, isTrusted);
-  return { file, size, id, base, lines, readTo, state };
+  const canReadOn = before?.file === file && size >= before.readTo && size - before.readTo <= READ_BYTES;
+  const { id, base, last: known, readTo: from } = canReadOn ? before : readHead(fd, size);
+  const text = readRange(fd, from, size);
+  const last = new Map([...known, ...byEvent(parseLines(text, base + from))]);
+  const state = stateOf(last, { id, offset: base + size }, isTrusted);
+  return { file, size, id, base, last, readTo: from + text.lastIndexOf('\n') + 1, state };
 }
 
-function canReadOn({ lines, readTo }: Seen, size: number): boolean {
-  return size >= readTo && size - readTo <= READ_BYTES && lines.length <= MAX_LINES_READ_ON;
+/** The lines that a reader takes, oldest first; without those that are in the first line alone. */
+export function readLines(fd: number): JournalLine[] {
+  const { size } = fstatSync(fd);
+  const { base, readTo: from } = readHead(fd, size);
+  return parseLines(readRange(fd, from, size), base + from);
 }
 
 /** The first line says whose journal it is, what to add to an offset for a place, and which lines still count. */
-function readHead(fd: number, size: number): Pick<Seen, 'id' | 'base' | 'lines' | 'readTo'> {
+function readHead(fd: number, size: number): Pick<Seen, 'id' | 'base' | 'last' | 'readTo'> {
   const text = readRange(fd, 0, Math.min(size, READ_BYTES));
   const head = (parseJson(text.slice(0, text.indexOf('\n'))) ?? {}) as Record<string, unknown>;
   const id = typeof head.id === 'string' ? head.id : '';
   const base = isPlace(head.base) ? head.base : 0;
   const kept: unknown[] = Array.isArray(head.kept) ? head.kept : [];
-  return { id, base, lines: kept.flatMap((line) => asLine(line, base) ?? []), readTo: Math.max(0, size - READ_BYTES) };
+  const last = byEvent(kept.flatMap((line) => asLine(line, base) ?? []));
+  return { id, base, last, readTo: Math.max(0, size - READ_BYTES) };
+}
+
+function byEvent(lines: readonly JournalLine[]): LastLines {
+  return new Map(lines.map((line) => [line.event, line]));
 }
 
 function readRange(fd: number, from: number, to: number): string {

@@ -31,15 +31,16 @@ interface SpawnLine extends JournalLine {
   readonly boot: string;
 }
 
+/** The last line of each event. */
+export type LastLines = ReadonlyMap<JournalEventName, JournalLine>;
+
 export type JournalState = ReturnType<typeof stateOf>;
 
 /**
- * @param lines those that a reader takes, oldest first
  * @param endPlace where the next line will stand
  * @param isTrusted false when others than this user could have written them: then nobody is signalled on their word
  */
-export function stateOf(lines: readonly JournalLine[], endPlace: Place, isTrusted: boolean) {
-  const lastLines = new Map(lines.map((line) => [line.event, line]));
+export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolean) {
   const last = (event: JournalEventName) => lastLines.get(event);
   const placeOf = (event: JournalEventName) => last(event)?.place ?? -1;
   const isAfter = (event: JournalEventName, former: JournalEventName) => placeOf(event) > placeOf(former);
@@ -48,7 +49,6 @@ export function stateOf(lines: readonly JournalLine[], endPlace: Place, isTruste
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
   return {
-    lines,
     endPlace,
     isTrusted,
     last,

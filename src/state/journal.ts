@@ -13,8 +13,17 @@ import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
-import { fileError, lockJournal, READ_BYTES, readJournal, type Seen, textOf, tryLockJournal } from './journal-file.js';
-import { type JournalEventName, type JournalState, type Place, stateOf } from './journal-state.js';
+import {
+  fileError,
+  lockJournal,
+  READ_BYTES,
+  readJournal,
+  readLines,
+  type Seen,
+  textOf,
+  tryLockJournal,
+} from './journal-file.js';
+import { type JournalEventName, type JournalLine, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 
 const log = debugLog('journal');
@@ -32,7 +41,7 @@ const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'cra
 /** What a file of another user, or no regular file, is met with; the latter has no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
-const NOTHING = stateOf([], { id: '', offset: 0 }, false);
+const NOTHING = stateOf(new Map(), { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
 
@@ -72,6 +81,15 @@ export class Journal {
     } catch (error) {
       if (errorCode(error) !== 'ENOENT') throw fileError(this.path, 'read', error);
       return NOTHING;
+    }
+  }
+
+  /** Those that a reader takes, oldest first. */
+  lines(): JournalLine[] {
+    try {
+      return withRegularFile(this.path, constants.O_RDONLY, readLines);
+    } catch (error) {
+      throw fileError(this.path, 'read', error);
     }
   }
 
@@ -150,9 +168,10 @@ export class Journal {
 
   async #settle(event: JournalEventName, token: string): Promise<JournalWork> {
     const { release } = await this.holdShared();
-    const find = () => this.read().lines.findLast((line) => line.token === token)?.place;
+    const find = () => this.lines().findLast((line) => line.token === token)?.place;
     try {
-      const found = find();
+      const last = this.read().last(event);
+      const found = last?.token === token ? last.place : find();
       if (found === undefined) this.append(event, { token });
       const { id, offset: end } = this.read().endPlace;
       return { place: { id, offset: found ?? find() ?? end }, isRewritten: found === undefined, release };
@@ -193,10 +212,10 @@ export class Journal {
    * written behind it. It keeps owner and mode: what others could have written is not believed more afterwards.
    * @returns false when there is no room for it, say, or it is somebody else's: then the journal stays as it is
    */
-  #trim({ endPlace: { id, offset }, counting, lines }: JournalState, start: Fields): boolean {
+  #trim({ endPlace: { id, offset }, counting }: JournalState, start: Fields): boolean {
     const head = { id, base: offset + PLACES_GAP, kept: counting };
-    const text = [head, ...lines.slice(-KEPT_LINES), newLine('start', start)].map(textOf).join('');
     try {
+      const text = [head, ...this.lines().slice(-KEPT_LINES), newLine('start', start)].map(textOf).join('');
       replaceFile(this.path, text, lstatSync(this.path));
     } catch (error) {
       log('cannot trim %s: %s', this.path, errorText(error));

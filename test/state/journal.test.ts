@@ -88,7 +88,7 @@ for (const [what, text] of Object.entries(noise)) {
     journal.append('exit', { pid: 17 });
     appendFileSync(journal.path, text);
     assert.deepEqual(
-      journal.read().lines.map(({ event }) => event),
+      journal.lines().map(({ event }) => event),
       ['exit'],
     );
     journal.append('stop');
@@ -102,7 +102,7 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
   one.append('stop');
   other.append('exit', { pid: 2, text: 'ö and 💥 are of more than one byte' });
   one.append('stop');
-  assert.deepEqual(one.read().lines, new Journal(one.path).read().lines);
+  assert.deepEqual(one.lines(), new Journal(one.path).lines());
   assert.equal(one.read().endPlace.offset, statSync(one.path).size);
 });
 
@@ -247,8 +247,8 @@ test('lines of many processes at once are all there, each in one piece', async (
   const journal = newJournal(t);
   const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-writer', [journal.path, '200']));
   for (const writer of writers) await writer.ended();
-  assert.equal(journal.read().lines.length, 800);
-  const places = journal.read().lines.map((line) => line.place);
+  assert.equal(journal.lines().length, 800);
+  const places = journal.lines().map((line) => line.place);
   assert.deepEqual(
     places,
     places.toSorted((one, other) => one - other),
