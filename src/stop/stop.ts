@@ -122,17 +122,6 @@ export async function endSick(spec: CompleteSpec, pid: number | undefined): Prom
   }
 }
 
-/** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
-export async function endLost(spec: CompleteSpec): Promise<void> {
-  const lock = tryAcquireLock(spec.lockFile);
-  if (lock === undefined) return;
-  try {
-    await endLostProcess(spec, {});
-  } finally {
-    lock.handOver();
-  }
-}
-
 /** End whatever holds the lock until it could be taken for an instant, and remove the PID file. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,

@@ -12,7 +12,7 @@ import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { endLost, endSick } from '../stop/stop.js';
+import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
@@ -116,8 +116,6 @@ export class ProcessSupervisor implements Supervisor {
         if (!this.#isEnding) await this.#pause();
       }
     } catch (error) {
-      // A process that has lost its lock file lives on although the lock is free.
-      await endLost(this.#spec).catch((reason: unknown) => this.#log('cannot be ended', reason));
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
       this.#finalState = 'gave-up';
       if (error instanceof CrashLoopError) this.#events.gaveUp(error);
