@@ -11,11 +11,10 @@ import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { isPortOpen } from '../system/ports.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { type TerminateOptions, terminate } from './terminate.js';
 
@@ -30,9 +29,6 @@ export interface StopResult {
 type Outcome = StopResult['outcome'];
 
 const log = debugLog('stop');
-
-/** A socket can be there an instant longer than the process; a stranger's is not waited for any longer. */
-const PORT_WAIT_MS = 300;
 
 /** How long a holder that is not ours to signal is waited for. A starter is waited for as long as a stop may take. */
 const UNTOUCHABLE_WAIT_MS = 5_000;
@@ -156,18 +152,16 @@ async function finish(
   spec: CompleteSpec,
   lock: FileLock,
   before: Outcome,
-  limits: Limits & { limit: Deadline },
+  limits: Limits,
 ): Promise<Outcome> {
-  let outcome = before;
   try {
-    outcome = combine(before, await endLostProcess(spec, limits));
+    const outcome = combine(before, await endLostProcess(spec, limits));
     removePidFile(spec.pidFile);
     writeLockFilePid(lock, undefined);
+    return outcome;
   } finally {
     lock.handOver();
   }
-  if (outcome !== 'not-running') await waitForFreePort(spec, limits.limit);
-  return outcome;
 }
 
 type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
@@ -202,11 +196,4 @@ export function holders(holder: Holder): number[] {
 
 function combine(before: Outcome, ended: Outcome): Outcome {
   return ended === 'not-running' || before === 'killed' ? before : ended;
-}
-
-async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, limit: Deadline): Promise<void> {
-  if (port === undefined) return;
-  const deadline = Deadline.after(Math.min(PORT_WAIT_MS, limit.remainingMs));
-  const timeoutMs = () => Math.min(checkTimeoutMs, deadline.remainingMs);
-  await poll(async () => !(await isPortOpen({ host, port }, { timeoutMs: timeoutMs() })), { deadline });
 }
