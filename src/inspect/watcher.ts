@@ -10,12 +10,12 @@ export const WATCHER_NAME = 'flock-process-watcher';
 /** The descriptor at which the watcher has what it watches. */
 export const WATCHED_FD = 4;
 
-/** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
+/** The shell that is about to become the process itself is none. */
 export function isWatcher(process: ProcessInfo): boolean {
   return watchedLifetime(process) !== undefined;
 }
 
-/** Is there a watcher in the group of this process that ends it with its last user? */
+/** Is there a watcher that ends it with its last user? */
 export function isShared(process: ProcessInfo): boolean {
   return watchersOf(process, 'shared').length > 0;
 }

@@ -10,6 +10,7 @@ import { instanceOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
@@ -17,14 +18,13 @@ import { endLostProcess } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError, spawnError } from '../support/errors.js';
+import { errorText, LockUnavailableError, StoppedError, spawnError } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
 import { now } from '../support/globals.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
-import { beginStart, ContendAgain, guardStart, type WantedOptions } from './still-wanted.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 export interface LaunchEvents {
@@ -33,24 +33,41 @@ export interface LaunchEvents {
   exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
 }
 
-export interface StartOptions extends WantedOptions {
+export interface StartOptions {
   events: LaunchEvents;
+  signal?: AbortSignal | undefined;
+  /** What the start remembers: a stop() at this place or beyond it ends the start. A restart() ends nobody's start. */
+  place: Place;
 }
+
+/** Thrown by a start that has to give the lock back and contend once more; what it spawned is ended. */
+export class ContendAgain extends Error {}
 
 const log = debugLog('start');
 
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
 
+/** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
+export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions): JournalState {
+  signal?.throwIfAborted();
+  const state = journalOf(spec).read();
+  if (state.isStoppedSince(place)) throw new StoppedError(`${spec.name} was stopped while it was being started`);
+  return state;
+}
+
 /** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
-  const { host, port } = spec;
+  const { port } = spec;
   const { signal, events } = options;
-  const guard = () => guardStart(spec, options);
+  // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
+  const guard = () => {
+    if (checkWanted(spec, options).isPending) throw new ContendAgain();
+  };
   const began = now();
   let portLock: FileLock | undefined;
   try {
-    beginStart(spec, options);
+    begin(spec, options);
     writeLockFilePid(lock, process.pid);
     await endLostProcess(spec, { signal, guard });
     const deadline = Deadline.after(spec.startTimeoutMs);
@@ -58,7 +75,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     const executable = findCommand(spec);
     if (port !== undefined) {
       portLock = await lockPort(spec, port, { deadline, guard });
-      await refuseBusyPort(spec, { host, port }, { deadline, guard, signal });
+      await refuseBusyPort(spec, port, { deadline, guard, signal });
     }
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
@@ -76,6 +93,14 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   }
 }
 
+/** The first act under the lock: from here on it is wanted. A stop() or restart() at work needs the lock: it gets it. */
+function begin(spec: CompleteSpec, options: StartOptions): void {
+  const { startKey } = processTable().lookUp(process.pid) ?? {};
+  const journal = journalOf(spec);
+  const result = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
+  if (result === 'in use') throw new ContendAgain();
+}
+
 async function seeItThrough(
   spec: CompleteSpec,
   lock: FileLock,
@@ -84,7 +109,10 @@ async function seeItThrough(
 ): Promise<Instance> {
   const guard = () => {
     waiting.guard();
-    requireIntact(spec, lock);
+    if (lock.isIntact()) return;
+    const { name, lockFile: path } = spec;
+    const message = `Cannot start ${name}: lock file "${path}" was deleted or replaced meanwhile; it must stay where it is`;
+    throw new LockUnavailableError(message, { path });
   };
   const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
@@ -134,7 +162,7 @@ function reasonToAbandon(guard: () => void, error: unknown): unknown {
   }
 }
 
-/** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
+/** Names the process for everybody who asks from now on. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
   const { pid, startKey, sessionId: session } = process;
   const { lockFile } = spec;
@@ -151,37 +179,26 @@ function prepareFiles(spec: CompleteSpec): OpenLog {
   }
 }
 
-function requireIntact({ name, lockFile }: CompleteSpec, lock: FileLock): void {
-  if (lock.isIntact()) return;
-  const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
-  throw new LockUnavailableError(message, { path: lockFile });
-}
-
-/**
- * We hold the lock, so whoever carries it as a managed process does shares our open file: an heir of what we spawned.
- * @param current what went on for the spawned process, if it put itself into the background
- */
+/** @param current what went on for the spawned process, if it put itself into the background */
 async function abandon(
   spec: CompleteSpec,
   lock: FileLock,
   { child, process: spawned }: SpawnedProcess,
   current: ProcessInfo,
 ): Promise<void> {
-  const { stopSignal, stopTimeoutMs } = spec;
-  const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
+  const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
   const grace = Deadline.after(graceMs);
-  const deadline = Deadline.after(graceMs + KILL_WAIT_MS);
   const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
   let find = () => [spawned, current, ...heirs()];
   const endFound = async () => {
-    const { survivors } = await terminate(find, { stopSignal, graceMs: grace.remainingMs });
+    const { survivors } = await terminate(find, { stopSignal: spec.stopSignal, graceMs: grace.remainingMs });
     // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
     // gone: what has their numbers from now on may be anybody's.
     find = heirs;
     return survivors.length > 0 || heirs().length === 0;
   };
   try {
-    await poll(endFound, { deadline });
+    await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
   } catch (error) {
     // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));

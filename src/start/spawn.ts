@@ -32,15 +32,20 @@ export async function spawnProcess(
   { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
 ): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { command, args, argv0, watched } = commandLine(spec, executable);
-  const stdio = ['ignore', log.fd, log.fd, lockFd, ...watched] satisfies StdioOptions;
+  const { lifetime, cwd, env } = spec;
+  const [command, ...args] = commandLine(spec, executable);
+  // The users file is opened once more: the watcher must not share our LOCK_SH.
+  const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
+  const watched = usersFd ?? (lifetime === 'tied' ? 'pipe' : 'ignore');
+  const stdio: StdioOptions = ['ignore', log.fd, log.fd, lockFd, watched];
+  const argv0 = lifetime === 'detached' ? spec.command : undefined;
   let child: ChildProcess;
   try {
-    child = spawn(command, args, { argv0, stdio, cwd: spec.cwd, detached: true, env: environment(spec) });
+    child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {
-    for (const fd of watched) if (fd !== 'pipe') closeSync(fd);
+    if (usersFd !== undefined) closeSync(usersFd);
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
@@ -51,7 +56,13 @@ export async function spawnProcess(
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
-  if (watched[0] === 'pipe') keepOpen(child.stdio[WATCHED_FD] as Socket, child);
+  if (watched === 'pipe') {
+    // Nobody writes into it. It is closed with the process, or with this one, its owner.
+    const pipe = child.stdio[WATCHED_FD] as Socket;
+    pipe.unref();
+    pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+    child.once('exit', () => pipe.destroy());
+  }
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   try {
     const process = processTable().lookUp(child.pid);
@@ -64,14 +75,6 @@ export async function spawnProcess(
   }
 }
 
-interface CommandLine {
-  command: string;
-  args: readonly string[];
-  argv0?: string;
-  /** What the watcher has at descriptor 4: the end of a pipe, or a file of its own. */
-  watched: readonly ('pipe' | number)[];
-}
-
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
 const MAX_GRACE_MS = 0x7fffffff;
 
@@ -80,26 +83,15 @@ const MAX_GRACE_MS = 0x7fffffff;
  * a constant of, since neither a bundle nor an archive has a file beside it.
  * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
  */
-function commandLine(spec: CompleteSpec, executable: string): CommandLine {
+function commandLine(spec: CompleteSpec, executable: string): [string, ...string[]] {
   const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
-  if (lifetime === 'detached') return { command: executable, args, argv0: spec.command, watched: [] };
+  if (lifetime === 'detached') return [executable, ...args];
   // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
   const signalNumber = String(osConstants.signals[stopSignal]);
   const graceMs = String(Math.ceil(Math.min(stopTimeoutMs, MAX_GRACE_MS)));
   const waiter = lifetime === 'shared' ? findWaiter() : '';
-  return {
-    command: '/bin/sh',
-    args: ['-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter, executable, ...args],
-    // The users file is opened once more: the watcher must not share our LOCK_SH.
-    watched: [lifetime === 'tied' ? 'pipe' : openLockFile(besideLockFile(spec, 'users'), 0o600)],
-  };
-}
-
-/** Nobody writes into it. It is closed with the process, or with this one, its owner. */
-function keepOpen(pipe: Socket, child: ChildProcess): void {
-  pipe.unref();
-  pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
-  child.once('exit', () => pipe.destroy());
+  const watcher = ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter] as const;
+  return [...watcher, executable, ...args];
 }
 
 /** Where libc looks when PATH is not set. */
@@ -113,30 +105,20 @@ const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
-  const candidates = spec.command.includes('/')
-    ? [resolve(cwd, spec.command)]
-    : (environment(spec).PATH ?? DEFAULT_PATH).split(delimiter).map((folder) => resolve(cwd, folder, spec.command));
+  const { PATH = DEFAULT_PATH } = { ...process.env, ...spec.env };
+  const folders = spec.command.includes('/') ? ['.'] : PATH.split(delimiter);
+  const candidates = folders.map((folder) => resolve(cwd, folder, spec.command));
   const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);
   return executable;
 }
 
-/** What the process finds in its environment. */
-function environment({ env }: CompleteSpec): Record<string, string> {
-  const merged = Object.entries({ ...process.env, ...env });
-  return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
 function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[]): CommandNotFoundError {
+  const { name, command, installHint } = spec;
   const existing = candidates.find((path) => existsSync(path));
-  const why =
-    existing !== undefined
-      ? `"${existing}" is not an executable file`
-      : spec.command.includes('/')
-        ? 'no such file'
-        : 'it is not on PATH';
-  const hint = spec.installHint === undefined ? '' : `. ${spec.installHint}`;
-  return new CommandNotFoundError(`Cannot start ${spec.name}: command "${spec.command}" not found: ${why}${hint}`, {
-    command: spec.command,
-  });
+  let why = command.includes('/') ? 'no such file' : 'it is not on PATH';
+  if (existing !== undefined) why = `"${existing}" is not an executable file`;
+  const hint = installHint === undefined ? '' : `. ${installHint}`;
+  const message = `Cannot start ${name}: command "${command}" not found: ${why}${hint}`;
+  return new CommandNotFoundError(message, { command });
 }

@@ -1,10 +1,9 @@
 /**
  * End processes: ask, wait until they are gone, force.
  *
- * `find` is the proof: it looks who may be signalled, and the signals go out in the same turn. Once a process was
- * signalled with full proof, its PID and start time suffice for the next signal: a dying server may have closed what
- * proved it. A whole group is signalled when a member leads it; when that leader is gone, only while a process of its
- * group and session is seen, for as long as one is there the number cannot be given to another group.
+ * `find` is the proof, and the signals go out in the same turn. For a second signal PID and start time suffice: a dying
+ * server may have closed what proved it. A whole group is signalled when a member leads it; when that leader is gone, only
+ * while a process of its group and session is seen, for as long as one is there the number cannot be given to another group.
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
@@ -21,30 +20,28 @@ const LEAST_KILL_WAIT_MS = 100;
 
 export interface TerminateOptions {
   stopSignal: NodeJS.Signals;
-  /** Milliseconds between `stopSignal` and SIGKILL. */
   graceMs: number;
   /** Cuts both waits short. */
   limit?: Deadline;
   signal?: AbortSignal | undefined;
   /** Called while waiting; ends the wait by throwing. */
-  guard?: (() => void) | undefined;
+  guard?: () => void;
 }
 
 interface Termination {
-  /** 'killed': SIGKILL was needed. 'not-running': there was nobody to end. */
-  readonly outcome: 'not-running' | 'stopped' | 'killed';
+  outcome: 'not-running' | 'stopped' | 'killed';
   /** PIDs that are still there: this process may not signal them, or they hang in the kernel. */
-  readonly survivors: readonly number[];
+  survivors: number[];
 }
 
 /**
- * @param find who may be signalled. Looked at once for `stopSignal`, and again for SIGKILL: then only while one of the first
- * look is still among them, for those who have come since are its heirs and not another process that got the lock
+ * @param find called for `stopSignal`, and again for SIGKILL: then it counts only while one of the first look is still among
+ * them, for those who have come since are its heirs and not another process that got the lock
  * @throws what `guard` throws; the signal's reason, as soon as it is aborted
  */
 export async function terminate(
   find: () => readonly ProcessInfo[],
-  { stopSignal, graceMs, limit = Deadline.after(Number.POSITIVE_INFINITY), signal, guard }: TerminateOptions,
+  { stopSignal, graceMs, limit = Deadline.after(Number.POSITIVE_INFINITY), ...waiting }: TerminateOptions,
 ): Promise<Termination> {
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
@@ -53,23 +50,22 @@ export async function terminate(
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
     const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
-    if (await targets.areGone(grace, { signal, guard })) return { outcome: 'stopped', survivors: [] };
-    if (targets.areDenied) return { outcome: 'stopped', survivors: targets.survivors() };
+    const survivors = await targets.survivorsAfter(grace, waiting);
+    if (survivors.length === 0 || targets.areDenied) return { outcome: 'stopped', survivors };
     targets.addHeirs(find());
   }
   if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
   const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
-  const areGone = await targets.areGone(killWait, { signal, guard });
-  return { outcome: 'killed', survivors: areGone ? [] : targets.survivors() };
+  return { outcome: 'killed', survivors: await targets.survivorsAfter(killWait, waiting) };
 }
 
 class Targets {
-  readonly #known: Map<number, ProcessInfo>;
+  readonly #known = new Map<number, ProcessInfo>();
   /** The system refused every signal (EPERM): waiting is in vain. */
   areDenied = false;
 
   constructor(found: readonly ProcessInfo[]) {
-    this.#known = new Map(found.map((target) => [target.pid, target]));
+    for (const target of found) this.#known.set(target.pid, target);
   }
 
   addHeirs(found: readonly ProcessInfo[]): void {
@@ -89,8 +85,11 @@ class Targets {
     return results.includes('sent') || this.areDenied;
   }
 
-  /** Waits until they are. False when the deadline is over first, or they cannot be signalled. */
-  async areGone(deadline: Deadline, { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>): Promise<boolean> {
+  /** Waits until none is left, or the time is over. */
+  async survivorsAfter(
+    deadline: Deadline,
+    { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>,
+  ): Promise<number[]> {
     const ask = () => {
       guard?.();
       const left = this.#left();
@@ -100,10 +99,7 @@ class Targets {
       return left.length === 0 || this.areDenied;
     };
     const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
-    return (await poll(ask, { deadline, signal, pace })) && !this.areDenied;
-  }
-
-  survivors(): number[] {
+    await poll(ask, { deadline, signal, pace });
     return withoutWatcher(this.#left()).map(({ pid }) => pid);
   }
 

@@ -6,8 +6,7 @@
  */
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import { start, startIfFree } from '../start/start.js';
-import { placeOfCall } from '../start/still-wanted.js';
+import { placeOfCall, start, startIfFree } from '../start/start.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
