@@ -26,7 +26,6 @@ interface CheckOptions {
   /** What `isHealthy` is told of the process. @default true */
   reused?: boolean;
   signal: AbortSignal | undefined;
-  /** Cuts `checkTimeoutMs` short. */
   limit?: Deadline;
 }
 
@@ -54,7 +53,6 @@ export function arePassed(spec: CompleteSpec, process: ProcessInfo, { port, heal
   return port !== false && health !== false;
 }
 
-/** The first that passes all checks; undefined when none is configured. */
 export async function findHealthy(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],

@@ -66,20 +66,26 @@ function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files)
   return { kind: 'process', process: found, members: [found, ...heirs] };
 }
 
+/** Whoever holds the lock and may be ended: our process with its heirs, or its leftovers. */
+export function ownHolders(spec: Files): readonly ProcessInfo[] {
+  const { kind, members } = identify(spec, { heirs: true });
+  return kind === 'process' || kind === 'leftovers' ? members : [];
+}
+
 /**
  * With the lock free or ours: the process that the journal names, if it lives all the same. It has lost its lock file (deleted
  * or replaced), or dropped the lock. One that holds another lock file, which is still there, is under that one: a state folder
  * that was copied or moved has a journal that names it.
  */
-export function lostProcess(spec: Files): ProcessInfo | undefined {
+export function lostProcesses(spec: Files): ProcessInfo[] {
   const state = journalOf(spec).readIfReadable();
   const process = namedProcess(state);
-  if (process === undefined || process.isExiting) return undefined;
+  if (process === undefined || process.isExiting) return [];
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  if (lost !== undefined) return lost === 'deleted' ? process : undefined;
+  if (lost !== undefined) return lost === 'deleted' ? [process] : [];
   // By the journal's word alone it must lead a session, as whatever start() spawns does, and be under the lock file of this name.
   const isOurs = isSessionLeader(process) && process.pid !== 1 && state.spawned?.lockFile === spec.lockFile;
-  return isOurs ? process : undefined;
+  return isOurs ? [process] : [];
 }
 
 /** 'starters': those that have the lock while a start of it is under way. */

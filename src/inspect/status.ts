@@ -11,7 +11,7 @@ import type { ProcessState, Status } from '../support/status-report.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, lostProcess } from './holder.js';
+import { type Holder, identify, lostProcesses } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -42,7 +42,7 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
 }
 
 function reportFree(spec: CompleteSpec): Status {
-  const lost = lostProcess(spec);
+  const [lost] = lostProcesses(spec);
   if (lost === undefined) return report(spec, 'stopped', undefined, { lock: false });
   const pidFile = isNamedIn(spec.pidFile, lost);
   return report(spec, 'unhealthy', lost, { lock: false, pidFile, process: true, identity: true });
@@ -62,7 +62,6 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
     }
     case 'leftovers': {
-      // One that passes all checks is the process.
       const { process, checks } = (await findHealthy(spec, holder.candidates, signal)) ?? {};
       if (process === undefined) {
         return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
@@ -81,12 +80,9 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
   }
 }
 
-function report(
-  spec: CompleteSpec,
-  state: ProcessState,
-  process: ProcessInfo | undefined,
-  layers: Partial<Status['checks']>,
-): Status {
+type Layers = Partial<Status['checks']>;
+
+function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | undefined, layers: Layers): Status {
   const { lock = true, pidFile, process: processLayer, identity, port, health } = layers;
   return {
     state,
@@ -103,7 +99,6 @@ function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boo
   return start !== undefined && !state.isHandedOver && systemTimeMs() - Date.parse(start.at) < startTimeoutMs;
 }
 
-/** Never ready yet, and still inside its start time. */
 function isStarting(state: JournalState, process: ProcessInfo, { startTimeoutMs }: CompleteSpec): boolean {
   const wasReady = state.isReady && state.spawned?.pid === process.pid;
   return !wasReady && processTable().age(process) < startTimeoutMs;

@@ -7,7 +7,6 @@ import { processTable } from '../system/process-table.js';
 /** The word behind its text by which the shell that watches is recognised: its $0. What comes after it is its lifetime. */
 export const WATCHER_NAME = 'flock-process-watcher';
 
-/** The descriptor at which the watcher has what it watches. */
 export const WATCHED_FD = 4;
 
 /** The shell that is about to become the process itself is none. */
@@ -15,7 +14,6 @@ export function isWatcher(process: ProcessInfo): boolean {
   return watchedLifetime(process) !== undefined;
 }
 
-/** Is there a watcher that ends it with its last user? */
 export function isShared(process: ProcessInfo): boolean {
   return watchersOf(process, 'shared').length > 0;
 }

@@ -4,22 +4,20 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
-import { heirsOfLock, LOCK_FD } from '../inspect/holder.js';
+import { heirsOfLock, LOCK_FD, lostProcesses } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
-import { type OpenLog, openLog } from '../state/log-file.js';
+import type { OpenLog } from '../state/log-file.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
-import { endLostProcess } from '../stop/stop.js';
+import { end } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError, StoppedError, spawnError } from '../support/errors.js';
-import { makeFolders } from '../support/files.js';
+import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
@@ -60,6 +58,7 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions)
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
   const { port } = spec;
   const { signal, events } = options;
+  const journal = journalOf(spec);
   // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
   const guard = () => {
     if (checkWanted(spec, options).isPending) throw new ContendAgain();
@@ -67,9 +66,12 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   const began = now();
   let portLock: FileLock | undefined;
   try {
-    begin(spec, options);
+    // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
+    const { startKey } = processTable().lookUp(process.pid) ?? {};
+    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
+    if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
-    await endLostProcess(spec, { signal, guard });
+    await end(spec, lostProcesses, { signal, guard });
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
@@ -79,26 +81,13 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     }
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
-    const output = prepareFiles(spec);
-    const spawning = spawnProcess(spec, { executable, log: output, lockFd: lock.fd });
-    const spawned = await spawning.finally(() => closeSync(output.fd));
+    const spawned = await spawnProcess(spec, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { log: output, began, deadline, guard, events, signal });
+    return await seeItThrough(spec, lock, spawned, { began, deadline, guard, events, signal });
   } finally {
-    try {
-      portLock?.release();
-    } finally {
-      lock.handOver();
-    }
+    portLock?.handOver();
+    lock.handOver();
   }
-}
-
-/** The first act under the lock: from here on it is wanted. A stop() or restart() at work needs the lock: it gets it. */
-function begin(spec: CompleteSpec, options: StartOptions): void {
-  const { startKey } = processTable().lookUp(process.pid) ?? {};
-  const journal = journalOf(spec);
-  const result = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
-  if (result === 'in use') throw new ContendAgain();
 }
 
 async function seeItThrough(
@@ -125,7 +114,7 @@ async function seeItThrough(
     current = process;
     // Whoever has locked the file that is there now has files of its own.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, process, waiting.log);
+    appendSpawn(spec, process, spawned.output);
     writePidFile(spec.pidFile, process, basename(spec.command));
     writeLockFilePid(lock, process.pid);
   };
@@ -143,7 +132,13 @@ async function seeItThrough(
     events.ready(instance);
     return instance;
   } catch (error) {
-    const reason = reasonToAbandon(guard, error);
+    let reason = error;
+    try {
+      guard();
+    } catch (unwanted) {
+      // A stop() writes its line before it signals: what else was met, an early exit say, is its doing.
+      reason = unwanted;
+    }
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
     // Whoever has locked the file that is there now has a process of its own, which is not to be ended.
     if (lock.isIntact()) journal.note('abandon');
@@ -152,17 +147,6 @@ async function seeItThrough(
   }
 }
 
-/** A stop() that came meanwhile has written its line before it signals: what else was met, an early exit say, is its doing. */
-function reasonToAbandon(guard: () => void, error: unknown): unknown {
-  try {
-    guard();
-    return error;
-  } catch (reason) {
-    return reason;
-  }
-}
-
-/** Names the process for everybody who asks from now on. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
   const { pid, startKey, sessionId: session } = process;
   const { lockFile } = spec;
@@ -170,16 +154,7 @@ export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: O
   journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log, lockFile });
 }
 
-function prepareFiles(spec: CompleteSpec): OpenLog {
-  try {
-    spec.dataDirs.forEach(makeFolders);
-    return openLog(spec.logFile);
-  } catch (error) {
-    throw spawnError(spec, errorText(error), error);
-  }
-}
-
-/** @param current what went on for the spawned process, if it put itself into the background */
+/** @param current what went on for the spawned process in the background, if anything did */
 async function abandon(
   spec: CompleteSpec,
   lock: FileLock,

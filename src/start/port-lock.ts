@@ -23,11 +23,7 @@ const LISTENER_GRACE_MS = 300;
 /** A listener of this machine answers at once, unless its queue is full: then it answers nothing, and is taken for none. */
 const LOOK_MS = 1_000;
 
-/**
- * @param guard called between attempts, ends the wait by throwing
- * @returns undefined when the folder of such locks is not ours to use: then there is only the look at the port
- * @throws PortInUseError when another start keeps it until the deadline
- */
+/** Undefined when the folder of such locks is not ours to use. @throws PortInUseError when another start keeps it; what `guard` throws */
 export async function lockPort(
   { name }: CompleteSpec,
   port: number,

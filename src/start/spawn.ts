@@ -9,10 +9,10 @@ import { delimiter, resolve } from 'node:path';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { findWaiter } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
-import type { OpenLog } from '../state/log-file.js';
+import { type OpenLog, openLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
-import { isExecutableFile, isFolder } from '../support/files.js';
+import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import type { ProcessInfo } from '../system/process-info.js';
 import { processTable } from '../system/process-table.js';
@@ -21,31 +21,29 @@ import { WATCHER_TEXT } from './watcher-text.js';
 export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
+  readonly output: OpenLog;
 }
 
-/**
- * The process leads a session and a group of its own, writes to the log itself, and inherits the lock as its descriptor 3.
- * @throws SpawnError | FlockBindingError
- */
-export async function spawnProcess(
-  spec: CompleteSpec,
-  { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
-): Promise<SpawnedProcess> {
+/** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
+export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { lifetime, cwd, env } = spec;
+  const { lifetime, cwd, env, dataDirs, logFile } = spec;
   const [command, ...args] = commandLine(spec, executable);
   // The users file is opened once more: the watcher must not share our LOCK_SH.
   const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
   const watched = usersFd ?? (lifetime === 'tied' ? 'pipe' : 'ignore');
-  const stdio: StdioOptions = ['ignore', log.fd, log.fd, lockFd, watched];
   const argv0 = lifetime === 'detached' ? spec.command : undefined;
+  let output: OpenLog | undefined;
   let child: ChildProcess;
   try {
+    dataDirs.forEach(makeFolders);
+    output = openLog(logFile);
+    const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
     child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {
-    if (usersFd !== undefined) closeSync(usersFd);
+    for (const fd of [output?.fd, usersFd]) if (fd !== undefined) closeSync(fd);
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
@@ -67,7 +65,7 @@ export async function spawnProcess(
   try {
     const process = processTable().lookUp(child.pid);
     if (process === undefined) throw new Error(`PID ${child.pid} is not in the process table`);
-    return { child, process };
+    return { child, process, output };
   } catch (error) {
     // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
@@ -78,11 +76,7 @@ export async function spawnProcess(
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
 const MAX_GRACE_MS = 0x7fffffff;
 
-/**
- * The executable itself, or the shell that begins a watcher and then becomes the executable: watcher.sh, which the build makes
- * a constant of, since neither a bundle nor an archive has a file beside it.
- * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
- */
+/** The executable, or the shell that begins a watcher and then becomes the executable. @throws FlockBindingError */
 function commandLine(spec: CompleteSpec, executable: string): [string, ...string[]] {
   const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
   if (lifetime === 'detached') return [executable, ...args];
@@ -97,11 +91,7 @@ function commandLine(spec: CompleteSpec, executable: string): [string, ...string
 /** Where libc looks when PATH is not set. */
 const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
 
-/**
- * The file that will be run, as execvp(3) finds it. Of a missing command and a missing cwd the system says the same, ENOENT.
- * @throws CommandNotFoundError when there is no such file, or it is not executable
- * @throws SpawnError when the cwd is missing
- */
+/** As execvp(3) does. The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);

@@ -16,7 +16,6 @@ import { isAlive, lookAgain } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
-  log: OpenLog;
   deadline: Deadline;
   /** Throws when the start is not wanted any more. */
   guard: () => void;
@@ -36,14 +35,11 @@ const LOG_TAIL_LINES = 50;
 
 const MESSAGE_LINE_LENGTH = 300;
 
-/**
- * @returns the process that was spawned, or the one that goes on for it in the background
- * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason
- */
+/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason */
 export async function waitUntilReady(
   spec: CompleteSpec,
-  { child, process: spawned }: SpawnedProcess,
-  { log, deadline, guard, signal, onSuccessor }: WaitOptions,
+  { child, process: spawned, output }: SpawnedProcess,
+  { deadline, guard, signal, onSuccessor }: WaitOptions,
 ): Promise<ProcessInfo> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
@@ -71,7 +67,7 @@ export async function waitUntilReady(
         if (!isGone) throw lockDroppedError(spec, process);
         continue;
       }
-      if (deadline.isOver) throw await startTimeoutError(spec, log);
+      if (deadline.isOver) throw await startTimeoutError(spec, output);
       // The exit wakes us, or `guard` says why.
       await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
     }
@@ -86,19 +82,19 @@ export async function waitUntilReady(
       await once(child, 'exit');
     }
     // The watcher of a tied process could not guard one that leaves its group.
-    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError(spec, child, log);
+    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError(spec, child, output);
     for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
       const next = successor(spec);
       if (next !== undefined) return next;
       await pace.wait({ deadline, signal });
     }
-    throw earlyExitError(spec, child, log);
+    throw earlyExitError(spec, child, output);
   }
 }
 
-function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProcess, log: OpenLog): EarlyExitError {
+function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProcess, output: OpenLog): EarlyExitError {
   const { name, logFile } = spec;
-  const logTail = readLogTail(logFile, LOG_TAIL_LINES, log);
+  const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
   const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
   const lastLine = logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH);
   const last = lastLine === undefined ? `nothing in its log "${logFile}"` : `last in its log: ${lastLine}`;
@@ -106,16 +102,13 @@ function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProce
   return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
 }
 
-async function startTimeoutError(spec: CompleteSpec, log: OpenLog): Promise<StartTimeoutError> {
+async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<StartTimeoutError> {
   const { name, startTimeoutMs: timeoutMs, logFile } = spec;
-  const report = await lastStatus(spec);
-  const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
+  const status = await lastStatus(spec);
+  const missing = status.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
   const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
-  return new StartTimeoutError(message, {
-    timeoutMs,
-    status: report,
-    logTail: readLogTail(logFile, LOG_TAIL_LINES, log),
-  });
+  const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
+  return new StartTimeoutError(message, { timeoutMs, status, logTail });
 }
 
 /** When start time is over: a look that takes no longer. */

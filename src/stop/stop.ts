@@ -4,7 +4,7 @@
  */
 
 import { lstatSync } from 'node:fs';
-import { identify, lostProcess } from '../inspect/holder.js';
+import { identify, lostProcesses, ownHolders } from '../inspect/holder.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
@@ -15,7 +15,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { ProcessInfo } from '../system/process-info.js';
-import { type TerminateOptions, terminate } from './terminate.js';
+import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
 export interface StopResult {
@@ -26,8 +26,6 @@ export interface StopResult {
 }
 
 type Outcome = StopResult['outcome'];
-
-type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
 
 const log = debugLog('stop');
 
@@ -53,11 +51,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   return await endUnder(spec, work, { signal, began });
 }
 
-/**
- * The first half of a restart: whoever supervises it elsewhere stands by, and nobody's start is ended.
- * @returns the place from which on a stop() ends the second half
- * @throws as stop() does
- */
+/** The first half of a restart: it ends nobody's start. A stop() at the returned place or beyond it ends the second half. */
 export async function stopForRestart(
   spec: CompleteSpec,
   { signal }: { signal: AbortSignal | undefined },
@@ -122,7 +116,7 @@ export async function bringDown(
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
-        outcome = combine(outcome, await endLostProcess(spec, { signal, limit }));
+        outcome = combine(outcome, await end(spec, lostProcesses, { signal, limit }));
         removePidFile(spec.pidFile);
         writeLockFilePid(lock, undefined);
         return outcome;
@@ -132,7 +126,7 @@ export async function bringDown(
     }
     // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
     const isLast = limit.isOver;
-    const ended = await endHolder(spec, { signal, limit });
+    const ended = await end(spec, ownHolders, { signal, limit });
     outcome = combine(outcome, ended);
     if (ended !== 'not-running') untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     if (ended !== 'not-running' && !isLast) continue;
@@ -141,36 +135,19 @@ export async function bringDown(
       outcome = combine(outcome, 'stopped');
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
-    if (limit.isOver || untouched.isOver)
-      throw stopTimeoutError(
-        spec,
-        holder.members.map(({ pid }) => pid),
-      );
+    if (limit.isOver || untouched.isOver) throw stopTimeoutError(spec, holder.members);
     await pace.wait({ deadline: limit, signal });
   }
 }
 
-/** Ends nobody but our process with its heirs, or its leftovers. @throws StopTimeoutError when they stay */
-export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
-  const find = () => {
-    const { kind, members } = identify(spec, { heirs: true });
-    return kind === 'process' || kind === 'leftovers' ? members : [];
-  };
-  return await end(spec, find, limits);
-}
-
-/** End a process that lost its lock file. Only under the lock, so that nobody starts another one meanwhile. */
-export async function endLostProcess(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
-  const find = () => {
-    const lost = lostProcess(spec);
-    return lost === undefined ? [] : [lost];
-  };
-  return await end(spec, find, limits);
-}
-
-async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limits: Limits): Promise<Outcome> {
-  const { stopSignal, stopTimeoutMs } = spec;
-  const { outcome, survivors } = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
+/** Ends those that are found, `lostProcesses` under the lock alone. @throws StopTimeoutError when they stay */
+export async function end(
+  spec: CompleteSpec,
+  find: (spec: CompleteSpec) => readonly ProcessInfo[],
+  limits: Limits,
+): Promise<Outcome> {
+  const { stopSignal, stopTimeoutMs: graceMs } = spec;
+  const { outcome, survivors } = await terminate(() => find(spec), { stopSignal, graceMs, ...limits });
   if (survivors.length > 0) throw stopTimeoutError(spec, survivors);
   return outcome;
 }

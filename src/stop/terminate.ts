@@ -18,51 +18,50 @@ const log = debugLog('terminate');
 /** Whoever was killed is waited for this long whatever the limit says. */
 const LEAST_KILL_WAIT_MS = 100;
 
-export interface TerminateOptions {
-  stopSignal: NodeJS.Signals;
-  graceMs: number;
-  /** Cuts both waits short. */
+/** What ends the waiting early. */
+export interface Limits {
   limit?: Deadline;
   signal?: AbortSignal | undefined;
-  /** Called while waiting; ends the wait by throwing. */
+  /** Called again and again; ends the wait by throwing. */
   guard?: () => void;
 }
 
 interface Termination {
   outcome: 'not-running' | 'stopped' | 'killed';
-  /** PIDs that are still there: this process may not signal them, or they hang in the kernel. */
-  survivors: number[];
+  /** They are still there: this process may not signal them, or they hang in the kernel. */
+  survivors: ProcessInfo[];
 }
 
 /**
  * @param find called for `stopSignal`, and again for SIGKILL: then it counts only while one of the first look is still among
  * them, for those who have come since are its heirs and not another process that got the lock
- * @throws what `guard` throws; the signal's reason, as soon as it is aborted
  */
 export async function terminate(
   find: () => readonly ProcessInfo[],
-  { stopSignal, graceMs, limit = Deadline.after(Number.POSITIVE_INFINITY), ...waiting }: TerminateOptions,
+  { stopSignal, graceMs, ...limits }: Limits & { stopSignal: NodeJS.Signals; graceMs: number },
 ): Promise<Termination> {
+  const { limit = Deadline.after(Number.POSITIVE_INFINITY) } = limits;
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
   if (isAsked) {
-    if (!targets.send(stopSignal)) return { outcome: 'not-running', survivors: [] };
+    const asked = targets.send(stopSignal);
+    if (asked === 'gone') return { outcome: 'not-running', survivors: [] };
+    if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
     const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
-    const survivors = await targets.survivorsAfter(grace, waiting);
-    if (survivors.length === 0 || targets.areDenied) return { outcome: 'stopped', survivors };
+    if (await targets.areGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
     targets.addHeirs(find());
   }
-  if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
+  const forced = targets.send('SIGKILL');
+  if (forced === 'gone') return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
   const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
-  return { outcome: 'killed', survivors: await targets.survivorsAfter(killWait, waiting) };
+  if (forced === 'sent') await targets.areGone(killWait, limits);
+  return { outcome: 'killed', survivors: targets.survivors() };
 }
 
 class Targets {
   readonly #known = new Map<number, ProcessInfo>();
-  /** The system refused every signal (EPERM): waiting is in vain. */
-  areDenied = false;
 
   constructor(found: readonly ProcessInfo[]) {
     for (const target of found) this.#known.set(target.pid, target);
@@ -73,34 +72,33 @@ class Targets {
     for (const target of found) this.#known.set(target.pid, target);
   }
 
-  /** False when nobody was there. */
-  send(signal: NodeJS.Signals): boolean {
+  /** 'denied': the system refused every signal (EPERM), waiting is in vain. */
+  send(signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
     const targets = [...this.#known.values()];
     const isGroupThere = (leader: ProcessInfo) => isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
     const groups = targets.filter((target) => leadsGroup(target) && isGroupThere(target)).map(({ pid }) => pid);
     const singles = targets.filter((target) => !groups.includes(target.groupId) && isAlive(target));
     const numbers = [...groups.map((groupId) => -groupId), ...singles.map(({ pid }) => pid)];
     const results = numbers.map((number) => sendTo(number, signal));
-    this.areDenied = results.length > 0 && results.every((result) => result === 'denied');
-    return results.includes('sent') || this.areDenied;
+    if (results.includes('sent')) return 'sent';
+    return results.includes('denied') ? 'denied' : 'gone';
   }
 
-  /** Waits until none is left, or the time is over. */
-  async survivorsAfter(
-    deadline: Deadline,
-    { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>,
-  ): Promise<number[]> {
+  /** Waits until they are. */
+  async areGone(deadline: Deadline, { signal, guard }: Limits): Promise<boolean> {
     const ask = () => {
       guard?.();
       const left = this.#left();
       // The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
       // its group it guards nobody: it is killed in the turn in which it is seen.
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
-      return left.length === 0 || this.areDenied;
+      return left.length === 0;
     };
-    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
-    await poll(ask, { deadline, signal, pace });
-    return withoutWatcher(this.#left()).map(({ pid }) => pid);
+    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 }) });
+  }
+
+  survivors(): ProcessInfo[] {
+    return withoutWatcher(this.#left());
   }
 
   /** The walk through all processes is made only when the ones that we know are gone. */

@@ -195,8 +195,9 @@ export function spawnError({ name }: { name: string }, why: string, cause: unkno
 
 export function stopTimeoutError(
   { name, lockFile }: { name: string; lockFile: string },
-  holders: readonly number[],
+  processes: readonly { pid: number }[],
 ): StopTimeoutError {
+  const holders = processes.map(({ pid }) => pid);
   const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
   return new StopTimeoutError(`Cannot stop ${name}: lock "${lockFile}" is still held by ${who}`, { holders });
 }
