@@ -5,14 +5,14 @@
 
 import { join } from 'node:path';
 import { portInUseError } from '../inspect/checks.js';
-import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
-import { findFreePort, isPortOpen } from '../system/ports.js';
+import { isPortOpen } from '../system/ports.js';
 import { processTable } from '../system/process-table.js';
 
 const log = debugLog('port');
@@ -29,8 +29,9 @@ export async function lockPort(
   port: number,
   { deadline, guard }: { deadline: Deadline; guard: () => void },
 ): Promise<FileLock | undefined> {
-  const path = portLockFile(port);
-  if (path === undefined) return undefined;
+  const folder = userFolder();
+  if (folder === undefined) return undefined;
+  const path = join(folder, `port-${port}.lock`);
   const tryLock = () => {
     guard();
     try {
@@ -45,24 +46,6 @@ export async function lockPort(
   if (lock !== undefined) return lock;
   const message = `Cannot start ${name}: another process is being started on port ${port}`;
   throw new PortInUseError(message, { port, pid: undefined });
-}
-
-/**
- * A TCP port of 127.0.0.1 on which nobody listens, and on which no process of this user is being started. It is not reserved:
- * the start takes its lock. Of two that are given the same one at the same time one start ends with PortInUseError.
- */
-export async function chooseFreePort(): Promise<number> {
-  for (;;) {
-    // The system hands out its free ports in no order: one on which somebody is starting something is met rarely.
-    const port = await findFreePort();
-    const path = portLockFile(port);
-    if (path === undefined || !isLocked(path)) return port;
-  }
-}
-
-function portLockFile(port: number): string | undefined {
-  const folder = userFolder();
-  return folder && join(folder, `port-${port}.lock`);
 }
 
 /** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going; what `guard` throws */

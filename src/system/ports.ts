@@ -82,6 +82,7 @@ export async function isPortOpen(
   }
 }
 
+/** A TCP port of 127.0.0.1 on which nobody listens. It is not reserved: of two starts on it one ends with PortInUseError. */
 export async function findFreePort(): Promise<number> {
   const { createServer } = builtIn('node:net');
   const server = createServer().listen(0, '127.0.0.1');

@@ -1,8 +1,8 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import { ProcessManager } from '../manager/process-manager.js';
-import { chooseFreePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
+import { findFreePort } from '../system/ports.js';
 import { makeTemporaryState, sweepTemporaryStates, type TemporaryState } from './temporary-state.js';
 import {
   definedOptions,
@@ -60,7 +60,7 @@ async function startOnPort<O extends TestDefaults | undefined>(
   state: TemporaryState | undefined,
   signal: AbortSignal | undefined,
 ): Promise<EphemeralInstance> {
-  const chosen = { stateDir: state?.folder, port: given.port ?? (await chooseFreePort()) };
+  const chosen = { stateDir: state?.folder, port: given.port ?? (await findFreePort()) };
   const spec = preset(overTestDefaults(preset, { ...chosen, ...given }));
   const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
   const manager = new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' });

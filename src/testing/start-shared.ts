@@ -9,13 +9,13 @@ import { join } from 'node:path';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
-import { chooseFreePort } from '../start/port-lock.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
 import { assertSupportedPlatform, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { userFolder, userFolderPath } from '../support/files.js';
 import { checkName } from '../support/options.js';
+import { findFreePort } from '../system/ports.js';
 import { differingFields, readAgreement, writeAgreement } from './shared-settings.js';
 import { removeFolder } from './temporary-state.js';
 import {
@@ -90,7 +90,7 @@ async function joinInstance(
   const whenUnused = async () => {
     if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
     await removeFolder(folder);
-    const port = givenPort ?? (await chooseFreePort());
+    const port = givenPort ?? (await findFreePort());
     writeAgreement(folder, port, makeSpec(port));
   };
   const user = await joinUsers(place, { signal, whenUnused });
