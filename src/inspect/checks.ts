@@ -97,9 +97,8 @@ async function askHealth({ name, isHealthy }: CompleteSpec, instance: Instance, 
 }
 
 /**
- * Evidence that it is not our process that answers on the port: a visible process outside of its family listens there, and
- * is older than it or runs under a lock of its own. Nothing follows when no such process is seen (under `docker run -p` a
- * proxy listens, younger than its container's client).
+ * Evidence that somebody else answers on the port: a visible process outside of its family, older than ours or under a lock
+ * of its own. Nothing follows when none is seen (under `docker run -p` a proxy listens, younger than its container's client).
  */
 export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
   if (port === undefined) return undefined;

@@ -1,7 +1,5 @@
 /**
- * Who is the process, who are its heirs, what did it leave behind.
- *
- * The process is the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
+ * Who is the process: the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
  * says so it is searched among those that carry the lock: a managed process at descriptor 3, a starter at a higher number.
  * Everything here is synchronous: a caller that signals does so in the same turn as the look.
  */
@@ -24,9 +22,8 @@ export type Holder =
   /** The process that the journal names is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
   | { kind: 'leftovers'; candidates: readonly ProcessInfo[]; members: readonly ProcessInfo[] }
   /**
-   * 'starting': they are between taking the lock and spawning, or wait for a process that does not carry the lock.
-   * 'strangers': nothing says that they are ours.
-   * 'nobody' can be seen: the lock was freed a moment ago, its holder is going, or belongs to somebody else.
+   * Starters; strangers, of whom nothing says that they are ours; nobody who can be seen: the lock was freed a moment ago, its
+   * holder is going, or belongs to somebody else.
    */
   | { kind: 'starting' | 'strangers' | 'nobody'; members: readonly ProcessInfo[] };
 
@@ -36,11 +33,7 @@ const NOBODY: Holder = { kind: 'nobody', members: [] };
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
-  if (named !== undefined && isCarrying(named, spec)) {
-    return heirs
-      ? withHeirs(named, managedCarriers(spec), spec)
-      : { kind: 'process', process: named, members: [named] };
-  }
+  if (named !== undefined && isCarrying(named, spec)) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
   // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
   if (named?.isExiting) return NOBODY;
   const { managed, starters } = lockCarriers(spec);
@@ -73,9 +66,8 @@ export function ownHolders(spec: Files): readonly ProcessInfo[] {
 }
 
 /**
- * With the lock free or ours: the process that the journal names, if it lives all the same. It has lost its lock file (deleted
- * or replaced), or dropped the lock. One that holds another lock file, which is still there, is under that one: a state folder
- * that was copied or moved has a journal that names it.
+ * With the lock free or ours: the process that the journal names, if it has lost its lock file, or dropped the lock. One that
+ * holds another lock file which is still there is under that one: its state folder was copied or moved, with the journal.
  */
 export function lostProcesses(spec: Files): ProcessInfo[] {
   const state = journalOf(spec).readIfReadable();

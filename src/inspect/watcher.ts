@@ -38,10 +38,7 @@ function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
   return option === '-c' && index > 0 ? words[index + 1] : undefined;
 }
 
-/**
- * Descriptors that hold LOCK_SH: processes and threads that use it now. Where the system tells only who has the file open,
- * the watcher and what waits for it in its group are among them.
- */
+/** Where the system tells only who has the file open, the watcher and what waits for it in its group are among them. */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
   const watched = carriers.filter(({ process }) => isWatcher(process)).map(({ process }) => process.groupId);

@@ -56,7 +56,6 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions)
 
 /** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
-  const { port } = spec;
   const { signal, events } = options;
   const journal = journalOf(spec);
   // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
@@ -75,9 +74,9 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
-    if (port !== undefined) {
-      portLock = await lockPort(spec, port, { deadline, guard });
-      await refuseBusyPort(spec, port, { deadline, guard, signal });
+    if (spec.port !== undefined) {
+      portLock = await lockPort(spec, spec.port, { deadline, guard });
+      await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
@@ -112,7 +111,7 @@ async function seeItThrough(
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
-    // Whoever has locked the file that is there now has files of its own.
+    // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);
     writePidFile(spec.pidFile, process, basename(spec.command));
@@ -140,7 +139,6 @@ async function seeItThrough(
       reason = unwanted;
     }
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
-    // Whoever has locked the file that is there now has a process of its own, which is not to be ended.
     if (lock.isIntact()) journal.note('abandon');
     await abandon(spec, lock, spawned, current);
     throw reason;
@@ -154,17 +152,13 @@ export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: O
   journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log, lockFile });
 }
 
-/** @param current what went on for the spawned process in the background, if anything did */
-async function abandon(
-  spec: CompleteSpec,
-  lock: FileLock,
-  { child, process: spawned }: SpawnedProcess,
-  current: ProcessInfo,
-): Promise<void> {
+/** Ends what was spawned, and the last one that it has put into the background. */
+async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProcess, last: ProcessInfo): Promise<void> {
+  const { child, process: first } = spawned;
   const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
   const grace = Deadline.after(graceMs);
   const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
-  let find = () => [spawned, current, ...heirs()];
+  let find = () => [first, last, ...heirs()];
   const endFound = async () => {
     const { survivors } = await terminate(find, { stopSignal: spec.stopSignal, graceMs: grace.remainingMs });
     // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
@@ -177,7 +171,7 @@ async function abandon(
   } catch (error) {
     // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
-    if (child.exitCode === null && child.signalCode === null) process.kill(-spawned.pid, 'SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) process.kill(-first.pid, 'SIGKILL');
   }
   if (!lock.isIntact()) return;
   removePidFile(spec.pidFile);

@@ -28,24 +28,21 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-/** A start() that contends. */
 interface Contest extends StartOptions {
   spec: CompleteSpec;
   deadline: Deadline;
 }
 
-/**
- * What a start() remembers at its call: the end of the journal. One that can be neither made nor read is met again by the
- * start that wins the lock.
- * @throws StateFileError for want of something of our own, such as a descriptor: that says nothing of the journal
- */
+/** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {
   const journal = journalOf(spec);
   try {
     journal.create();
     return journal.read().endPlace;
   } catch (error) {
+    // That says nothing of the journal.
     if (isOwnLimit((error as StateFileError).cause)) throw error;
+    // It is met again by the start that wins the lock.
     log('%s', errorText(error));
     return { id: '', offset: 0 };
   }
@@ -135,10 +132,7 @@ async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   return hasWaited;
 }
 
-/**
- * Whoever was to end what is there has died: do it. Not while only a starter has the lock, which meets the line itself.
- * @returns false when there was nobody to end
- */
+/** Whoever was to end it has died: do it. Not while only a starter has the lock, which meets the line itself. */
 async function finishStop(contest: Contest, holder: Holder): Promise<boolean> {
   const { spec, signal } = contest;
   if (holder.kind === 'starting') return false;
@@ -178,15 +172,14 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
 
 /** Under LOCK_EX: nobody hands out what another start abandons. */
 function appendIfUnchanged(spec: CompleteSpec, before: JournalState, append: () => void): boolean {
-  const isDone = journalOf(spec).exclusively((state) => {
-    if (!isUnchanged(state, before)) return false;
+  const result = journalOf(spec).exclusively((state) => {
+    if (!isUnchanged(state, before)) return 'changed';
     append();
-    return true;
+    return 'appended';
   });
-  return isDone === true;
+  return result === 'appended';
 }
 
-/** Nothing was started, adopted or stopped in between. */
 function isUnchanged(state: JournalState, before: JournalState): boolean {
   const isSame = (event: 'start' | 'spawn') => state.last(event)?.place === before.last(event)?.place;
   return !state.isPending && isSame('start') && isSame('spawn');

@@ -17,7 +17,6 @@ import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
   deadline: Deadline;
-  /** Throws when the start is not wanted any more. */
   guard: () => void;
   signal: AbortSignal | undefined;
   /** It put itself into the background: this is the process now. */
@@ -53,7 +52,6 @@ export async function waitUntilReady(
   try {
     for (;;) {
       guard();
-      // As it is now: it may have been suspended when it was spawned, or be so by now.
       const current = lookAgain(process);
       process = current ?? (await findSuccessor());
       if (current === undefined) onSuccessor(process);
@@ -111,7 +109,6 @@ async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<S
   return new StartTimeoutError(message, { timeoutMs, status, logTail });
 }
 
-/** When start time is over: a look that takes no longer. */
 export async function lastStatus(spec: CompleteSpec): Promise<Status> {
   return await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
 }

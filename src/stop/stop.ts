@@ -48,7 +48,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
     const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(error)}`;
     throw new StateFileError(message, { path: journal.path, cause: error });
   }
-  return await endUnder(spec, work, { signal, began });
+  return await finish(spec, work, began, signal);
 }
 
 /** The first half of a restart: it ends nobody's start. A stop() at the returned place or beyond it ends the second half. */
@@ -60,16 +60,12 @@ export async function stopForRestart(
   const journal = journalOf(spec);
   journal.create();
   const work = await journal.workOn('restart');
-  const result = await endUnder(spec, work, { signal, began });
+  const result = await finish(spec, work, began, signal);
   return { result, place: { ...work.place, offset: work.place.offset + 1 } };
 }
 
 /** With LOCK_SH on the journal. A start that has undone the line saw the lock free: nothing is left to end. */
-async function endUnder(
-  spec: CompleteSpec,
-  work: JournalWork,
-  { signal, began }: { signal: AbortSignal | undefined; began: number },
-): Promise<StopResult> {
+async function finish(spec: CompleteSpec, work: JournalWork, began: number, signal?: AbortSignal): Promise<StopResult> {
   const journal = journalOf(spec);
   try {
     const isUndone = journal.readIfReadable().isUndone(work.place);

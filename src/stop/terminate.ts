@@ -1,7 +1,5 @@
 /**
- * End processes: ask, wait until they are gone, force.
- *
- * `find` is the proof, and the signals go out in the same turn. For a second signal PID and start time suffice: a dying
+ * End processes: ask, wait, force. `find` is the proof, and the signals go out in the same turn. For a second signal PID and start time suffice: a dying
  * server may have closed what proved it. A whole group is signalled when a member leads it; when that leader is gone, only
  * while a process of its group and session is seen, for as long as one is there the number cannot be given to another group.
  */
@@ -18,7 +16,6 @@ const log = debugLog('terminate');
 /** Whoever was killed is waited for this long whatever the limit says. */
 const LEAST_KILL_WAIT_MS = 100;
 
-/** What ends the waiting early. */
 export interface Limits {
   limit?: Deadline;
   signal?: AbortSignal | undefined;
@@ -26,20 +23,15 @@ export interface Limits {
   guard?: () => void;
 }
 
-interface Termination {
-  outcome: 'not-running' | 'stopped' | 'killed';
-  /** They are still there: this process may not signal them, or they hang in the kernel. */
-  survivors: ProcessInfo[];
-}
-
 /**
  * @param find called for `stopSignal`, and again for SIGKILL: then it counts only while one of the first look is still among
  * them, for those who have come since are its heirs and not another process that got the lock
+ * @returns as survivors those whom this process may not signal, or who hang in the kernel
  */
 export async function terminate(
   find: () => readonly ProcessInfo[],
   { stopSignal, graceMs, ...limits }: Limits & { stopSignal: NodeJS.Signals; graceMs: number },
-): Promise<Termination> {
+): Promise<{ outcome: 'not-running' | 'stopped' | 'killed'; survivors: ProcessInfo[] }> {
   const { limit = Deadline.after(Number.POSITIVE_INFINITY) } = limits;
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
@@ -50,13 +42,13 @@ export async function terminate(
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
     const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
-    if (await targets.areGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
+    if (await targets.waitUntilGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
     targets.addHeirs(find());
   }
   const forced = targets.send('SIGKILL');
   if (forced === 'gone') return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
   const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
-  if (forced === 'sent') await targets.areGone(killWait, limits);
+  if (forced === 'sent') await targets.waitUntilGone(killWait, limits);
   return { outcome: 'killed', survivors: targets.survivors() };
 }
 
@@ -84,8 +76,7 @@ class Targets {
     return results.includes('denied') ? 'denied' : 'gone';
   }
 
-  /** Waits until they are. */
-  async areGone(deadline: Deadline, { signal, guard }: Limits): Promise<boolean> {
+  async waitUntilGone(deadline: Deadline, { signal, guard }: Limits): Promise<boolean> {
     const ask = () => {
       guard?.();
       const left = this.#left();
