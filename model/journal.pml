@@ -88,7 +88,7 @@ byte named = 0;                          /* The server that the last `spawn` nam
 #else
 #define LEFTOVERS false
 #endif
-/* src/start/still-wanted.ts asks these of what it has read. */
+/* src/start/launch.ts asks these of what it has read. */
 #define WANTED  (lastStop <= undone || lastStop < lastRestart)
 #ifdef MUT_DEADRESTART
 #define RESTARTING false

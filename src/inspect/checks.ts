@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
-import { abortAfter, type Deadline } from '../support/deadline.js';
+import { abortAfter, type Deadline, type LinkedSignal } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
@@ -19,15 +19,13 @@ export const ALIVE_MS = 100;
 /** How long a look may take when start time is over. */
 export const LAST_LOOK_MS = 250;
 
-/** Undefined: not configured, or not reached. */
-export type CheckResult = Pick<Status['checks'], 'port' | 'health'>;
+type CheckResult = Pick<Status['checks'], 'port' | 'health'>;
 
-export interface CheckOptions {
+interface CheckOptions {
   /** What `isHealthy` is told of the process. @default true */
   reused?: boolean;
-  signal?: AbortSignal | undefined;
-  /** Cuts `checkTimeoutMs` short. */
-  limit?: Deadline | undefined;
+  signal: AbortSignal | undefined;
+  limit?: Deadline;
 }
 
 export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
@@ -41,7 +39,6 @@ export function startedAt(spec: CompleteSpec, process: ProcessInfo): Date {
   return new Date(isNamed ? spawned.at : processTable().startTime(process) * 1000);
 }
 
-/** Is it ready at this instant? */
 export async function isReady(spec: CompleteSpec, process: ProcessInfo, options: CheckOptions): Promise<boolean> {
   return !process.isSuspended && arePassed(spec, process, await runChecks(spec, process, options));
 }
@@ -55,15 +52,14 @@ export function arePassed(spec: CompleteSpec, process: ProcessInfo, { port, heal
   return port !== false && health !== false;
 }
 
-/** The first that passes all checks; nobody when nothing is configured to be checked. */
 export async function findHealthy(
   spec: CompleteSpec,
   candidates: readonly ProcessInfo[],
-  options: CheckOptions = {},
+  signal: AbortSignal | undefined,
 ): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
   if (!hasChecks(spec)) return undefined;
   for (const process of candidates) {
-    const checks = await runChecks(spec, process, options);
+    const checks = await runChecks(spec, process, { signal });
     if (arePassed(spec, process, checks) && foreignListener(spec, process) === undefined) return { process, checks };
   }
   return undefined;
@@ -73,25 +69,21 @@ export async function findHealthy(
 export async function runChecks(
   spec: CompleteSpec,
   process: ProcessInfo,
-  { reused = true, signal, limit }: CheckOptions = {},
+  { reused = true, signal, limit }: CheckOptions,
 ): Promise<CheckResult> {
   const { host, port, checkTimeoutMs } = spec;
   const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
-  const portIsOpen =
-    port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
-  if (portIsOpen === false || spec.isHealthy === undefined) return { port: portIsOpen, health: undefined };
-  const health = await askHealth(spec, instanceOf(spec, process, { reused }), abortAfter(timeoutMs(), signal));
-  return { port: portIsOpen, health };
+  const isOpen = port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
+  if (isOpen === false || spec.isHealthy === undefined) return { port: isOpen, health: undefined };
+  const instance = instanceOf(spec, process, { reused });
+  return { port: isOpen, health: await askHealth(spec, instance, abortAfter(timeoutMs(), signal)) };
 }
 
-async function askHealth(
-  { name, isHealthy }: CompleteSpec,
-  instance: Instance,
-  { signal, clear }: ReturnType<typeof abortAfter>,
-): Promise<boolean> {
+async function askHealth({ name, isHealthy }: CompleteSpec, instance: Instance, limit: LinkedSignal): Promise<boolean> {
+  const { signal } = limit;
   // A check that ignores its signal must not hold up the one who waits for it.
-  const over = new AbortController();
-  const aborted = once(signal, 'abort', { signal: over.signal }).then(() => Promise.reject(signal.reason));
+  const aborted = once(signal, 'abort').then(() => Promise.reject(signal.reason));
+  aborted.catch(() => undefined);
   try {
     signal.throwIfAborted();
     return (await Promise.race([isHealthy?.(instance, signal), aborted])) === true;
@@ -99,16 +91,13 @@ async function askHealth(
     log('%s is not healthy: %s', name, errorText(error));
     return false;
   } finally {
-    clear();
-    aborted.catch(() => undefined);
-    over.abort();
+    limit.clear();
   }
 }
 
 /**
- * Evidence that it is not our process that answers on the port: a visible process outside of its family listens there, and
- * is older than it or runs under a lock of its own. Nothing follows when no such process is seen (under `docker run -p` a
- * proxy listens, younger than its container's client).
+ * Evidence that somebody else answers on the port: a visible process outside of its family, older than ours or under a lock
+ * of its own. Nothing follows when none is seen (under `docker run -p` a proxy listens, younger than its container's client).
  */
 export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
   if (port === undefined) return undefined;
@@ -126,11 +115,7 @@ function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
   return parent !== undefined && isFamily(parent, ours);
 }
 
-export function visibleListener(port: number): ProcessInfo | undefined {
-  return processTable().listeners(port)[0];
-}
-
-export function portInUseError({ name }: Pick<CompleteSpec, 'name'>, port: number, pid?: number): PortInUseError {
-  const who = pid === undefined ? 'another process' : `another process (PID ${pid})`;
-  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid });
+export function portInUseError(name: string, port: number, listener: ProcessInfo | undefined): PortInUseError {
+  const who = listener === undefined ? 'another process' : `another process (PID ${listener.pid})`;
+  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid: listener?.pid });
 }

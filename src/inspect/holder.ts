@@ -1,9 +1,7 @@
 /**
- * Who is the process, who are its heirs, what did it leave behind.
- *
- * The process is the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
- * says so it is searched among those that carry the lock: a managed process carries it at descriptor 3, a process that is
- * starting one at a higher number. Everything here is synchronous: a caller that signals does so in the same turn as the look.
+ * Who is the process: the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
+ * says so it is searched among those that carry the lock: a managed process at descriptor 3, a starter at a higher number.
+ * Everything here is synchronous: a caller that signals does so in the same turn as the look.
  */
 
 import { basename } from 'node:path';
@@ -18,68 +16,76 @@ export const LOCK_FD = 3;
 type Files = Pick<CompleteSpec, 'lockFile' | 'command'>;
 
 export type Holder =
-  /** Our process. `heirs` share its open file; none when they were not asked for. */
-  | { kind: 'process'; process: ProcessInfo; heirs: readonly ProcessInfo[] }
-  /** Somebody is between taking the lock and spawning, or waits for a process that does not carry the lock. */
-  | { kind: 'starting'; starters: readonly ProcessInfo[] }
+  /** Our process. After it in `members`: its heirs, when they were asked for. */
+  | { kind: 'process'; process: ProcessInfo; members: readonly ProcessInfo[] }
   /** The process that the journal names is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
-  | { kind: 'leftovers'; members: readonly ProcessInfo[]; candidates: readonly ProcessInfo[] }
-  /** They hold the lock, and nothing says that they are ours. */
-  | { kind: 'strangers'; holders: readonly ProcessInfo[] }
-  /** Nobody can be seen: the lock was freed a moment ago, its holder is going, or belongs to somebody else. */
-  | { kind: 'nobody' };
+  | { kind: 'leftovers'; candidates: readonly ProcessInfo[]; members: readonly ProcessInfo[] }
+  /**
+   * Starters; strangers, of whom nothing says that they are ours; nobody who can be seen: the lock was freed a moment ago, its
+   * holder is going, or belongs to somebody else.
+   */
+  | { kind: 'starting' | 'strangers' | 'nobody'; members: readonly ProcessInfo[] };
 
-/** Who holds the lock. `heirs: true` has the heirs of a process looked for, which costs a walk through all processes. */
+const NOBODY: Holder = { kind: 'nobody', members: [] };
+
+/** Heirs are looked for when they are asked for: that costs a walk through all processes. */
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
-  if (named !== undefined && processTable().carries(named.pid, LOCK_FD, spec.lockFile)) {
-    return heirs ? withHeirs(named, managedCarriers(spec), spec) : { kind: 'process', process: named, heirs: [] };
-  }
+  if (named !== undefined && isCarrying(named, spec)) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
   // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
-  if (named?.isExiting) return { kind: 'nobody' };
-  const { managed, starters } = lookAround(spec);
-  if (managed.length === 0) return starters.length === 0 ? { kind: 'nobody' } : { kind: 'starting', starters };
+  if (named?.isExiting) return NOBODY;
+  const { managed, starters } = lockCarriers(spec);
+  if (managed.length === 0) return starters.length === 0 ? NOBODY : { kind: 'starting', members: starters };
   const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state);
-  const isDead = isNamed && livingSpawned(state) === undefined;
-  if (isDead && starters.length === 0) return leftovers(managed, spec);
-  return search(managed, spec);
+  // Looked up again: it can have died since.
+  const isDead = isNamed && namedProcess(state) === undefined;
+  const members = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map(({ process }) => process);
+  if (isDead && starters.length === 0 && members.length > 0) {
+    const candidates = members.filter((member) => isSessionLeader(member) || hasCommandName(member, spec));
+    return { kind: 'leftovers', candidates, members };
+  }
+  const found = bestMatch(managed, spec);
+  if (found === undefined) return { kind: 'strangers', members: managed.map(({ process }) => process) };
+  return withHeirs(found, managed, spec);
 }
 
-/** Those that have the lock while a start of it is under way. */
-export function starters(spec: Files): readonly ProcessInfo[] {
-  return lookAround(spec).starters;
+function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files): Holder {
+  // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
+  // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
+  if (!isCarrying(found, spec)) return NOBODY;
+  const heirs = managed.map(({ process }) => process).filter(({ pid }) => pid !== found.pid);
+  return { kind: 'process', process: found, members: [found, ...heirs] };
+}
+
+/** Whoever holds the lock and may be ended: our process with its heirs, or its leftovers. */
+export function ownHolders(spec: Files): readonly ProcessInfo[] {
+  const { kind, members } = identify(spec, { heirs: true });
+  return kind === 'process' || kind === 'leftovers' ? members : [];
 }
 
 /**
- * With the lock free or ours: the process that the journal names, if it lives all the same. It has lost its lock file (deleted
- * or replaced), or dropped the lock. One that holds another lock file, which is still there, is under that one: a state folder
- * that was copied or moved has a journal that names it.
+ * With the lock free or ours: the process that the journal names, if it has lost its lock file, or dropped the lock. One that
+ * holds another lock file which is still there is under that one: its state folder was copied or moved, with the journal.
  */
-export function lostProcess(spec: Files): ProcessInfo | undefined {
+export function lostProcesses(spec: Files): ProcessInfo[] {
   const state = journalOf(spec).readIfReadable();
   const process = namedProcess(state);
-  if (process === undefined || process.isExiting) return undefined;
+  if (process === undefined || process.isExiting) return [];
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
-  if (lost !== undefined) return lost === 'deleted' ? process : undefined;
+  if (lost !== undefined) return lost === 'deleted' ? [process] : [];
   // By the journal's word alone it must lead a session, as whatever start() spawns does, and be under the lock file of this name.
   const isOurs = isSessionLeader(process) && process.pid !== 1 && state.spawned?.lockFile === spec.lockFile;
-  return isOurs ? process : undefined;
+  return isOurs ? [process] : [];
 }
 
-/** The process that the last `spawn` names, if it lives. */
-function namedProcess(state: JournalState): ProcessInfo | undefined {
-  return state.isTrusted ? livingSpawned(state) : undefined;
-}
-
-function livingSpawned(state: JournalState): ProcessInfo | undefined {
-  const { spawned, hasExited } = state;
-  return spawned !== undefined && !hasExited && isSpawnedHere(state) ? lookAgain(spawned) : undefined;
-}
-
-/** In this boot, and in a PID namespace in which its PID means the same to us. */
-function isSpawnedHere({ spawned }: JournalState): boolean {
-  return spawned?.boot === processTable().boot();
+/** 'starters': those that have the lock while a start of it is under way. */
+export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
+  const carriers = processTable().carriers(lockFile);
+  const managed = carriers.filter(isManagedCarrier);
+  // One that has it at both has made a copy for itself.
+  const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
+  return { managed, starters: carriers.map(({ process }) => process).filter((process) => !isManaged(process)) };
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
@@ -88,18 +94,24 @@ export function successor(spec: Files): ProcessInfo | undefined {
   return bestMatch(managed, spec) ?? oldest(managed);
 }
 
-/** Everybody who carries the lock as a managed process does. Of use while we hold it ourselves: then they share our open file. */
+/** While we hold the lock: then whoever carries it as a managed process does shares our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
   return managedCarriers(spec).map(({ process }) => process);
 }
 
-function lookAround({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
-  const carriers = processTable().carriers(lockFile);
-  const managed = carriers.filter(isManagedCarrier);
-  // One that has it at both has made a copy for itself.
-  const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
-  const starters = carriers.map((carrier) => carrier.process).filter((process) => !isManaged(process));
-  return { managed, starters };
+export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean {
+  return processTable().carries(pid, LOCK_FD, lockFile);
+}
+
+function namedProcess(state: JournalState): ProcessInfo | undefined {
+  const { spawned, hasExited, isTrusted } = state;
+  if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return undefined;
+  return hasExited ? undefined : lookAgain(spawned);
+}
+
+/** In this boot, and in a PID namespace in which its PID means the same to us. */
+function isSpawnedHere({ spawned }: JournalState): boolean {
+  return spawned?.boot === processTable().boot();
 }
 
 function managedCarriers({ lockFile }: Files): Carrier[] {
@@ -108,28 +120,6 @@ function managedCarriers({ lockFile }: Files): Carrier[] {
 
 function isManagedCarrier({ fd, process: { pid } }: Carrier): boolean {
   return fd === LOCK_FD && pid !== process.pid;
-}
-
-function search(managed: readonly Carrier[], spec: Files): Holder {
-  const found = bestMatch(managed, spec);
-  if (found === undefined) return { kind: 'strangers', holders: managed.map(({ process }) => process) };
-  return withHeirs(found, managed, spec);
-}
-
-function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files): Holder {
-  // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
-  // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
-  if (!processTable().carries(found.pid, LOCK_FD, spec.lockFile)) return { kind: 'nobody' };
-  const heirs = managed.map(({ process }) => process).filter(({ pid }) => pid !== found.pid);
-  return { kind: 'process', process: found, heirs };
-}
-
-function leftovers(managed: readonly Carrier[], spec: Files): Holder {
-  const family = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false);
-  if (family.length === 0) return search(managed, spec);
-  const members = family.map(({ process }) => process);
-  const candidates = members.filter((member) => isSessionLeader(member) || hasCommandName(member, spec));
-  return { kind: 'leftovers', members, candidates };
 }
 
 function bestMatch(managed: readonly Carrier[], spec: Files): ProcessInfo | undefined {

@@ -9,8 +9,8 @@ import { Pace } from '../support/deadline.js';
 import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, type CheckOptions, findHealthy, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, lostProcess } from './holder.js';
+import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
+import { type Holder, identify, lostProcesses } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -35,32 +35,38 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
   for (let look = 1; ; look += 1) {
     if (!isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
-    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, { signal });
+    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
     await pace.wait({ signal });
   }
 }
 
 function reportFree(spec: CompleteSpec): Status {
-  const lost = lostProcess(spec);
+  const [lost] = lostProcesses(spec);
   if (lost === undefined) return report(spec, 'stopped', undefined, { lock: false });
   const pidFile = isNamedIn(spec.pidFile, lost);
   return report(spec, 'unhealthy', lost, { lock: false, pidFile, process: true, identity: true });
 }
 
-async function reportHeld(spec: CompleteSpec, holder: Holder, options: CheckOptions): Promise<Status> {
+async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSignal | undefined): Promise<Status> {
   const state = journalOf(spec).readIfReadable();
   const unlessPending = (found: ProcessState) => (state.isPending ? 'stopping' : found);
   switch (holder.kind) {
     case 'process': {
-      const { found, layers } = await examine(spec, holder.process, state, options);
-      return report(spec, unlessPending(found), holder.process, layers);
+      const { process } = holder;
+      const pidFile = isNamedIn(spec.pidFile, process);
+      if (process.isSuspended) return report(spec, unlessPending('unhealthy'), process, { pidFile, process: false });
+      const checks = await runChecks(spec, process, { signal });
+      const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
+      const found = arePassed(spec, process, checks) ? 'running' : failing;
+      return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
     }
     case 'leftovers': {
-      // One that passes all checks is the process.
-      const { process, checks } = (await findHealthy(spec, holder.candidates, options)) ?? {};
+      const { process, checks } = (await findHealthy(spec, holder.candidates, signal)) ?? {};
+      if (process === undefined) {
+        return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
+      }
       const layers = { pidFile: false, process: true, identity: true, ...checks };
-      if (process !== undefined) return report(spec, unlessPending('running'), process, layers);
-      return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
+      return report(spec, unlessPending('running'), process, layers);
     }
     case 'strangers':
       return report(spec, 'unknown', undefined, { pidFile: false, process: true, identity: false });
@@ -71,20 +77,6 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, options: CheckOpti
       return report(spec, reported, undefined, { pidFile: false, process: false });
     }
   }
-}
-
-async function examine(
-  spec: CompleteSpec,
-  process: ProcessInfo,
-  state: JournalState,
-  options: CheckOptions,
-): Promise<{ found: ProcessState; layers: Layers }> {
-  const pidFile = isNamedIn(spec.pidFile, process);
-  if (process.isSuspended) return { found: 'unhealthy', layers: { pidFile, process: false } };
-  const checks = await runChecks(spec, process, options);
-  const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
-  const found = arePassed(spec, process, checks) ? 'running' : failing;
-  return { found, layers: { pidFile, process: true, identity: true, ...checks } };
 }
 
 type Layers = Partial<Status['checks']>;
@@ -101,13 +93,11 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
   };
 }
 
-/** A start has begun, and there is no process to ask yet. */
 function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
   const start = state.last('start');
   return start !== undefined && !state.isHandedOver && systemTimeMs() - Date.parse(start.at) < startTimeoutMs;
 }
 
-/** Still inside its start time: it was never ready, and is younger than that. */
 function isStarting(state: JournalState, process: ProcessInfo, { startTimeoutMs }: CompleteSpec): boolean {
   const wasReady = state.isReady && state.spawned?.pid === process.pid;
   return !wasReady && processTable().age(process) < startTimeoutMs;

@@ -6,15 +6,13 @@ import { type ProcessInfo, processTable } from '../system/process-table.js';
 /** The word behind its text by which the shell that watches is recognised: its $0. What comes after it is its lifetime. */
 export const WATCHER_NAME = 'flock-process-watcher';
 
-/** The descriptor at which the watcher has what it watches. */
 export const WATCHED_FD = 4;
 
-/** Is it the watcher of such a process? The shell that is about to become the process itself is none. */
+/** The shell that is about to become the process itself is none. */
 export function isWatcher(process: ProcessInfo): boolean {
   return watchedLifetime(process) !== undefined;
 }
 
-/** Is there a watcher in the group of this process that ends it with its last user? */
 export function isShared(process: ProcessInfo): boolean {
   return watchersOf(process, 'shared').length > 0;
 }
@@ -39,10 +37,7 @@ function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
   return option === '-c' && index > 0 ? words[index + 1] : undefined;
 }
 
-/**
- * Descriptors that hold LOCK_SH: processes and threads that use it now. Where the system tells only who has the file open,
- * the watcher and what waits for it in its group are among them.
- */
+/** Where the system tells only who has the file open, the watcher and what waits for it in its group are among them. */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
   const watched = carriers.filter(({ process }) => isWatcher(process)).map(({ process }) => process.groupId);

@@ -3,8 +3,7 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import { start } from '../start/start.js';
-import { placeOfCall } from '../start/still-wanted.js';
+import { placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';

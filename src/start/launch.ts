@@ -4,26 +4,24 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { closeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
-import { heirsOfLock, LOCK_FD } from '../inspect/holder.js';
+import { heirsOfLock, LOCK_FD, lostProcesses } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
-import { type OpenLog, openLog } from '../state/log-file.js';
+import type { JournalState, Place } from '../state/journal-state.js';
+import type { OpenLog } from '../state/log-file.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
-import { endLostProcess } from '../stop/stop.js';
+import { end } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError, spawnError } from '../support/errors.js';
-import { makeFolders } from '../support/files.js';
+import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
-import { beginStart, ContendAgain, guardStart, type WantedOptions } from './still-wanted.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 export interface LaunchEvents {
@@ -32,46 +30,61 @@ export interface LaunchEvents {
   exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
 }
 
-export interface StartOptions extends WantedOptions {
+export interface StartOptions {
   events: LaunchEvents;
+  signal?: AbortSignal | undefined;
+  /** What the start remembers: a stop() at this place or beyond it ends the start. A restart() ends nobody's start. */
+  place: Place;
 }
+
+/** Thrown by a start that has to give the lock back and contend once more; what it spawned is ended. */
+export class ContendAgain extends Error {}
 
 const log = debugLog('start');
 
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
 
+/** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
+export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions): JournalState {
+  signal?.throwIfAborted();
+  const state = journalOf(spec).read();
+  if (state.isStoppedSince(place)) throw new StoppedError(`${spec.name} was stopped while it was being started`);
+  return state;
+}
+
 /** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
-  const { host, port } = spec;
   const { signal, events } = options;
-  const guard = () => guardStart(spec, options);
+  const journal = journalOf(spec);
+  // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
+  const guard = () => {
+    if (checkWanted(spec, options).isPending) throw new ContendAgain();
+  };
   const began = now();
   let portLock: FileLock | undefined;
   try {
-    beginStart(spec, options);
+    // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
+    const { startKey } = processTable().lookUp(process.pid) ?? {};
+    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
+    if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
-    await endLostProcess(spec, { signal, guard });
+    await end(spec, lostProcesses, { signal, guard });
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
-    if (port !== undefined) {
-      portLock = await lockPort(spec, port, { deadline, guard });
-      await refuseBusyPort(spec, { host, port }, { deadline, guard, signal });
+    if (spec.port !== undefined) {
+      portLock = await lockPort(spec, spec.port, { deadline, guard });
+      await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
-    const output = prepareFiles(spec);
-    const spawning = spawnProcess(spec, { executable, log: output, lockFd: lock.fd });
-    const spawned = await spawning.finally(() => closeSync(output.fd));
+    const spawned = await spawnProcess(spec, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { log: output, began, deadline, guard, events, signal });
+    return await seeItThrough(spec, lock, spawned, { began, deadline, guard, events, signal });
   } finally {
-    try {
-      portLock?.release();
-    } finally {
-      lock.handOver();
-    }
+    portLock?.handOver();
+    lock.handOver();
   }
 }
 
@@ -83,7 +96,10 @@ async function seeItThrough(
 ): Promise<Instance> {
   const guard = () => {
     waiting.guard();
-    requireIntact(spec, lock);
+    if (lock.isIntact()) return;
+    const { name, lockFile: path } = spec;
+    const message = `Cannot start ${name}: lock file "${path}" was deleted or replaced meanwhile; it must stay where it is`;
+    throw new LockUnavailableError(message, { path });
   };
   const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
@@ -94,9 +110,9 @@ async function seeItThrough(
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
-    // Whoever has locked the file that is there now has files of its own.
+    // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, process, waiting.log);
+    appendSpawn(spec, process, spawned.output);
     writePidFile(spec.pidFile, process, basename(spec.command));
     writeLockFilePid(lock, process.pid);
   };
@@ -114,26 +130,20 @@ async function seeItThrough(
     events.ready(instance);
     return instance;
   } catch (error) {
-    const reason = reasonToAbandon(guard, error);
+    let reason = error;
+    try {
+      guard();
+    } catch (unwanted) {
+      // A stop() writes its line before it signals: what else was met, an early exit say, is its doing.
+      reason = unwanted;
+    }
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
-    // Whoever has locked the file that is there now has a process of its own, which is not to be ended.
     if (lock.isIntact()) journal.note('abandon');
     await abandon(spec, lock, spawned, current);
     throw reason;
   }
 }
 
-/** A stop() that came meanwhile has written its line before it signals: what else was met, an early exit say, is its doing. */
-function reasonToAbandon(guard: () => void, error: unknown): unknown {
-  try {
-    guard();
-    return error;
-  } catch (reason) {
-    return reason;
-  }
-}
-
-/** Names the process for everybody who asks from now on, with the begin of its output. @throws StateFileError */
 export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
   const { pid, startKey, sessionId: session } = process;
   const { lockFile } = spec;
@@ -141,50 +151,26 @@ export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: O
   journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log, lockFile });
 }
 
-function prepareFiles(spec: CompleteSpec): OpenLog {
-  try {
-    spec.dataDirs.forEach(makeFolders);
-    return openLog(spec.logFile);
-  } catch (error) {
-    throw spawnError(spec, errorText(error), error);
-  }
-}
-
-function requireIntact({ name, lockFile }: CompleteSpec, lock: FileLock): void {
-  if (lock.isIntact()) return;
-  const message = `Cannot start ${name}: lock file "${lockFile}" was deleted or replaced meanwhile; it must stay where it is`;
-  throw new LockUnavailableError(message, { path: lockFile });
-}
-
-/**
- * We hold the lock, so whoever carries it as a managed process does shares our open file: an heir of what we spawned.
- * @param current what went on for the spawned process, if it put itself into the background
- */
-async function abandon(
-  spec: CompleteSpec,
-  lock: FileLock,
-  { child, process: spawned }: SpawnedProcess,
-  current: ProcessInfo,
-): Promise<void> {
-  const { stopSignal, stopTimeoutMs } = spec;
-  const graceMs = Math.min(FAILED_START_GRACE_MS, stopTimeoutMs);
+/** Ends what was spawned, and the last one that it has put into the background. */
+async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProcess, last: ProcessInfo): Promise<void> {
+  const { child, process: first } = spawned;
+  const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
   const grace = Deadline.after(graceMs);
-  const deadline = Deadline.after(graceMs + KILL_WAIT_MS);
   const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
-  let find = () => [spawned, current, ...heirs()];
+  let find = () => [first, last, ...heirs()];
   const endFound = async () => {
-    const { survivors } = await terminate(find, { stopSignal, graceMs: grace.remainingMs });
+    const { survivors } = await terminate(find, { stopSignal: spec.stopSignal, graceMs: grace.remainingMs });
     // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
     // gone: what has their numbers from now on may be anybody's.
     find = heirs;
     return survivors.length > 0 || heirs().length === 0;
   };
   try {
-    await poll(endFound, { deadline });
+    await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
   } catch (error) {
     // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
-    if (child.exitCode === null && child.signalCode === null) process.kill(-spawned.pid, 'SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) process.kill(-first.pid, 'SIGKILL');
   }
   if (!lock.isIntact()) return;
   removePidFile(spec.pidFile);

@@ -9,10 +9,10 @@ import { delimiter, resolve } from 'node:path';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { findWaiter } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
-import type { OpenLog } from '../state/log-file.js';
+import { type OpenLog, openLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
-import { isExecutableFile, isFolder } from '../support/files.js';
+import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
@@ -20,26 +20,29 @@ import { WATCHER_TEXT } from './watcher-text.js';
 export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
+  readonly output: OpenLog;
 }
 
-/**
- * The process leads a session and a group of its own, writes to the log itself, and inherits the lock as its descriptor 3.
- * @throws SpawnError | FlockBindingError
- */
-export async function spawnProcess(
-  spec: CompleteSpec,
-  { executable, log, lockFd }: { executable: string; log: OpenLog; lockFd: number },
-): Promise<SpawnedProcess> {
+/** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
+export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { command, args, argv0, watched } = commandLine(spec, executable);
-  const stdio = ['ignore', log.fd, log.fd, lockFd, ...watched] satisfies StdioOptions;
+  const { lifetime, cwd, env, dataDirs, logFile } = spec;
+  const [command, ...args] = commandLine(spec, executable);
+  // The users file is opened once more: the watcher must not share our LOCK_SH.
+  const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
+  const watched = usersFd ?? (lifetime === 'tied' ? 'pipe' : 'ignore');
+  const argv0 = lifetime === 'detached' ? spec.command : undefined;
+  let output: OpenLog | undefined;
   let child: ChildProcess;
   try {
-    child = spawn(command, args, { argv0, stdio, cwd: spec.cwd, detached: true, env: environment(spec) });
+    dataDirs.forEach(makeFolders);
+    output = openLog(logFile);
+    const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
+    child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   } finally {
-    for (const fd of watched) if (fd !== 'pipe') closeSync(fd);
+    for (const fd of [output?.fd, usersFd]) if (fd !== undefined) closeSync(fd);
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
@@ -50,12 +53,18 @@ export async function spawnProcess(
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
-  if (watched[0] === 'pipe') keepOpen(child.stdio[WATCHED_FD] as Socket, child);
+  if (watched === 'pipe') {
+    // Nobody writes into it. It is closed with the process, or with this one, its owner.
+    const pipe = child.stdio[WATCHED_FD] as Socket;
+    pipe.unref();
+    pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+    child.once('exit', () => pipe.destroy());
+  }
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   try {
     const process = processTable().lookUp(child.pid);
     if (process === undefined) throw new Error(`PID ${child.pid} is not in the process table`);
-    return { child, process };
+    return { child, process, output };
   } catch (error) {
     // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
@@ -63,79 +72,42 @@ export async function spawnProcess(
   }
 }
 
-interface CommandLine {
-  command: string;
-  args: readonly string[];
-  argv0?: string;
-  /** What the watcher has at descriptor 4: the end of a pipe, or a file of its own. */
-  watched: readonly ('pipe' | number)[];
-}
-
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
 const MAX_GRACE_MS = 0x7fffffff;
 
-/**
- * The executable itself, or the shell that begins a watcher and then becomes the executable: watcher.sh, which the build makes
- * a constant of, since neither a bundle nor an archive has a file beside it.
- * @throws FlockBindingError when the process is shared and nothing on PATH can wait for a lock
- */
-function commandLine(spec: CompleteSpec, executable: string): CommandLine {
+/** The executable, or the shell that begins a watcher and then becomes the executable. @throws FlockBindingError */
+function commandLine(spec: CompleteSpec, executable: string): [string, ...string[]] {
   const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
-  if (lifetime === 'detached') return { command: executable, args, argv0: spec.command, watched: [] };
+  if (lifetime === 'detached') return [executable, ...args];
   // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
   const signalNumber = String(osConstants.signals[stopSignal]);
   const graceMs = String(Math.ceil(Math.min(stopTimeoutMs, MAX_GRACE_MS)));
   const waiter = lifetime === 'shared' ? findWaiter() : '';
-  return {
-    command: '/bin/sh',
-    args: ['-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter, executable, ...args],
-    // The users file is opened once more: the watcher must not share our LOCK_SH.
-    watched: [lifetime === 'tied' ? 'pipe' : openLockFile(besideLockFile(spec, 'users'), 0o600)],
-  };
-}
-
-/** Nobody writes into it. It is closed with the process, or with this one, its owner. */
-function keepOpen(pipe: Socket, child: ChildProcess): void {
-  pipe.unref();
-  pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
-  child.once('exit', () => pipe.destroy());
+  const watcher = ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter] as const;
+  return [...watcher, executable, ...args];
 }
 
 /** Where libc looks when PATH is not set. */
 const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
 
-/**
- * The file that will be run, as execvp(3) finds it. Of a missing command and a missing cwd the system says the same, ENOENT.
- * @throws CommandNotFoundError when there is no such file, or it is not executable
- * @throws SpawnError when the cwd is missing
- */
+/** As execvp(3) does. The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
-  const candidates = spec.command.includes('/')
-    ? [resolve(cwd, spec.command)]
-    : (environment(spec).PATH ?? DEFAULT_PATH).split(delimiter).map((folder) => resolve(cwd, folder, spec.command));
+  const { PATH = DEFAULT_PATH } = { ...process.env, ...spec.env };
+  const folders = spec.command.includes('/') ? ['.'] : PATH.split(delimiter);
+  const candidates = folders.map((folder) => resolve(cwd, folder, spec.command));
   const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);
   return executable;
 }
 
-/** What the process finds in its environment. */
-function environment({ env }: CompleteSpec): Record<string, string> {
-  const merged = Object.entries({ ...process.env, ...env });
-  return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== undefined));
-}
-
 function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[]): CommandNotFoundError {
+  const { name, command, installHint } = spec;
   const existing = candidates.find((path) => existsSync(path));
-  const why =
-    existing !== undefined
-      ? `"${existing}" is not an executable file`
-      : spec.command.includes('/')
-        ? 'no such file'
-        : 'it is not on PATH';
-  const hint = spec.installHint === undefined ? '' : `. ${spec.installHint}`;
-  return new CommandNotFoundError(`Cannot start ${spec.name}: command "${spec.command}" not found: ${why}${hint}`, {
-    command: spec.command,
-  });
+  let why = command.includes('/') ? 'no such file' : 'it is not on PATH';
+  if (existing !== undefined) why = `"${existing}" is not an executable file`;
+  const hint = installHint === undefined ? '' : `. ${installHint}`;
+  const message = `Cannot start ${name}: command "${command}" not found: ${why}${hint}`;
+  return new CommandNotFoundError(message, { command });
 }

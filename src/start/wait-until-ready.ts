@@ -1,8 +1,9 @@
 /** Wait until the process that was spawned is ready, has exited, is not wanted any more, or is out of time. */
 
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { ALIVE_MS, foreignListener, hasChecks, isReady, LAST_LOOK_MS, portInUseError } from '../inspect/checks.js';
-import { LOCK_FD, successor } from '../inspect/holder.js';
+import { isCarrying, LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -10,20 +11,18 @@ import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import { isAlive, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
+import { isAlive, lookAgain, type ProcessInfo } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
-  log: OpenLog;
   deadline: Deadline;
-  /** Throws when the start is not wanted any more. */
   guard: () => void;
   signal: AbortSignal | undefined;
   /** It put itself into the background: this is the process now. */
   onSuccessor: (process: ProcessInfo) => void;
 }
 
-/** Closing what is open takes the kernel microseconds, and more on a starved machine. */
+/** A process closes its descriptors an instant before it is seen to be dead, and more than that on a starved machine. */
 const GOING_MS = 500;
 
 /** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
@@ -32,17 +31,13 @@ const SUCCESSOR_LOOKS = 3;
 /** How many lines of its log an error carries: a Go program that panics has its reason on top of a trace. */
 const LOG_TAIL_LINES = 50;
 
-/** How much of the last one its message repeats. */
 const MESSAGE_LINE_LENGTH = 300;
 
-/**
- * @returns the process that was spawned, or the one that goes on for it in the background
- * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason
- */
+/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason */
 export async function waitUntilReady(
   spec: CompleteSpec,
-  { child, process: spawned }: SpawnedProcess,
-  { log, deadline, guard, signal, onSuccessor }: WaitOptions,
+  { child, process: spawned, output }: SpawnedProcess,
+  { deadline, guard, signal, onSuccessor }: WaitOptions,
 ): Promise<ProcessInfo> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
@@ -56,7 +51,6 @@ export async function waitUntilReady(
   try {
     for (;;) {
       guard();
-      // As it is now: it may have been suspended when it was spawned, or be so by now.
       const current = lookAgain(process);
       process = current ?? (await findSuccessor());
       if (current === undefined) onSuccessor(process);
@@ -64,14 +58,13 @@ export async function waitUntilReady(
       guard();
       if (ready && isSettledHere() && isAlive(process)) {
         const foreign = foreignListener(spec, process);
-        if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec, spec.port, foreign.pid);
-        if (processTable().carries(process.pid, LOCK_FD, spec.lockFile)) return process;
-        // A process closes its descriptors an instant before it is seen to be dead.
+        if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec.name, spec.port, foreign);
+        if (isCarrying(process, spec)) return process;
         const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
         if (!isGone) throw lockDroppedError(spec, process);
         continue;
       }
-      if (deadline.isOver) throw await startTimeoutError();
+      if (deadline.isOver) throw await startTimeoutError(spec, output);
       // The exit wakes us, or `guard` says why.
       await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
     }
@@ -86,38 +79,35 @@ export async function waitUntilReady(
       await once(child, 'exit');
     }
     // The watcher of a tied process could not guard one that leaves its group.
-    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError();
+    if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError(spec, child, output);
     for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
       const next = successor(spec);
       if (next !== undefined) return next;
       await pace.wait({ deadline, signal });
     }
-    throw earlyExitError();
-  }
-
-  function earlyExitError(): EarlyExitError {
-    const { exitCode, signalCode } = child;
-    const logTail = readLogTail(spec.logFile, LOG_TAIL_LINES, log);
-    const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
-    const last =
-      logTail.length === 0
-        ? `nothing in its log "${spec.logFile}"`
-        : `last in its log: ${logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH)}`;
-    const message = `Cannot start ${spec.name}: it ended ${how} before it was ready; ${last}`;
-    return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
-  }
-
-  async function startTimeoutError(): Promise<StartTimeoutError> {
-    const { name, startTimeoutMs: timeoutMs, logFile } = spec;
-    const report = await lastStatus(spec);
-    const missing = report.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
-    const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
-    const logTail = readLogTail(logFile, LOG_TAIL_LINES, log);
-    return new StartTimeoutError(message, { timeoutMs, status: report, logTail });
+    throw earlyExitError(spec, child, output);
   }
 }
 
-/** When start time is over: a look that takes no longer. */
+function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProcess, output: OpenLog): EarlyExitError {
+  const { name, logFile } = spec;
+  const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
+  const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
+  const lastLine = logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH);
+  const last = lastLine === undefined ? `nothing in its log "${logFile}"` : `last in its log: ${lastLine}`;
+  const message = `Cannot start ${name}: it ended ${how} before it was ready; ${last}`;
+  return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
+}
+
+async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<StartTimeoutError> {
+  const { name, startTimeoutMs: timeoutMs, logFile } = spec;
+  const status = await lastStatus(spec);
+  const missing = status.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
+  const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
+  const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
+  return new StartTimeoutError(message, { timeoutMs, status, logTail });
+}
+
 export async function lastStatus(spec: CompleteSpec): Promise<Status> {
   return await status({ ...spec, checkTimeoutMs: Math.min(spec.checkTimeoutMs, LAST_LOOK_MS) });
 }

@@ -1,10 +1,8 @@
 # The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
-#   sh -c TEXT flock-process-watcher tied STOP_SIGNAL GRACE_MS '' COMMAND [ARG ...]
-#   sh -c TEXT flock-process-watcher shared STOP_SIGNAL GRACE_MS WAITER COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher tied|shared STOP_SIGNAL GRACE_MS WAITER COMMAND [ARG ...]
 #
-# TEXT is this file without its comments: scripts/embed-watcher.mjs.
-#
+# TEXT is this file without its comments (scripts/embed-watcher.mjs): neither a bundle nor an archive has a file beside it.
 # Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
 # shared: the file on which every user holds LOCK_SH; WAITER, a path of flock(1) or perl, gets LOCK_EX when the last one is
@@ -27,17 +25,12 @@ is_gone() {
   esac
 }
 
-# Until it is gone, or so many milliseconds are over.
 wait_until_gone() {
   left_ms=$1
   until is_gone || [ "$left_ms" -le 0 ]; do
     # Not every sleep knows fractions of a second.
-    if sleep 0.05; then
-      left_ms=$((left_ms - 50))
-    else
-      sleep 1
-      left_ms=$((left_ms - 1000))
-    fi
+    sleep 0.05 || sleep 1
+    left_ms=$((left_ms - 50))
   done
 }
 

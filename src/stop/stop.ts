@@ -4,20 +4,18 @@
  */
 
 import { lstatSync } from 'node:fs';
-import { type Holder, identify, lostProcess } from '../inspect/holder.js';
+import { identify, lostProcesses, ownHolders } from '../inspect/holder.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
-import { isNextTickReplaced, now } from '../support/globals.js';
-import { isPortOpen } from '../system/ports.js';
+import { now } from '../support/globals.js';
 import type { ProcessInfo } from '../system/process-table.js';
-import { type TerminateOptions, terminate } from './terminate.js';
+import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
 export interface StopResult {
@@ -31,112 +29,79 @@ type Outcome = StopResult['outcome'];
 
 const log = debugLog('stop');
 
-/** A socket can be there an instant longer than the process; a stranger's is not waited for any longer. */
-const PORT_WAIT_MS = 300;
-
 /** How long a holder that is not ours to signal is waited for. A starter is waited for as long as a stop may take. */
 const UNTOUCHABLE_WAIT_MS = 5_000;
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
-export async function stop(spec: CompleteSpec, { signal }: { signal?: AbortSignal | undefined }): Promise<StopResult> {
+export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal | undefined }): Promise<StopResult> {
   signal?.throwIfAborted();
   const began = now();
-  const { path } = journalOf(spec);
+  const journal = journalOf(spec);
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
-  if ([spec.lockFile, spec.pidFile, path].every(isMissing)) return { outcome: 'not-running', tookMs: 0 };
-  let work: JournalWork | undefined;
-  let failure: unknown;
+  if ([spec.lockFile, spec.pidFile, journal.path].every(isMissing)) return { outcome: 'not-running', tookMs: 0 };
+  let work: JournalWork;
   try {
-    work = await announce(spec, 'stop');
+    journal.create();
+    work = await journal.workOn('stop');
   } catch (error) {
-    failure = error;
+    await bringDown(spec, { signal });
+    const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(error)}`;
+    throw new StateFileError(message, { path: journal.path, cause: error });
   }
-  const result = await endUnder(spec, work, { signal, began });
-  if (work !== undefined) return result;
-  const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(failure)}`;
-  throw new StateFileError(message, { path, cause: failure });
+  return await finish(spec, work, began, signal);
 }
 
-/**
- * The first half of a restart: whoever supervises it elsewhere stands by, and nobody's start is ended.
- * @returns the place from which on a stop() ends the second half
- * @throws as stop() does
- */
+/** The first half of a restart: it ends nobody's start. A stop() at the returned place or beyond it ends the second half. */
 export async function stopForRestart(
   spec: CompleteSpec,
-  { signal }: { signal?: AbortSignal | undefined },
+  { signal }: { signal: AbortSignal | undefined },
 ): Promise<{ result: StopResult; place: Place }> {
   const began = now();
-  const work = await announce(spec, 'restart');
-  const result = await endUnder(spec, work, { signal, began });
+  const journal = journalOf(spec);
+  journal.create();
+  const work = await journal.workOn('restart');
+  const result = await finish(spec, work, began, signal);
   return { result, place: { ...work.place, offset: work.place.offset + 1 } };
 }
 
-/** Appends the line in the turn of the call, then takes LOCK_SH on the journal. @throws StateFileError */
-async function announce(spec: CompleteSpec, event: 'stop' | 'restart'): Promise<JournalWork> {
+/** With LOCK_SH on the journal. A start that has undone the line saw the lock free: nothing is left to end. */
+async function finish(spec: CompleteSpec, work: JournalWork, began: number, signal?: AbortSignal): Promise<StopResult> {
   const journal = journalOf(spec);
-  journal.create();
-  return await journal.workOn(event);
-}
-
-/** With LOCK_SH on the journal, where it could be had. A start that has undone the line saw the lock free: nothing is left to end. */
-async function endUnder(
-  spec: CompleteSpec,
-  work: JournalWork | undefined,
-  { signal, began }: { signal?: AbortSignal | undefined; began: number },
-): Promise<StopResult> {
-  const journal = journalOf(spec);
-  const resultOf = (outcome: Outcome) => ({ outcome, tookMs: Math.round(now() - began) });
   try {
-    if (work !== undefined && journal.readIfReadable().isUndone(work.place)) return resultOf('not-running');
-    const result = resultOf(await bringDown(spec, { signal }));
-    log('%s: %s', spec.name, result.outcome);
+    const isUndone = journal.readIfReadable().isUndone(work.place);
+    const outcome = isUndone ? 'not-running' : await bringDown(spec, { signal });
+    const result = { outcome, tookMs: Math.round(now() - began) };
+    log('%s: %s', spec.name, outcome);
     // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.
-    if (work !== undefined) journal.note('stopped', { ...result });
+    if (!isUndone) journal.note('stopped', { ...result });
     return result;
   } finally {
-    work?.release();
+    work.release();
   }
 }
 
-/**
- * A supervisor ends a process that is sick. Not when it is to be ended already, or another one is there now.
- * @param pid the sick one, undefined for leftovers
- * @returns whether it was ended
- */
+/** For a supervisor. False when it is to be ended already, or is not there any more. @param pid undefined for leftovers */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
-  const isSickOne = () => {
-    const holder = identify(spec);
-    return holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
-  };
   const work = await journal.holdShared();
   try {
-    if (journal.read().isPending || !isSickOne()) return false;
+    if (journal.read().isPending) return false;
+    const holder = identify(spec);
+    const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
+    if (!isSickOne) return false;
     // Not a restart: that would make a process wanted again which somebody stops at this moment.
     journal.append('abandon');
-    await bringDown(spec, {});
+    await bringDown(spec);
     return true;
   } finally {
     work.release();
   }
 }
 
-/** A supervisor gives up. What has lost its lock file is ended, unless somebody else has the lock now. */
-export async function endLost(spec: CompleteSpec): Promise<void> {
-  const lock = tryAcquireLock(spec.lockFile);
-  if (lock === undefined) return;
-  try {
-    await endLostProcess(spec, {});
-  } finally {
-    lock.handOver();
-  }
-}
-
-/** End whatever holds the lock until it could be taken for an instant, and remove the PID file. Writes nothing into the journal. */
+/** End whatever holds the lock until it could be taken for an instant. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
-  { signal }: { signal?: AbortSignal | undefined },
+  { signal }: { signal?: AbortSignal | undefined } = {},
 ): Promise<Outcome> {
   const limit = Deadline.after(stopLimitMs(spec));
   let untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
@@ -145,10 +110,19 @@ export async function bringDown(
   for (;;) {
     signal?.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
-    if (lock !== undefined) return await finish(spec, lock, outcome, { signal, limit });
+    if (lock !== undefined) {
+      try {
+        outcome = combine(outcome, await end(spec, lostProcesses, { signal, limit }));
+        removePidFile(spec.pidFile);
+        writeLockFilePid(lock, undefined);
+        return outcome;
+      } finally {
+        lock.handOver();
+      }
+    }
     // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
     const isLast = limit.isOver;
-    const ended = await endHolder(spec, { signal, limit });
+    const ended = await end(spec, ownHolders, { signal, limit });
     outcome = combine(outcome, ended);
     if (ended !== 'not-running') untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     if (ended !== 'not-running' && !isLast) continue;
@@ -157,68 +131,23 @@ export async function bringDown(
       outcome = combine(outcome, 'stopped');
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
-    if (limit.isOver || untouched.isOver) throw stopTimeoutError(spec, holders(holder));
+    if (limit.isOver || untouched.isOver) throw stopTimeoutError(spec, holder.members);
     await pace.wait({ deadline: limit, signal });
   }
 }
 
-/** With the lock for an instant: nobody starts it meanwhile. */
-async function finish(
+/** Ends those that are found, `lostProcesses` under the lock alone. @throws StopTimeoutError when they stay */
+export async function end(
   spec: CompleteSpec,
-  lock: FileLock,
-  before: Outcome,
-  limits: Limits & { limit: Deadline },
+  find: (spec: CompleteSpec) => readonly ProcessInfo[],
+  limits: Limits,
 ): Promise<Outcome> {
-  let outcome = before;
-  try {
-    outcome = combine(before, await endLostProcess(spec, limits));
-    removePidFile(spec.pidFile);
-    writeLockFilePid(lock, undefined);
-  } finally {
-    lock.handOver();
-  }
-  if (outcome !== 'not-running') await waitForFreePort(spec, limits.limit);
-  return outcome;
-}
-
-type Limits = Pick<TerminateOptions, 'limit' | 'signal' | 'guard'>;
-
-/** End our process, its heirs, or its leftovers, if they are what holds the lock. @throws StopTimeoutError when they stay */
-export async function endHolder(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
-  return await end(spec, () => endable(identify(spec, { heirs: true })), limits);
-}
-
-/** End a process that lost its lock file. Only under the lock, so that nobody starts another one meanwhile. */
-export async function endLostProcess(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
-  return await end(spec, () => [lostProcess(spec)].filter((process) => process !== undefined), limits);
-}
-
-async function end(spec: CompleteSpec, find: () => readonly ProcessInfo[], limits: Limits): Promise<Outcome> {
-  const { stopSignal, stopTimeoutMs } = spec;
-  const { outcome, survivors } = await terminate(find, { stopSignal, graceMs: stopTimeoutMs, ...limits });
+  const { stopSignal, stopTimeoutMs: graceMs } = spec;
+  const { outcome, survivors } = await terminate(() => find(spec), { stopSignal, graceMs, ...limits });
   if (survivors.length > 0) throw stopTimeoutError(spec, survivors);
   return outcome;
 }
 
-function endable(holder: Holder): readonly ProcessInfo[] {
-  if (holder.kind === 'process') return [holder.process, ...holder.heirs];
-  return holder.kind === 'leftovers' ? holder.members : [];
-}
-
-/** Whom a StopTimeoutError names. */
-export function holders(holder: Holder): number[] {
-  if (holder.kind === 'starting') return holder.starters.map(({ pid }) => pid);
-  return [...(holder.kind === 'strangers' ? holder.holders : endable(holder))].map(({ pid }) => pid);
-}
-
 function combine(before: Outcome, ended: Outcome): Outcome {
   return ended === 'not-running' || before === 'killed' ? before : ended;
-}
-
-async function waitForFreePort({ host, port, checkTimeoutMs }: CompleteSpec, limit: Deadline): Promise<void> {
-  // A stop() does not fail because no socket can be asked: the process is gone.
-  if (port === undefined || isNextTickReplaced()) return;
-  const deadline = Deadline.after(Math.min(PORT_WAIT_MS, limit.remainingMs));
-  const timeoutMs = () => Math.min(checkTimeoutMs, deadline.remainingMs);
-  await poll(async () => !(await isPortOpen({ host, port }, { timeoutMs: timeoutMs() })), { deadline });
 }

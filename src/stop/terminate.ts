@@ -1,10 +1,7 @@
 /**
- * End processes: ask, wait until they are gone, force.
- *
- * `find` is the proof: it looks who may be signalled, and the signals go out in the same turn. Once a process was
- * signalled with full proof, its PID and start time suffice for the next signal: a dying server may have closed what
- * proved it. A whole group is signalled when a member leads it; when that leader is gone, only while a process of its
- * group and session is seen, for as long as one is there the number cannot be given to another group.
+ * End processes: ask, wait, force. `find` is the proof, and the signals go out in the same turn. For a second signal PID and start time suffice: a dying
+ * server may have closed what proved it. A whole group is signalled when a member leads it; when that leader is gone, only
+ * while a process of its group and session is seen, for as long as one is there the number cannot be given to another group.
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
@@ -18,57 +15,47 @@ const log = debugLog('terminate');
 /** Whoever was killed is waited for this long whatever the limit says. */
 const LEAST_KILL_WAIT_MS = 100;
 
-export interface TerminateOptions {
-  stopSignal: NodeJS.Signals;
-  /** Milliseconds between `stopSignal` and SIGKILL. */
-  graceMs: number;
-  /** Cuts both waits short. */
+export interface Limits {
   limit?: Deadline;
   signal?: AbortSignal | undefined;
-  /** Called while waiting; ends the wait by throwing. */
-  guard?: (() => void) | undefined;
-}
-
-interface Termination {
-  /** 'killed': SIGKILL was needed. 'not-running': there was nobody to end. */
-  readonly outcome: 'not-running' | 'stopped' | 'killed';
-  /** PIDs that are still there: this process may not signal them, or they hang in the kernel. */
-  readonly survivors: readonly number[];
+  /** Called again and again; ends the wait by throwing. */
+  guard?: () => void;
 }
 
 /**
- * @param find who may be signalled. Looked at once for `stopSignal`, and again for SIGKILL: then only while one of the first
- * look is still among them, for those who have come since are its heirs and not another process that got the lock
- * @throws what `guard` throws; the signal's reason, as soon as it is aborted
+ * @param find called for `stopSignal`, and again for SIGKILL: then it counts only while one of the first look is still among
+ * them, for those who have come since are its heirs and not another process that got the lock
+ * @returns as survivors those whom this process may not signal, or who hang in the kernel
  */
 export async function terminate(
   find: () => readonly ProcessInfo[],
-  { stopSignal, graceMs, limit = Deadline.after(Number.POSITIVE_INFINITY), signal, guard }: TerminateOptions,
-): Promise<Termination> {
+  { stopSignal, graceMs, ...limits }: Limits & { stopSignal: NodeJS.Signals; graceMs: number },
+): Promise<{ outcome: 'not-running' | 'stopped' | 'killed'; survivors: ProcessInfo[] }> {
+  const { limit = Deadline.after(Number.POSITIVE_INFINITY) } = limits;
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
   if (isAsked) {
-    if (!targets.send(stopSignal)) return { outcome: 'not-running', survivors: [] };
+    const asked = targets.send(stopSignal);
+    if (asked === 'gone') return { outcome: 'not-running', survivors: [] };
+    if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
     const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
-    if (await targets.areGone(grace, { signal, guard })) return { outcome: 'stopped', survivors: [] };
-    if (targets.areDenied) return { outcome: 'stopped', survivors: targets.survivors() };
+    if (await targets.waitUntilGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
     targets.addHeirs(find());
   }
-  if (!targets.send('SIGKILL')) return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
+  const forced = targets.send('SIGKILL');
+  if (forced === 'gone') return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
   const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
-  const areGone = await targets.areGone(killWait, { signal, guard });
-  return { outcome: 'killed', survivors: areGone ? [] : targets.survivors() };
+  if (forced === 'sent') await targets.waitUntilGone(killWait, limits);
+  return { outcome: 'killed', survivors: targets.survivors() };
 }
 
 class Targets {
-  readonly #known: Map<number, ProcessInfo>;
-  /** The system refused every signal (EPERM): waiting is in vain. */
-  areDenied = false;
+  readonly #known = new Map<number, ProcessInfo>();
 
   constructor(found: readonly ProcessInfo[]) {
-    this.#known = new Map(found.map((target) => [target.pid, target]));
+    for (const target of found) this.#known.set(target.pid, target);
   }
 
   addHeirs(found: readonly ProcessInfo[]): void {
@@ -76,34 +63,32 @@ class Targets {
     for (const target of found) this.#known.set(target.pid, target);
   }
 
-  /** False when nobody was there. */
-  send(signal: NodeJS.Signals): boolean {
+  /** 'denied': the system refused every signal (EPERM), waiting is in vain. */
+  send(signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
     const targets = [...this.#known.values()];
     const isGroupThere = (leader: ProcessInfo) => isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
     const groups = targets.filter((target) => leadsGroup(target) && isGroupThere(target)).map(({ pid }) => pid);
     const singles = targets.filter((target) => !groups.includes(target.groupId) && isAlive(target));
     const numbers = [...groups.map((groupId) => -groupId), ...singles.map(({ pid }) => pid)];
     const results = numbers.map((number) => sendTo(number, signal));
-    this.areDenied = results.length > 0 && results.every((result) => result === 'denied');
-    return results.includes('sent') || this.areDenied;
+    if (results.includes('sent')) return 'sent';
+    return results.includes('denied') ? 'denied' : 'gone';
   }
 
-  /** Waits until they are. False when the deadline is over first, or they cannot be signalled. */
-  async areGone(deadline: Deadline, { signal, guard }: Pick<TerminateOptions, 'signal' | 'guard'>): Promise<boolean> {
+  async waitUntilGone(deadline: Deadline, { signal, guard }: Limits): Promise<boolean> {
     const ask = () => {
       guard?.();
       const left = this.#left();
       // The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
       // its group it guards nobody: it is killed in the turn in which it is seen.
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
-      return left.length === 0 || this.areDenied;
+      return left.length === 0;
     };
-    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 });
-    return (await poll(ask, { deadline, signal, pace })) && !this.areDenied;
+    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 }) });
   }
 
-  survivors(): number[] {
-    return withoutWatcher(this.#left()).map(({ pid }) => pid);
+  survivors(): ProcessInfo[] {
+    return withoutWatcher(this.#left());
   }
 
   /** The walk through all processes is made only when the ones that we know are gone. */

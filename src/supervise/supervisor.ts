@@ -6,13 +6,12 @@
  */
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import { start, startIfFree } from '../start/start.js';
-import { placeOfCall } from '../start/still-wanted.js';
+import { placeOfCall, start, startIfFree } from '../start/start.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { endLost, endSick } from '../stop/stop.js';
+import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
@@ -103,8 +102,6 @@ export class ProcessSupervisor implements Supervisor {
         if (!this.#isEnding) await this.#pause();
       }
     } catch (error) {
-      // A process that has lost its lock file lives on although the lock is free.
-      await endLost(this.#spec).catch((reason: unknown) => this.#log('cannot be ended', reason));
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
       this.#become('gave-up');
       if (error instanceof CrashLoopError) this.#events.gaveUp(error);

@@ -41,7 +41,7 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /** `clear` is to be called when nobody waits for the signal any more. */
-interface LinkedSignal {
+export interface LinkedSignal {
   signal: AbortSignal;
   clear(): void;
 }

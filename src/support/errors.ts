@@ -178,8 +178,9 @@ export function spawnError({ name }: { name: string }, why: string, cause: unkno
 
 export function stopTimeoutError(
   spec: { name: string; lockFile: string },
-  holders: readonly number[],
+  processes: readonly { pid: number }[],
 ): StopTimeoutError {
+  const holders = processes.map(({ pid }) => pid);
   const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
   return new StopTimeoutError(`Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${who}`, { holders });
 }

@@ -87,6 +87,7 @@ function assertSocketsAnswer(): void {
   );
 }
 
+/** A TCP port of 127.0.0.1 on which nobody listens. It is not reserved: of two starts on it one ends with PortInUseError. */
 export async function findFreePort(): Promise<number> {
   assertSocketsAnswer();
   const server = builtIn('node:net').createServer().listen(0, '127.0.0.1');

@@ -1,8 +1,8 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import { ProcessManager } from '../manager/process-manager.js';
-import { chooseFreePort } from '../start/port-lock.js';
 import type { Instance } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
+import { findFreePort } from '../system/ports.js';
 import { makeTemporaryState, sweepTemporaryStates } from './temporary-state.js';
 import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
@@ -36,7 +36,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   signal?.throwIfAborted();
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const start = async () => {
-    const chosen = { stateDir: state?.folder, port: given.port ?? (await chooseFreePort()) };
+    const chosen = { stateDir: state?.folder, port: given.port ?? (await findFreePort()) };
     const spec = specForTest(preset, chosen, given);
     const stopping = state === undefined ? {} : { stopSignal: 'SIGKILL' as const };
     return await startManager(new ProcessManager({ ...spec, ...stopping, lifetime: 'tied' }), signal);

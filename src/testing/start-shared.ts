@@ -11,7 +11,6 @@ import { inspect } from 'node:util';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/file-lock.js';
 import { ProcessManager } from '../manager/process-manager.js';
-import { chooseFreePort } from '../start/port-lock.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
@@ -19,6 +18,7 @@ import { assertSupportedPlatform, errorCode, OptionsMismatchError, SpawnError } 
 import { makeFolders, replaceFile, userFolder, userFolderPath } from '../support/files.js';
 import { builtIn } from '../support/load.js';
 import { checkName } from '../support/options.js';
+import { findFreePort } from '../system/ports.js';
 import { removeFolder } from './temporary-state.js';
 import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
 
@@ -72,7 +72,7 @@ async function joinInstance(
   const whenUnused = async () => {
     if (isLocked(place.lockFile) && readAgreement(folder) !== undefined) return;
     await removeFolder(folder);
-    const port = givenPort ?? (await chooseFreePort());
+    const port = givenPort ?? (await findFreePort());
     own = makeSpec(port);
     // Before others are asked to agree on it.
     completeSpec(own);

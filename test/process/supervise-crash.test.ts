@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CrashLoopError, EarlyExitError, type Instance, ProcessManager } from '../../src/index.js';
 import { callElsewhere } from '../helpers/one-call.js';
-import { assertNothingLeft, isRunning } from '../helpers/outside-view.js';
+import { assertNothingLeft } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { freePort, rounds } from '../helpers/resources.js';
@@ -141,16 +140,6 @@ test('a server that starts well and crashes again and again is given up as well,
   // And so can supervision.
   manager.removeAllListeners('ready');
   assert.equal((await supervision.here(manager)).state, 'watching');
-});
-
-test('when it gives up, a server that has lost its lock file is not left running either', async (t) => {
-  const supervision = new Supervision(t);
-  const manager = new ProcessManager(await redisSpec(t));
-  const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 0 } });
-  const { pid } = await manager.status();
-  rmSync(manager.spec.lockFile);
-  await assert.rejects(supervisor.done, { name: 'CrashLoopError', restarts: 0 });
-  assert.equal(isRunning(pid ?? 0), false);
 });
 
 async function seenAfterMs(manager: ProcessManager, port: number): Promise<number> {
