@@ -23,11 +23,9 @@ const LENGTH_DELIMITED = 2;
 /** Enough for every answer that is asked for here, and an end to a stranger that never stops sending. */
 const MAX_REPLY_BYTES = 1024 * 1024;
 
-export const GRPC_OK = 0;
-export const GRPC_NOT_FOUND = 5;
-export const GRPC_UNIMPLEMENTED = 12;
+export const GRPC_STATUS = { ok: 0, notFound: 5, unimplemented: 12 };
 
-/** One request, one reply: without a message unless the status is GRPC_OK. Rejects when what comes back is not a gRPC reply. */
+/** One request, one reply: without a message unless the status is GRPC_STATUS.ok. Rejects when what comes back is not a gRPC reply. */
 export type UnaryCall = (method: string, request: Uint8Array) => Promise<{ status: number; message: Buffer }>;
 
 /**
@@ -118,8 +116,8 @@ async function callUnary(session: ClientHttp2Session, method: string, request: U
   if (!isGrpc) throw new Error(`${method}: HTTP status ${headers[':status']}, ${headers['content-type']}, not gRPC`);
   const status = headers['grpc-status'];
   if (typeof status !== 'string' || !/^\d+$/.test(status)) throw new Error(`${method}: a reply without a gRPC status`);
-  if (Number(status) !== GRPC_OK) return { status: Number(status), message: Buffer.alloc(0) };
+  if (Number(status) !== GRPC_STATUS.ok) return { status: Number(status), message: Buffer.alloc(0) };
   const isOneMessage = body.length >= 5 && body[0] === 0 && body.readUInt32BE(1) === body.length - 5;
   if (!isOneMessage) throw new Error(`${method}: ${body.length} bytes that are not one gRPC message`);
-  return { status: GRPC_OK, message: body.subarray(5) };
+  return { status: GRPC_STATUS.ok, message: body.subarray(5) };
 }

@@ -7,27 +7,14 @@
  *   cache to the history service, which answers "not found". Without it a server whose parts do not reach each other
  *   looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and starts no workflow.
  */
-import {
-  askGrpc,
-  GRPC_NOT_FOUND,
-  GRPC_OK,
-  GRPC_UNIMPLEMENTED,
-  isServing,
-  lengthDelimited,
-  type UnaryCall,
-} from './grpc-health.js';
+import { askGrpc, GRPC_STATUS, isServing, lengthDelimited, type UnaryCall } from './grpc-health.js';
 
 const SERVICE = 'temporal.api.workflowservice.v1.WorkflowService';
 
 /** No workflow has this ID; should there be one, the answer is as good. */
 const NO_WORKFLOW = lengthDelimited(1, 'flock-process-health-check');
 
-interface Frontend {
-  /** `host:port` */
-  address: string;
-  namespaces: readonly string[];
-  signal: AbortSignal;
-}
+type Frontend = { address: string; namespaces: readonly string[]; signal: AbortSignal };
 
 /** Never rejects: what cannot be asked, or answers otherwise, is not ready. */
 export async function canStartWorkflows({ address, namespaces, signal }: Frontend): Promise<boolean> {
@@ -43,7 +30,8 @@ export async function canStartWorkflows({ address, namespaces, signal }: Fronten
 /** An old server does not know it. */
 async function requireSystemInfo(call: UnaryCall): Promise<void> {
   const { status } = await call(`/${SERVICE}/GetSystemInfo`, Buffer.alloc(0));
-  if (status !== GRPC_OK && status !== GRPC_UNIMPLEMENTED) throw new Error(`system information: gRPC status ${status}`);
+  const { ok, unimplemented } = GRPC_STATUS;
+  if (status !== ok && status !== unimplemented) throw new Error(`system information: gRPC status ${status}`);
 }
 
 async function requireNamespace(call: UnaryCall, namespace: string): Promise<void> {
@@ -52,7 +40,8 @@ async function requireNamespace(call: UnaryCall, namespace: string): Promise<voi
     call(`/${SERVICE}/DescribeNamespace`, name),
     call(`/${SERVICE}/DescribeWorkflowExecution`, Buffer.concat([name, lengthDelimited(2, NO_WORKFLOW)])),
   ]);
-  const isRight = described.status === GRPC_OK && [GRPC_NOT_FOUND, GRPC_OK].includes(workflow.status);
+  const { ok, notFound } = GRPC_STATUS;
+  const isRight = described.status === ok && [ok, notFound].includes(workflow.status);
   if (isRight) return;
   throw new Error(`namespace "${namespace}": gRPC status ${described.status}, of its workflows ${workflow.status}`);
 }

@@ -17,11 +17,7 @@ import { builtIn } from '../support/load.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
-export interface SpawnedProcess {
-  readonly child: ChildProcess;
-  readonly process: ProcessInfo;
-  readonly output: OpenLog;
-}
+export type SpawnedProcess = { readonly child: ChildProcess; readonly process: ProcessInfo; readonly output: OpenLog };
 
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {

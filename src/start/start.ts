@@ -27,10 +27,7 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-interface Contest extends StartOptions {
-  spec: CompleteSpec;
-  deadline: Deadline;
-}
+type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline };
 
 /** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {

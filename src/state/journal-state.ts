@@ -1,6 +1,6 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
-/** Of these the last line is enough to know what counts: trimming keeps it. */
+/** Of these the last line counts, and trimming keeps it. */
 const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
 
 export type JournalEventName = (typeof COUNTING)[number] | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
@@ -31,15 +31,11 @@ interface SpawnLine extends JournalLine {
   readonly boot: string;
 }
 
-/** The last line of each event. */
 export type LastLines = ReadonlyMap<JournalEventName, JournalLine>;
 
 export type JournalState = ReturnType<typeof stateOf>;
 
-/**
- * @param endPlace where the next line will stand
- * @param isTrusted false when others than this user could have written them: then nobody is signalled on their word
- */
+/** @param isTrusted false when others than this user could have written them: then nobody is signalled on their word */
 export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolean) {
   const last = (event: JournalEventName) => lastLines.get(event);
   const placeOf = (event: JournalEventName) => last(event)?.place ?? -1;
@@ -52,7 +48,6 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     endPlace,
     isTrusted,
     last,
-    /** The lines that trimming must keep. */
     counting: COUNTING.flatMap((event) => last(event) ?? []),
     /** No stop() wants it down, or a restart() that came later wants it up again. */
     isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
@@ -60,9 +55,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isPending: (['stop', 'restart', 'abandon'] as const).some((event) => placeOf(event) >= undone),
     /** A restart() is at work, or has died between its halves. */
     isRestarting: placeOf('restart') >= undone && isAfter('restart', 'stop'),
-    /** Was there a stop() at this place or beyond it? */
     isStoppedSince: (place: Place) => placeOf('stop') >= offsetOf(place),
-    /** Has a `start` undone the line at this place? */
     isUndone: (place: Place) => offsetOf(place) < undone,
     /** The process that was spawned or adopted last, dead or alive. */
     spawned,
@@ -70,7 +63,6 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isOfLastStart: isAfter('spawn', 'start'),
     /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
     hasExited: exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn'),
-    /** It has been ready. */
     isReady: isAfter('ready', 'spawn'),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),

@@ -13,22 +13,12 @@ import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
-import {
-  fileError,
-  lockJournal,
-  READ_BYTES,
-  readJournal,
-  readLines,
-  type Seen,
-  textOf,
-  tryLockJournal,
-} from './journal-file.js';
+import { fileError, lockJournal, READ_BYTES, readJournal, readLines, textOf, tryLockJournal } from './journal-file.js';
 import { type JournalEventName, type JournalLine, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
 
 const log = debugLog('journal');
 
-/** A journal over this size is trimmed by the next start, to so many lines. */
 const TRIM_OVER_BYTES = 1024 * 1024;
 const KEPT_LINES = 200;
 
@@ -53,12 +43,7 @@ export function journalOf(spec: Pick<CompleteSpec, 'lockFile'>): Journal {
 }
 
 /** A stop() or restart() at work on its line. */
-export interface JournalWork {
-  readonly place: Place;
-  readonly isRewritten: boolean;
-  /** Idempotent. */
-  release(): void;
-}
+export type JournalWork = { place: Place; isRewritten: boolean; release(): void };
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -67,7 +52,7 @@ const unsettled = new Map<Promise<JournalWork>, string>();
 
 export class Journal {
   readonly path: string;
-  #seen: Seen | undefined;
+  #seen: ReturnType<typeof readJournal> | undefined;
 
   constructor(path: string) {
     this.path = path;
@@ -84,7 +69,6 @@ export class Journal {
     }
   }
 
-  /** Those that a reader takes, oldest first. */
   lines(): JournalLine[] {
     try {
       return withRegularFile(this.path, constants.O_RDONLY, readLines);
@@ -93,11 +77,7 @@ export class Journal {
     }
   }
 
-  /**
-   * For who holds the lock and what to report: a journal that this user may not read, or something else in its place, says as
-   * little as none.
-   * @throws the system's error when it cannot be read for want of something of our own (EMFILE, …)
-   */
+  /** One that this user may not read says as little as none. @throws the system's error for want of our own (EMFILE, …) */
   readIfReadable(): JournalState {
     try {
       return this.read();
@@ -225,7 +205,6 @@ export class Journal {
     return true;
   }
 
-  /** Is a stop() or restart() at work at this instant? */
   async isStopAtWork(): Promise<boolean> {
     // LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
     const release = await lockJournal(this.path, 'ex', 10);

@@ -15,15 +15,13 @@ import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.j
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
 
-export interface User {
-  /** Idempotent. */
-  release(): void;
-}
+/** Its `release` is idempotent. */
+export type User = { release(): void };
 
 const log = debugLog('users');
 
 /**
- * Become a user; waits while the process is being ended.
+ * Waits while the process is being ended.
  * @param whenUnused done first, when nobody is a user; nobody can become one meanwhile
  * @throws StopTimeoutError | LockUnavailableError; the signal's reason; what `whenUnused` throws
  */

@@ -7,9 +7,11 @@ import type { SupervisorOptions } from './policy.js';
 
 const log = debugLog('supervisor');
 
+type Options = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
+
 export class HealthChecks {
   readonly #ask: (signal: AbortSignal) => Promise<Status>;
-  readonly #options: Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
+  readonly #options: Options;
   readonly #announce: (report: Status) => void;
   #dueAt = 0;
   #running: AbortController | undefined;
@@ -18,11 +20,7 @@ export class HealthChecks {
   pid: number | undefined;
 
   /** @param announce is told of each check that failed */
-  constructor(
-    ask: (signal: AbortSignal) => Promise<Status>,
-    options: Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>,
-    announce: (report: Status) => void,
-  ) {
+  constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
     this.#ask = ask;
     this.#options = options;
     this.#announce = announce;

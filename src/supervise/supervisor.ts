@@ -17,13 +17,7 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
-import {
-  restartDelayMs,
-  type Supervisor,
-  type SupervisorEvents,
-  type SupervisorOptions,
-  type SupervisorState,
-} from './policy.js';
+import { restartDelayMs, type Supervisor, type SupervisorEvents, type SupervisorOptions } from './policy.js';
 
 /** A look costs some 20 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 50;
@@ -33,7 +27,7 @@ const LOG_TAIL_LINES = 20;
 const log = debugLog('supervisor');
 
 export class ProcessSupervisor implements Supervisor {
-  state: SupervisorState = 'restarting';
+  state: Supervisor['state'] = 'restarting';
   restarts = 0;
   readonly done: Promise<void>;
   readonly #spec: CompleteSpec;
@@ -45,7 +39,6 @@ export class ProcessSupervisor implements Supervisor {
   #isEnding = false;
   /** Stops before this place count no more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };
-  /** Times of the crashes within the window of `giveUpAfter`. */
   #crashes: number[] = [];
   #dueAt = 0;
   /** Is the restart that is due one after a crash? */
@@ -75,7 +68,6 @@ export class ProcessSupervisor implements Supervisor {
     await this.stop();
   }
 
-  /** Without waiting for it. */
   end(): void {
     this.#isEnding = true;
     this.#checks.reset();
@@ -118,7 +110,6 @@ export class ProcessSupervisor implements Supervisor {
     if (!respectStop) await this.#start({ isWhole: true });
   }
 
-  /** Undefined when the lock or the journal cannot be read. */
   #look() {
     try {
       const isHeld = isLocked(this.#spec.lockFile);
@@ -170,7 +161,6 @@ export class ProcessSupervisor implements Supervisor {
     await this.#startWhenDue();
   }
 
-  /** @throws CrashLoopError */
   #plan({ isCrash }: { isCrash: boolean }): void {
     this.#isAfterCrash = isCrash;
     this.#become('restarting');
@@ -221,7 +211,7 @@ export class ProcessSupervisor implements Supervisor {
     }
   }
 
-  #become(state: SupervisorState): void {
+  #become(state: Supervisor['state']): void {
     if (state !== this.state) log('%s: %s → %s', this.#spec.name, this.state, state);
     this.#checks.reset();
     this.state = state;

@@ -41,10 +41,7 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /** `clear` is to be called when nobody waits for the signal any more. */
-export interface LinkedSignal {
-  signal: AbortSignal;
-  clear(): void;
-}
+export type LinkedSignal = { signal: AbortSignal; clear(): void };
 
 /**
  * Aborted with any of these. Not AbortSignal.any(): that refuses signals of another realm, as under jsdom, and a signal that

@@ -34,11 +34,10 @@ function isPlainObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
-/** On how many free ports a server is tried. */
 const PORT_ATTEMPTS = 3;
 
 /**
- * Start on the given port, or on one of several free ones. Between the look at a port and the server's bind a program that
+ * Between the look at a port and the server's bind a program that
  * takes no port locks can get it, and so can any of the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4
  * ended so. Why one has ended only its log says, in words of its own, so whatever ended early is tried again.
  * @param start undefined: it is called again, and that is no attempt
