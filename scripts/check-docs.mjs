@@ -13,7 +13,7 @@
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './free-port.mjs';
@@ -41,7 +41,8 @@ try {
   const documents = documentPaths().map((file) => readDocument(root, file));
   for (const document of documents) {
     const commands = document.spans.filter((span) => span.startsWith('npm run ')).join('\n');
-    report(`the links of ${document.path}`, [...deadLinks(root, document, documents), ...wrongCommands(commands)]);
+    const dead = [...deadLinks(root, document, documents), ...wrongCommands(commands), ...missingNames(document)];
+    report(`the links of ${document.path}`, dead);
   }
   const tarball = await pack();
   for (const [index, document] of documents.entries()) {
@@ -56,6 +57,21 @@ process.exitCode = failures > 0 ? 1 : 0;
 function documentPaths() {
   const inDocs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
   return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...inDocs.filter((name) => name.endsWith('.md'))];
+}
+
+/** Of the sources and names in them, as `room/file.ts#name`. @param {import('./markdown.mjs').Document} document */
+function missingNames({ spans }) {
+  return spans.flatMap((span) => {
+    const [, path, name] = /^([a-z]+\/[a-z-]+\.(?:ts|sh))(?:#(\w+))?$/.exec(span) ?? [];
+    if (path === undefined) return [];
+    const file = join(root, path.startsWith('src/') ? '.' : 'src', path);
+    if (!existsSync(file)) return `\`${span}\`: there is no such source`;
+    const declaration = new RegExp(
+      `(?:function|interface|type|class|const) ${name}\\b|^  #?(?:async )?${name}[(<]`,
+      'm',
+    );
+    return name === undefined || declaration.test(readFileSync(file, 'utf8')) ? [] : `\`${span}\`: it has no such name`;
+  });
 }
 
 async function pack() {
