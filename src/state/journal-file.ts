@@ -40,8 +40,10 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
   const { id, base, last: known, readTo: from } = canReadOn ? before : readHead(fd, size);
   const text = readRange(fd, from, size);
   const last = new Map([...known, ...byEvent(parseLines(text, base + from))]);
-  const state = stateOf(last, { id, offset: base + size }, isTrusted);
-  return { file, size, id, base, last, readTo: from + text.lastIndexOf('\n') + 1, state };
+  const readTo = from + text.lastIndexOf('\n') + 1;
+  // Not the size: in the middle of a write across two pages it is that of a part, and the line lies before it, unread.
+  const state = stateOf(last, { id, offset: base + readTo }, isTrusted);
+  return { file, size, id, base, last, readTo, state };
 }
 
 /** The lines that a reader takes, oldest first; without those that are in the first line alone. */

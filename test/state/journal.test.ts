@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setImmediate as immediate } from 'node:timers/promises';
 import { Journal } from '../../src/state/journal.js';
 import { StoppedError } from '../../src/support/errors.js';
 import { startFixture } from '../helpers/programs.js';
@@ -121,6 +122,39 @@ test('who reads on sees what who reads anew sees, also a line that was whole onl
   begin(journal);
   same();
   assert.equal(journal.read().isWanted, true);
+});
+
+test('a stop of which only a part was there to be read is not undone, and ends a start that came before it', (t) => {
+  const journal = newJournal(t);
+  const line = `\n${JSON.stringify({ at: 'x', event: 'stop', by: 1 })}\n`;
+  for (let part = 1; part < line.length; part += 1) {
+    begin(journal);
+    appendFileSync(journal.path, line.slice(0, part));
+    const { endPlace } = journal.read();
+    journal.exclusively((state) => {
+      // Whoever appends waits for a write that is under way.
+      appendFileSync(journal.path, line.slice(part));
+      journal.begin(state, {});
+    });
+    assert.deepEqual(wishes(journal), { isWanted: false, isPending: true }, `${part} bytes`);
+    assert.equal(journal.read().isStoppedSince(endPlace), true, `${part} bytes`);
+  }
+});
+
+test('however lines are written, none is found before the end of what was read without it', async (t) => {
+  const journal = newJournal(t);
+  const writer = startFixture(t, 'journal-writer', [journal.path, '2000']);
+  let end = journal.read().endPlace.offset;
+  let known = -1;
+  const ended = writer.ended().then(() => true);
+  while (!(await Promise.race([ended, immediate(false)]))) {
+    const { last, endPlace } = journal.read();
+    const place = last('crash')?.place ?? known;
+    if (place !== known) assert.ok(place >= end, `a line at ${place} after an end of ${end}`);
+    known = place;
+    end = endPlace.offset;
+  }
+  assert.ok(known > 0);
 });
 
 test('who may write to the file decides whether what it names is believed', (t) => {
