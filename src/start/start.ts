@@ -111,13 +111,15 @@ async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   const journal = journalOf(spec);
   const began = now();
   const limit = Deadline.after(stopLimitMs(spec));
+  let patience = Deadline.after(spec.startTimeoutMs);
   const pace = new Pace({ firstMs: 2, maxMs: 25 });
   let hasWaited = false;
   while (await journal.isStopAtWork()) {
     const { isPending } = checkWanted(spec, contest);
     if (isPending && limit.isOver) throw stopTimeoutError(spec, identify(spec).members);
+    if (isPending) patience = Deadline.after(spec.startTimeoutMs);
     // No stop is to be waited for: the lock is another program's, or of a process that is suspended.
-    if (!isPending && now() - began > spec.startTimeoutMs) {
+    else if (patience.isOver) {
       const { path } = journal;
       throw new StateFileError(`Cannot start ${spec.name}: another process keeps "${path}" locked`, { path });
     }

@@ -1,5 +1,5 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
-import { clearTimeout, delay, now, random, setImmediate, setTimeout } from './globals.js';
+import { clearTimeout, delay, now, random, setImmediate, setTimeout, turn } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
@@ -32,8 +32,12 @@ export class Deadline {
 /** @throws the signal's reason, as soon as it is aborted */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
+  const options = signal === undefined ? {} : { signal };
   try {
-    await delay(ms, undefined, signal === undefined ? {} : { signal });
+    await delay(ms, undefined, options);
+    // Node hears its sockets and children only when no timer is due. Of two loops whose looks take longer than their sleeps one
+    // always is: the whole process would hear nothing until they end.
+    await turn(undefined, options);
   } catch (error) {
     signal?.throwIfAborted();
     throw error;

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { acquireLock, ProcessManager } from '../../src/index.js';
-import { journalOf } from '../../src/state/journal.js';
+import { Journal, journalOf } from '../../src/state/journal.js';
 import { processTable } from '../../src/system/process-table.js';
 import { startBystanders } from '../helpers/bystanders.js';
 import { isRunningProcess, startTicks } from '../helpers/evidence.js';
@@ -32,6 +33,26 @@ test('a start gives up in time while another program keeps the journal locked, a
   program.kill();
   await program.ended();
   assert.equal((await manager.start()).reused, false);
+});
+
+test('the time that a stop took is not held against the start whose process is suspended as it begins', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 500 });
+  const { pid } = await new ProcessManager(spec).start();
+  const journal = new Journal(journalFile(spec));
+  const work = await journal.workOn('restart');
+  const manager = new ProcessManager(spec);
+  const start = manager.start();
+  // Twice its start time: it waits all the while.
+  await delay(1_000);
+  // As another start that has undone the line, and is kept from running before it gives the journal's lock back.
+  const { endPlace } = journal.read();
+  journal.append('start', { undoes: endPlace });
+  await delay(200);
+  work.release();
+  assert.deepEqual(
+    { ...(await start), startedAt: undefined },
+    { pid, address: undefined, reused: true, startedAt: undefined },
+  );
 });
 
 test('a journal that others may write makes nobody who has the lock a leftover', async (t) => {

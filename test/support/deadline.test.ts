@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Deadline, Pace, sleep } from '../../src/support/deadline.js';
@@ -37,6 +40,26 @@ test('sleep takes the time that it was given', async () => {
   assert.ok(performance.now() - begun >= 29);
 });
 
+test('sockets and children are heard, however long those look who sleep in between', async () => {
+  const limit = Deadline.after(5_000);
+  let answered = 0;
+  const look = async () => {
+    const pace = new Pace({ maxMs: 5 });
+    while (answered < 2 && !limit.isOver) {
+      busyFor(10);
+      await pace.wait();
+    }
+    return limit.isOver;
+  };
+  const lookers = [look(), look()];
+  const count = () => {
+    answered += 1;
+  };
+  const answers = [connectAndClose().then(count), once(spawn(process.execPath, ['--version']), 'exit').then(count)];
+  assert.deepEqual(await Promise.all(lookers), [false, false]);
+  await Promise.all(answers);
+});
+
 test('sleep ends with the reason of a signal, aborted before or meanwhile, and lets go of it', async () => {
   const reason = { any: 'value' };
   await assert.rejects(sleep(60_000, AbortSignal.abort(reason)), (error) => error === reason);
@@ -55,6 +78,20 @@ test('sleep ends with the reason of a signal, aborted before or meanwhile, and l
   process.off('warning', count);
   assert.equal(warnings, 0, 'listeners stayed on the signal');
 });
+
+function busyFor(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+async function connectAndClose(): Promise<void> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.destroy();
+  await once(server.close(), 'close');
+}
 
 /** The steps of a pace, as asked of the timer. */
 async function stepsOf(pace: Pace, count: number): Promise<number[]> {
