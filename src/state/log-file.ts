@@ -11,13 +11,8 @@ const log = debugLog('log');
 const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
 const TAIL_BYTES = 64 * 1024;
 
-export interface OpenLog {
-  readonly fd: number;
-  /** Where this start's output begins. */
-  readonly offset: number;
-  readonly device: number;
-  readonly inode: number;
-}
+/** The output of this start begins at `offset`. */
+export type OpenLog = { fd: number; offset: number; device: number; inode: number };
 
 /** Open for appending; the caller closes it. @throws the system's error */
 export function openLog(logFile: string): OpenLog {
