@@ -65,9 +65,10 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
-  const { spec } = contest;
+  const { spec, signal } = contest;
+  const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    contest.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
     if (lock === undefined) return undefined;
     try {
@@ -76,6 +77,7 @@ async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
       if (!(error instanceof ContendAgain)) throw error;
     }
     await waitForStopAtWork(contest);
+    await pace.wait({ signal });
   }
 }
 
