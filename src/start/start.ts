@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders } from '../inspect/holder.js';
 import { isOrphaned } from '../inspect/watcher.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
+import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -120,10 +120,10 @@ async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   let hasWaited = false;
   while (await journal.isStopAtWork()) {
     const { isPending } = checkWanted(spec, contest);
-    if (isPending && limit.isOver) throw stopTimeoutError(spec, identify(spec).members);
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);
-    // No stop is to be waited for: the lock is another program's, or of a process that is suspended.
-    else if (patience.isOver) {
+    if (isPending ? limit.isOver : patience.isOver) {
+      if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
+      // Nothing is left to stop: the lock is another program's, or of a process that is suspended.
       const { path } = journal;
       throw new StateFileError(`Cannot start ${spec.name}: another process keeps "${path}" locked`, { path });
     }
