@@ -40,10 +40,14 @@ export async function askGrpc(
   let close = () => {};
   try {
     signal.throwIfAborted();
-    const session = builtIn('node:http2').connect(`http://${address}`, { settings: { enablePush: false } });
     let socket: Socket | undefined;
-    session.on('connect', (_session, connected) => {
-      socket = connected;
+    const session = builtIn('node:http2').connect(`http://${address}`, {
+      // A session that is destroyed while it connects goes on connecting, for two minutes.
+      createConnection: ({ hostname, port }) => {
+        socket = builtIn('node:net').connect({ host: hostname.replace(/[[\]]/g, ''), port: Number(port) || 80 });
+        return socket;
+      },
+      settings: { enablePush: false },
     });
     // The calls fail with its errors. The listener stays: a session can have a second one, which must not be unhandled.
     session.on('error', () => undefined);

@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders } from '../inspect/holder.js';
 import { isOrphaned } from '../inspect/watcher.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
+import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -65,9 +65,10 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
-  const { spec } = contest;
+  const { spec, signal } = contest;
+  const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    contest.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
     if (lock === undefined) return undefined;
     try {
@@ -76,12 +77,15 @@ async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
       if (!(error instanceof ContendAgain)) throw error;
     }
     await waitForStopAtWork(contest);
+    await pace.wait({ signal });
   }
 }
 
 /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
 async function join(contest: Contest): Promise<Instance | undefined> {
   const { spec, signal } = contest;
+  // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
+  const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
   const holder = identify(spec);
   if (state.isPending) {
@@ -101,7 +105,7 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'process' && (await isReadyToShare(contest, holder.process, state))) {
     return reuse(contest, holder.process, state);
   }
-  if (contest.deadline.isOver) throw await unhealthyError(spec);
+  if (isLast) throw await unhealthyError(spec);
   return undefined;
 }
 
@@ -116,10 +120,10 @@ async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   let hasWaited = false;
   while (await journal.isStopAtWork()) {
     const { isPending } = checkWanted(spec, contest);
-    if (isPending && limit.isOver) throw stopTimeoutError(spec, identify(spec).members);
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);
-    // No stop is to be waited for: the lock is another program's, or of a process that is suspended.
-    else if (patience.isOver) {
+    if (isPending ? limit.isOver : patience.isOver) {
+      if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
+      // Nothing is left to stop: the lock is another program's, or of a process that is suspended.
       const { path } = journal;
       throw new StateFileError(`Cannot start ${spec.name}: another process keeps "${path}" locked`, { path });
     }

@@ -57,7 +57,8 @@ export function readLines(fd: number): JournalLine[] {
 function readHead(fd: number, size: number): Pick<Seen, 'id' | 'base' | 'last' | 'readTo'> {
   const text = readRange(fd, 0, Math.min(size, READ_BYTES));
   const head = (parseJson(text.slice(0, text.indexOf('\n'))) ?? {}) as Record<string, unknown>;
-  const id = typeof head.id === 'string' ? head.id : '';
+  // Each `start` repeats it, and a line that is too long for readers would undo nothing.
+  const id = typeof head.id === 'string' && head.id.length <= 100 ? head.id : '';
   const base = isPlace(head.base) ? head.base : 0;
   const kept: unknown[] = Array.isArray(head.kept) ? head.kept : [];
   const last = byEvent(kept.flatMap((line) => asLine(line, base) ?? []));

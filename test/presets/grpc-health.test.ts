@@ -15,7 +15,8 @@ import {
   startGrpcServer,
   startTcpServer,
 } from '../helpers/grpc-servers.js';
-import { startFixture } from '../helpers/programs.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startFixture, startProgram } from '../helpers/programs.js';
 import { freePort } from '../helpers/resources.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
@@ -208,16 +209,18 @@ test('a check leaves no connection and no listener behind', async (t) => {
 });
 
 test('a process that has checked any server ends by itself, without a word on stderr', async (t) => {
+  const fullBacklog = startProgram(t, 'python3', [plainFixture('full-backlog.py')]);
   const servers = [
     await startGrpcServer(t, ({ stream }) => reply(stream)),
     await startGrpcServer(t, ({ stream }) => reply(stream, { frames: [NOT_SERVING] })),
     ...(await Promise.all(Object.values(strangers).map((accept) => startTcpServer(t, accept)))),
     await startTcpServer(t, () => undefined),
+    { address: `127.0.0.1:${(await fullBacklog.printed(/^(\d+)\n/))[1]}` },
   ];
   // One after the other: a crowd of processes would measure the machine.
   for (const [index, { address }] of servers.entries()) {
-    // The last one never answers; the others have to, and may be slow.
-    const limitMs = index === servers.length - 1 ? 1_000 : MUST_HAPPEN_MS;
+    // The last two never answer, nor takes the very last one a connection; the others have to, and may be slow.
+    const limitMs = index >= servers.length - 2 ? 1_000 : MUST_HAPPEN_MS;
     const { exitCode, stdout, stderr } = await startFixture(t, 'grpc-check', [address, String(limitMs)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     }).ended({ withinMs: 2 * MUST_HAPPEN_MS });

@@ -35,6 +35,17 @@ test('a start gives up in time while another program keeps the journal locked, a
   assert.equal((await manager.start()).reused, false);
 });
 
+test('a start after a stop says that the journal is locked, not the process that is gone', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 500, stopTimeoutMs: 0 });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const keepLocked = 'open my $f, "<", $ARGV[0]; flock $f, 1; $| = 1; print "locked\n"; sleep 300';
+  const program = startProgram(t, 'perl', ['-e', keepLocked, journalFile(spec)]);
+  await program.printed(/locked/);
+  await manager.stop();
+  await assert.rejects(manager.start(), { code: 'ERR_STATE_FILE', path: journalFile(spec) });
+});
+
 test('the time that a stop took is not held against the start whose process is suspended as it begins', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });
   const { pid } = await new ProcessManager(spec).start();

@@ -69,6 +69,7 @@ test('however often it is supervised, the last start and stop stay where readers
 });
 
 const heads: Record<string, string> = {
+  'an id longer than a line may be': `{"id":"${'x'.repeat(9_000)}","base":0,"kept":[]}`,
   'a base beyond all counting': '{"id":"a","base":1e308,"kept":[]}',
   'a negative base': '{"id":"a","base":-1e9,"kept":[]}',
   'a kept stop at a place to come': `{"id":"a","base":0,"kept":[{"at":"x","event":"stop","by":1,"place":${2 ** 52}}]}`,
