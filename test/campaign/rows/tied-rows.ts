@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../../src/index.js';
 import type { Ending, Order, Word } from '../../fixtures/doomed-owner.js';
+import { killUnlessGone } from '../../helpers/evidence.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { plainFixture } from '../../helpers/paths.js';
 import { type Program, startFixture } from '../../helpers/programs.js';
@@ -126,7 +127,7 @@ async function meetReady(owner: Program, { way, kind }: { way: Way; kind: Kind }
   assert.ok(typeof word === 'object' && 'pid' in word, `not ready: ${JSON.stringify(word)}`);
   // One that ends by itself does so at once.
   if (way.ending === 'stays') assert.ok(isRunning(word.pid), 'it died under its owner');
-  if (kind === 'first to die') process.kill(word.pid, 'SIGKILL');
+  if (kind === 'first to die') killUnlessGone(word.pid);
 }
 
 async function suspend(owner: Program, milliseconds: number): Promise<void> {
