@@ -66,17 +66,31 @@ export function ownHolders(spec: Files): readonly ProcessInfo[] {
 
 /**
  * With the lock free or ours: the process that the journal names, if it has lost its lock file, or dropped the lock. One that
- * holds another lock file which is still there is under that one: its state folder was copied or moved, with the journal.
+ * holds another lock file which is still there is under that one: its state folder was copied or moved, with the journal. When
+ * it is dead, its survivors: a wrapper (npm run, a launcher in Python) gives its server the log, and not the lock.
  */
-export function lostProcesses(spec: Files): ProcessInfo[] {
+export function leftBehind(spec: Files): ProcessInfo[] {
   const state = journalOf(spec).readIfReadable();
   const process = namedProcess(state);
-  if (process === undefined || process.isExiting) return [];
+  if (process === undefined || process.isExiting) return survivors(state);
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
   if (lost !== undefined) return lost === 'deleted' ? [process] : [];
   // By the journal's word alone it must lead a session, as whatever start() spawns does, and be under the lock file of this name.
   const isOurs = isSessionLeader(process) && process.pid !== 1 && state.spawned?.lockFile === spec.lockFile;
   return isOurs ? [process] : [];
+}
+
+/** Whoever is in the session of the process that was spawned last, and has its log as stdout or stderr. */
+function survivors({ spawned, isTrusted, isDown }: JournalState): ProcessInfo[] {
+  if (spawned?.log === undefined || !isTrusted || isDown || !isSpawnedHere({ spawned })) return [];
+  const { session, log, startKey } = spawned;
+  const { list, logsTo, lookUp } = processTable();
+  const leader = lookUp(session);
+  // A session's number is not given to another process while a member lives: none of them was left.
+  if (leader !== undefined && !leader.isZombie && leader.startKey !== startKey) return [];
+  const isMember = ({ pid, sessionId, isZombie }: ProcessInfo) =>
+    sessionId === session && !isZombie && pid !== process.pid;
+  return list().filter((it) => isMember(it) && logsTo(it.pid, log));
 }
 
 /** 'starters': those that have the lock while a start of it is under way. */
@@ -110,7 +124,7 @@ function namedProcess(state: JournalState): ProcessInfo | undefined {
 }
 
 /** In this boot, and in a PID namespace in which its PID means the same to us. */
-function isSpawnedHere({ spawned }: JournalState): boolean {
+function isSpawnedHere({ spawned }: Pick<JournalState, 'spawned'>): boolean {
   return spawned?.boot === processTable().boot();
 }
 

@@ -10,7 +10,7 @@ import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, lostProcesses } from './holder.js';
+import { type Holder, identify, leftBehind } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -41,10 +41,12 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
 }
 
 function reportFree(spec: CompleteSpec): Status {
-  const [lost] = lostProcesses(spec);
-  if (lost === undefined) return report(spec, 'stopped', undefined, { lock: false });
-  const pidFile = isNamedIn(spec.pidFile, lost);
-  return report(spec, 'unhealthy', lost, { lock: false, pidFile, process: true, identity: true });
+  const [left] = leftBehind(spec);
+  if (left === undefined) return report(spec, 'stopped', undefined, { lock: false });
+  const isSurvivor = left.pid !== journalOf(spec).readIfReadable().spawned?.pid;
+  if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });
+  const pidFile = isNamedIn(spec.pidFile, left);
+  return report(spec, 'unhealthy', left, { lock: false, pidFile, process: true, identity: true });
 }
 
 async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSignal | undefined): Promise<Status> {

@@ -6,14 +6,13 @@
 
 import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
-import { heirsOfLock, LOCK_FD, lostProcesses } from '../inspect/holder.js';
+import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState, Place } from '../state/journal-state.js';
-import type { OpenLog } from '../state/log-file.js';
+import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
-import { end } from '../stop/stop.js';
+import { endLeftBehind } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
@@ -69,7 +68,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
-    await end(spec, lostProcesses, { signal, guard });
+    await endLeftBehind(spec, { signal, guard });
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
@@ -144,7 +143,8 @@ async function seeItThrough(
   }
 }
 
-export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output?: OpenLog): void {
+/** @param output of one that was adopted, as the process before it had it */
+export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output: SpawnLine['log']): void {
   const { pid, startKey, sessionId: session } = process;
   const { lockFile } = spec;
   const log = output && { device: output.device, inode: output.inode, offset: output.offset };
@@ -156,7 +156,7 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
   const { child, process: first } = spawned;
   const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
   const grace = Deadline.after(graceMs);
-  const heirs = () => (lock.isIntact() ? heirsOfLock(spec) : []);
+  const heirs = () => (lock.isIntact() ? [...heirsOfLock(spec), ...leftBehind(spec)] : []);
   let find = () => [first, last, ...heirs()];
   const endFound = async () => {
     const { survivors } = await terminate(find, { stopSignal: spec.stopSignal, graceMs: grace.remainingMs });

@@ -166,7 +166,8 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   const state = checkWanted(spec, contest);
   if (!isUnchanged(state, before) || !isAlive(process) || !isCarrying(process, spec)) return undefined;
   const isNamed = state.spawned?.pid === process.pid;
-  if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process))) return undefined;
+  if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
+    return undefined;
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec.pidFile, process, basename(spec.command));
   log('%s runs already: PID %d', spec.name, process.pid);
   return instanceOf(spec, process, { reused: true });

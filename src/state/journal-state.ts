@@ -24,11 +24,14 @@ export interface Place {
 }
 
 /** A process as `spawn` names it: boot, PID and start ticks are never the same for two processes. */
-interface SpawnLine extends JournalLine {
+export interface SpawnLine extends JournalLine {
   readonly pid: number;
   readonly startKey: string;
   /** Boot and PID namespace in which the PID means this process. */
   readonly boot: string;
+  readonly session: number;
+  /** Unknown of a process that was found without a journal that names it. */
+  readonly log?: { readonly device: number; readonly inode: number; readonly offset: number };
 }
 
 export type LastLines = ReadonlyMap<JournalEventName, JournalLine>;
@@ -64,6 +67,8 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
     hasExited: exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn'),
     isReady: isAfter('ready', 'spawn'),
+    /** A stop() or restart() has come to its end since it was spawned: nothing of it was left. */
+    isDown: isAfter('stopped', 'spawn'),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
   };

@@ -4,7 +4,7 @@
  */
 
 import { lstatSync } from 'node:fs';
-import { identify, lostProcesses, ownHolders } from '../inspect/holder.js';
+import { identify, leftBehind, ownHolders } from '../inspect/holder.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
@@ -112,7 +112,7 @@ export async function bringDown(
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
-        outcome = combine(outcome, await end(spec, lostProcesses, { signal, limit }));
+        outcome = combine(outcome, await endLeftBehind(spec, { signal, limit }));
         removePidFile(spec.pidFile);
         writeLockFilePid(lock, undefined);
         return outcome;
@@ -136,7 +136,19 @@ export async function bringDown(
   }
 }
 
-/** Ends those that are found, `lostProcesses` under the lock alone. @throws StopTimeoutError when they stay */
+/** Under the lock alone. What a process leaves behind is seen when it is dead: hence again, until nothing is. */
+export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
+  const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
+  let outcome: Outcome = 'not-running';
+  for (;;) {
+    const ended = await end(spec, leftBehind, { ...limits, limit });
+    if (ended === 'not-running') return outcome;
+    outcome = combine(outcome, ended);
+    if (limit.isOver) throw stopTimeoutError(spec, leftBehind(spec));
+  }
+}
+
+/** Ends those that are found. @throws StopTimeoutError when they stay */
 export async function end(
   spec: CompleteSpec,
   find: (spec: CompleteSpec) => readonly ProcessInfo[],

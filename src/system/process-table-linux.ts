@@ -123,11 +123,10 @@ export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'el
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
-/** Is one of its standard streams appended to this regular file? */
-export function logsTo(pid: number, path: string): boolean {
-  // Not /dev/null, nor a terminal: those are everybody's.
-  if (statFile(path)?.isFile() !== true) return false;
-  return [1, 2].some((fd) => linkOf(pid, fd) === realPath(path));
+/** Is its stdout or stderr this regular file, whatever its name is by now? Not /dev/null, nor a terminal: those are everybody's. */
+export function logsTo(pid: number, { device, inode }: { device: number; inode: number }): boolean {
+  const streams = [1, 2].map((fd) => statFile(`/proc/${pid}/fd/${fd}`));
+  return streams.some((it) => it?.isFile() === true && Number(it.dev) === device && Number(it.ino) === inode);
 }
 
 /** Who is seen to listen on this TCP port; nobody where the system does not tell. When `likely` does, nobody else is asked. */

@@ -64,8 +64,9 @@ export function lostLock(pid: number, fd: number, path: string): 'deleted' | und
   return open.name.replace(/ \(deleted\)$/, '') === realPath(path) ? 'deleted' : undefined;
 }
 
-export function logsTo(pid: number, path: string): boolean {
-  return [1, 2].some((fd) => descriptor(pid, fd, path)?.name === realPath(path));
+export function logsTo(pid: number, { device, inode }: { device: number; inode: number }): boolean {
+  const streams = openDescriptors(['-a', '-p', String(pid), '-d', '1,2'], `the log of PID ${pid}`);
+  return streams.some((it) => it.type === 'REG' && Number(it.device) === device && Number(it.inode) === inode);
 }
 
 export function listeners(): ProcessInfo[] {
@@ -103,15 +104,15 @@ function ps(selection: readonly string[]): { info: ProcessInfo; command: string 
   });
 }
 
-type OpenDescriptor = { pid: number; fd: number; inode: string; name: string };
+type OpenDescriptor = { pid: number; fd: number; type: string; device: string; inode: string; name: string };
 
 function descriptor(pid: number, fd: number, path: string): OpenDescriptor | undefined {
   return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path).find((open) => open.fd === fd);
 }
 
-/** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), i(node), n(ame). */
+/** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), t(ype), D(evice), i(node), n(ame). */
 function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
-  const { stdout, error } = builtIn('node:child_process').spawnSync('lsof', ['-nPw', '-F', 'pfin', ...selection], {
+  const { stdout, error } = builtIn('node:child_process').spawnSync('lsof', ['-nPw', '-F', 'pftDin', ...selection], {
     encoding: 'utf8',
     // It asks every mount: one that is dead must not stop us for good.
     timeout: 10_000,
@@ -125,8 +126,10 @@ function openDescriptors(selection: readonly string[], path: string): OpenDescri
   for (const line of stdout.split('\n')) {
     const value = line.slice(1);
     if (line.startsWith('p')) pid = Number(value);
-    else if (/^f\d+$/.test(line)) found.push({ pid, fd: Number(value), inode: '', name: '' });
+    else if (/^f\d+$/.test(line)) found.push({ pid, fd: Number(value), type: '', device: '', inode: '', name: '' });
     const last = found.at(-1);
+    if (last !== undefined && line.startsWith('t')) last.type = value;
+    if (last !== undefined && line.startsWith('D')) last.device = value;
     if (last !== undefined && line.startsWith('i')) last.inode = value;
     if (last !== undefined && line.startsWith('n')) last.name = value;
   }

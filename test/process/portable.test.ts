@@ -1,7 +1,7 @@
 /** The branch without /proc: each call in a process that believes it runs on macOS, and so asks ps(1) and lsof(1). */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, type Instance, isLocked, ProcessManager, type Status, type StopResult } from '../../src/index.js';
@@ -41,7 +41,11 @@ test('both branches say the same of a process', async (t) => {
       [3, 0, 7].map((fd) => table.carries(pid, fd, lockFile)),
       [true, false, false],
     );
-    assert.deepEqual([table.logsTo(pid, logFile), table.logsTo(pid, lockFile)], [true, false]);
+    const files = [logFile, lockFile].map((path) => statSync(path));
+    assert.deepEqual(
+      files.map(({ dev: device, ino: inode }) => table.logsTo(pid, { device, inode })),
+      [true, false],
+    );
     assert.equal(table.lostLock(pid, 3, lockFile), undefined);
   }
   rmSync(lockFile);
