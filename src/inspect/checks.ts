@@ -103,7 +103,9 @@ export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessI
   if (port === undefined) return undefined;
   const table = processTable();
   const listeners = table.listeners(port, ours.pid);
-  if (listeners.some((process) => isFamily(process, ours))) return undefined;
+  // One whose descriptors are not to be seen may be among them.
+  const isUnseen = table.hasDescriptor(ours.pid, LOCK_FD) === undefined;
+  if (isUnseen || listeners.some((process) => isFamily(process, ours))) return undefined;
   const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, lockFile) !== undefined;
   return listeners.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
 }

@@ -5,6 +5,7 @@
  */
 
 import { basename } from 'node:path';
+import { isLocked } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -32,19 +33,27 @@ const NOBODY: Holder = { kind: 'nobody', members: [] };
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
-  if (named !== undefined && isCarrying(named, spec)) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
+  const isHolder = named && isCarrying(named, spec);
+  if (named && isHolder) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
   // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
   if (named?.isExiting) return NOBODY;
   const { managed, starters } = lockCarriers(spec);
-  if (managed.length === 0) return starters.length === 0 ? NOBODY : { kind: 'starting', members: starters };
-  const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state);
+  if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
+  const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state) && starters.length === 0;
+  const family = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map(({ process }) => process);
+  // By the journal's word alone when its descriptors are not to be seen, and nobody is seen with the lock who is no heir of it.
+  const isUnseen = isNamed && named !== undefined && isHolder === undefined && family.length === managed.length;
+  if (isUnseen && isOfSpawn(named, state, spec) && isLocked(spec.lockFile)) {
+    return { kind: 'process', process: named, members: [named, ...family] };
+  }
   // Looked up again: it can have died since.
   const isDead = isNamed && namedProcess(state) === undefined;
-  const members = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map(({ process }) => process);
-  if (isDead && starters.length === 0 && members.length > 0) {
-    const candidates = members.filter((member) => isSessionLeader(member) || hasCommandName(member, spec));
+  const members = isDead && managed.length === 0 ? unseenMembers(state, spec) : family;
+  if (isDead && members.length > 0) {
+    const candidates = family.filter((member) => isSessionLeader(member) || hasCommandName(member, spec));
     return { kind: 'leftovers', candidates, members };
   }
+  if (managed.length === 0) return NOBODY;
   const found = bestMatch(managed, spec);
   if (found === undefined) return { kind: 'strangers', members: managed.map(({ process }) => process) };
   return withHeirs(found, managed, spec);
@@ -53,7 +62,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
 function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files): Holder {
   // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
   // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
-  if (!isCarrying(found, spec)) return NOBODY;
+  if (isCarrying(found, spec) === false) return NOBODY;
   const heirs = managed.map(({ process }) => process).filter(({ pid }) => pid !== found.pid);
   return { kind: 'process', process: found, members: [found, ...heirs] };
 }
@@ -75,22 +84,42 @@ export function leftBehind(spec: Files): ProcessInfo[] {
   if (process === undefined || process.isExiting) return survivors(state);
   const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
   if (lost !== undefined) return lost === 'deleted' ? [process] : [];
-  // By the journal's word alone it must lead a session, as whatever start() spawns does, and be under the lock file of this name.
-  const isOurs = isSessionLeader(process) && process.pid !== 1 && state.spawned?.lockFile === spec.lockFile;
-  return isOurs ? [process] : [];
+  // With the lock free the journal's word alone is believed of one that leads a session, as whatever start() spawns does.
+  return isSessionLeader(process) && isOfSpawn(process, state, spec) ? [process] : [];
 }
 
-/** Whoever is in the session of the process that was spawned last, and has its log as stdout or stderr. */
-function survivors({ spawned, isTrusted, isDown }: JournalState): ProcessInfo[] {
-  if (spawned?.log === undefined || !isTrusted || isDown || !isSpawnedHere({ spawned })) return [];
-  const { session, log, startKey } = spawned;
-  const { list, logsTo, lookUp } = processTable();
-  const leader = lookUp(session);
-  // A session's number is not given to another process while a member lives: none of them was left.
+/** Is it in the session in which it was spawned or adopted, and was that under the lock file of this name? */
+function isOfSpawn({ pid, sessionId }: ProcessInfo, { spawned }: JournalState, { lockFile }: Files): boolean {
+  return pid !== 1 && spawned?.session === sessionId && spawned.lockFile === lockFile;
+}
+
+/** Whoever writes to the log of the process that was spawned last, in its session. */
+function survivors(state: JournalState): ProcessInfo[] {
+  const log = state.spawned?.log;
+  if (log === undefined || state.isDown) return [];
+  return sessionMembers(state).filter(({ pid }) => processTable().logsTo(pid, log));
+}
+
+/**
+ * When the lock is held, and nobody is seen with it: those in that session who may have it, as the workers of nginx, which are
+ * another user's. Not while one of them is going, which may have it for another instant.
+ */
+function unseenMembers(state: JournalState, spec: Files): ProcessInfo[] {
+  const members = sessionMembers(state);
+  if (members.some(({ isExiting }) => isExiting) || !isLocked(spec.lockFile)) return [];
+  return members.filter((member) => isCarrying(member, spec) === undefined);
+}
+
+/** Its number is not given to another process while a member lives: when one leads it now, none was left. */
+function sessionMembers(state: JournalState): ProcessInfo[] {
+  const { spawned, isTrusted } = state;
+  if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return [];
+  const { session, startKey } = spawned;
+  const leader = processTable().lookUp(session);
   if (leader !== undefined && !leader.isZombie && leader.startKey !== startKey) return [];
   const isMember = ({ pid, sessionId, isZombie }: ProcessInfo) =>
     sessionId === session && !isZombie && pid !== process.pid;
-  return list().filter((it) => isMember(it) && logsTo(it.pid, log));
+  return processTable().list().filter(isMember);
 }
 
 /** 'starters': those that have the lock while a start of it is under way. */
@@ -113,7 +142,8 @@ export function heirsOfLock(spec: Files): ProcessInfo[] {
   return managedCarriers(spec).map(({ process }) => process);
 }
 
-export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean {
+/** Undefined when that is not to be seen. */
+export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean | undefined {
   return processTable().carries(pid, LOCK_FD, lockFile);
 }
 
@@ -124,7 +154,7 @@ function namedProcess(state: JournalState): ProcessInfo | undefined {
 }
 
 /** In this boot, and in a PID namespace in which its PID means the same to us. */
-function isSpawnedHere({ spawned }: Pick<JournalState, 'spawned'>): boolean {
+function isSpawnedHere({ spawned }: JournalState): boolean {
   return spawned?.boot === processTable().boot();
 }
 

@@ -20,7 +20,7 @@ export function isShared(process: ProcessInfo): boolean {
 /** Is it tied to an owner that is gone? Its watcher closes what it watched before it signals. */
 export function isOrphaned(process: ProcessInfo): boolean {
   const { hasDescriptor } = processTable();
-  return watchersOf(process, 'tied').some((watcher) => !hasDescriptor(watcher.pid, WATCHED_FD));
+  return watchersOf(process, 'tied').some((watcher) => hasDescriptor(watcher.pid, WATCHED_FD) === false);
 }
 
 function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): ProcessInfo[] {

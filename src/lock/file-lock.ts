@@ -186,6 +186,6 @@ export async function lockHolders(path: string): Promise<number[]> {
     const pids = new Set(carriers.map(({ process }) => process.pid));
     if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
   }
-  const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
+  const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root, in a container with --cap-add SYS_PTRACE`;
   throw new LockUnavailableError(message, { path: file.path });
 }

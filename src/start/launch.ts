@@ -7,6 +7,7 @@
 import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
@@ -18,7 +19,7 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { type ProcessInfo, processTable } from '../system/process-table.js';
+import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
@@ -40,6 +41,9 @@ export interface StartOptions {
 export class ContendAgain extends Error {}
 
 const log = debugLog('start');
+
+/** Within this time a free lock is had, although rivals take it and give it back. */
+const DROPPED_MS = 100;
 
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
@@ -89,13 +93,14 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
 
 async function seeItThrough(
   spec: CompleteSpec,
-  lock: FileLock,
+  taken: FileLock,
   spawned: SpawnedProcess,
-  { began, events, ...waiting }: { began: number; events: LaunchEvents } & Omit<WaitOptions, 'onSuccessor'>,
+  { began, events, ...waiting }: { began: number; events: LaunchEvents } & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
 ): Promise<Instance> {
+  let lock = taken;
   const guard = () => {
     waiting.guard();
-    if (lock.isIntact()) return;
+    if (!lock.held || lock.isIntact()) return;
     const { name, lockFile: path } = spec;
     const message = `Cannot start ${name}: lock file "${path}" was deleted or replaced meanwhile; it must stay where it is`;
     throw new LockUnavailableError(message, { path });
@@ -118,7 +123,13 @@ async function seeItThrough(
   try {
     record(spawned.process);
     events.spawned(instanceOf(spec, spawned.process, { reused: false }));
-    const process = await waitUntilReady(spec, spawned, { ...waiting, guard, onSuccessor: record });
+    const askLock = async () => {
+      const asked = await handOverAndAsk(spec, lock);
+      if (typeof asked !== 'object') return asked;
+      lock = asked;
+      return false;
+    };
+    const process = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
     const tookMs = Math.round(now() - began);
     journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
     log('%s is ready: PID %d', spec.name, process.pid);
@@ -137,9 +148,27 @@ async function seeItThrough(
       reason = unwanted;
     }
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
-    if (lock.isIntact()) journal.note('abandon');
+    if (!lock.held || lock.isIntact()) journal.note('abandon');
     await abandon(spec, lock, spawned, current);
     throw reason;
+  } finally {
+    lock.handOver();
+  }
+}
+
+/**
+ * Flock itself is asked: our copy is closed, and if nobody gets the lock for so long, it lives in what was spawned. Under LOCK_EX
+ * on the journal: a rival that wins the lock meanwhile is refused there, and gives it back.
+ * @returns the lock, when it was free; undefined when somebody is at work on the journal
+ */
+async function handOverAndAsk(spec: CompleteSpec, lock: FileLock): Promise<FileLock | true | undefined> {
+  const release = journalOf(spec).tryHoldExclusive();
+  if (release === undefined) return undefined;
+  try {
+    lock.handOver();
+    return (await poll(() => tryAcquireLock(spec.lockFile), { deadline: Deadline.after(DROPPED_MS) })) ?? true;
+  } finally {
+    release();
   }
 }
 
@@ -165,12 +194,14 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
     find = heirs;
     return survivors.length > 0 || heirs().length === 0;
   };
+  const isUncollected = () => child.exitCode === null && child.signalCode === null;
   try {
+    if (isUncollected()) lookUpChild(first.pid);
     await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
   } catch (error) {
-    // No descriptor is left to look with (EMFILE). Nobody else can have its number: it is our child, and not collected yet.
+    // Hidden from us, or no descriptor is left to look with (EMFILE). Nobody else can have the number of an uncollected child.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
-    if (child.exitCode === null && child.signalCode === null) process.kill(-first.pid, 'SIGKILL');
+    if (isUncollected()) process.kill(-first.pid, 'SIGKILL');
   }
   if (!lock.isIntact()) return;
   removePidFile(spec.pidFile);

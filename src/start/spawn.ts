@@ -14,7 +14,7 @@ import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import { type ProcessInfo, processTable } from '../system/process-table.js';
+import { lookUpChild, type ProcessInfo } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
 export type SpawnedProcess = { readonly child: ChildProcess; readonly process: ProcessInfo; readonly output: OpenLog };
@@ -58,11 +58,9 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   }
   // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
   try {
-    const process = processTable().lookUp(child.pid);
-    if (process === undefined) throw new Error(`PID ${child.pid} is not in the process table`);
-    return { child, process, output };
+    return { child, process: lookUpChild(child.pid), output };
   } catch (error) {
-    // Hidden from us (hidepid and a program that changes its user), or no descriptor is left to look with (EMFILE).
+    // Hidden from us, or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
     throw spawnError(spec, errorText(error), error);
   }

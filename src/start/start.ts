@@ -164,7 +164,7 @@ async function isReadyToShare(contest: Contest, process: ProcessInfo, state: Jou
 function reuse(contest: Contest, process: ProcessInfo, before: JournalState): Instance | undefined {
   const { spec } = contest;
   const state = checkWanted(spec, contest);
-  if (!isUnchanged(state, before) || !isAlive(process) || !isCarrying(process, spec)) return undefined;
+  if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
   const isNamed = state.spawned?.pid === process.pid;
   if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
     return undefined;

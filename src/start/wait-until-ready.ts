@@ -11,13 +11,15 @@ import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import { isAlive, lookAgain, type ProcessInfo } from '../system/process-table.js';
+import { isAlive, lookAgain, lookUpChild, type ProcessInfo } from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
   deadline: Deadline;
   guard: () => void;
   signal: AbortSignal | undefined;
+  /** Does the lock live in a process whose descriptors are not to be seen? Undefined when that is to be asked again. */
+  askLock: () => Promise<boolean | undefined>;
   /** It put itself into the background: this is the process now. */
   onSuccessor: (process: ProcessInfo) => void;
 }
@@ -37,7 +39,7 @@ const MESSAGE_LINE_LENGTH = 300;
 export async function waitUntilReady(
   spec: CompleteSpec,
   { child, process: spawned, output }: SpawnedProcess,
-  { deadline, guard, signal, onSuccessor }: WaitOptions,
+  { deadline, guard, signal, askLock, onSuccessor }: WaitOptions,
 ): Promise<ProcessInfo> {
   const exit = new AbortController();
   child.once('exit', () => exit.abort());
@@ -59,10 +61,13 @@ export async function waitUntilReady(
       if (ready && isSettledHere() && isAlive(process)) {
         const foreign = foreignListener(spec, process);
         if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec.name, spec.port, foreign);
-        if (isCarrying(process, spec)) return process;
-        const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
-        if (!isGone) throw lockDroppedError(spec, process);
-        continue;
+        const isHolder = isCarrying(process, spec) ?? (await askLock());
+        if (isHolder === true) return process;
+        if (isHolder === false) {
+          const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
+          if (!isGone) throw lockDroppedError(spec, process);
+          continue;
+        }
       }
       if (deadline.isOver) throw await startTimeoutError(spec, output);
       // The exit wakes us, or `guard` says why.
@@ -74,6 +79,7 @@ export async function waitUntilReady(
 
   async function findSuccessor(): Promise<ProcessInfo> {
     if (child.exitCode === null && child.signalCode === null) {
+      lookUpChild(spawned.pid);
       // Seen in the process table before its event: which must not be missed because nothing else keeps this process alive.
       child.ref();
       await once(child, 'exit');

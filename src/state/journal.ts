@@ -180,6 +180,11 @@ export class Journal {
     }
   }
 
+  /** LOCK_EX for longer than a turn, until it is released. Undefined when somebody is at work. */
+  tryHoldExclusive(): (() => void) | undefined {
+    return tryLockJournal(this.path, 'ex');
+  }
+
   /** Under LOCK_EX: the `start` line of the start that won the process's lock. It undoes what was read so far. */
   begin(state: JournalState, fields: Fields): void {
     const start = { ...fields, undoes: state.endPlace };

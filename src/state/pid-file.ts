@@ -69,8 +69,10 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
 }
 
 function isLiving({ pid, startTime }: PidRecord): boolean {
-  const process = pid === undefined ? undefined : processTable().lookUp(pid);
-  if (process === undefined || process.isZombie) return false;
+  if (pid === undefined) return false;
+  const process = processTable().lookUp(pid);
+  if (process === undefined) return processTable().isHidden(pid);
+  if (process.isZombie) return false;
   // Wall clock and boot time are each rounded to a second on their way into the file.
   return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= 2;
 }

@@ -166,6 +166,11 @@ export function isSystemError(error: unknown): boolean {
   return textOf(error, 'syscall') !== undefined;
 }
 
+/** What the system does not tell: as an error of its own, which is translated where those are. */
+export function systemError(message: string): Error {
+  return Object.assign(new Error(message), { syscall: 'open' });
+}
+
 /** Not by `instanceof Error`: what `fs` throws comes from another realm under jest and in the vm pools of vitest. */
 function textOf(error: unknown, field: 'code' | 'message' | 'syscall'): string | undefined {
   const value = (error as Record<string, unknown> | null | undefined)?.[field];

@@ -1,25 +1,23 @@
 /**
- * Reading /proc. What cannot be seen is undefined; anything else that goes wrong (EMFILE, say) is thrown, for it says nothing
- * of the process that was asked about.
+ * Reading /proc. There are three answers: what is there; null, it is not there; undefined, it is not to be seen (another
+ * user's, on a dead mount, a path that is too long), which says neither. Thrown is only what says something of this very
+ * process: it has no descriptor left (EMFILE, …), or there is no /proc.
  */
 
 import { type BigIntStats, closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs';
-import { errorCode } from '../support/errors.js';
-
-/** Gone (ENOENT, ESRCH), not ours to see (EACCES, EPERM), on a dead mount: either way nothing can be said of it. */
-const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOTCONN', 'ESTALE', 'EIO'];
+import { errorCode, isOwnLimit, isSystemError, systemError } from '../support/errors.js';
 
 /** Shared by all reads: a walk makes hundreds, and each piece is copied out at once. */
 const buffer = Buffer.allocUnsafe(16 * 1024);
 
 /** The whole file. Half the time that readFileSync() takes: it asks for the size first, which is 0 for all of these. */
-export function read(path: string): string | undefined {
-  return unlessUnseen(() => [...pieces(path, buffer.length)].join(''));
+export function read(path: string): string | null | undefined {
+  return look(() => [...pieces(path, buffer.length)].join(''));
 }
 
 /** The lines, read as they are asked for: what comes after the last one that is wanted is not made by the kernel at all. */
 export function* readLines(path: string, pieceBytes: number): Generator<string> {
-  if (statFile(path) === undefined) return;
+  if (!statFile(path)) return;
   let rest = '';
   for (const piece of pieces(path, pieceBytes)) {
     const lines = (rest + piece).split('\n');
@@ -41,29 +39,38 @@ function* pieces(path: string, bytes: number): Generator<string> {
   }
 }
 
-export function statFile(path: string): BigIntStats | undefined {
-  return unlessUnseen(() => statSync(path, { bigint: true }));
+export function statFile(path: string): BigIntStats | null | undefined {
+  return look(() => statSync(path, { bigint: true }));
 }
 
-export function readLink(path: string): string | undefined {
-  return unlessUnseen(() => readlinkSync(path));
+export function readLink(path: string): string | null | undefined {
+  return look(() => readlinkSync(path));
 }
 
 export function pids(): number[] {
+  requireProc();
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
 }
 
 export function descriptors(pid: number): number[] {
-  return unlessUnseen(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
+  return look(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
 }
 
-function unlessUnseen<T>(look: () => T): T | undefined {
+/** @throws when nothing can be told of any process: that one is not there would be wrong */
+export function requireProc(): void {
+  if (statFile('/proc/self/stat') !== null) return;
+  throw systemError(
+    '/proc is not mounted, and nothing else tells one process from another: "mount -t proc proc /proc"',
+  );
+}
+
+function look<T>(ask: () => T): T | null | undefined {
   try {
-    return look();
+    return ask();
   } catch (error) {
-    if (!UNSEEN.includes(errorCode(error) ?? '')) throw error;
-    return undefined;
+    if (isOwnLimit(error) || !isSystemError(error)) throw error;
+    return ['ENOENT', 'ESRCH', 'ENOTDIR'].includes(errorCode(error) ?? '') ? null : undefined;
   }
 }

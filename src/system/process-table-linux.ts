@@ -1,9 +1,11 @@
 /** The process table of Linux. Formats: proc(5). */
 
+import { getPriority } from 'node:os';
 import { basename } from 'node:path';
 import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
+import { systemTimeMs } from '../support/globals.js';
 import { listenerPids } from './ports.js';
-import { descriptors, pids, read, readLink, statFile } from './proc-files.js';
+import { descriptors, pids, read, readLink, requireProc, statFile } from './proc-files.js';
 
 export interface ProcessInfo {
   readonly pid: number;
@@ -31,8 +33,9 @@ export interface Carrier {
 
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
-  const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : undefined;
-  if (stat === undefined) return undefined;
+  const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : null;
+  if (stat === null) requireProc();
+  if (!stat) return undefined;
   // From the third field on: the second is the command in parentheses, and may contain spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state = '', parentPid, groupId, sessionId] = fields;
@@ -54,6 +57,17 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   };
 }
 
+/** Is there a process of which /proc does not tell us (hidepid)? */
+export function isHidden(pid: number): boolean {
+  const stat = read(`/proc/${pid}/stat`);
+  try {
+    // Told of any process, whoever's it is.
+    return stat === undefined || (stat === null && Number.isInteger(getPriority(pid)));
+  } catch {
+    return false; // ESRCH
+  }
+}
+
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
   return `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
@@ -64,9 +78,11 @@ export function list(): ProcessInfo[] {
 }
 
 /** Unix seconds, with fraction, as every process of this machine works it out. */
-export function startTime({ startKey }: ProcessInfo): number {
-  const bootTime = Number(/^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1]);
-  return bootTime + ticksMs(startKey) / 1000;
+export function startTime(process: ProcessInfo): number {
+  const bootTime = /^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1];
+  // A /proc that was mounted with subset=pid has no such file.
+  if (bootTime === undefined) return (systemTimeMs() - age(process)) / 1000;
+  return Number(bootTime) + ticksMs(process.startKey) / 1000;
 }
 
 /**
@@ -98,28 +114,33 @@ export function commandLine(pid: number): string[] {
 
 /** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
 export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
-  if (statFile(path) === undefined) return [];
+  if (!statFile(path)) return [];
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
       const isOpenedByUs = lockOn(path, pid, fd, kind);
-      const process = isOpenedByUs === undefined ? undefined : lookUp(pid);
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs }];
+      const process = typeof isOpenedByUs === 'boolean' ? lookUp(pid) : undefined;
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: isOpenedByUs === true }];
     }),
   );
 }
 
-export function carries(pid: number, fd: number, path: string): boolean {
-  return lockOn(path, pid, fd) !== undefined;
+/** Undefined when that is not to be seen. */
+export function carries(pid: number, fd: number, path: string): boolean | undefined {
+  return isThere(lockOn(path, pid, fd));
 }
 
-/** Does it have this descriptor open? True where the system does not tell cheaply. */
-export function hasDescriptor(pid: number, fd: number): boolean {
-  return linkOf(pid, fd) !== undefined;
+/** Does it have this descriptor open? Undefined when that is not to be seen, or the system does not tell cheaply. */
+export function hasDescriptor(pid: number, fd: number): boolean | undefined {
+  return isThere(linkOf(pid, fd));
+}
+
+function isThere(found: unknown): boolean | undefined {
+  return found === undefined ? undefined : found !== null;
 }
 
 /** Does it carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': under a path of its own. */
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
-  if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd)) return undefined;
+  if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd) !== false) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
@@ -152,10 +173,14 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
 }
 
 /** The name is compared first: a stat of somebody's descriptor on a dead network file system would not return. */
-function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | undefined {
-  if (linkOf(pid, fd)?.endsWith(basename(path)) !== true) return undefined;
+function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | null | undefined {
+  const link = linkOf(pid, fd);
+  if (!link?.endsWith(basename(path))) return link === undefined ? undefined : null;
   const isOpenedByUs = lockThrough(pid, fd, kind);
-  return isOpenedByUs !== undefined && isOpenAt(path, pid, fd) ? isOpenedByUs : undefined;
+  if (typeof isOpenedByUs !== 'boolean') return isOpenedByUs;
+  // By now it can have become unreadable: a server that drops root does.
+  const isOpen = isOpenAt(path, pid, fd);
+  return isOpen === false ? null : isOpen && isOpenedByUs;
 }
 
 const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
@@ -163,22 +188,22 @@ const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^l
 type LockKind = keyof typeof LOCK_LINES;
 
 /**
- * Undefined without such a lock, otherwise whether it was opened with our flags. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
- * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
+ * Null without such a lock, otherwise whether it was opened with our flags. /proc/PID/fdinfo/N has a `lock:` line on exactly
+ * the descriptors whose open file description has the lock, inherited ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
-function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | undefined {
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | null | undefined {
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  if (info === undefined || !LOCK_LINES[kind].test(info)) return undefined;
+  if (!info || !LOCK_LINES[kind].test(info)) return info === undefined ? undefined : null;
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
   return (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS;
 }
 
-function linkOf(pid: number, fd: number): string | undefined {
+function linkOf(pid: number, fd: number): string | null | undefined {
   return readLink(`/proc/${pid}/fd/${fd}`);
 }
 
-function isOpenAt(path: string, pid: number, fd: number): boolean {
+function isOpenAt(path: string, pid: number, fd: number): boolean | undefined {
   const atPath = statFile(path);
   const opened = statFile(`/proc/${pid}/fd/${fd}`);
-  return atPath !== undefined && atPath.ino === opened?.ino && atPath.dev === opened.dev;
+  return opened === undefined ? undefined : opened !== null && atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }

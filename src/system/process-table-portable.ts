@@ -15,6 +15,10 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
 }
 
+export function isHidden(): boolean {
+  return false;
+}
+
 /** Start times are wall-clock times here: they differ from boot to boot by themselves. */
 export function boot(): string {
   return '';
@@ -49,13 +53,14 @@ export function carriers(path: string): Carrier[] {
   });
 }
 
-export function carries(pid: number, fd: number, path: string): boolean {
-  const inode = inodeOf(path);
-  return inode !== undefined && descriptor(pid, fd, path)?.inode === inode;
+export function carries(pid: number, fd: number, path: string): boolean | undefined {
+  const open = openDescriptors(['-p', String(pid)], path);
+  // Of a process that this user may not look into lsof says nothing.
+  return open.length === 0 ? undefined : open.some((it) => it.fd === fd && it.inode === inodeOf(path));
 }
 
-export function hasDescriptor(): boolean {
-  return true;
+export function hasDescriptor(): boolean | undefined {
+  return undefined;
 }
 
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | undefined {

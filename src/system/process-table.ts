@@ -6,7 +6,7 @@
  */
 
 import { debugLog } from '../support/debug.js';
-import { errorText } from '../support/errors.js';
+import { errorText, systemError } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
 import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
@@ -34,6 +34,13 @@ export function isAlive(process: Identity): boolean {
 export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
   const found = processTable().lookUp(pid);
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
+}
+
+/** A child of this process that was not collected yet. @throws when it is not to be seen */
+export function lookUpChild(pid: number): ProcessInfo {
+  const found = processTable().lookUp(pid);
+  if (found !== undefined) return found;
+  throw systemError(`the process table does not show PID ${pid}; is /proc mounted with hidepid?`);
 }
 
 export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {

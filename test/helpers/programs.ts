@@ -109,14 +109,21 @@ export function startProgram(
   return program;
 }
 
+interface FixtureOptions extends SpawnOptions {
+  nodeArgs?: readonly string[];
+  /** What stands in front of its command line, and becomes it: `['setpriv', '--bounding-set=-all']`. */
+  behind?: readonly string[];
+}
+
 /** Starts a compiled fixture as a Node process of its own, with an IPC channel. */
 export function startFixture(
   test: Registry,
   name: string,
   args: readonly string[] = [],
-  { nodeArgs = [], ...options }: SpawnOptions & { nodeArgs?: readonly string[] } = {},
+  { nodeArgs = [], behind = [], ...options }: FixtureOptions = {},
 ): Program {
-  return startProgram(test, process.execPath, [...nodeArgs, fixture(name), ...args], {
+  const [command = '', ...words] = [...behind, process.execPath, ...nodeArgs, fixture(name), ...args];
+  return startProgram(test, command, words, {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     ...options,
   });

@@ -34,15 +34,23 @@ export class Supervision {
     return supervisor;
   }
 
-  /** In a process of its own; past its first start when this resolves. */
-  async elsewhere(spec: ProcessSpec, options: Options = {}): Promise<SupervisorProcess> {
-    const supervisor = this.launch(spec, options);
+  /**
+   * In a process of its own; past its first start when this resolves.
+   * @param behind what stands in front of its command line
+   */
+  async elsewhere(
+    spec: ProcessSpec,
+    options: Options = {},
+    behind: readonly string[] = [],
+  ): Promise<SupervisorProcess> {
+    const supervisor = this.launch(spec, options, behind);
     await hasBegun(supervisor);
     return supervisor;
   }
 
-  launch(spec: ProcessSpec, options: Options = {}): SupervisorProcess {
-    const program = startFixture(this.#test, 'supervisor-process', [JSON.stringify(spec), JSON.stringify(options)]);
+  launch(spec: ProcessSpec, options: Options = {}, behind: readonly string[] = []): SupervisorProcess {
+    const args = [JSON.stringify(spec), JSON.stringify(options)];
+    const program = startFixture(this.#test, 'supervisor-process', args, { behind });
     const supervisor = new SupervisorProcess(program);
     this.#processes.push(supervisor);
     return supervisor;

@@ -10,6 +10,7 @@ import { temporalBinary } from '../helpers/temporal.js';
 /** What macOS has, or Homebrew has for it. */
 const ON_MACOS = ['redis-server', 'lsof', 'ps', 'flock', 'perl', 'spin', 'python3', 'gcc', 'go'];
 const ON_LINUX_ALONE = ['setpriv', 'busybox'];
+const FOR_ROOT = process.getuid?.() === 0 ? ['memcached', 'nginx', 'setcap'] : [];
 
 async function setUp(t: TestContext, programs: readonly string[], nodeArgs: readonly string[] = []): Promise<Exit> {
   const script = join(projectRoot, 'scripts/setup.mjs');
@@ -29,7 +30,11 @@ test('the set-up on macOS asks for nothing that is not to be had there', async (
 
 test('the set-up on Linux names what is missing, and the command that installs it', async (t) => {
   const { stdout, exitCode } = await setUp(t, ON_MACOS);
-  for (const name of ON_LINUX_ALONE) assert.match(stdout, new RegExp(`^${name} +MISSING`, 'm'));
-  assert.match(stdout, /To install setpriv, busybox, run:\n +sudo apt-get .* util-linux busybox$/m);
+  const missing = [...ON_LINUX_ALONE, ...FOR_ROOT];
+  for (const name of missing) assert.match(stdout, new RegExp(`^${name} +MISSING`, 'm'));
+  const packages = ['util-linux busybox', ...(FOR_ROOT.length > 0 ? ['memcached nginx-light libcap2-bin'] : [])].join(
+    ' ',
+  );
+  assert.match(stdout, new RegExp(`To install ${missing.join(', ')}, run:\\n +sudo apt-get .* ${packages}$`, 'm'));
   assert.equal(exitCode, 1);
 });

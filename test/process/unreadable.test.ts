@@ -1,0 +1,211 @@
+/**
+ * Servers whose descriptors cannot be seen: memcached that drops root and nginx's workers in a container without SYS_PTRACE, file
+ * capabilities, set-user-ID, PR_SET_DUMPABLE. "Not to be seen" is no "no".
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { journalEntries } from '../helpers/journal.js';
+import { unlessRoot } from '../helpers/one-call.js';
+import { logged, processesIn } from '../helpers/outside-view.js';
+import { startProgram } from '../helpers/programs.js';
+import { type RemoteManager, startRemoteManager } from '../helpers/remote-manager.js';
+import { killAfter } from '../helpers/resources.js';
+import { Supervision } from '../helpers/supervisor-process.js';
+import {
+  assertUnreadable,
+  memcached,
+  nginx,
+  type Unreadable,
+  undumpable,
+  withFileCapability,
+  withSetUserId,
+} from '../helpers/unreadable.js';
+import { eventually } from '../helpers/waiting.js';
+import { accepts, livingInGroup } from '../helpers/witness.js';
+
+interface Server {
+  make: (t: TestContext, changes?: Partial<ProcessSpec>) => Promise<Unreadable>;
+  skip: string | false;
+  /** Has it become what it is to be, when it is ready? */
+  settle?: (spec: ProcessSpec, pid: number) => Promise<unknown>;
+}
+
+const becomeUnreadable = async (spec: ProcessSpec, pid: number) => {
+  process.kill(pid, 'SIGUSR1');
+  return await logged(new ProcessManager(spec).spec.logFile, new RegExp(`unreadable ${pid}\n`));
+};
+
+const servers: Record<string, Server> = {
+  'memcached that drops root in a container': { make: memcached, skip: unlessRoot },
+  'nginx in a container': { make: nginx, skip: unlessRoot },
+  'a binary with a file capability': { make: withFileCapability, skip: unlessRoot },
+  'a set-user-ID binary': { make: withSetUserId, skip: unlessRoot },
+  'one that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
+  'one that makes itself undumpable later': {
+    make: (t, changes) => undumpable(t, ['later'], changes),
+    skip: false,
+    settle: becomeUnreadable,
+  },
+};
+
+for (const [name, { make, skip, settle }] of Object.entries(servers)) {
+  test(`${name}: started, running, reused, replaced after kill -9, stopped`, { skip }, async (t) => {
+    const { spec, behind } = await make(t);
+    const manager = await startRemoteManager(t, spec, { behind });
+    const other = await startRemoteManager(t, spec, { behind });
+    const first = await startSettled(manager, spec, settle);
+    // The first process of nginx can be seen, and its workers cannot.
+    for (const pid of livingInGroup(first).filter((it) => it !== first || make !== nginx))
+      assertUnreadable(behind, pid);
+    const { state, pid, checks } = await manager.status();
+    assert.deepEqual([state, pid, checks.identity, checks.port], ['running', first, true, true]);
+    const { pid: again, reused } = await other.start();
+    assert.deepEqual([again, reused], [first, true]);
+
+    process.kill(first, 'SIGKILL');
+    await eventually('its end', () => !isRunningProcess(first));
+    assert.notEqual((await manager.status()).state, 'running');
+    const second = await startSettled(other, spec, settle);
+    assert.notEqual(second, first);
+    assert.deepEqual(livingInGroup(first), []);
+    assert.equal((await manager.status()).pid, second);
+
+    assert.equal((await manager.stop()).outcome, 'stopped');
+    assert.deepEqual([...livingInGroup(second), ...processesIn(spec.stateDir)], []);
+    assert.equal(isLocked(new ProcessManager(spec).spec.lockFile), false);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+
+  test(`${name}: stopped after kill -9, and nothing of it is left`, { skip }, async (t) => {
+    const { spec, behind } = await make(t);
+    const manager = await startRemoteManager(t, spec, { behind });
+    const pid = await startSettled(manager, spec, settle);
+    process.kill(pid, 'SIGKILL');
+    await eventually('its end', () => !isRunningProcess(pid));
+    await manager.stop();
+    assert.deepEqual([...livingInGroup(pid), ...processesIn(spec.stateDir)], []);
+    assert.equal(await accepts(spec.port), false);
+  });
+
+  test(`${name}: one of several starts at once spawns it, tied and shared too`, { skip }, async (t) => {
+    for (const lifetime of ['detached', 'tied', 'shared'] as const) {
+      const { spec, behind } = await make(t, { lifetime });
+      const managers = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec, { behind })));
+      const started = await Promise.all(managers.map((manager) => manager.start()));
+      assert.equal(new Set(started.map(({ pid }) => pid)).size, 1, lifetime);
+      assert.equal(started.filter(({ reused }) => !reused).length, 1, lifetime);
+      assert.equal(journalEntries(spec, 'spawn').length, 1, lifetime);
+      const [manager] = managers;
+      assert.equal((await manager?.status())?.state, 'running', lifetime);
+      assert.equal((await manager?.stop())?.outcome, 'stopped', lifetime);
+      assert.deepEqual(livingInGroup(started[0]?.pid ?? 0), [], lifetime);
+    }
+  });
+}
+
+test('a supervisor restarts an unreadable server that was killed', async (t) => {
+  const supervision = new Supervision(t);
+  const { spec, behind } = await undumpable(t);
+  const supervisor = await supervision.elsewhere(spec, {}, behind);
+  const [pid = 0] = journalEntries(spec, 'spawn').map(({ pid }) => Number(pid));
+  assertUnreadable(behind, pid);
+  process.kill(pid, 'SIGKILL');
+  await eventually('the next one', () => supervisor.all('ready').length === 2 && supervisor.state === 'watching');
+  assert.equal(supervisor.all('gaveUp').length, 0);
+});
+
+test('an unreadable server that ignores the stop signal is killed', async (t) => {
+  const { spec, behind } = await undumpable(t, ['ignore'], { stopTimeoutMs: 300 });
+  const manager = await startRemoteManager(t, spec, { behind });
+  const { pid } = await manager.start();
+  assert.equal((await manager.stop()).outcome, 'killed');
+  assert.equal(isRunningProcess(pid), false);
+});
+
+test('an unreadable server that dropped its lock is ended with LockDroppedError, whoever contends meanwhile', async (t) => {
+  const { spec, behind } = await undumpable(t, ['dropped']);
+  const managers = await Promise.all([1, 2, 3, 4].map(() => startRemoteManager(t, spec, { behind })));
+  const outcomes = await Promise.all(managers.map((manager) => manager.start().catch((error: Error) => error)));
+  assert.deepEqual(
+    outcomes.map((outcome) => (outcome instanceof Error ? outcome.name : outcome)),
+    ['LockDroppedError', 'LockDroppedError', 'LockDroppedError', 'LockDroppedError'],
+  );
+  assert.deepEqual(
+    processesIn(spec.stateDir).filter((pid) => !managers.some(({ program }) => program.pid === pid)),
+    [],
+  );
+});
+
+test('an unreadable server without a port is started, found and stopped', async (t) => {
+  const { spec, behind } = await undumpable(t, ['no-port']);
+  const { port: _, ...portless } = spec;
+  const manager = await startRemoteManager(t, portless, { behind });
+  const { pid } = await manager.start();
+  await logged(new ProcessManager(spec).spec.logFile, new RegExp(`unreadable ${pid}\n`));
+  assert.deepEqual([(await manager.status()).pid, (await manager.start()).pid], [pid, pid]);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+});
+
+test('an unreadable server is the process, not its child that can be seen; both end, and so does the child alone', async (t) => {
+  const { spec, behind } = await undumpable(t, ['child']);
+  const manager = await startRemoteManager(t, spec, { behind });
+  const { logFile } = new ProcessManager(spec).spec;
+  const begin = async () => {
+    const { pid } = await manager.start();
+    const children = [...readFileSync(logFile, 'utf8').matchAll(/^child (\d+)$/gm)];
+    return { pid, child: killAfter(t, Number(children.at(-1)?.[1])) };
+  };
+  const first = await begin();
+  assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', first.pid]);
+  assert.equal((await manager.start()).pid, first.pid);
+  process.kill(first.pid, 'SIGKILL');
+  const second = await begin();
+  assert.equal(isRunningProcess(first.child), false);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  assert.deepEqual([second.pid, second.child].filter(isRunningProcess), []);
+});
+
+test('a server in the background that becomes unreadable later is found and stopped', async (t) => {
+  const { spec, behind } = await undumpable(t, ['daemonise', 'later']);
+  const manager = await startRemoteManager(t, spec, { behind });
+  const pid = await startSettled(manager, spec, becomeUnreadable);
+  assertUnreadable(behind, pid);
+  assert.deepEqual([(await manager.status()).state, (await manager.start()).pid], ['running', pid]);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  assert.equal(isRunningProcess(pid), false);
+});
+
+test('a start that is aborted while an unreadable server starts leaves nothing', async (t) => {
+  const { spec, behind } = await undumpable(t, ['no-port']);
+  const manager = await startRemoteManager(t, spec, { behind });
+  await assert.rejects(manager.start({ abortAfterMs: 700 }), { name: 'TimeoutError' });
+  assert.deepEqual(
+    processesIn(spec.stateDir).filter((pid) => pid !== manager.program.pid),
+    [],
+  );
+});
+
+test('while a stranger who cannot be seen has the lock, a dead process names nobody to be signalled', {
+  skip: unlessRoot,
+}, async (t) => {
+  const { spec, behind } = await undumpable(t, [], { stopTimeoutMs: 300 });
+  const manager = await startRemoteManager(t, spec, { behind });
+  const { pid } = await manager.start();
+  process.kill(pid, 'SIGKILL');
+  const { lockFile } = new ProcessManager(spec).spec;
+  await eventually('the lock is free', () => !isLocked(lockFile));
+  const stranger = startProgram(t, 'flock', ['-n', '-F', lockFile, 'sleep', '300']);
+  await eventually('the lock is held', () => isLocked(lockFile));
+  await assert.rejects(manager.stop(), { name: 'StopTimeoutError' });
+  assert.equal(stranger.isAlive, true);
+  stranger.kill();
+});
+
+async function startSettled(manager: RemoteManager, spec: ProcessSpec, settle: Server['settle']): Promise<number> {
+  const { pid } = await manager.start();
+  await settle?.(spec, pid);
+  return pid;
+}
