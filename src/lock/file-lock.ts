@@ -10,13 +10,13 @@
 
 import { closeSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
-import { Deadline, Pace, sleep } from '../support/deadline.js';
+import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
-import { random } from '../support/globals.js';
+import { now, random } from '../support/globals.js';
 import { check, checkNumber, isText } from '../support/options.js';
 import { processTable } from '../system/process-table.js';
-import { canLockShared, tryFlock } from './flock.js';
+import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
 import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
 
@@ -29,6 +29,12 @@ const log = debugLog('lock');
  * counted, not time: a process that the system keeps from running has few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
+
+/** As often a waiter compares the file: when it is deleted or replaced, it would wait for nothing. */
+const COMPARE_EVERY_MS = 1_000;
+
+/** So long nobody's questions keep the kernel from granting LOCK_EX to one that waits for it there. */
+const SHARED_LOCK_MS = 250;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -66,7 +72,8 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
 }
 
 /**
- * Wait until the lock is free, then take it. Polls without blocking the thread; which of several waiters gets it is chance.
+ * Wait until the lock is free, then take it. Blocks no thread: the addon looks again and again, and without it one helper
+ * process waits in the kernel. Which of several waiters gets it is chance.
  * @throws LockHeldError after `timeoutMs`
  * @throws the signal's reason when it is aborted, before or while waiting
  * @throws LockUnavailableError | TypeError as acquireLock does
@@ -76,18 +83,54 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
   const file = lockFileOptions(path, options);
   const deadline = Deadline.after(timeoutMs);
-  const pace = new Pace();
+  // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
+  const pace = new Pace({ maxMs: 100, growth: 1.25 });
   for (let sharedLocks = 0; ; ) {
     signal?.throwIfAborted();
     const result = attemptLock(file);
     if (typeof result !== 'string') return result;
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
-    if (result === 'shared lock' && sharedLocks < SHARED_LOCK_ATTEMPTS) {
-      await sleep(1, signal);
-    } else {
-      if (deadline.isOver) throw refusedError(file, result);
-      await pace.wait({ deadline, signal });
+    const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
+    if (isRefused && deadline.isOver) throw refusedError(file, result);
+    const began = now();
+    const lock = deadline.isOver ? undefined : await waitInKernel(file, { deadline, signal });
+    if (lock !== undefined) return lock;
+    // Whoever kept the kernel from granting it for so long keeps a lock.
+    if (now() - began > SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
+    else if (isRefused) await pace.wait({ deadline, signal });
+    else await sleep(1, signal);
+  }
+}
+
+/** Without the addon. Undefined with it, and when the file was replaced, time is over, or somebody has killed the helper. */
+async function waitInKernel(
+  { path, mode }: LockFile,
+  { deadline, signal }: { deadline: Deadline; signal: AbortSignal | undefined },
+): Promise<FileLock | undefined> {
+  const wait = flockWaiter();
+  if (wait === undefined) return undefined;
+  const fd = asLockUnavailable(path, 'lock', () => openLockFile(path, mode));
+  const over = new AbortController();
+  const linked = linkSignals(over.signal, signal);
+  const compare = async () => {
+    while (!deadline.isOver && isSameFile(fd, path)) {
+      await sleep(Math.min(COMPARE_EVERY_MS, deadline.remainingMs), linked.signal);
     }
+  };
+  let lock: FileLock | undefined;
+  try {
+    // What is wrong with the path, the next attempt tells.
+    void compare().then(
+      () => over.abort(),
+      () => over.abort(),
+    );
+    const isGranted = await wait(fd, linked.signal);
+    if (isGranted && !signal?.aborted && isSameFile(fd, path)) lock = heldLock(path, fd);
+    return lock;
+  } finally {
+    over.abort();
+    linked.clear();
+    if (lock === undefined) closeSync(fd);
   }
 }
 

@@ -128,13 +128,15 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     acquireLock(path).release();
   });
 
-  test(`through ${mode}: the helper has nothing but the lock file open, and works in the root folder`, async (t) => {
+  test(`through ${mode}: the helper has no file but the lock file open, and works in the root folder`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     using _held = acquireLock(path);
     const { helper } = await startWaiter(t, mode, path);
     const links = readdirSync(`/proc/${helper}/fd`).map((fd) => readlinkSync(`/proc/${helper}/fd/${fd}`));
-    const [, , ...rest] = links.filter((link) => link !== '/dev/null' && !/^(pipe|socket):/.test(link));
-    assert.deepEqual([links.filter((link) => link === path).length, links.length, rest], [1, 4, []], `${links}`);
+    assert.deepEqual(
+      links.filter((link) => link.startsWith('/') && link !== '/dev/null'),
+      [path],
+    );
     assert.equal(readlinkSync(`/proc/${helper}/cwd`), '/');
   });
 
