@@ -6,7 +6,7 @@
 
 import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
-import { type Holder, identify, isCarrying, lockCarriers, ownHolders } from '../inspect/holder.js';
+import { type Holder, identify, isCarrying, isSeenHeld, lockCarriers, ownHolders } from '../inspect/holder.js';
 import { isOrphaned } from '../inspect/watcher.js';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
@@ -53,7 +53,8 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
   const contest = { ...options, spec, place, deadline: Deadline.after(spec.startTimeoutMs) };
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    const instance = (await tryLaunch(contest)) ?? (await join(contest));
+    const launched = isSeenHeld(spec) ? undefined : await tryLaunch(contest);
+    const instance = launched ?? (await join(contest));
     if (instance !== undefined) return instance;
     await pace.wait({ signal: options.signal });
   }

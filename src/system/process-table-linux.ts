@@ -29,6 +29,9 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
+/** Does it tell who has the lock, and not only who has its file open? */
+export const tellsHolders: boolean = true;
+
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
   const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : undefined;
@@ -56,8 +59,11 @@ export function lookUp(pid: number): ProcessInfo | undefined {
 
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
-  return `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
+  ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
+  return ownBoot;
 }
+
+let ownBoot: string | undefined;
 
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);

@@ -1,13 +1,16 @@
 /** What a supervisor costs while nothing happens, with the addon and without it; and that it misses nothing for that. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager, type ProcessSpec, type SuperviseOptions } from '../../src/index.js';
 import { LOCK_MODES, type LockMode, lockSetup, percentUsed } from '../helpers/cost.js';
+import { journalEntries } from '../helpers/journal.js';
 import { whereIs } from '../helpers/path-with-only.js';
 import { type Program, startFixture } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
-import { redisSpec, sleepSpec } from '../helpers/servers.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 /** Two checks fall into it, and one percent of it is more than what is rounded. */
@@ -119,14 +122,30 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     const spec = sleepSpec(t, { command: whereIs('sleep'), args: ['0.3'] });
     const backoff = { initialMs: 60_000, maxMs: 60_000 };
     const supervisor = await supervise(t, mode, spec, { backoff, giveUpAfter: { restarts: 100 } });
-    await supervisor.reaches('restarting');
+    await eventually('a restart that is a minute away', () =>
+      journalEntries(spec, 'crash').some(({ delayMs }) => Number(delayMs) > 10_000),
+    );
     await supervisor.isAtRest();
-    await supervisor.reaches('restarting');
     const before = supervisor.starts().length;
     await delay(WITHOUT_HELPERS_MS);
     assert.equal(supervisor.starts().length, before);
     // Whoever starts it meanwhile is noticed.
     await new ProcessManager({ ...spec, args: ['300'] }).start();
     await supervisor.reaches('watching');
+  });
+
+  test(`through ${mode}: a start() that waits for somebody else's start takes no helper for each look`, async (t) => {
+    const spec = await nodeSpec(t, { 'listen-after': 3_000 });
+    const starter = new ProcessManager(spec);
+    const spawned = once(starter, 'spawned');
+    const first = starter.start();
+    await spawned;
+    const { options, starts } = lockSetup(t, mode);
+    const second = await startRemoteManager(t, spec, options);
+    const began = performance.now();
+    const { pid, reused } = await second.start();
+    assert.deepEqual([pid, reused], [(await first).pid, true]);
+    assert.ok(performance.now() - began > 1_000, 'it waited');
+    assert.ok(starts().length < 20, `${starts().length} helpers`);
   });
 }
