@@ -14,7 +14,7 @@ import { once } from 'node:events';
 import { closeSync, constants, openSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText, FlockBindingError } from '../support/errors.js';
+import { errorCode, errorText, FlockBindingError, isDenied } from '../support/errors.js';
 import { isExecutableFile } from '../support/files.js';
 import { builtIn, loadPackage } from '../support/load.js';
 
@@ -142,9 +142,11 @@ function helperFlock(addonError: unknown): Flock {
 }
 
 function bindingError(addonError: unknown): FlockBindingError {
-  const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
-    ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
-    : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
+  let [problem, otherWay] = ['the addon fs-ext is missing or was not built', BUILD_ADDON];
+  const { isMainThread } = builtIn('node:worker_threads');
+  if (!isMainThread) [problem, otherWay] = ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
+  else if (errorCode(addonError) === 'ERR_DLOPEN_DISABLED')
+    [problem, otherWay] = ['Node may not load addons', 'start it with --allow-addons'];
   return new FlockBindingError(
     `No way to call flock(2): ${problem}, and neither perl nor flock(1) (Debian: util-linux) is on PATH. Install one of the two, or ${otherWay}`,
     { cause: addonError },
@@ -158,6 +160,7 @@ function firstThatWorks<T>(helpers: readonly Helper[], use: (helper: Helper) => 
     try {
       return [helper, use(helper)];
     } catch (error) {
+      if (isDenied(error)) throw error;
       log('%s does not work: %s', helper.path, errorText(error));
       failures.push(error);
     }
