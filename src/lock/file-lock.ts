@@ -15,7 +15,7 @@ import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
 import { now, random } from '../support/globals.js';
 import { check, checkNumber, isText } from '../support/options.js';
-import { processTable } from '../system/process-table.js';
+import { type Carrier, processTable } from '../system/process-table.js';
 import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
 import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
@@ -209,8 +209,21 @@ function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refus
 
 function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   log('refused %s: %s (PID %d)', path, by, process.pid);
-  const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
-  return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
+  const why =
+    by === 'holder'
+      ? 'another holder has it; lockHolders() names the processes'
+      : `a shared lock is kept on it by ${sharedOwners(path)}`;
+  return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
+}
+
+/** lockHolders() does not name them: it tells who has the exclusive lock. */
+function sharedOwners(path: string): string {
+  const pids = asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
+  return pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
+}
+
+function pidsOf(carriers: readonly Carrier[]): number[] {
+  return [...new Set(carriers.map(({ process }) => process.pid))].toSorted((one, other) => one - other);
 }
 
 /**
@@ -225,9 +238,8 @@ export async function lockHolders(path: string): Promise<number[]> {
   // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
   for (let look = 1; look <= 3; look += 1) {
     if (!isLocked(file.path)) return [];
-    const carriers = asLockUnavailable(file.path, 'examine', () => processTable().carriers(file.path));
-    const pids = new Set(carriers.map(({ process }) => process.pid));
-    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
+    const pids = asLockUnavailable(file.path, 'examine', () => pidsOf(processTable().carriers(file.path)));
+    if (pids.length > 0) return pids;
   }
   const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root`;
   throw new LockUnavailableError(message, { path: file.path });

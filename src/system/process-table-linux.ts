@@ -105,11 +105,13 @@ export function commandLine(pid: number): string[] {
 /** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
 export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (statFile(path) === undefined) return [];
+  // By whatever name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes and devices.
+  const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
-      const isOpenedByUs = lockOn(path, pid, fd, kind);
-      const process = isOpenedByUs === undefined ? undefined : lookUp(pid);
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs }];
+      const lock = only !== undefined || isFile(pid, fd) ? lockOn(path, pid, fd, kind) : undefined;
+      const process = lock === undefined ? undefined : lookUp(pid);
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock?.isOpenedByUs }];
     }),
   );
 }
@@ -125,7 +127,7 @@ export function hasDescriptor(pid: number, fd: number): boolean {
 
 /** Does it carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': under a path of its own. */
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
-  if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd)) return undefined;
+  if (lockThrough(pid, fd)?.isOpenedByUs !== true || isOpenAt(path, pid, fd)) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
@@ -158,26 +160,36 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   return found;
 }
 
-/** The name is compared first: a stat of somebody's descriptor on a dead network file system would not return. */
-function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | undefined {
-  if (linkOf(pid, fd)?.endsWith(basename(path)) !== true) return undefined;
-  const isOpenedByUs = lockThrough(pid, fd, kind);
-  return isOpenedByUs !== undefined && isOpenAt(path, pid, fd) ? isOpenedByUs : undefined;
+/**
+ * As lockThrough(), for the file that is at `path` now. By the lock's inode it can be that one, or by its name, for a layered
+ * file system can show another inode: a stat of anybody's descriptor on a dead network file system would not return.
+ */
+function lockOn(path: string, pid: number, fd: number, kind?: LockKind): Lock | undefined {
+  const lock = lockThrough(pid, fd, kind);
+  if (lock === undefined) return undefined;
+  const isLikely = lock.inode === String(statFile(path)?.ino) || linkOf(pid, fd)?.endsWith(basename(path));
+  return isLikely && isOpenAt(path, pid, fd) ? lock : undefined;
 }
 
-const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
+const LOCK_LINES = {
+  exclusive: /^lock:.* FLOCK +ADVISORY +WRITE .*:(\d+) /m,
+  shared: /^lock:.* FLOCK +ADVISORY +READ .*:(\d+) /m,
+};
 
 type LockKind = keyof typeof LOCK_LINES;
 
+/** `isOpenedByUs`: with our flags. */
+type Lock = { isOpenedByUs: boolean; inode: string | undefined };
+
 /**
- * Undefined without such a lock, otherwise whether it was opened with our flags. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited
- * ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
+ * /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has the lock, inherited ones
+ * too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
  */
-function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | undefined {
-  const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  if (info === undefined || !LOCK_LINES[kind].test(info)) return undefined;
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): Lock | undefined {
+  const info = read(`/proc/${pid}/fdinfo/${fd}`) ?? '';
+  const line = LOCK_LINES[kind].exec(info);
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS;
+  return line === null ? undefined : { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS, inode: line[1] };
 }
 
 function linkOf(pid: number, fd: number): string | undefined {
