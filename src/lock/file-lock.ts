@@ -212,13 +212,16 @@ function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   const why =
     by === 'holder'
       ? 'another holder has it; lockHolders() names the processes'
-      : `a shared lock is kept on it by ${sharedOwners(path)}`;
+      : `a shared lock is kept on it by ${namesOf(sharedLockPids(path))}`;
   return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
 }
 
-/** lockHolders() does not name them: it tells who has the exclusive lock. */
-function sharedOwners(path: string): string {
-  const pids = asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
+/** Who has LOCK_SH: lockHolders() does not name them, it tells who has the exclusive lock. */
+export function sharedLockPids(path: string): number[] {
+  return asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
+}
+
+function namesOf(pids: readonly number[]): string {
   return pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
 }
 

@@ -16,7 +16,7 @@ import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
+import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
 import { restartDelayMs, type Supervisor, type SupervisorEvents, type SupervisorOptions } from './policy.js';
@@ -187,10 +187,17 @@ export class ProcessSupervisor implements Supervisor {
     const { name, logFile } = this.#spec;
     const restarts = this.#crashes.length - 1;
     const lastError = this.#lastError;
-    const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
-    const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${this.#options.giveUpAfter.withinMs} ms${last}. See "${logFile}"`;
+    const within = `within ${this.#options.giveUpAfter.withinMs} ms`;
+    const last = lastError === undefined ? this.#lastExit() : `; the last start: ${errorText(lastError)}`;
+    const message = `Gave up on ${name}: it went down again after ${restarts} restarts ${within}, see "${logFile}"${last}`;
     const logTail = readLogTail(logFile, LOG_TAIL_LINES);
     return new CrashLoopError(message, { restarts, lastError, cause: lastError, logTail });
+  }
+
+  #lastExit(): string {
+    const state = journalOf(this.#spec).readIfReadable();
+    const exit = state.hasExited ? state.last('exit') : undefined;
+    return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
   }
 
   async #startWhenDue(): Promise<void> {

@@ -186,6 +186,10 @@ function textOf(error: unknown, field: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
+export function howEnded(exitCode: unknown, signal: unknown): string {
+  return typeof signal === 'string' ? `by ${signal}` : `with exit code ${exitCode}`;
+}
+
 export function spawnError({ name }: { name: string }, why: string, cause: unknown): SpawnError {
   return new SpawnError(`Cannot start ${name}: ${why}`, { cause });
 }

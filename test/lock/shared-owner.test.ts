@@ -53,10 +53,24 @@ test('a start() beside a shared lock names who keeps it, and does not say that i
   const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
   const manager = new ProcessManager(spec);
   acquireLock(manager.spec.lockFile).release();
-  const { pid } = await keepShared(t, manager.spec.lockFile);
+  const keeper = await keepShared(t, manager.spec.lockFile);
   await assert.rejects(manager.start(), (error: Error) => {
+    assert.equal(error.name, 'LockUnavailableError');
     assert.doesNotMatch(error.message, /already running/);
-    assert.match(error.message, new RegExp(`shared lock.*PID ${pid}`));
+    assert.match(error.message, new RegExp(`shared lock.*PID ${keeper.pid}`));
     return true;
   });
+  keeper.kill();
+  await keeper.ended();
+  assert.equal((await manager.start()).reused, false);
+});
+
+test('a stop() beside a shared lock names who keeps it', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t));
+  acquireLock(manager.spec.lockFile).release();
+  const keeper = await keepShared(t, manager.spec.lockFile);
+  await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [keeper.pid] });
+  keeper.kill();
+  await keeper.ended();
+  assert.equal((await manager.stop()).outcome, 'not-running');
 });

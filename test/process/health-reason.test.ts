@@ -16,31 +16,31 @@ const answers: Record<string, { isHealthy: NonNullable<ProcessSpec['isHealthy']>
       isHealthy: () => {
         throw reason;
       },
-      message: /it is not healthy: the schema is at version 3, not 4/,
+      message: /is not healthy: the schema is at version 3, not 4/,
       cause: reason,
     },
     'rejects with an error that has a cause': {
       isHealthy: async () => {
         throw new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED 127.0.0.1:9') });
       },
-      message: /it is not healthy: fetch failed: connect ECONNREFUSED 127\.0\.0\.1:9/,
+      message: /is not healthy: fetch failed: connect ECONNREFUSED 127\.0\.0\.1:9/,
     },
     'throws what is no error': {
       isHealthy: () => {
         throw 'nothing works';
       },
-      message: /it is not healthy: nothing works/,
+      message: /is not healthy: nothing works/,
       cause: 'nothing works',
     },
     'gives no answer in time': {
       isHealthy: () => new Promise(() => undefined),
-      message: /it is not healthy: no answer within \d+ ms/,
+      message: /is not healthy: no answer within \d+ ms/,
     },
     'says something else than true or false': {
       isHealthy: (() => 'ok') as unknown as () => boolean,
-      message: /it is not healthy: isHealthy gave 'ok', and only true counts/,
+      message: /is not healthy: isHealthy gave 'ok', and only true counts/,
     },
-    'says false': { isHealthy: () => false, message: /it is not healthy: isHealthy gave false/ },
+    'says false': { isHealthy: () => false, message: /is not healthy: isHealthy gave false/ },
   };
 
 for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
@@ -69,7 +69,7 @@ for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
   });
 }
 
-test('a check that threw while there was time is named although the last look gave no answer', async (t) => {
+test('a check that threw is named although later looks gave no answer', async (t) => {
   let looks = 0;
   const isHealthy = () => {
     looks += 1;
@@ -77,7 +77,10 @@ test('a check that threw while there was time is named although the last look ga
     return new Promise<boolean>(() => undefined);
   };
   const spec = await redisSpec(t, { startTimeoutMs: START_TIMEOUT_MS, checkTimeoutMs: 60_000, isHealthy });
-  await assert.rejects(new ProcessManager(spec).start(), { name: 'StartTimeoutError', message: /no answer|version 3/ });
+  await assert.rejects(new ProcessManager(spec).start(), {
+    name: 'StartTimeoutError',
+    message: /the schema is at version 3/,
+  });
 });
 
 test('a port that does not accept is named, and nothing of health', async (t) => {
@@ -87,7 +90,7 @@ test('a port that does not accept is named, and nothing of health', async (t) =>
     { startTimeoutMs: START_TIMEOUT_MS, isHealthy: () => true },
   );
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
-    assert.match((error as Error).message, /its port does not accept connections/);
+    assert.match((error as Error).message, /it does not accept connections on 127\.0\.0\.1:\d+/);
     assert.doesNotMatch((error as Error).message, /healthy/);
     return true;
   });
@@ -103,16 +106,13 @@ test('without checks, one that had not lived long enough is not called unhealthy
   });
 });
 
-test('one that is suspended is called suspended, with checks and without', async (t) => {
-  const suspending = ['-c', 'kill -STOP $$; exec sleep 300'];
-  for (const isHealthy of [undefined, () => true]) {
-    const options = { startTimeoutMs: START_TIMEOUT_MS, ...(isHealthy && { isHealthy }) };
-    const spec = sleepSpec(t, { command: '/bin/sh', args: suspending, ...options });
-    await assert.rejects(new ProcessManager(spec).start(), {
-      name: 'StartTimeoutError',
-      message: /it is suspended \(SIGSTOP, Ctrl-Z\)/,
-    });
-  }
+test('one that is suspended is called suspended', async (t) => {
+  const args = ['-c', 'kill -STOP $$; exec sleep 300'];
+  const options = { startTimeoutMs: START_TIMEOUT_MS, isHealthy: () => false };
+  await assert.rejects(new ProcessManager(sleepSpec(t, { command: '/bin/sh', args, ...options })).start(), {
+    name: 'StartTimeoutError',
+    message: /it is suspended \(SIGSTOP, Ctrl-Z\)/,
+  });
   const running = sleepSpec(t, { startTimeoutMs: START_TIMEOUT_MS });
   const { pid } = await new ProcessManager(running).start();
   process.kill(pid, 'SIGSTOP');
