@@ -70,7 +70,9 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  return await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  const instance = await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  if (instance === undefined && !isLocked(spec.lockFile)) refuseSharedLock(spec);
+  return instance;
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
@@ -117,9 +119,7 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   if (!isLast) return undefined;
   const status = await lastStatus(spec);
   if (status.state !== 'stopped') throw unhealthyError(spec, status);
-  // Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago.
-  const owners = sharedLockPids(spec.lockFile);
-  if (owners.length > 0) throw sharedLockError(spec, owners);
+  refuseSharedLock(spec);
   return undefined;
 }
 
@@ -219,7 +219,10 @@ function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
   return new UnhealthyError(message, { status, cause });
 }
 
-function sharedLockError({ name, lockFile: path }: CompleteSpec, pids: readonly number[]): LockUnavailableError {
+/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
+function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
+  const pids = sharedLockPids(path);
+  if (pids.length === 0) return;
   const message = `Cannot start ${name}: a shared lock is kept on "${path}" by PID ${pids.join(', ')}`;
-  return new LockUnavailableError(message, { path });
+  throw new LockUnavailableError(message, { path });
 }

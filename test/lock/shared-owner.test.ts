@@ -10,6 +10,7 @@ import { startLockAgent } from '../helpers/lock-agent.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
 
 /** About 140 ms with the addon, some seconds without it, on an idle machine. */
 const REFUSED_WITHIN_MS = 15_000;
@@ -73,4 +74,19 @@ test('a stop() beside a shared lock names who keeps it', async (t) => {
   keeper.kill();
   await keeper.ended();
   assert.equal((await manager.stop()).outcome, 'not-running');
+});
+
+test('a supervisor beside a shared lock gives up with an error that names who keeps it', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(sleepSpec(t, { startTimeoutMs: 200 }));
+  acquireLock(manager.spec.lockFile).release();
+  const keeper = await keepShared(t, manager.spec.lockFile);
+  const backoff = { initialMs: 10, maxMs: 20 };
+  const supervisor = supervision.add(manager.supervise({ backoff, giveUpAfter: { restarts: 2 } }));
+  await assert.rejects(supervisor.done, {
+    name: 'CrashLoopError',
+    message: new RegExp(`shared lock.*PID ${keeper.pid}`),
+  });
+  keeper.kill();
+  await keeper.ended();
 });
