@@ -33,8 +33,8 @@ const SHARED_LOCK_ATTEMPTS = 250;
 /** As often a waiter compares the file: when it is deleted or replaced, it would wait for nothing. */
 const COMPARE_EVERY_MS = 1_000;
 
-/** So long nobody's questions keep the kernel from granting LOCK_EX to one that waits for it there. */
-const SHARED_LOCK_MS = 250;
+/** So long nobody's questions keep the kernel from granting LOCK_EX to a helper that waits for it there. */
+const SHARED_LOCK_MS = 2_000;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -56,16 +56,18 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after a few seconds
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after two seconds
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
   const file = lockFileOptions(path, options);
   for (let attempts = 1; ; attempts += 1) {
-    const result = attemptLock(file);
+    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS);
     if (typeof result !== 'string') return result;
-    if (result === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file, result);
+    // Without the addon the second attempt waits, in the kernel.
+    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 2;
+    if (result === 'holder' || attempts >= most) throw refusedError(file, result);
     // A synchronous function can only put its whole thread to sleep.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
   }
@@ -93,10 +95,12 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
     if (isRefused && deadline.isOver) throw refusedError(file, result);
     const began = now();
-    const lock = deadline.isOver ? undefined : await waitInKernel(file, { deadline, signal });
+    // When time is over, too, a question that is in the way is no holder.
+    const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;
+    const lock = await waitInKernel(file, { deadline: limit, signal });
     if (lock !== undefined) return lock;
     // Whoever kept the kernel from granting it for so long keeps a lock.
-    if (now() - began > SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
+    if (now() - began >= SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
     else if (isRefused) await pace.wait({ deadline, signal });
     else await sleep(1, signal);
   }
@@ -183,13 +187,13 @@ function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFi
 /** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
 
-function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
+function attemptLock({ path, mode }: LockFile, patienceMs?: number): FileLock | Refusal {
   return asLockUnavailable(path, 'lock', () => {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
       let outcome: 'locked' | 'replaced' | Refusal | undefined;
       try {
-        outcome = lockDescriptor(fd, path);
+        outcome = lockDescriptor(fd, path, patienceMs);
       } finally {
         if (outcome !== 'locked') closeSync(fd);
       }
@@ -200,8 +204,8 @@ function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
   });
 }
 
-function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal {
-  if (tryFlock(fd, 'ex')) return isSameFile(fd, path) ? 'locked' : 'replaced';
+function lockDescriptor(fd: number, path: string, patienceMs?: number): 'locked' | 'replaced' | Refusal {
+  if (tryFlock(fd, 'ex', patienceMs)) return isSameFile(fd, path) ? 'locked' : 'replaced';
   if (canLockShared(fd)) return 'shared lock';
   // Whoever holds a file that is no longer there holds nothing that concerns this path.
   return isSameFile(fd, path) ? 'holder' : 'replaced';
@@ -209,20 +213,16 @@ function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refus
 
 function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   log('refused %s: %s (PID %d)', path, by, process.pid);
-  const why =
-    by === 'holder'
-      ? 'another holder has it; lockHolders() names the processes'
-      : `a shared lock is kept on it by ${namesOf(sharedLockPids(path))}`;
+  const pids = by === 'holder' ? [] : sharedLockPids(path);
+  const who = pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
+  const kept = `a shared lock is kept on it by ${who}`;
+  const why = by === 'holder' ? 'another holder has it; lockHolders() names the processes' : kept;
   return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
 }
 
 /** Who has LOCK_SH: lockHolders() does not name them, it tells who has the exclusive lock. */
 export function sharedLockPids(path: string): number[] {
   return asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
-}
-
-function namesOf(pids: readonly number[]): string {
-  return pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
 }
 
 function pidsOf(carriers: readonly Carrier[]): number[] {

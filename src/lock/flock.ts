@@ -27,20 +27,20 @@ const log = debugLog('flock');
 type Operation = 'ex' | 'sh' | 'un' | 'question';
 
 interface Flock {
-  attempt(fd: number, operation: Operation): boolean;
+  attempt(fd: number, operation: Operation, patienceMs?: number): boolean;
   wait?: (fd: number, signal: AbortSignal) => Promise<boolean>;
 }
 
 let chosen: Flock | undefined;
 
 /**
- * Never waits.
+ * @param patienceMs for LOCK_EX: how long a helper waits for it in the kernel; the addon never waits
  * @returns false when another open file description has a lock that conflicts
  * @throws FlockBindingError; the system's error for anything that is not contention
  */
-export function tryFlock(fd: number, operation: Operation): boolean {
+export function tryFlock(fd: number, operation: Operation, patienceMs?: number): boolean {
   chosen ??= chooseFlock();
-  return chosen.attempt(fd, operation);
+  return chosen.attempt(fd, operation, patienceMs);
 }
 
 /**
@@ -129,8 +129,9 @@ const BUILD_ADDON =
 function helperFlock(addonError: unknown): Flock {
   let helpers = findHelpers();
   if (helpers.length === 0) throw bindingError(addonError);
-  const attempt = (fd: number, operation: Operation) => {
-    const [helper, result] = firstThatWorks(helpers, (it) => runHelper(it, it.arguments[operation], fd));
+  const attempt = (fd: number, operation: Operation, patienceMs?: number) => {
+    const args = (it: Helper) => (patienceMs === undefined ? it.arguments[operation] : it.waiting);
+    const [helper, result] = firstThatWorks(helpers, (it) => runHelper(it, args(it), fd, patienceMs));
     // One that is broken is tried once: the next call begins with the one that works.
     if (helper !== helpers[0]) {
       log('locking through %s', helper.path);
@@ -169,12 +170,15 @@ function firstThatWorks<T>(helpers: readonly Helper[], use: (helper: Helper) => 
   throw new Error([...new Set(failures.map(errorText))].join('; '), { cause: failures[0] });
 }
 
-function runHelper({ path, refusedStatus }: Helper, args: string[], fd: number): boolean {
+function runHelper({ path, refusedStatus }: Helper, args: string[], fd: number, timeout?: number): boolean {
   const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(path, args, {
     ...surroundings(),
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
+    timeout,
+    killSignal: 'SIGKILL',
   });
+  if (errorCode(error) === 'ETIMEDOUT') return false;
   if (error !== undefined) throw error;
   if (status === 0) return true;
   // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
@@ -219,27 +223,22 @@ let waiter: string | undefined;
  * @throws FlockBindingError when none does: the addon cannot wait for a shell
  */
 export function findWaiter(): string {
-  waiter ??= chooseWaiter();
-  return waiter;
-}
-
-function chooseWaiter(): string {
   const helpers = findHelpers().toSorted((one, other) => one.name.localeCompare(other.name));
-  // Any file will do, and this one is always there.
+  const fail = (problem: string, cause?: unknown): never => {
+    const message = `A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and ${problem}`;
+    throw new FlockBindingError(message, { cause });
+  };
+  if (helpers.length === 0) fail('neither is on PATH: install one of them');
+  // Any file will do to try them on, and this one is always there.
   const fd = openSync('/', constants.O_RDONLY);
   try {
-    if (helpers.length > 0) return firstThatWorks(helpers, (it) => runHelper(it, it.arguments.un, fd))[0].path;
+    waiter ??= firstThatWorks(helpers, (it) => runHelper(it, it.arguments.un, fd))[0].path;
+    return waiter;
   } catch (error) {
-    throw new FlockBindingError(
-      `A shared process is watched with flock(1) or perl, and none on PATH works: ${errorText(error)}`,
-      { cause: error },
-    );
+    return fail(`none on PATH works: ${errorText(error)}`, error);
   } finally {
     closeSync(fd);
   }
-  throw new FlockBindingError(
-    'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
-  );
 }
 
 /** Every one on PATH, in the order of HELPERS. */
