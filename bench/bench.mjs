@@ -3,7 +3,7 @@
  *
  *   npm run bench                        all rows
  *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, crashes, temporal,
- *                                        questions, imports, watchers, growth
+ *                                        questions, imports, watchers, idle, growth
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -17,6 +17,7 @@ import { plot } from './plot.mjs';
 import { formatReport, toJson } from './report.mjs';
 import { measureCrashes } from './rows/crashes.mjs';
 import { measureGrowth } from './rows/growth.mjs';
+import { measureIdle } from './rows/idle.mjs';
 import { measureImports } from './rows/imports.mjs';
 import { measureLocks } from './rows/locks.mjs';
 import { measureQuestions } from './rows/questions.mjs';
@@ -34,6 +35,7 @@ const GROUPS = {
   questions: measureQuestions,
   imports: measureImports,
   watchers: measureWatchers,
+  idle: measureIdle,
 };
 
 const results = fileURLToPath(new URL('./results/', import.meta.url));

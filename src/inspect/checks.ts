@@ -1,6 +1,7 @@
 /** Is it ready, and is it ours: one look at port and health, and at who listens. */
 
 import { once } from 'node:events';
+import { inspect } from 'node:util';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import { abortAfter, type Deadline, type LinkedSignal } from '../support/deadline.js';
@@ -74,21 +75,39 @@ export async function runChecks(
   const { host, port, checkTimeoutMs } = spec;
   const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
   const isOpen = port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
-  if (isOpen === false || spec.isHealthy === undefined) return { port: isOpen, health: undefined };
+  const { isHealthy } = spec;
+  if (isOpen === false || isHealthy === undefined) return { port: isOpen, health: undefined };
   const instance = instanceOf(spec, process, { reused });
-  return { port: isOpen, health: await askHealth(spec, instance, abortAfter(timeoutMs(), signal)) };
+  return { port: isOpen, health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(timeoutMs(), signal)) };
 }
 
-async function askHealth({ name, isHealthy }: CompleteSpec, instance: Instance, limit: LinkedSignal): Promise<boolean> {
+/** Why it did not say true when it was asked last, and of which process. */
+const failures = new WeakMap<object, { pid: number; reason: unknown; isAnswer: boolean }>();
+
+async function askHealth(
+  { name, isHealthy }: Pick<CompleteSpec, 'name'> & Required<Pick<CompleteSpec, 'isHealthy'>>,
+  instance: Instance,
+  limit: LinkedSignal,
+): Promise<boolean> {
   const { signal } = limit;
   // A check that ignores its signal must not hold up the one who waits for it.
   const aborted = once(signal, 'abort').then(() => Promise.reject(signal.reason));
   aborted.catch(() => undefined);
   try {
     signal.throwIfAborted();
-    return (await Promise.race([isHealthy?.(instance, signal), aborted])) === true;
-  } catch (error) {
-    log('%s is not healthy: %s', name, errorText(error));
+    const answer: unknown = await Promise.race([isHealthy(instance, signal), aborted]);
+    if (answer !== true)
+      throw new Error(`isHealthy gave ${inspect(answer)}${answer === false ? '' : ', and only true counts'}`);
+    failures.delete(isHealthy);
+    return true;
+  } catch (reason) {
+    log('%s is not healthy: %s', name, errorText(reason));
+    const before = failures.get(isHealthy);
+    const isAnswer = !signal.aborted;
+    // A look that was cut short says less than one that was answered.
+    if (isAnswer || before?.pid !== instance.pid || !before.isAnswer) {
+      failures.set(isHealthy, { pid: instance.pid, reason, isAnswer });
+    }
     return false;
   } finally {
     limit.clear();
@@ -115,6 +134,24 @@ function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
   if (process.pid === ours.pid || process.sessionId === ours.sessionId) return true;
   const parent = process.pid > 1 ? processTable().lookUp(process.parentPid) : undefined;
   return parent !== undefined && isFamily(parent, ours);
+}
+
+/**
+ * What keeps it from being ready, of what a status has seen, and what `isHealthy` threw. Undefined when it passes its checks.
+ * @param who `PID 123`, say
+ */
+export function obstacle(
+  who: string,
+  { isHealthy }: Pick<CompleteSpec, 'isHealthy'>,
+  { checks, pid, address }: Status,
+): { what: string; cause?: unknown } | undefined {
+  if (pid !== undefined && checks.process === false) return { what: `${who} is suspended (SIGSTOP, Ctrl-Z)` };
+  if (checks.port === false) return { what: `${who} does not accept connections on ${address}` };
+  if (checks.health !== false || isHealthy === undefined) return undefined;
+  const { reason } = failures.get(isHealthy) ?? {};
+  const { cause } = (reason ?? {}) as Error;
+  const why = [reason, cause].filter((it) => it !== undefined).map(errorText);
+  return { what: [`${who} is not healthy`, ...why].join(': '), cause: reason };
 }
 
 export function portInUseError(name: string, port: number, listener: ProcessInfo | undefined): PortInUseError {

@@ -147,6 +147,16 @@ export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean |
   return processTable().carries(pid, LOCK_FD, lockFile);
 }
 
+/**
+ * Is the process that the journal names seen to carry the lock? Then the lock is held, and flock(2) need not be asked, which
+ * takes a helper where there is no addon. False says nothing.
+ */
+export function isSeenHeld(spec: Files, state: JournalState = journalOf(spec).readIfReadable()): boolean {
+  if (!processTable().tellsHolders) return false;
+  const carrier = namedProcess(state);
+  return carrier !== undefined && isCarrying(carrier, spec) === true;
+}
+
 function namedProcess(state: JournalState): ProcessInfo | undefined {
   const { spawned, hasExited, isTrusted } = state;
   if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return undefined;

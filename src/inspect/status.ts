@@ -10,7 +10,7 @@ import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, leftBehind } from './holder.js';
+import { type Holder, identify, isSeenHeld, leftBehind } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -33,7 +33,7 @@ export async function status(
 async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
-    if (!isLocked(spec.lockFile)) return reportFree(spec);
+    if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) return reportFree(spec);
     const holder = identify(spec);
     if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
     await pace.wait({ signal });

@@ -10,13 +10,13 @@
 
 import { closeSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
-import { Deadline, Pace, sleep } from '../support/deadline.js';
+import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
-import { random } from '../support/globals.js';
+import { now, random } from '../support/globals.js';
 import { check, checkNumber, isText } from '../support/options.js';
-import { processTable } from '../system/process-table.js';
-import { canLockShared, tryFlock } from './flock.js';
+import { type Carrier, processTable } from '../system/process-table.js';
+import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
 import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
 
@@ -29,6 +29,12 @@ const log = debugLog('lock');
  * counted, not time: a process that the system keeps from running has few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
+
+/** As often a waiter compares the file: when it is deleted or replaced, it would wait for nothing. */
+const COMPARE_EVERY_MS = 1_000;
+
+/** So long nobody's questions keep the kernel from granting LOCK_EX to a helper that waits for it there. */
+const SHARED_LOCK_MS = 2_000;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -50,23 +56,26 @@ export interface WaitForLockOptions extends AcquireOptions {
 /**
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
  * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after a few seconds
+ * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after two seconds
  * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
   const file = lockFileOptions(path, options);
   for (let attempts = 1; ; attempts += 1) {
-    const result = attemptLock(file);
+    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS);
     if (typeof result !== 'string') return result;
-    if (result === 'holder' || attempts >= SHARED_LOCK_ATTEMPTS) throw refusedError(file, result);
+    // Without the addon the second attempt waits, in the kernel.
+    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 2;
+    if (result === 'holder' || attempts >= most) throw refusedError(file, result);
     // A synchronous function can only put its whole thread to sleep.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
   }
 }
 
 /**
- * Wait until the lock is free, then take it. Polls without blocking the thread; which of several waiters gets it is chance.
+ * Wait until the lock is free, then take it. Blocks no thread: the addon looks again and again, and without it one helper
+ * process waits in the kernel. Which of several waiters gets it is chance.
  * @throws LockHeldError after `timeoutMs`
  * @throws the signal's reason when it is aborted, before or while waiting
  * @throws LockUnavailableError | TypeError as acquireLock does
@@ -76,18 +85,56 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
   const file = lockFileOptions(path, options);
   const deadline = Deadline.after(timeoutMs);
-  const pace = new Pace();
+  // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
+  const pace = new Pace({ maxMs: 100, growth: 1.25 });
   for (let sharedLocks = 0; ; ) {
     signal?.throwIfAborted();
     const result = attemptLock(file);
     if (typeof result !== 'string') return result;
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
-    if (result === 'shared lock' && sharedLocks < SHARED_LOCK_ATTEMPTS) {
-      await sleep(1, signal);
-    } else {
-      if (deadline.isOver) throw refusedError(file, result);
-      await pace.wait({ deadline, signal });
+    const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
+    if (isRefused && deadline.isOver) throw refusedError(file, result);
+    const began = now();
+    // When time is over, too, a question that is in the way is no holder.
+    const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;
+    const lock = await waitInKernel(file, { deadline: limit, signal });
+    if (lock !== undefined) return lock;
+    // Whoever kept the kernel from granting it for so long keeps a lock.
+    if (now() - began >= SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
+    else if (isRefused) await pace.wait({ deadline, signal });
+    else await sleep(1, signal);
+  }
+}
+
+/** Without the addon. Undefined with it, and when the file was replaced, time is over, or somebody has killed the helper. */
+async function waitInKernel(
+  { path, mode }: LockFile,
+  { deadline, signal }: { deadline: Deadline; signal: AbortSignal | undefined },
+): Promise<FileLock | undefined> {
+  const wait = flockWaiter();
+  if (wait === undefined) return undefined;
+  const fd = asLockUnavailable(path, 'lock', () => openLockFile(path, mode));
+  const over = new AbortController();
+  const linked = linkSignals(over.signal, signal);
+  const compare = async () => {
+    while (!deadline.isOver && isSameFile(fd, path)) {
+      await sleep(Math.min(COMPARE_EVERY_MS, deadline.remainingMs), linked.signal);
     }
+  };
+  let lock: FileLock | undefined;
+  try {
+    // What is wrong with the path, the next attempt tells.
+    void compare().then(
+      () => over.abort(),
+      () => over.abort(),
+    );
+    const isGranted = await wait(fd, linked.signal);
+    if (isGranted && !signal?.aborted && isSameFile(fd, path)) lock = heldLock(path, fd);
+    return lock;
+  } finally {
+    over.abort();
+    linked.clear();
+    if (lock === undefined) closeSync(fd);
   }
 }
 
@@ -140,13 +187,13 @@ function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFi
 /** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
 
-function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
+function attemptLock({ path, mode }: LockFile, patienceMs?: number): FileLock | Refusal {
   return asLockUnavailable(path, 'lock', () => {
     for (let opened = 0; opened < MAX_REOPENS; opened += 1) {
       const fd = openLockFile(path, mode);
       let outcome: 'locked' | 'replaced' | Refusal | undefined;
       try {
-        outcome = lockDescriptor(fd, path);
+        outcome = lockDescriptor(fd, path, patienceMs);
       } finally {
         if (outcome !== 'locked') closeSync(fd);
       }
@@ -157,8 +204,8 @@ function attemptLock({ path, mode }: LockFile): FileLock | Refusal {
   });
 }
 
-function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refusal {
-  if (tryFlock(fd, 'ex')) return isSameFile(fd, path) ? 'locked' : 'replaced';
+function lockDescriptor(fd: number, path: string, patienceMs?: number): 'locked' | 'replaced' | Refusal {
+  if (tryFlock(fd, 'ex', patienceMs)) return isSameFile(fd, path) ? 'locked' : 'replaced';
   if (canLockShared(fd)) return 'shared lock';
   // Whoever holds a file that is no longer there holds nothing that concerns this path.
   return isSameFile(fd, path) ? 'holder' : 'replaced';
@@ -166,8 +213,20 @@ function lockDescriptor(fd: number, path: string): 'locked' | 'replaced' | Refus
 
 function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   log('refused %s: %s (PID %d)', path, by, process.pid);
-  const why = by === 'holder' ? 'another holder has it' : 'somebody keeps a shared lock on it';
-  return new LockHeldError(`Cannot lock "${path}": ${why}; lockHolders() names the processes`, { path });
+  const pids = by === 'holder' ? [] : sharedLockPids(path);
+  const who = pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
+  const kept = `a shared lock is kept on it by ${who}`;
+  const why = by === 'holder' ? 'another holder has it; lockHolders() names the processes' : kept;
+  return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
+}
+
+/** Who has LOCK_SH: lockHolders() does not name them, it tells who has the exclusive lock. */
+export function sharedLockPids(path: string): number[] {
+  return asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
+}
+
+function pidsOf(carriers: readonly Carrier[]): number[] {
+  return [...new Set(carriers.map(({ process }) => process.pid))].toSorted((one, other) => one - other);
 }
 
 /**
@@ -182,9 +241,8 @@ export async function lockHolders(path: string): Promise<number[]> {
   // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
   for (let look = 1; look <= 3; look += 1) {
     if (!isLocked(file.path)) return [];
-    const carriers = asLockUnavailable(file.path, 'examine', () => processTable().carriers(file.path));
-    const pids = new Set(carriers.map(({ process }) => process.pid));
-    if (pids.size > 0) return [...pids].toSorted((one, other) => one - other);
+    const pids = asLockUnavailable(file.path, 'examine', () => pidsOf(processTable().carriers(file.path)));
+    if (pids.length > 0) return pids;
   }
   const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root, in a container with --cap-add SYS_PTRACE`;
   throw new LockUnavailableError(message, { path: file.path });

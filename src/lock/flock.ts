@@ -10,9 +10,11 @@
  * last in static variables, and a thread that loads it after that one ended aborts the process.
  */
 
+import { once } from 'node:events';
+import { closeSync, constants, openSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText, FlockBindingError } from '../support/errors.js';
+import { errorCode, errorText, FlockBindingError, isDenied } from '../support/errors.js';
 import { isExecutableFile } from '../support/files.js';
 import { builtIn, loadPackage } from '../support/load.js';
 
@@ -24,18 +26,30 @@ const log = debugLog('flock');
  */
 type Operation = 'ex' | 'sh' | 'un' | 'question';
 
-type Flock = (fd: number, operation: Operation) => boolean;
+interface Flock {
+  attempt(fd: number, operation: Operation, patienceMs?: number): boolean;
+  wait?: (fd: number, signal: AbortSignal) => Promise<boolean>;
+}
 
 let chosen: Flock | undefined;
 
 /**
- * Never waits.
+ * @param patienceMs for LOCK_EX: how long a helper waits for it in the kernel; the addon never waits
  * @returns false when another open file description has a lock that conflicts
  * @throws FlockBindingError; the system's error for anything that is not contention
  */
-export function tryFlock(fd: number, operation: Operation): boolean {
+export function tryFlock(fd: number, operation: Operation, patienceMs?: number): boolean {
   chosen ??= chooseFlock();
-  return chosen(fd, operation);
+  return chosen.attempt(fd, operation, patienceMs);
+}
+
+/**
+ * Waits for LOCK_EX on a descriptor through one helper that is blocked in the kernel, until it is granted or the signal is
+ * aborted: the helper is gone then. Undefined with the addon, which could only block this thread.
+ */
+export function flockWaiter(): Flock['wait'] {
+  chosen ??= chooseFlock();
+  return chosen.wait;
 }
 
 /** Would LOCK_SH be granted on the descriptor, which has no lock? It is given back at once: it keeps LOCK_EX from others. */
@@ -66,7 +80,7 @@ function addonFlock(): Flock {
       throw error;
     }
   };
-  return (fd, operation) => flags[operation].every((flag) => call(fd, flag));
+  return { attempt: (fd, operation) => flags[operation].every((flag) => call(fd, flag)) };
 }
 
 /**
@@ -79,11 +93,18 @@ const PERL = [
     'for (@ARGV) { flock($f, $_) and next; exit 201 if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }',
 ];
 
+/** It can outlive its caller: it keeps nothing that the caller has inherited, and Node hands on, above descriptor 15. */
+const PERL_ALONE = [
+  '-e',
+  `if (opendir(my $d, "/dev/fd")) { for (readdir $d) { open(my $other, "<&=", $_) if $_ > 3 } } ${PERL[1]}`,
+];
+
 const HELPERS = [
   {
     name: 'perl',
     refusedStatus: 201,
     arguments: { ex: [...PERL, '6'], sh: [...PERL, '5'], un: [...PERL, '8'], question: [...PERL, '5', '8'] },
+    waiting: [...PERL_ALONE, '2'],
   },
   {
     name: 'flock',
@@ -91,8 +112,11 @@ const HELPERS = [
     refusedStatus: 1,
     // A question's lock is freed when the descriptor is closed: later than by perl, but before another program would run.
     arguments: { ex: ['-n', '-x', '3'], sh: ['-n', '-s', '3'], un: ['-u', '3'], question: ['-n', '-s', '3'] },
+    waiting: ['-x', '3'],
   },
 ];
+
+type Helper = (typeof HELPERS)[number] & { path: string };
 
 /** The quoted commands are what the install test runs. */
 const BUILD_ADDON =
@@ -103,49 +127,123 @@ const BUILD_ADDON =
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
 function helperFlock(addonError: unknown): Flock {
-  for (const helper of HELPERS) {
-    const path = findExecutable(helper.name);
-    if (path === undefined) continue;
-    log('locking through %s', path);
-    return (fd, operation) => runHelper(path, helper.arguments[operation], fd, helper.refusedStatus);
-  }
-  const [problem, otherWay] = builtIn('node:worker_threads').isMainThread
-    ? ['the addon fs-ext is missing or was not built', BUILD_ADDON]
-    : ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
-  throw new FlockBindingError(
+  let helpers = findHelpers();
+  if (helpers.length === 0) throw bindingError(addonError);
+  const attempt = (fd: number, operation: Operation, patienceMs?: number) => {
+    const args = (it: Helper) => (patienceMs === undefined ? it.arguments[operation] : it.waiting);
+    const [helper, result] = firstThatWorks(helpers, (it) => runHelper(it, args(it), fd, patienceMs));
+    // One that is broken is tried once: the next call begins with the one that works.
+    if (helper !== helpers[0]) {
+      log('locking through %s', helper.path);
+      helpers = [helper, ...helpers.filter((other) => other !== helper)];
+    }
+    return result;
+  };
+  return { attempt, wait: (fd, signal) => waitInHelper(helpers[0] as Helper, fd, signal) };
+}
+
+function bindingError(addonError: unknown): FlockBindingError {
+  let [problem, otherWay] = ['the addon fs-ext is missing or was not built', BUILD_ADDON];
+  const { isMainThread } = builtIn('node:worker_threads');
+  if (!isMainThread) [problem, otherWay] = ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
+  else if (errorCode(addonError) === 'ERR_DLOPEN_DISABLED')
+    [problem, otherWay] = ['Node may not load addons', 'start it with --allow-addons'];
+  return new FlockBindingError(
     `No way to call flock(2): ${problem}, and neither perl nor flock(1) (Debian: util-linux) is on PATH. Install one of the two, or ${otherWay}`,
     { cause: addonError },
   );
 }
 
-function runHelper(command: string, args: string[], fd: number, refusedStatus: number): boolean {
-  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(command, args, {
+/** The first on PATH can be the shim of a version manager that has no such program. @throws what all of them have thrown */
+function firstThatWorks<T>(helpers: readonly Helper[], use: (helper: Helper) => T): [Helper, T] {
+  const failures: unknown[] = [];
+  for (const helper of helpers) {
+    try {
+      return [helper, use(helper)];
+    } catch (error) {
+      if (isDenied(error)) throw error;
+      log('%s does not work: %s', helper.path, errorText(error));
+      failures.push(error);
+    }
+  }
+  if (failures.length === 1) throw failures[0];
+  throw new Error([...new Set(failures.map(errorText))].join('; '), { cause: failures[0] });
+}
+
+function runHelper({ path, refusedStatus }: Helper, args: string[], fd: number, timeout?: number): boolean {
+  const { status, signal, stderr, error } = builtIn('node:child_process').spawnSync(path, args, {
+    ...surroundings(),
     stdio: ['ignore', 'ignore', 'pipe', fd],
     encoding: 'utf8',
-    // What makes any program complain, or perl do something else: a preload or a locale that is not there, its own options.
-    env: { ...process.env, LC_ALL: 'C', LD_PRELOAD: undefined, PERL5OPT: undefined },
+    timeout,
+    killSignal: 'SIGKILL',
   });
+  if (errorCode(error) === 'ETIMEDOUT') return false;
   if (error !== undefined) throw error;
   if (status === 0) return true;
   // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
   if (status === refusedStatus && stderr === '') return false;
-  const line = [command, ...args].join(' ');
+  const line = [path, ...args].join(' ');
   throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${line}]`);
 }
 
-/**
- * The program with which a shell waits for a lock. Absolute, so that it does not depend on the PATH of whoever runs it.
- * @throws FlockBindingError when there is neither flock(1) nor perl: the addon cannot wait for a shell
- */
-export function findWaiter(): string {
-  const waiter = findExecutable('flock') ?? findExecutable('perl');
-  if (waiter !== undefined) return waiter;
-  throw new FlockBindingError(
-    'A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and neither is on PATH: install one of them',
-  );
+/** One that fails, or that somebody kills, says that the lock was not granted: the next attempt tells why. */
+async function waitInHelper({ path, waiting }: Helper, fd: number, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return false;
+  const child = builtIn('node:child_process').spawn(path, waiting, {
+    ...surroundings(),
+    stdio: ['ignore', 'ignore', 'ignore', fd],
+  });
+  const end = () => child.kill('SIGKILL');
+  signal.addEventListener('abort', end);
+  try {
+    const [status] = await once(child, 'exit');
+    return status === 0;
+  } catch {
+    // EAGAIN, EMFILE, ENOENT: it was not started.
+    return false;
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
 }
 
-function findExecutable(name: string): string | undefined {
+/**
+ * Without what makes any program complain, or perl do something else: a preload or a locale that is not there, its own
+ * options. In a folder that nobody wants to remove or to unmount.
+ */
+function surroundings() {
+  return { cwd: '/', env: { ...process.env, LC_ALL: 'C', LD_PRELOAD: undefined, PERL5OPT: undefined } };
+}
+
+let waiter: string | undefined;
+
+/**
+ * The program with which a shell waits for a lock: of flock(1) and perl the first that works, for the shell would try it again
+ * for ever. Absolute, so that it does not depend on the PATH of whoever runs it.
+ * @throws FlockBindingError when none does: the addon cannot wait for a shell
+ */
+export function findWaiter(): string {
+  const helpers = findHelpers().toSorted((one, other) => one.name.localeCompare(other.name));
+  const fail = (problem: string, cause?: unknown): never => {
+    const message = `A shared process is watched with flock(1) (Debian: util-linux, macOS: "brew install flock") or perl, and ${problem}`;
+    throw new FlockBindingError(message, { cause });
+  };
+  if (helpers.length === 0) fail('neither is on PATH: install one of them');
+  // Any file will do to try them on, and this one is always there.
+  const fd = openSync('/', constants.O_RDONLY);
+  try {
+    waiter ??= firstThatWorks(helpers, (it) => runHelper(it, it.arguments.un, fd))[0].path;
+    return waiter;
+  } catch (error) {
+    return fail(`none on PATH works: ${errorText(error)}`, error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Every one on PATH, in the order of HELPERS. */
+function findHelpers(): Helper[] {
   const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
-  return folders.map((folder) => join(folder, name)).find(isExecutableFile);
+  const all = HELPERS.flatMap((helper) => folders.map((folder) => ({ ...helper, path: join(folder, helper.name) })));
+  return all.filter(({ path }) => isExecutableFile(path));
 }

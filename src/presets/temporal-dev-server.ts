@@ -1,7 +1,8 @@
 /** `temporal server start-dev` as plain configuration, with its files where Stigmer's command-line tool has them. */
 
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
 import { completeSpec, type ProcessSpec } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import {
@@ -148,7 +149,7 @@ function databasePath(dbFilename: string): string | undefined {
 }
 
 function installedCommand(stateDir: string): string {
-  const places = [stateDir, absolutePath('stateDir', '~/.stigmer')].map(binaryIn);
+  const places = [stateDir, join(homedir(), '.stigmer')].filter(isAbsolute).map(binaryIn);
   return places.find(existsSync) ?? 'temporal';
 }
 

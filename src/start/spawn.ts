@@ -42,9 +42,10 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   }
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
-    // It was there a moment ago: what the system misses is what its #! line, or its loader entry, names.
-    const isInterpreterMissing = errorCode(error) === 'ENOENT' && existsSync(executable);
-    const why = isInterpreterMissing ? `the interpreter of "${executable}" does not exist` : errorText(error);
+    let why = errorText(error);
+    // When it is there the system misses what its #! line, or its loader entry, names.
+    if (errorCode(error) === 'ENOENT')
+      why = `${existsSync(command) ? 'the interpreter of ' : ''}"${command}" does not exist`;
     throw spawnError(spec, why, error);
   }
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.

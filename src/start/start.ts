@@ -5,10 +5,10 @@
  */
 
 import { basename } from 'node:path';
-import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
-import { type Holder, identify, isCarrying, lockCarriers, ownHolders } from '../inspect/holder.js';
+import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
+import { type Holder, identify, isCarrying, isSeenHeld, lockCarriers, ownHolders } from '../inspect/holder.js';
 import { isOrphaned } from '../inspect/watcher.js';
-import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
+import { isLocked, sharedLockPids, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -16,8 +16,16 @@ import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-
 import { end } from '../stop/stop.js';
 import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, isOwnLimit, StateFileError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
+import {
+  errorText,
+  isOwnLimit,
+  LockUnavailableError,
+  StateFileError,
+  stopTimeoutError,
+  UnhealthyError,
+} from '../support/errors.js';
 import { now } from '../support/globals.js';
+import type { Status } from '../support/status-report.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { appendSpawn, ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { lastStatus } from './wait-until-ready.js';
@@ -53,7 +61,8 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
   const contest = { ...options, spec, place, deadline: Deadline.after(spec.startTimeoutMs) };
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    const instance = (await tryLaunch(contest)) ?? (await join(contest));
+    const launched = isSeenHeld(spec) ? undefined : await tryLaunch(contest);
+    const instance = launched ?? (await join(contest));
     if (instance !== undefined) return instance;
     await pace.wait({ signal: options.signal });
   }
@@ -61,7 +70,9 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  return await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  const instance = await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  if (instance === undefined && !isLocked(spec.lockFile)) refuseSharedLock(spec);
+  return instance;
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
@@ -105,7 +116,10 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'process' && (await isReadyToShare(contest, holder.process, state))) {
     return reuse(contest, holder.process, state);
   }
-  if (isLast) throw await unhealthyError(spec);
+  if (!isLast) return undefined;
+  const status = await lastStatus(spec);
+  if (status.state !== 'stopped') throw unhealthyError(spec, status);
+  refuseSharedLock(spec);
   return undefined;
 }
 
@@ -198,13 +212,18 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
 }
 
-async function unhealthyError(spec: CompleteSpec): Promise<UnhealthyError> {
-  const status = await lastStatus(spec);
-  const { checks, state, pid, address } = status;
-  let what = 'it is not ready';
-  if (state === 'unknown') what = 'its holder could not be identified; lockHolders() names it';
-  else if (checks.port === false) what = `PID ${pid} does not accept connections on ${address}`;
-  else if (checks.health === false) what = `PID ${pid} is not healthy`;
+function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
+  const isUnknown = status.state === 'unknown';
+  const unready = isUnknown ? 'its holder could not be identified; lockHolders() names it' : 'it is not ready';
+  const { what = unready, cause } = obstacle(`PID ${status.pid}`, spec, status) ?? {};
   const message = `${spec.name} is already running (lock file held by another process) but ${what}`;
-  return new UnhealthyError(message, { status });
+  return new UnhealthyError(message, { status, cause });
+}
+
+/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
+function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
+  const pids = sharedLockPids(path);
+  if (pids.length === 0) return;
+  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by PID ${pids.join(', ')}`;
+  throw new LockUnavailableError(message, { path });
 }

@@ -2,13 +2,21 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { ALIVE_MS, foreignListener, hasChecks, isReady, LAST_LOOK_MS, portInUseError } from '../inspect/checks.js';
+import {
+  ALIVE_MS,
+  foreignListener,
+  hasChecks,
+  isReady,
+  LAST_LOOK_MS,
+  obstacle,
+  portInUseError,
+} from '../inspect/checks.js';
 import { isCarrying, LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
-import { type OpenLog, readLogTail } from '../state/log-file.js';
+import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
-import { EarlyExitError, LockDroppedError, StartTimeoutError } from '../support/errors.js';
+import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isAlive, lookAgain, lookUpChild, type ProcessInfo } from '../system/process-table.js';
@@ -30,10 +38,8 @@ const GOING_MS = 500;
 /** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
 const SUCCESSOR_LOOKS = 3;
 
-/** How many lines of its log an error carries: a Go program that panics has its reason on top of a trace. */
+/** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
-
-const MESSAGE_LINE_LENGTH = 300;
 
 /** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason */
 export async function waitUntilReady(
@@ -97,21 +103,21 @@ export async function waitUntilReady(
 
 function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProcess, output: OpenLog): EarlyExitError {
   const { name, logFile } = spec;
-  const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
-  const how = signalCode === null ? `with exit code ${exitCode}` : `by ${signalCode}`;
-  const lastLine = logTail.at(-1)?.slice(0, MESSAGE_LINE_LENGTH);
-  const last = lastLine === undefined ? `nothing in its log "${logFile}"` : `last in its log: ${lastLine}`;
-  const message = `Cannot start ${name}: it ended ${how} before it was ready; ${last}`;
-  return new EarlyExitError(message, { exitCode, signal: signalCode, logTail });
+  const lines = readLogTail(logFile, Number.POSITIVE_INFINITY, output);
+  const reason = reasonLines(lines).map((line) => `\n    ${line}`);
+  const last = reason.length === 0 ? `nothing in its log "${logFile}"` : `last in its log:${reason.join('')}`;
+  const message = `Cannot start ${name}: it ended ${howEnded(exitCode, signalCode)} before it was ready; ${last}`;
+  return new EarlyExitError(message, { exitCode, signal: signalCode, logTail: lines.slice(-LOG_TAIL_LINES) });
 }
 
 async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<StartTimeoutError> {
   const { name, startTimeoutMs: timeoutMs, logFile } = spec;
   const status = await lastStatus(spec);
-  const missing = status.checks.port === false ? 'its port does not accept connections' : 'it is not healthy';
-  const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${missing}; it was ended. See "${logFile}"`;
+  const late = hasChecks(spec) ? 'it passed its checks too late' : `it had not been alive for ${ALIVE_MS} ms`;
+  const { what = late, cause } = obstacle('it', spec, status) ?? {};
+  const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${what}; it was ended. See "${logFile}"`;
   const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
-  return new StartTimeoutError(message, { timeoutMs, status, logTail });
+  return new StartTimeoutError(message, { timeoutMs, status, logTail, cause });
 }
 
 export async function lastStatus(spec: CompleteSpec): Promise<Status> {

@@ -42,6 +42,29 @@ export function readLogTail(logFile: string, lines: number, { offset = 0 }: { of
   }
 }
 
+/** How many lines of the log a message repeats, and how much of each. */
+const REASON_LINES = 10;
+const REASON_LENGTH = 300;
+
+/** Where a stack leads through, in the traces of Node, Java, Python and Go, and what stands around them. */
+const TRACE =
+  /^\s*$|^\s+at |^\s+\.\.\. \d+ more|^Node\.js v\d|^\s*[~^]+$|^\s*File "|^Traceback |^\s*\[Previous line |^goroutine \d|^created by |^exit status \d/;
+
+/** Go names a function, and its place in the next line; Python has the line of the program after its place. */
+const GO_PLACE = /^\t\S+:\d+( \+0x[\da-f]+)?$/;
+const PYTHON_PLACE = /^\s*File ".*", line \d+/;
+
+/** Of the lines of a log, or of its end, the last ones that say why: not the trace that follows or precedes them. */
+export function reasonLines(lines: readonly string[]): string[] {
+  const isTrace = (line: string, index: number) =>
+    TRACE.test(line) ||
+    GO_PLACE.test(line) ||
+    GO_PLACE.test(lines[index + 1] ?? '') ||
+    PYTHON_PLACE.test(lines[index - 1] ?? '');
+  const reasons = lines.filter((line, index) => !isTrace(line, index));
+  return (reasons.length === 0 ? lines : reasons).slice(-REASON_LINES).map((line) => line.slice(0, REASON_LENGTH));
+}
+
 function readEnd(path: string, offset: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {

@@ -47,7 +47,8 @@ export interface ProcessSpec {
   port?: number;
   /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
-   * `checkTimeoutMs`, count as false. With neither port nor isHealthy: ready when it is still alive 100 ms after the spawn.
+   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With neither port nor isHealthy: ready
+   * when it is still alive 100 ms after the spawn.
    */
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**

@@ -5,7 +5,7 @@
 
 import { lstatSync } from 'node:fs';
 import { identify, leftBehind, ownHolders } from '../inspect/holder.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
+import { sharedLockPids, tryAcquireLock } from '../lock/file-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
@@ -131,7 +131,10 @@ export async function bringDown(
       outcome = combine(outcome, 'stopped');
       untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     }
-    if (limit.isOver || untouched.isOver) throw stopTimeoutError(spec, holder.members);
+    if (limit.isOver || untouched.isOver) {
+      const owners = sharedLockPids(spec.lockFile).map((pid) => ({ pid }));
+      throw stopTimeoutError(spec, holder.members.length > 0 ? holder.members : owners);
+    }
     await pace.wait({ deadline: limit, signal });
   }
 }

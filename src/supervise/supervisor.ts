@@ -1,9 +1,11 @@
 /**
  * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart.
  *
- * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen by its lock,
- * every POLL_MS. A supervisor never undoes a stop that came after it: its starts end on it.
+ * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen within
+ * POLL_MS: by its lock, of which flock(2) is only asked when the process is not seen to carry it. A supervisor never undoes a
+ * stop that came after it: its starts end on it.
  */
+import { isSeenHeld } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
@@ -14,13 +16,13 @@ import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
 import { Alarm } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
+import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
 import { restartDelayMs, type Supervisor, type SupervisorEvents, type SupervisorOptions } from './policy.js';
 
-/** A look costs some 20 µs; a second supervisor must have taken over within a second. */
-const POLL_MS = 50;
+/** A look costs some 100 µs; a second supervisor must have taken over within a second. */
+const POLL_MS = 100;
 
 const LOG_TAIL_LINES = 20;
 
@@ -112,9 +114,15 @@ export class ProcessSupervisor implements Supervisor {
 
   #look() {
     try {
-      const isHeld = isLocked(this.#spec.lockFile);
-      // Read after the lock was asked for: a stop that came in between is the reason why it is free.
-      const state = journalOf(this.#spec).read();
+      const journal = journalOf(this.#spec);
+      let state = journal.read();
+      let isHeld = isSeenHeld(this.#spec, state);
+      // On standby, and before a restart is due, a start() from elsewhere is seen in the journal.
+      if (!isHeld && this.#isWanted(state) && (this.state !== 'restarting' || now() >= this.#dueAt)) {
+        isHeld = isLocked(this.#spec.lockFile);
+        // Read after the lock was asked for: a stop that came in between is the reason why it is free.
+        state = journal.read();
+      }
       return { isHeld, isWanted: this.#isWanted(state), isRestarting: state.isRestarting };
     } catch (error) {
       this.#log('cannot be observed', error);
@@ -179,10 +187,17 @@ export class ProcessSupervisor implements Supervisor {
     const { name, logFile } = this.#spec;
     const restarts = this.#crashes.length - 1;
     const lastError = this.#lastError;
-    const last = lastError === undefined ? '' : `; the last start: ${errorText(lastError)}`;
-    const message = `Gave up on ${name}: it went down again after ${restarts} restarts within ${this.#options.giveUpAfter.withinMs} ms${last}. See "${logFile}"`;
+    const within = `within ${this.#options.giveUpAfter.withinMs} ms`;
+    const last = lastError === undefined ? this.#lastExit() : `; the last start: ${errorText(lastError)}`;
+    const message = `Gave up on ${name}: it went down again after ${restarts} restarts ${within}, see "${logFile}"${last}`;
     const logTail = readLogTail(logFile, LOG_TAIL_LINES);
     return new CrashLoopError(message, { restarts, lastError, cause: lastError, logTail });
+  }
+
+  #lastExit(): string {
+    const state = journalOf(this.#spec).readIfReadable();
+    const exit = state.hasExited ? state.last('exit') : undefined;
+    return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
   }
 
   async #startWhenDue(): Promise<void> {

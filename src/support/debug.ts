@@ -1,4 +1,5 @@
 /** The `debug` package, loaded with the first line that is logged. */
+import { errorCode, errorText } from './errors.js';
 import { loadPackage } from './load.js';
 
 type Log = (format: string, ...values: unknown[]) => void;
@@ -7,16 +8,32 @@ type Log = (format: string, ...values: unknown[]) => void;
 export function debugLog(layer: string): Log {
   let log: Log | undefined;
   return (format, ...values) => {
-    log ??= loadDebug()(`flock-process:${layer}`);
+    log ??= loadDebug(`flock-process:${layer}`);
     log(format, ...values);
   };
 }
 
-function loadDebug(): (namespace: string) => Log {
+let isMissingSaid = false;
+
+function loadDebug(name: string): Log {
   try {
-    return (loadPackage('debug') as typeof import('debug')).default;
-  } catch {
+    return (loadPackage('debug') as typeof import('debug')).default(name);
+  } catch (error) {
     // MODULE_NOT_FOUND, in a bundle; EMFILE. That costs the lines of the log, not a lock.
-    return () => () => undefined;
+    if (!isMissingSaid && isAskedFor(name)) {
+      isMissingSaid = true;
+      const why = errorCode(error) ?? errorText(error);
+      process.stderr.write(
+        `flock-process: nothing is logged, although DEBUG asks for it: the package "debug" cannot be loaded (${why}); install it beside the program\n`,
+      );
+    }
+    return () => undefined;
   }
+}
+
+/** As the package reads DEBUG: "*" stands for anything, and what has "-" in front is left out. */
+function isAskedFor(name: string): boolean {
+  const words = (process.env.DEBUG ?? '').split(/[\s,]+/).filter((word) => word !== '');
+  const isMatch = (word: string) => new RegExp(`^${word.replace(/[^\w*]/g, '\\$&').replaceAll('*', '.*')}$`).test(name);
+  return words.some(isMatch) && !words.some((word) => word.startsWith('-') && isMatch(word.slice(1)));
 }

@@ -151,19 +151,33 @@ export function errorCode(error: unknown): string | undefined {
   return textOf(error, 'code');
 }
 
-/** What went wrong, for use inside a longer message. */
+/** What went wrong, for use inside a longer message. What Node's permission model denies, Node 20 does not name. */
 export function errorText(error: unknown): string {
-  return textOf(error, 'message') ?? String(error);
+  const flag = PERMISSION_FLAGS[textOf(error, 'permission') ?? ''];
+  if (flag === undefined) return textOf(error, 'message') ?? String(error);
+  const place = flag.startsWith('--allow-fs') ? ` for "${textOf(error, 'resource')}"` : '';
+  return `Node's permission model denies it, it takes ${flag}${place}`;
 }
 
-/** Has this process, or the machine, run out of descriptors or memory? That says nothing of what was asked for. */
+const PERMISSION_FLAGS: Record<string, string> = {
+  FileSystemRead: '--allow-fs-read',
+  FileSystemWrite: '--allow-fs-write',
+  ChildProcess: '--allow-child-process',
+};
+
+/** By Node's permission model. */
+export function isDenied(error: unknown): boolean {
+  return errorCode(error) === 'ERR_ACCESS_DENIED';
+}
+
+/** Is there no descriptor or memory left, or does Node's permission model deny it? That says nothing of what was asked for. */
 export function isOwnLimit(error: unknown): boolean {
-  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '');
+  return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '') || isDenied(error);
 }
 
-/** Did a call into the system fail, such as open(2) or a spawn? */
+/** Did a call into the system fail, such as open(2) or a spawn, or was it denied? */
 export function isSystemError(error: unknown): boolean {
-  return textOf(error, 'syscall') !== undefined;
+  return textOf(error, 'syscall') !== undefined || isDenied(error);
 }
 
 /** What the system does not tell: as an error of its own, which is translated where those are. */
@@ -172,9 +186,13 @@ export function systemError(message: string): Error {
 }
 
 /** Not by `instanceof Error`: what `fs` throws comes from another realm under jest and in the vm pools of vitest. */
-function textOf(error: unknown, field: 'code' | 'message' | 'syscall'): string | undefined {
+function textOf(error: unknown, field: string): string | undefined {
   const value = (error as Record<string, unknown> | null | undefined)?.[field];
   return typeof value === 'string' ? value : undefined;
+}
+
+export function howEnded(exitCode: unknown, signal: unknown): string {
+  return typeof signal === 'string' ? `by ${signal}` : `with exit code ${exitCode}`;
 }
 
 export function spawnError({ name }: { name: string }, why: string, cause: unknown): SpawnError {

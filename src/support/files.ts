@@ -19,10 +19,11 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { debugLog } from './debug.js';
-import { errorText } from './errors.js';
+import { errorText, isDenied } from './errors.js';
 
 /** Level by level, with mode 0700: on Node 20.20 `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns. */
 export function makeFolders(path: string): void {
+  if (isFolder(path)) return;
   if (!existsSync(dirname(path))) makeFolders(dirname(path));
   try {
     mkdirSync(path, { mode: 0o700 });
@@ -35,8 +36,9 @@ export function makeFolders(path: string): void {
 export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
-  } catch {
+  } catch (error) {
     // ENOENT, ENOTDIR, EACCES, ELOOP: no folder that could be used.
+    if (isDenied(error)) throw error;
     return false;
   }
 }
@@ -75,9 +77,10 @@ export function replaceFile(path: string, text: string, like?: Stats): void {
     withRegularFile(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, (fd) => {
       writeFileSync(fd, text);
       if (like === undefined) return;
-      // By the descriptor, for the name can lead elsewhere by now.
-      fchownSync(fd, like.uid, like.gid);
-      fchmodSync(fd, like.mode & 0o777);
+      const { uid, gid, mode } = fstatSync(fd);
+      // By the descriptor, for the name can lead elsewhere by now; not in vain, for Node's permission model denies both.
+      if (uid !== like.uid || gid !== like.gid) fchownSync(fd, like.uid, like.gid);
+      if (((mode ^ like.mode) & 0o777) !== 0) fchmodSync(fd, like.mode & 0o777);
     });
     renameSync(draft, path);
   } catch (error) {
@@ -109,8 +112,9 @@ export function isExecutableFile(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
-  } catch {
+  } catch (error) {
     // ENOENT, EACCES, ENOTDIR, ELOOP: not one that this process can run.
+    if (isDenied(error)) throw error;
     return false;
   }
 }

@@ -1,6 +1,6 @@
 /** What is asked of options: a wrong one is a TypeError that names option, expectation and value. */
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { inspect } from 'node:util';
 
 type Predicate = (value: unknown) => boolean;
@@ -68,6 +68,10 @@ export function absolutePath(option: string, path: unknown): string {
   return resolve(expanded);
 }
 
+/** @throws TypeError when HOME is empty or relative: "~" would be the root folder, or one in the working folder */
 export function expandHome(path: string): string {
-  return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
+  if (path !== '~' && !path.startsWith('~/')) return path;
+  const home = homedir();
+  check('HOME', home, () => isAbsolute(home), 'an absolute path, which is what "~" stands for');
+  return join(home, path.slice(1));
 }

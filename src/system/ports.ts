@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { abortAfter } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText } from '../support/errors.js';
+import { errorText, isDenied } from '../support/errors.js';
 import { isNextTickReplaced } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import { descriptors, pids, readLines, readLink } from './proc-files.js';
@@ -67,8 +67,9 @@ export async function isPortOpen(
   try {
     await once(socket, 'connect', { signal: over.signal });
     return true;
-  } catch {
+  } catch (error) {
     // ECONNREFUSED and its like, or the end of the time.
+    if (isDenied(error)) throw error;
     return false;
   } finally {
     over.clear();

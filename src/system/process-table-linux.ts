@@ -31,6 +31,9 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
+/** Does it tell who has the lock, and not only who has its file open? */
+export const tellsHolders: boolean = true;
+
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
   const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : null;
@@ -70,8 +73,11 @@ export function isHidden(pid: number): boolean {
 
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
-  return `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
+  ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
+  return ownBoot;
 }
+
+let ownBoot: string | undefined;
 
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
@@ -115,11 +121,13 @@ export function commandLine(pid: number): string[] {
 /** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
 export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (!statFile(path)) return [];
+  // By whatever name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes and devices.
+  const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
-      const isOpenedByUs = lockOn(path, pid, fd, kind);
-      const process = typeof isOpenedByUs === 'boolean' ? lookUp(pid) : undefined;
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: isOpenedByUs === true }];
+      const lock = only !== undefined || isFile(pid, fd) ? lockOn(path, pid, fd, kind) : undefined;
+      const process = lock ? lookUp(pid) : undefined;
+      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock?.isOpenedByUs }];
     }),
   );
 }
@@ -140,7 +148,7 @@ function isThere(found: unknown): boolean | undefined {
 
 /** Does it carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': under a path of its own. */
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
-  if (lockThrough(pid, fd) !== true || isOpenAt(path, pid, fd) !== false) return undefined;
+  if (!lockThrough(pid, fd)?.isOpenedByUs || isOpenAt(path, pid, fd) !== false) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
@@ -172,30 +180,43 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   return found;
 }
 
-/** The name is compared first: a stat of somebody's descriptor on a dead network file system would not return. */
-function lockOn(path: string, pid: number, fd: number, kind?: LockKind): boolean | null | undefined {
+/**
+ * As lockThrough(), for the file that is at `path` now. By the lock's inode it can be that one, or by its name, for a layered
+ * file system can show another inode: a stat of anybody's descriptor on a dead network file system would not return.
+ */
+function lockOn(path: string, pid: number, fd: number, kind?: LockKind): Lock | null | undefined {
+  const lock = lockThrough(pid, fd, kind);
+  if (!lock) return lock;
   const link = linkOf(pid, fd);
-  if (!link?.endsWith(basename(path))) return link === undefined ? undefined : null;
-  const isOpenedByUs = lockThrough(pid, fd, kind);
-  if (typeof isOpenedByUs !== 'boolean') return isOpenedByUs;
+  const isLikely = lock.inode === String(statFile(path)?.ino) || link?.endsWith(basename(path));
+  if (!isLikely) return link === undefined ? undefined : null;
   // By now it can have become unreadable: a server that drops root does.
   const isOpen = isOpenAt(path, pid, fd);
-  return isOpen === false ? null : isOpen && isOpenedByUs;
+  return isOpen === false ? null : isOpen && lock;
 }
 
-const LOCK_LINES = { exclusive: /^lock:.* FLOCK +ADVISORY +WRITE /m, shared: /^lock:.* FLOCK +ADVISORY +READ /m };
+const LOCK_LINES = {
+  exclusive: /^lock:.* FLOCK +ADVISORY +WRITE .*:(\d+) /m,
+  shared: /^lock:.* FLOCK +ADVISORY +READ .*:(\d+) /m,
+};
 
 type LockKind = keyof typeof LOCK_LINES;
 
+/** `isOpenedByUs`: with our flags. */
+type Lock = { isOpenedByUs: boolean; inode: string | undefined };
+
 /**
- * Null without such a lock, otherwise whether it was opened with our flags. /proc/PID/fdinfo/N has a `lock:` line on exactly
- * the descriptors whose open file description has the lock, inherited ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds the lock.)
+/**
+ * Null without such a lock. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has
+ * the lock, inherited ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds
+ * the lock.)
  */
-function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): boolean | null | undefined {
+function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): Lock | null | undefined {
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  if (!info || !LOCK_LINES[kind].test(info)) return info === undefined ? undefined : null;
+  if (!info) return info === undefined ? undefined : null;
+  const line = LOCK_LINES[kind].exec(info);
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS;
+  return line === null ? null : { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS, inode: line[1] };
 }
 
 function linkOf(pid: number, fd: number): string | null | undefined {

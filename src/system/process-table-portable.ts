@@ -11,6 +11,8 @@ import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
 
+export const tellsHolders = false;
+
 export function lookUp(pid: number): ProcessInfo | undefined {
   return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
 }

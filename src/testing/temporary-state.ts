@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { debugLog } from '../support/debug.js';
-import { errorText } from '../support/errors.js';
+import { errorText, SpawnError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
@@ -25,11 +25,20 @@ const UNLOCKED_AGE_MS = 60_000;
 export function makeTemporaryState() {
   const parent = userFolder() ?? tmpdir();
   for (;;) {
-    const folder = mkdtempSync(join(parent, PREFIX));
+    const folder = makeFolderIn(parent);
     const lock = tryAcquireLock(join(folder, IN_USE));
     // Somebody who sweeps was quicker: the folder is his to remove.
     if (lock === undefined) continue;
     return { folder, remove: () => removeFolder(folder).finally(() => lock.release()) };
+  }
+}
+
+function makeFolderIn(parent: string): string {
+  try {
+    return mkdtempSync(join(parent, PREFIX));
+  } catch (error) {
+    const message = `Cannot start a throw-away server: no folder can be made in "${parent}": ${errorText(error)}; set TMPDIR`;
+    throw new SpawnError(message, { cause: error });
   }
 }
 

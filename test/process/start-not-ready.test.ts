@@ -21,7 +21,7 @@ test('one that exits at once: EarlyExitError with its exit code and its last lin
     assert.equal(error.logTail[0], 'no good');
     assert.match(
       error.message,
-      /^Cannot start node-server: it ended with exit code 42 before it was ready; last in its log: /,
+      /^Cannot start node-server: it ended with exit code 42 before it was ready; last in its log:\n {4}no good\n {4}server /,
     );
     return true;
   });
@@ -101,7 +101,10 @@ test('never ready: StartTimeoutError with status and log lines, nothing left', a
       port: false,
       health: undefined,
     });
-    assert.match(error.message, /not ready within 2000 ms, its port does not accept connections; it was ended/);
+    assert.match(
+      error.message,
+      /not ready within 2000 ms, it does not accept connections on 127\.0\.0\.1:\d+; it was ended/,
+    );
     return true;
   });
   assert.ok(performance.now() - began >= ENOUGH_TO_BEGIN_MS);

@@ -108,7 +108,7 @@ test('unhealthy: a start() on it says so in time, and leaves it alone', async (t
     assert.ok(error instanceof UnhealthyError, String(error));
     assert.equal(
       error.message,
-      `redis is already running (lock file held by another process) but PID ${pid} is not healthy`,
+      `redis is already running (lock file held by another process) but PID ${pid} is not healthy: isHealthy gave false`,
     );
     assert.equal(error.status.state, 'unhealthy');
     return true;

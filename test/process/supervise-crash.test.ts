@@ -15,8 +15,8 @@ import { eventually } from '../helpers/waiting.js';
 /** Time from the kill until another server answers, compared with a bare spawn in the same minute. */
 const TIMES_BARE_SPAWN = 10;
 
-/** A look at the lock of somebody else's child comes at least this often. */
-const POLL_MS = 100;
+/** A look at somebody else's child comes every 100 ms, and here the kill comes right after one. */
+const SEEN_WITHIN_MS = 150;
 
 test('a server that is killed comes back each time, within ten times of what a bare spawn takes', async (t) => {
   const supervision = new Supervision(t);
@@ -55,11 +55,11 @@ test('the end of our own child is seen at once, also of one that start() or rest
     if (round % 3 === 2) await manager.restart();
     times.push(await seenAfterMs(manager, spec.port));
   }
-  // By looking every 50 ms it would be 25.
-  assert.ok(median(times) < 12, `seen after ${times}`);
+  // By looking every 100 ms it would be 50.
+  assert.ok(median(times) < 25, `seen after ${times}`);
 });
 
-test("the end of another process's child is seen by looking at its lock", async (t) => {
+test("the end of another process's child is seen by looking for it", async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -77,7 +77,7 @@ test("the end of another process's child is seen by looking at its lock", async 
     assert.deepEqual([supervisor.state, supervisor.restarts], ['stopped', 1]);
     await manager.stop();
   }
-  assert.ok(Math.min(...times) <= POLL_MS, `seen after ${times}`);
+  assert.ok(Math.min(...times) <= SEEN_WITHIN_MS, `seen after ${times}`);
 });
 
 test('failed starts are crashes: the first restart at once, then with growing delays, then CrashLoopError', async (t) => {

@@ -1,0 +1,92 @@
+/** Somebody keeps a shared lock on the file: the refusal says who, and comes in a bounded time. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ProcessManager } from '../../src/index.js';
+import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
+import { LOCK_MODES, lockSetup } from '../helpers/cost.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
+
+/** About 140 ms with the addon, two seconds without it, on an idle machine. */
+const REFUSED_WITHIN_MS = 45_000;
+
+async function keepShared(t: TestContext, path: string): Promise<Program> {
+  writeFileSync(path, '');
+  const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
+  await keeper.printed(/held/);
+  return keeper;
+}
+
+test('the refusal of a shared lock names all who keep one', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const keepers = [await keepShared(t, path), await keepShared(t, path)];
+  const pids = keepers.map(({ pid }) => pid).sort((one, other) => one - other);
+  const expected = { name: 'LockHeldError', path, message: new RegExp(`shared lock.*PID ${pids.join(', ')}`) };
+  assert.throws(() => acquireLock(path), expected);
+  await assert.rejects(waitForLock(path, { timeoutMs: 50 }), expected);
+  assert.equal(isLocked(path), false);
+});
+
+for (const mode of LOCK_MODES) {
+  test(`through ${mode}: beside a shared lock acquireLock and waitForLock end in a bounded time`, async (t) => {
+    const path = join(temporaryFolder(t), 'x.lock');
+    const { pid } = await keepShared(t, path);
+    const { options } = lockSetup(t, mode);
+    const agent = startLockAgent(t, options);
+    const expected = { name: 'LockHeldError', message: new RegExp(`PID ${pid}`) };
+    const began = performance.now();
+    await assert.rejects(agent.acquire(path), expected);
+    const acquired = performance.now();
+    await assert.rejects(agent.ask({ do: 'wait', path, timeoutMs: 500 }), expected);
+    const waited = performance.now();
+    t.diagnostic(`acquireLock ${(acquired - began).toFixed()} ms, waitForLock ${(waited - acquired).toFixed()} ms`);
+    assert.ok(acquired - began < REFUSED_WITHIN_MS, `${acquired - began} ms`);
+    assert.ok(waited - acquired < REFUSED_WITHIN_MS, `${waited - acquired} ms`);
+  });
+}
+
+test('a start() beside a shared lock names who keeps it, and does not say that it is running', async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
+  const manager = new ProcessManager(spec);
+  acquireLock(manager.spec.lockFile).release();
+  const keeper = await keepShared(t, manager.spec.lockFile);
+  await assert.rejects(manager.start(), (error: Error) => {
+    assert.equal(error.name, 'LockUnavailableError');
+    assert.doesNotMatch(error.message, /already running/);
+    assert.match(error.message, new RegExp(`shared lock.*PID ${keeper.pid}`));
+    return true;
+  });
+  keeper.kill();
+  await keeper.ended();
+  assert.equal((await manager.start()).reused, false);
+});
+
+test('a stop() beside a shared lock names who keeps it', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t));
+  acquireLock(manager.spec.lockFile).release();
+  const keeper = await keepShared(t, manager.spec.lockFile);
+  await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [keeper.pid] });
+  keeper.kill();
+  await keeper.ended();
+  assert.equal((await manager.stop()).outcome, 'not-running');
+});
+
+test('a supervisor beside a shared lock gives up with an error that names who keeps it', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(sleepSpec(t, { startTimeoutMs: 200 }));
+  acquireLock(manager.spec.lockFile).release();
+  const keeper = await keepShared(t, manager.spec.lockFile);
+  const backoff = { initialMs: 10, maxMs: 20 };
+  const supervisor = supervision.add(manager.supervise({ backoff, giveUpAfter: { restarts: 2 } }));
+  await assert.rejects(supervisor.done, {
+    name: 'CrashLoopError',
+    message: new RegExp(`shared lock.*PID ${keeper.pid}`),
+  });
+  keeper.kill();
+  await keeper.ended();
+});

@@ -1,0 +1,104 @@
+/** The message of an early exit has the lines that say why, not the last line, in whatever language the server is written. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { EarlyExitError, ProcessManager } from '../../src/index.js';
+import { plainFixture } from '../helpers/paths.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+
+const removals: (() => void)[] = [];
+let goProgram = '';
+
+before(() => {
+  goProgram = join(temporaryFolder({ after: (remove) => void removals.push(remove as () => void) }), 'crash');
+  execFileSync('go', ['build', '-o', goProgram, plainFixture('crashes/crash.go')], {
+    env: { ...process.env, GOFLAGS: '-mod=mod', GOPROXY: 'off', CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
+  });
+});
+
+test.after(() => {
+  for (const remove of removals) remove();
+});
+
+/** A compiler comes first, and the machine is shared. */
+const START_TIMEOUT_MS = 60_000;
+
+const LINES = 10;
+
+/** Of each: how it is run, and what somebody who mends it has to read. */
+const crashes: Record<string, { words: () => [string, ...string[]]; reasons: readonly string[] }> = {
+  Node: {
+    words: () => [process.execPath, plainFixture('crashes/crash.mjs')],
+    reasons: ['Error: listen EADDRINUSE: address already in use 127.0.0.1:8080', '  port: 8080'],
+  },
+  Go: {
+    words: () => [goProgram],
+    reasons: [
+      'panic: assignment to entry in nil map [recovered]',
+      '\tpanic: cannot serve: assignment to entry in nil map',
+    ],
+  },
+  Java: {
+    words: () => ['java', plainFixture('crashes/Crash.java')],
+    reasons: [
+      'Exception in thread "main" java.lang.IllegalStateException: the server cannot be started',
+      'Caused by: java.lang.IllegalArgumentException: port out of range: 70000',
+    ],
+  },
+  Python: {
+    words: () => ['python3', plainFixture('crashes/crash.py')],
+    reasons: [
+      'json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)',
+      'RuntimeError: the settings cannot be read',
+    ],
+  },
+};
+
+/** How a line of a trace looks, in all of them. */
+const TRACE = /^\s+at |^ *File "|^goroutine |\.go:\d+|^Node\.js v/;
+
+for (const [language, { words, reasons }] of Object.entries(crashes)) {
+  test(`the message of a server in ${language} that ends has the reason in it, indented, and no trace`, async (t) => {
+    const [command, ...args] = words();
+    const env = { GOTRACEBACK: 'all' };
+    const spec = await redisSpec(t, { command, args, env, startTimeoutMs: START_TIMEOUT_MS });
+    await assert.rejects(new ProcessManager(spec).start(), (error) => {
+      assert.ok(error instanceof EarlyExitError, String(error));
+      const [first = '', ...lines] = error.message.split('\n');
+      assert.match(first, /^Cannot start redis: it ended (with exit code \d+|by SIG\w+) before it was ready; /);
+      for (const reason of reasons) assert.ok(lines.includes(`    ${reason}`), `${reason}\nin\n${error.message}`);
+      assert.ok(
+        lines.every((line) => line.startsWith('    ')),
+        error.message,
+      );
+      assert.ok(lines.length <= LINES, error.message);
+      assert.ok(!lines.some((line) => TRACE.test(line.slice(4))), error.message);
+      return true;
+    });
+  });
+}
+
+test('the last ten lines of a log without a trace, each cut to what can be read', async (t) => {
+  const script = 'seq 1 30; echo; printf "%01000d\\n" 7; exit 3';
+  const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', script] });
+  await assert.rejects(new ProcessManager(spec).start(), (error) => {
+    const [, ...lines] = (error as Error).message.split('\n');
+    assert.deepEqual(
+      lines.slice(0, -1),
+      Array.from({ length: LINES - 1 }, (_, index) => `    ${22 + index}`),
+    );
+    assert.ok((lines.at(-1)?.length ?? 0) < 400, lines.at(-1));
+    return true;
+  });
+});
+
+test('a log of nothing but a trace is given as it is', async (t) => {
+  const script = 'echo "    at one (x.js:1:1)"; echo "    at two (x.js:2:1)"; exit 3';
+  const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', script] });
+  await assert.rejects(new ProcessManager(spec).start(), {
+    name: 'EarlyExitError',
+    message: /\n {8}at one \(x\.js:1:1\)\n {8}at two \(x\.js:2:1\)$/,
+  });
+});

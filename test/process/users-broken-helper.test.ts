@@ -1,0 +1,32 @@
+/** The watcher of a shared process waits with the first program on PATH that works, not with the first that is there. */
+import assert from 'node:assert/strict';
+import { symlinkSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { test } from 'node:test';
+import { pathWithScript, whereIs } from '../helpers/path-with-only.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { nothingIsLeft, ownKey, startUser } from '../helpers/shared.js';
+
+for (const name of ['flock', 'perl']) {
+  test(`a shared server ends with its last user although the first ${name} on PATH is broken`, async (t) => {
+    const key = ownKey();
+    const temp = temporaryFolder(t);
+    const folders = [pathWithScript(t, 'failing-helper.sh', name), process.env.PATH];
+    const env = { ...process.env, PATH: folders.join(delimiter), FAILURE: 'exit 127', TMPDIR: temp };
+    const user = await startUser(t, { key }, { env });
+    const { reused } = await user.join();
+    assert.equal(reused, false);
+    user.kill();
+    await nothingIsLeft(key, [], temp);
+  });
+}
+
+test('where the only program that could wait is broken a shared server is refused', async (t) => {
+  const key = ownKey();
+  const temp = temporaryFolder(t);
+  const folder = pathWithScript(t, 'failing-helper.sh', 'flock');
+  symlinkSync(whereIs('redis-server'), join(folder, 'redis-server'));
+  const user = await startUser(t, { key }, { env: { PATH: folder, FAILURE: 'exit 127', TMPDIR: temp } });
+  await assert.rejects(user.join(), { name: 'FlockBindingError', message: /flock.*exit code 127/ });
+  await nothingIsLeft(key, [], temp);
+});
