@@ -52,10 +52,20 @@ function chooseFlock(): Flock {
   }
 }
 
-function addonFlock(): Flock {
+interface Addon {
+  flockSync(fd: number, flags: string): void;
+  fcntlSync(fd: number, command: 'getfd' | 'setfd', flags?: number): number;
+}
+
+/** @throws an Error in a worker thread; MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, … */
+export function loadAddon(): Addon {
   if (!builtIn('node:worker_threads').isMainThread)
     throw new Error('fs-ext aborts the process when a second thread of it loads it');
-  const { flockSync } = loadPackage('fs-ext') as { flockSync(fd: number, flags: string): void };
+  return loadPackage('fs-ext') as Addon;
+}
+
+function addonFlock(): Flock {
+  const { flockSync } = loadAddon();
   const flags = { ex: ['exnb'], sh: ['shnb'], un: ['un'], question: ['shnb', 'un'] } as const;
   const call = (fd: number, flag: string) => {
     try {

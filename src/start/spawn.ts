@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { delimiter, resolve } from 'node:path';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
+import { markDescriptors } from '../lock/close-on-exec.js';
 import { findWaiter } from '../lock/flock.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
@@ -34,6 +35,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
     dataDirs.forEach(makeFolders);
     output = openLog(logFile);
     const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
+    markDescriptors();
     child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
