@@ -19,6 +19,7 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
+import { rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
@@ -114,6 +115,7 @@ async function seeItThrough(
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
+    rememberSpawned(spec.lockFile, process);
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);
