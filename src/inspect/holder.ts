@@ -9,8 +9,14 @@ import { isLocked } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { livingSpawned } from '../system/own-children.js';
-import { type Carrier, isSessionLeader, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
+import {
+  type Carrier,
+  isSessionLeader,
+  livingSpawned,
+  lookAgain,
+  type ProcessInfo,
+  processTable,
+} from '../system/process-table.js';
 
 /** The descriptor at which a managed process inherits the lock. */
 export const LOCK_FD = 3;

@@ -20,7 +20,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { rememberSpawned } from '../system/own-children.js';
-import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
+import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
@@ -69,7 +69,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   let portLock: FileLock | undefined;
   try {
     // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
-    const { startKey } = processTable().lookUp(process.pid) ?? {};
+    const startKey = await ownStartKey();
     const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
@@ -108,7 +108,7 @@ async function seeItThrough(
   };
   const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
-  spawned.child.once('exit', (exitCode, signal) => {
+  void spawned.ended.then(({ exitCode, signal }) => {
     journal.note('exit', { pid, startKey, exitCode, signal });
     events.exit({ pid, exitCode, signal });
   });

@@ -18,7 +18,7 @@ import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, isOwnLimit, StateFileError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { appendSpawn, ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { lastStatus } from './wait-until-ready.js';
 
@@ -27,7 +27,10 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline };
+/** Without /proc a look takes the run of programs: while the journal says that a starter is at work there is no other need. */
+const LOOK_EVERY_MS = 2_000;
+
+type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; nextLook: Deadline };
 
 /** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {
@@ -50,7 +53,7 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
     // A stop() that this process called before, and whose line was written again, does not end this start.
     if (offset >= place.offset) place = { id, offset: offset + 1 };
   }
-  const contest = { ...options, spec, place, deadline: Deadline.after(spec.startTimeoutMs) };
+  const contest = contestOf(spec, { ...options, place });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const instance = (await tryLaunch(contest)) ?? (await join(contest));
@@ -61,7 +64,11 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  return await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  return await tryLaunch(contestOf(spec, options));
+}
+
+function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
+  return { ...options, spec, deadline: Deadline.after(spec.startTimeoutMs), nextLook: Deadline.after(LOOK_EVERY_MS) };
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
@@ -87,6 +94,8 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
+  if (!hasProc() && !state.isPending && !state.isHandedOver && !contest.nextLook.isOver) return undefined;
+  contest.nextLook = Deadline.after(LOOK_EVERY_MS);
   const holder = identify(spec);
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));

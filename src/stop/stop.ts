@@ -14,8 +14,7 @@ import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { livingSpawned } from '../system/own-children.js';
-import type { ProcessInfo } from '../system/process-table.js';
+import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
