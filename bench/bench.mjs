@@ -2,8 +2,8 @@
  * The budgets of the design, each beside its peers in one run. Never a gate: it ends with 0 whatever holds.
  *
  *   npm run bench                        all rows
- *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, crashes, temporal,
- *                                        questions, imports, watchers, idle, growth
+ *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, blocked, crashes,
+ *                                        temporal, questions, imports, watchers, idle, growth
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { installPeers } from './peers.mjs';
 import { plot } from './plot.mjs';
 import { formatReport, toJson } from './report.mjs';
+import { measureBlocked } from './rows/blocked.mjs';
 import { measureCrashes } from './rows/crashes.mjs';
 import { measureGrowth } from './rows/growth.mjs';
 import { measureIdle } from './rows/idle.mjs';
@@ -30,6 +31,7 @@ import { endPrograms, machineLine } from './surroundings.mjs';
 const GROUPS = {
   locks: measureLocks,
   starts: measureStarts,
+  blocked: measureBlocked,
   temporal: measureTemporal,
   crashes: measureCrashes,
   questions: measureQuestions,

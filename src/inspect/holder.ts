@@ -9,7 +9,14 @@ import { isLocked } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { type Carrier, isSessionLeader, lookAgain, type ProcessInfo, processTable } from '../system/process-table.js';
+import {
+  type Carrier,
+  isSessionLeader,
+  livingSpawned,
+  lookAgain,
+  type ProcessInfo,
+  processTable,
+} from '../system/process-table.js';
 
 /** The descriptor at which a managed process inherits the lock. */
 export const LOCK_FD = 3;
@@ -74,11 +81,14 @@ export function ownHolders(spec: Files): readonly ProcessInfo[] {
 }
 
 /**
- * With the lock free or ours: the process that the journal names, if it has lost its lock file, or dropped the lock. One that
- * holds another lock file which is still there is under that one: its state folder was copied or moved, with the journal. When
- * it is dead, its survivors: a wrapper (npm run, a launcher in Python) gives its server the log, and not the lock.
+ * With the lock free or ours: what this thread has spawned, or the process that the journal names, if it has lost its lock file,
+ * or dropped the lock. One that holds another lock file which is still there is under that one: its state folder was copied or
+ * moved, with the journal. When it is dead, its survivors: a wrapper (npm run, a launcher in Python) gives its server the log, and
+ * not the lock.
  */
 export function leftBehind(spec: Files): ProcessInfo[] {
+  const own = livingSpawned(spec.lockFile);
+  if (own && processTable().lostLock(own.pid, LOCK_FD, spec.lockFile) !== 'elsewhere') return [own];
   const state = journalOf(spec).readIfReadable();
   const process = namedProcess(state);
   if (process === undefined || process.isExiting) return survivors(state);

@@ -8,7 +8,7 @@ import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
 import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
-import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
+import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, isSeenHeld, leftBehind } from './holder.js';
 import { countUsers } from './watcher.js';
@@ -43,7 +43,8 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
 function reportFree(spec: CompleteSpec): Status {
   const [left] = leftBehind(spec);
   if (left === undefined) return report(spec, 'stopped', undefined, { lock: false });
-  const isSurvivor = left.pid !== journalOf(spec).readIfReadable().spawned?.pid;
+  const known = [journalOf(spec).readIfReadable().spawned, livingSpawned(spec.lockFile)];
+  const isSurvivor = known.every((process) => process?.pid !== left.pid);
   if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });
   const pidFile = isNamedIn(spec.pidFile, left);
   return report(spec, 'unhealthy', left, { lock: false, pidFile, process: true, identity: true });

@@ -25,7 +25,7 @@ const knownDevices = new Set<number>();
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {
-  const fd = openIfThere(path, LOCK_OPEN_FLAGS) ?? createLockFile(path, mode);
+  const fd = openExisting(path) ?? createLockFile(path, mode);
   if (fd > 3) return fd;
   // Descriptor 3 is where a managed process carries its lock, so who has the lock there is taken for one. A forked Node
   // child that disconnected its IPC channel gets 3 from its next open: it is kept busy until there is a higher one.
@@ -62,13 +62,26 @@ export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'ex
   }
 }
 
+/** Another user's, on a read-only file system, a program that runs: flock(2) asks for no more than an open descriptor. */
+const NOT_WRITABLE = ['EACCES', 'EPERM', 'EROFS', 'ETXTBSY'];
+
+/** To write, too, where that is permitted: for the PID of the process, and since NFS locks no others. */
+function openExisting(path: string): number | undefined {
+  try {
+    return openIfThere(path, LOCK_OPEN_FLAGS | constants.O_RDWR);
+  } catch (error) {
+    if (!NOT_WRITABLE.includes(errorCode(error) ?? '')) throw error;
+    return openIfThere(path, LOCK_OPEN_FLAGS | constants.O_RDONLY);
+  }
+}
+
 /**
  * O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
  * another user's existing file in /tmp, be that writable for everybody.
  */
 function createLockFile(path: string, mode: number): number {
   makeFolders(dirname(path));
-  return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_CREAT, mode);
+  return openAndWarn(path, LOCK_OPEN_FLAGS | constants.O_RDWR | constants.O_CREAT, mode);
 }
 
 function openAndWarn(path: string, flags: number, mode?: number): number {

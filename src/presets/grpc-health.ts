@@ -7,6 +7,7 @@
 
 import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import type { Socket } from 'node:net';
+import { onAbort } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { setImmediate } from '../support/globals.js';
@@ -38,6 +39,7 @@ export async function askGrpc(
   ask: (call: UnaryCall) => Promise<boolean>,
 ): Promise<boolean> {
   let close = () => {};
+  let forget = () => {};
   try {
     signal.throwIfAborted();
     let socket: Socket | undefined;
@@ -59,13 +61,13 @@ export async function askGrpc(
       socket?.destroy();
     };
     close = () => setImmediate(destroy);
-    signal.addEventListener('abort', close, { once: true });
+    forget = onAbort(signal, close);
     return await ask((method, request) => callUnary(session, method, request));
   } catch (error) {
     log('%s is not healthy: %s', address, errorText(signal.aborted ? signal.reason : error));
     return false;
   } finally {
-    signal.removeEventListener('abort', close);
+    forget();
     close();
   }
 }

@@ -19,7 +19,8 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
+import { rememberSpawned } from '../system/own-children.js';
+import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
@@ -68,7 +69,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   let portLock: FileLock | undefined;
   try {
     // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
-    const { startKey } = processTable().lookUp(process.pid) ?? {};
+    const startKey = await ownStartKey();
     const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
@@ -107,13 +108,14 @@ async function seeItThrough(
   };
   const { pid, startKey } = spawned.process;
   const journal = journalOf(spec);
-  spawned.child.once('exit', (exitCode, signal) => {
+  void spawned.ended.then(({ exitCode, signal }) => {
     journal.note('exit', { pid, startKey, exitCode, signal });
     events.exit({ pid, exitCode, signal });
   });
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
     current = process;
+    rememberSpawned(spec.lockFile, process);
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);

@@ -7,17 +7,27 @@ import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { delimiter, resolve } from 'node:path';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { findWaiter } from '../lock/flock.js';
+import { markDescriptors } from '../lock/close-on-exec.js';
+import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import { lookUpChild, type ProcessInfo } from '../system/process-table.js';
+import { rememberChild } from '../system/own-children.js';
+import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
-export type SpawnedProcess = { readonly child: ChildProcess; readonly process: ProcessInfo; readonly output: OpenLog };
+type Exit = { readonly exitCode: number | null; readonly signal: NodeJS.Signals | null };
+
+export interface SpawnedProcess {
+  readonly child: ChildProcess;
+  readonly process: ProcessInfo;
+  readonly output: OpenLog;
+  /** Told also when it ended before it was looked up. */
+  readonly ended: Promise<Exit>;
+}
 
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
@@ -34,6 +44,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
     dataDirs.forEach(makeFolders);
     output = openLog(logFile);
     const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
+    markDescriptors();
     child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
@@ -57,14 +68,27 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
     pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
     child.once('exit', () => pipe.destroy());
   }
-  // Not collected yet even if it died at once: libuv does that in the event loop, not in this turn.
+  const ended = new Promise<Exit>((resolve) => {
+    child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }));
+  });
   try {
-    return { child, process: lookUpChild(child.pid), output };
+    const process = await lookUpSpawned(child, child.pid);
+    rememberChild(process, child);
+    return { child, process, output, ended };
   } catch (error) {
     // Hidden from us, or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
     throw spawnError(spec, errorText(error), error);
   }
+}
+
+/** With /proc in the turn of the spawn, when it is not collected yet even if it died at once: libuv does that in the event loop. */
+async function lookUpSpawned(child: ChildProcess, pid: number): Promise<ProcessInfo> {
+  const found = await processTable().lookUpAside(pid);
+  if (found !== undefined) return found;
+  if (child.exitCode === null && child.signalCode === null) return lookUpChild(pid);
+  const identity = { pid, startKey: '', parentPid: process.pid, groupId: pid, sessionId: pid };
+  return { ...identity, isZombie: true, isExiting: true, isSuspended: false };
 }
 
 /** Shell arithmetic has at least 32 bits; this is 24 days. */

@@ -26,7 +26,7 @@ import {
 } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { appendSpawn, ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { lastStatus } from './wait-until-ready.js';
 
@@ -35,7 +35,10 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline };
+/** Without /proc a look takes the run of programs: while the journal says that a starter is at work there is no other need. */
+const LOOK_EVERY_MS = 2_000;
+
+type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; nextLook: Deadline };
 
 /** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {
@@ -58,7 +61,7 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
     // A stop() that this process called before, and whose line was written again, does not end this start.
     if (offset >= place.offset) place = { id, offset: offset + 1 };
   }
-  const contest = { ...options, spec, place, deadline: Deadline.after(spec.startTimeoutMs) };
+  const contest = contestOf(spec, { ...options, place });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const launched = isSeenHeld(spec) ? undefined : await tryLaunch(contest);
@@ -70,9 +73,13 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  const instance = await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  const instance = await tryLaunch(contestOf(spec, options));
   if (instance === undefined && !isLocked(spec.lockFile)) refuseSharedLock(spec);
   return instance;
+}
+
+function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
+  return { ...options, spec, deadline: Deadline.after(spec.startTimeoutMs), nextLook: Deadline.after(LOOK_EVERY_MS) };
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
@@ -98,6 +105,8 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
+  if (!hasProc() && !state.isPending && !state.isHandedOver && !contest.nextLook.isOver) return undefined;
+  contest.nextLook = Deadline.after(LOOK_EVERY_MS);
   const holder = identify(spec);
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));

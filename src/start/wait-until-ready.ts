@@ -11,7 +11,7 @@ import {
   obstacle,
   portInUseError,
 } from '../inspect/checks.js';
-import { isCarrying, LOCK_FD, successor } from '../inspect/holder.js';
+import { LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -19,7 +19,14 @@ import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import { isAlive, lookAgain, lookUpChild, type ProcessInfo } from '../system/process-table.js';
+import {
+  isAlive,
+  lookAgainAside,
+  lookOften,
+  lookUpChild,
+  type ProcessInfo,
+  processTable,
+} from '../system/process-table.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
@@ -59,15 +66,17 @@ export async function waitUntilReady(
   try {
     for (;;) {
       guard();
-      const current = lookAgain(process);
+      const current = await lookOften(process);
       process = current ?? (await findSuccessor());
       if (current === undefined) onSuccessor(process);
       const ready = await isReady(spec, process, { reused: false, signal: wake(), limit: deadline });
       guard();
-      if (ready && isSettledHere() && isAlive(process)) {
+      const seen = ready && isSettledHere() ? await lookAgainAside(process) : undefined;
+      if (seen !== undefined && !seen.isSuspended) {
         const foreign = foreignListener(spec, process);
         if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec.name, spec.port, foreign);
-        const isHolder = isCarrying(process, spec) ?? (await askLock());
+        const { carriesAside } = processTable();
+        const isHolder = (await carriesAside(process.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
         if (isHolder === true) return process;
         if (isHolder === false) {
           const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });

@@ -17,10 +17,11 @@ is_gone() {
     read -r stat <"/proc/$server/stat" || return 0
     state=${stat##*) }
   else
+    # When ps(1) says nothing, kill has the last word.
     state=$(ps -o stat= -p "$server")
   fi
   case $state in
-    Z* | X* | '') return 0 ;;
+    Z* | X*) return 0 ;;
     *) return 1 ;;
   esac
 }

@@ -14,7 +14,7 @@ import { Deadline, Pace } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import type { ProcessInfo } from '../system/process-table.js';
+import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
@@ -38,7 +38,8 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   const began = now();
   const journal = journalOf(spec);
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
-  if ([spec.lockFile, spec.pidFile, journal.path].every(isMissing)) return { outcome: 'not-running', tookMs: 0 };
+  const isNothingThere = [spec.lockFile, spec.pidFile, journal.path].every(isMissing);
+  if (isNothingThere && livingSpawned(spec.lockFile) === undefined) return { outcome: 'not-running', tookMs: 0 };
   let work: JournalWork;
   try {
     journal.create();
@@ -112,6 +113,9 @@ export async function bringDown(
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
+        // What this thread has spawned it ends wherever its lock file is by now.
+        const ownChild = () => [livingSpawned(spec.lockFile)].filter((own) => own !== undefined);
+        outcome = combine(outcome, await end(spec, ownChild, { signal, limit }));
         outcome = combine(outcome, await endLeftBehind(spec, { signal, limit }));
         removePidFile(spec.pidFile);
         writeLockFilePid(lock, undefined);

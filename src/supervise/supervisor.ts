@@ -14,7 +14,7 @@ import type { JournalState, Place } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
-import { Alarm } from '../support/deadline.js';
+import { Alarm, onAbort } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
@@ -53,11 +53,9 @@ export class ProcessSupervisor implements Supervisor {
     this.#events = events;
     const ask = (signal: AbortSignal) => status(spec, { signal });
     this.#checks = new HealthChecks(ask, options, (report) => events.unhealthy(report));
-    const { signal } = options;
-    const end = () => this.end();
-    signal?.addEventListener('abort', end, { once: true });
-    if (signal?.aborted) this.end();
-    this.done = this.#run().finally(() => signal?.removeEventListener('abort', end));
+    const forget = onAbort(options.signal, () => this.end());
+    if (options.signal?.aborted) this.end();
+    this.done = this.#run().finally(forget);
     this.done.catch(() => undefined);
   }
 

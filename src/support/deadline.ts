@@ -1,5 +1,5 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
-import { clearTimeout, delay, now, random, setImmediate, setTimeout, turn } from './globals.js';
+import { clearTimeout, now, random, setImmediate, setTimeout } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
@@ -29,27 +29,54 @@ export class Deadline {
   }
 }
 
+class Waiters {
+  readonly acts = new Set<() => void>();
+  readonly tell = () => {
+    for (const act of [...this.acts]) act();
+  };
+}
+
+const waiters = new WeakMap<AbortSignal, Waiters>();
+
+/**
+ * One listener on a signal, however many wait for it: a program gives the one of its own end to hundreds of calls, and Node
+ * warns of more than ten.
+ * @returns to be called when this one waits no more
+ */
+export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
+  if (signal === undefined) return () => undefined;
+  const { acts, tell } = waiters.get(signal) ?? new Waiters();
+  if (!waiters.has(signal)) waiters.set(signal, { acts, tell });
+  if (acts.size === 0) signal.addEventListener('abort', tell);
+  acts.add(act);
+  return () => {
+    if (acts.delete(act) && acts.size === 0) signal.removeEventListener('abort', tell);
+  };
+}
+
 /** @throws the signal's reason, as soon as it is aborted */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
-  const options = signal === undefined ? {} : { signal };
-  try {
-    await delay(ms, undefined, options);
+  await new Promise<void>((resolve) => {
     // Node hears its sockets and children only when no timer is due. Of two loops whose looks take longer than their sleeps one
     // always is: the whole process would hear nothing until they end.
-    await turn(undefined, options);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  }
+    const timer = setTimeout(() => setImmediate(wake), ms);
+    const forget = onAbort(signal, wake);
+    function wake() {
+      clearTimeout(timer);
+      forget();
+      resolve();
+    }
+  });
+  signal?.throwIfAborted();
 }
 
 /** `clear` is to be called when nobody waits for the signal any more. */
 export type LinkedSignal = { signal: AbortSignal; clear(): void };
 
 /**
- * Aborted with any of these. Not AbortSignal.any(): that refuses signals of another realm, as under jsdom, and a signal that
- * lives for long would gather listeners.
+ * Aborted with any of these. Not AbortSignal.any(): that refuses signals of another realm, as under jsdom, and what waits on a
+ * signal that lives for long would gather.
  */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
   const linked = new AbortController();
@@ -58,9 +85,9 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
     if (aborted !== undefined) linked.abort(aborted.reason);
   };
   abort();
-  for (const source of sources) source?.addEventListener('abort', abort);
+  const forget = sources.map((source) => onAbort(source, abort));
   const clear = () => {
-    for (const source of sources) source?.removeEventListener('abort', abort);
+    for (const each of forget) each();
   };
   return { signal: linked.signal, clear };
 }

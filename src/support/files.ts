@@ -141,4 +141,4 @@ export function userFolder(): string | undefined {
 }
 
 /** How we open a lock file to lock it: so it can be told from a descriptor that flock(1) or another program opened. */
-export const LOCK_OPEN_FLAGS = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+export const LOCK_OPEN_FLAGS = constants.O_NONBLOCK | constants.O_NOFOLLOW;

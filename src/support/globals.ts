@@ -11,7 +11,6 @@ import { builtIn } from './load.js';
 export const now = performance.now.bind(performance);
 
 export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
-export const { setTimeout: delay, setImmediate: turn } = builtIn('node:timers/promises');
 
 /**
  * Globals of Node's own realm. jest gives the tests others, and a copy of `process`, and can replace theirs before it loads the

@@ -71,6 +71,11 @@ export function isHidden(pid: number): boolean {
   }
 }
 
+/** As lookUp(), in some later turn: where it takes the run of a program, the event loop goes on meanwhile. No proof. */
+export async function lookUpAside(pid: number): Promise<ProcessInfo | undefined> {
+  return lookUp(pid);
+}
+
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
   ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
@@ -135,6 +140,11 @@ export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd
 /** Undefined when that is not to be seen. */
 export function carries(pid: number, fd: number, path: string): boolean | undefined {
   return isThere(lockOn(path, pid, fd));
+}
+
+/** As carries(), in some later turn. */
+export async function carriesAside(pid: number, fd: number, path: string): Promise<boolean | undefined> {
+  return carries(pid, fd, path);
 }
 
 /** Does it have this descriptor open? Undefined when that is not to be seen, or the system does not tell cheaply. */

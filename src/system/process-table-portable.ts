@@ -5,16 +5,26 @@
 
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { LockUnavailableError } from '../support/errors.js';
+import { errorText, LockUnavailableError, systemError } from '../support/errors.js';
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
-import { builtIn } from '../support/load.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
+import { askAside, askNow } from './programs.js';
 
 export const tellsHolders = false;
 
 export function lookUp(pid: number): ProcessInfo | undefined {
-  return Number.isInteger(pid) && pid > 0 ? ps(['-p', String(pid)])[0]?.info : undefined;
+  return isPid(pid) ? ps(['-p', String(pid)])[0]?.info : undefined;
+}
+
+export async function lookUpAside(pid: number): Promise<ProcessInfo | undefined> {
+  return isPid(pid)
+    ? entriesOf(await askAside('ps', psArguments(['-p', String(pid)]), psEnvironment()))[0]?.info
+    : undefined;
+}
+
+function isPid(pid: number): boolean {
+  return Number.isInteger(pid) && pid > 0;
 }
 
 export function isHidden(): boolean {
@@ -39,8 +49,10 @@ export function age(process: ProcessInfo): number {
 }
 
 export function commandNames(pid: number): string[] {
+  // By itself: in the path of the executable there may be spaces.
+  const executable = askNow('ps', ['-ww', '-o', 'comm=', '-p', String(pid)], psEnvironment()).trim();
   const words = commandLine(pid).slice(0, 2);
-  return words.map((word) => basename(word.replace(/:$/, '')));
+  return [executable, ...words].map((word) => basename(word.replace(/:$/, '')));
 }
 
 /** Words with spaces in them cannot be told from several. */
@@ -49,6 +61,8 @@ export function commandLine(pid: number): string[] {
 }
 
 export function carriers(path: string): Carrier[] {
+  // lsof fails when it is asked about a file that is not there.
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) return [];
   return openDescriptors(['--', path], path).flatMap(({ pid, fd }) => {
     const process = lookUp(pid);
     return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: undefined }];
@@ -56,9 +70,17 @@ export function carriers(path: string): Carrier[] {
 }
 
 export function carries(pid: number, fd: number, path: string): boolean | undefined {
-  const open = openDescriptors(['-p', String(pid)], path);
-  // Of a process that this user may not look into lsof says nothing.
-  return open.length === 0 ? undefined : open.some((it) => it.fd === fd && it.inode === inodeOf(path));
+  return isCarriedIn(openDescriptors(['-p', String(pid)], path), fd, path);
+}
+
+export async function carriesAside(pid: number, fd: number, path: string): Promise<boolean | undefined> {
+  const answer = askAside('lsof', lsofArguments(['-p', String(pid)])).catch((error) => cannotTell(path, error));
+  return isCarriedIn(openIn(await answer), fd, path);
+}
+
+/** Of a process that this user may not look into lsof says nothing. */
+function isCarriedIn(open: readonly OpenDescriptor[], fd: number, path: string): boolean | undefined {
+  return open.length === 0 ? undefined : open.some((it) => it.fd === fd && isFile(it, path));
 }
 
 export function hasDescriptor(): boolean | undefined {
@@ -67,7 +89,7 @@ export function hasDescriptor(): boolean | undefined {
 
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | undefined {
   const open = descriptor(pid, fd, path);
-  if (open === undefined || open.inode === inodeOf(path)) return undefined;
+  if (open === undefined || isFile(open, path)) return undefined;
   return open.name.replace(/ \(deleted\)$/, '') === realPath(path) ? 'deleted' : undefined;
 }
 
@@ -80,18 +102,26 @@ export function listeners(): ProcessInfo[] {
   return [];
 }
 
-function ps(selection: readonly string[]): { info: ProcessInfo; command: string }[] {
+type Entry = { info: ProcessInfo; command: string };
+
+function ps(selection: readonly string[]): Entry[] {
+  return entriesOf(askNow('ps', psArguments(selection), psEnvironment()));
+}
+
+function psArguments(selection: readonly string[]): string[] {
   // `lstart` is the start time to the second, in fixed columns: "Tue Nov 24 06:08:40 2026".
   const columns = ['pid', 'ppid', 'pgid', 'stat', 'lstart', 'command'];
-  const format = columns.flatMap((column) => ['-o', `${column}=`]);
   // -ww: neither the width of a terminal nor COLUMNS cuts a line short.
-  const { stdout, error } = builtIn('node:child_process').spawnSync('ps', ['-ww', ...format, ...selection], {
-    encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' },
-    maxBuffer: 64 * 1024 * 1024,
-  });
-  if (error !== undefined) throw error;
-  return stdout.split('\n').flatMap((line) => {
+  return ['-ww', ...columns.flatMap((column) => ['-o', `${column}=`]), ...selection];
+}
+
+function psEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
+}
+
+/** @throws when what was printed is no table: another program of this name, or another format */
+function entriesOf(stdout: string): Entry[] {
+  const entries = stdout.split('\n').flatMap((line) => {
     const match = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+ +\S+ +\d+ [\d:]+ \d+)\s?(.*)$/.exec(line);
     if (match === null) return [];
     const [, pid, parentPid, groupId, state = '', startKey = '', command = ''] = match;
@@ -109,25 +139,34 @@ function ps(selection: readonly string[]): { info: ProcessInfo; command: string 
     };
     return [{ info, command }];
   });
+  if (entries.length === 0 && stdout.trim() !== '') throw systemError(`ps printed what is no table: ${stdout.trim()}`);
+  return entries;
 }
 
 type OpenDescriptor = { pid: number; fd: number; type: string; device: string; inode: string; name: string };
 
 function descriptor(pid: number, fd: number, path: string): OpenDescriptor | undefined {
-  return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path).find((open) => open.fd === fd);
+  return openDescriptors(['-a', '-p', String(pid), '-d', String(fd)], path)[0];
+}
+
+function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
+  try {
+    return openIn(askNow('lsof', lsofArguments(selection)));
+  } catch (error) {
+    return cannotTell(path, error);
+  }
+}
+
+function cannotTell(path: string, cause: unknown): never {
+  throw new LockUnavailableError(`Cannot tell who has "${path}" open: ${errorText(cause)}`, { path, cause });
+}
+
+function lsofArguments(selection: readonly string[]): string[] {
+  return ['-nPw', '-F', 'pftDin', ...selection];
 }
 
 /** lsof prints one field a line, each with its letter in front: p(PID), then for each file f(d), t(ype), D(evice), i(node), n(ame). */
-function openDescriptors(selection: readonly string[], path: string): OpenDescriptor[] {
-  const { stdout, error } = builtIn('node:child_process').spawnSync('lsof', ['-nPw', '-F', 'pftDin', ...selection], {
-    encoding: 'utf8',
-    // It asks every mount: one that is dead must not stop us for good.
-    timeout: 10_000,
-  });
-  if (error !== undefined) {
-    const message = `Cannot tell who has "${path}" open: lsof cannot be run (${error.message}); install lsof`;
-    throw new LockUnavailableError(message, { path, cause: error });
-  }
+function openIn(stdout: string): OpenDescriptor[] {
   const found: OpenDescriptor[] = [];
   let pid = 0;
   for (const line of stdout.split('\n')) {
@@ -143,6 +182,8 @@ function openDescriptors(selection: readonly string[], path: string): OpenDescri
   return found;
 }
 
-function inodeOf(path: string): string | undefined {
-  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino.toString();
+/** An inode alone is that of one file on every device. */
+function isFile(open: OpenDescriptor | undefined, path: string): boolean {
+  const { ino, dev } = statSync(path, { bigint: true, throwIfNoEntry: false }) ?? {};
+  return ino !== undefined && open?.inode === String(ino) && Number(open.device) === Number(dev);
 }

@@ -8,6 +8,7 @@
 import { debugLog } from '../support/debug.js';
 import { errorText, systemError } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
+import { isLivingChild, spawnedUnder } from './own-children.js';
 import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
@@ -26,14 +27,52 @@ export function processTable(): typeof linux {
   return process.platform === 'linux' ? linux : portable;
 }
 
+/** Does a look at a process cost next to nothing? Where there is no /proc it takes the run of a program. */
+export function hasProc(): boolean {
+  return processTable() === linux;
+}
+
 export function isAlive(process: Identity): boolean {
-  return lookAgain(process) !== undefined;
+  return childByItsEvents(process) ?? lookAgain(process) !== undefined;
+}
+
+/** Without /proc alone: there a zombie is told from the living, and a look costs nothing. */
+function childByItsEvents(process: Identity): boolean | undefined {
+  return hasProc() ? undefined : isLivingChild(process);
+}
+
+/** What this thread has spawned last under this lock file, if it is alive. */
+export function livingSpawned(lockFile: string): ProcessInfo | undefined {
+  const process = spawnedUnder(lockFile);
+  return process && isAlive(process) ? process : undefined;
 }
 
 /** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */
 export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
-  const found = processTable().lookUp(pid);
+  return ifLiving(processTable().lookUp(pid), startKey);
+}
+
+/** As lookAgain(), in some later turn: no proof, and nothing that blocks the event loop. */
+export async function lookAgainAside(process: Identity): Promise<ProcessInfo | undefined> {
+  if (childByItsEvents(process) === false) return undefined;
+  return ifLiving(await processTable().lookUpAside(process.pid), process.startKey);
+}
+
+/** As lookAgainAside(), to be called often: of a child without /proc not whether it is suspended. */
+export async function lookOften(process: ProcessInfo): Promise<ProcessInfo | undefined> {
+  return childByItsEvents(process) ? process : await lookAgainAside(process);
+}
+
+function ifLiving(found: ProcessInfo | undefined, startKey: string): ProcessInfo | undefined {
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
+}
+
+let own: ProcessInfo | undefined;
+
+/** The start key of this very process; looked up once. */
+export async function ownStartKey(): Promise<string | undefined> {
+  own ??= await processTable().lookUpAside(process.pid);
+  return own?.startKey;
 }
 
 /** A child of this process that was not collected yet. @throws when it is not to be seen */

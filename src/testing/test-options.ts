@@ -1,4 +1,5 @@
 /** What `startEphemeral` and `startShared` have in common. */
+import { constants as osConstants } from 'node:os';
 import type { ProcessManager } from '../manager/process-manager.js';
 import type { ProcessSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
@@ -36,10 +37,21 @@ function isPlainObject(value: unknown): value is object {
 
 const PORT_ATTEMPTS = 3;
 
+/** Whose death says nothing of a port. Not those of an abort or a trap: so a program ends that does not expect a bind to fail. */
+const { SIGSEGV, SIGBUS, SIGFPE, SIGSYS, SIGKILL, SIGTERM } = osConstants.signals;
+const CRASHES = [SIGSEGV, SIGBUS, SIGFPE, SIGSYS, SIGKILL, SIGTERM];
+
+/** Why it has ended only its log says, in words of its own. A shell tells a signal by an exit code above 128. */
+function mayBeAboutPort(error: unknown): boolean {
+  if (!(error instanceof EarlyExitError)) return error instanceof PortInUseError;
+  const { exitCode, signal } = error;
+  return !CRASHES.includes(signal === null ? (exitCode ?? 0) - 128 : osConstants.signals[signal]);
+}
+
 /**
  * Between the look at a port and the server's bind a program that
  * takes no port locks can get it, and so can any of the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4
- * ended so. Why one has ended only its log says, in words of its own, so whatever ended early is tried again.
+ * ended so. So whatever ended early is tried again, unless it crashed.
  * @param start undefined: it is called again, and that is no attempt
  */
 export async function tryPorts<T>(
@@ -53,8 +65,7 @@ export async function tryPorts<T>(
       if (instance !== undefined) return instance;
     } catch (error) {
       failed += 1;
-      const mayBeAboutPort = error instanceof PortInUseError || error instanceof EarlyExitError;
-      if (!mayBeAboutPort || given !== undefined || failed === PORT_ATTEMPTS) throw error;
+      if (!mayBeAboutPort(error) || given !== undefined || failed === PORT_ATTEMPTS) throw error;
     }
     await pace.wait({ signal });
   }

@@ -1,9 +1,26 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { acquireLock, isLocked, lockHolders, ProcessManager } from '../../src/index.js';
 import { startLockAgent, startNobody } from '../helpers/lock-agent.js';
-import { temporaryFolder } from '../helpers/resources.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { pathWithOnly } from '../helpers/path-with-only.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startPowerlessManager } from '../helpers/powerless.js';
+import { startProgram } from '../helpers/programs.js';
+import { killAfter, temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
 
 const unavailable = { name: 'LockUnavailableError', code: 'ERR_LOCK_UNAVAILABLE' };
 const denied = { ...unavailable, causeCode: 'EACCES' };
@@ -50,20 +67,71 @@ test('a file that may not be read is unavailable, locked or not', async (t) => {
   assert.equal(await nobody.ask({ do: 'descriptors' }), before);
 });
 
-test('a file that may only be read cannot be locked, and can be asked about', async (t) => {
+test('a file that may only be read is locked as flock(1) does it, and excludes those who may write', async (t) => {
   const folder = openFolder(t);
   const nobody = await startNobody(t, folder);
   const path = join(folder, 'x.lock');
-  writeFileSync(path, '');
-  chmodSync(path, 0o444);
-  await assert.rejects(nobody.acquire(path), { ...denied, path });
+  writeFileSync(path, '', { mode: 0o644 });
   assert.equal(await nobody.isLocked(path), false);
-  const holder = startLockAgent(t);
-  await holder.ask({ do: 'becomeNobody', primeWith: join(folder, 'other.lock') });
-  chmodSync(path, 0o666);
-  await holder.acquire(path);
-  chmodSync(path, 0o444);
-  assert.equal(await nobody.isLocked(path), true);
+  const { fd } = await nobody.acquire(path);
+  assert.ok(fd > 3);
+  assert.equal(await nobody.ask({ do: 'isIntact' }), true);
+  assert.throws(() => acquireLock(path), { code: 'ERR_LOCK_HELD' });
+  assert.deepEqual(await lockHolders(path), [nobody.program.pid]);
+  await nobody.release();
+  {
+    using _held = acquireLock(path);
+    await assert.rejects(nobody.acquire(path), { name: 'LockHeldError', path });
+    assert.equal(await nobody.isLocked(path), true);
+  }
+  await nobody.ask({ do: 'wait', path });
+  assert.equal(isLocked(path), true);
+});
+
+test('without the addon, too', async (t) => {
+  const folder = openFolder(t);
+  for (const helper of ['perl', 'flock']) {
+    const folderOfHelper = pathWithOnly(t, helper);
+    chmodSync(folderOfHelper, 0o755);
+    const env = { ...process.env, PATH: folderOfHelper };
+    const agent = startLockAgent(t, { nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')], env });
+    const path = join(folder, `${helper}.lock`);
+    await agent.ask({ do: 'becomeNobody', primeWith: join(folder, `prime-${helper}.lock`) });
+    writeFileSync(path, '', { mode: 0o444 });
+    chmodSync(path, 0o444);
+    await agent.acquire(path);
+    assert.equal(isLocked(path), true, helper);
+  }
+});
+
+test('a program that runs cannot be written to, and can be locked', (t) => {
+  const path = join(temporaryFolder(t), 'program');
+  copyFileSync('/bin/sleep', path);
+  startProgram(t, path, ['300']);
+  assert.throws(() => openSync(path, 'r+'), { code: 'ETXTBSY' });
+  using lock = acquireLock(path);
+  assert.equal(isLocked(lock.path), true);
+});
+
+test('under a lock file that may only be read a process is started, found and stopped', async (t) => {
+  const spec = await redisSpec(t);
+  const { lockFile } = new ProcessManager(spec).spec;
+  mkdirSync(spec.stateDir);
+  writeFileSync(lockFile, '');
+  chmodSync(lockFile, 0o444);
+  const manager = await startPowerlessManager(t, spec);
+  const { pid } = await manager.start();
+  killAfter(t, pid);
+  assert.equal((await new ProcessManager(spec).start()).pid, pid);
+  const status = await manager.status();
+  assert.deepEqual([status.state, status.pid], ['running', pid]);
+  // Nothing but the lock says who it is.
+  rmSync(join(spec.stateDir, 'redis.journal'));
+  rmSync(join(spec.stateDir, 'redis.pid'));
+  assert.equal((await manager.status()).pid, pid);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  assert.equal(isRunning(pid), false);
+  assert.equal(readFileSync(lockFile, 'utf8'), '');
 });
 
 test('one user locks the file that another one made for all, in a sticky folder such as /tmp', async (t) => {
@@ -113,12 +181,13 @@ test('a full disk does not hinder locking a file that is there', async (t) => {
   assert.equal(await agent.isLocked(join(folder, 'x.lock')), true);
 });
 
-test('a read-only file system is unavailable to lock, and can be asked', async (t) => {
+test('on a read-only file system a file that is there is locked, and none is made', async (t) => {
   const folder = temporaryFolder(t);
   const remount = ': > x.lock; mount -o remount,ro "$0"';
   const agent = startLockAgent(t, { wrapper: withFileSystem(folder, 'size=16k', remount) });
-  await assert.rejects(agent.acquire(join(folder, 'x.lock')), { ...unavailable, causeCode: 'EROFS' });
   await assert.rejects(agent.acquire(join(folder, 'missing.lock')), { ...unavailable, causeCode: 'EROFS' });
   assert.equal(await agent.isLocked(join(folder, 'x.lock')), false);
+  await agent.acquire(join(folder, 'x.lock'));
+  assert.equal(await agent.isLocked(join(folder, 'x.lock')), true);
   assert.equal(statSync(folder).isDirectory(), true);
 });

@@ -24,6 +24,8 @@ const RULES: Record<string, (code: string) => string[]> = {
     withoutTexts(code).match(/\b(?:Date\.now|Math\.random|process\.(?:nextTick|hrtime)|queueMicrotask)\b/g) ?? [],
   'a date that is now': (code) => code.match(/\bnew Date(?:\(\s*\)|(?!\())|(?<!\bnew )\bDate\(/g) ?? [],
   'modules of clocks and timers': (code) => code.match(/'(?:node:)?(?:timers|timers\/promises|perf_hooks)'/g) ?? [],
+  'a listener of its own on a signal, beside the one of onAbort()': (code) =>
+    code.match(/\baddEventListener\((?!'abort', tell\))/g) ?? [],
   'instanceof of a class that is not of this library': (code) =>
     Array.from(code.matchAll(/\binstanceof\s+([\w.]+)/g), ([found, name = '']) =>
       ownClasses.has(name) ? '' : found,
@@ -46,6 +48,10 @@ const VIOLATIONS: Record<keyof typeof RULES, readonly string[]> = {
   ],
   'a date that is now': ['new Date()', 'new Date', 'Date()'],
   'modules of clocks and timers': [`import { setTimeout } from 'node:timers/promises';`, `builtIn('timers')`],
+  'a listener of its own on a signal, beside the one of onAbort()': [
+    `signal.addEventListener('abort', end, { once: true })`,
+    `signal?.addEventListener('abort', () => end())`,
+  ],
   'instanceof of a class that is not of this library': [
     'error instanceof Error',
     'value instanceof URL ? 1 : 2',
@@ -61,6 +67,8 @@ const VIOLATIONS: Record<keyof typeof RULES, readonly string[]> = {
 
 const ALLOWED = [
   'new Date(startTime * 1000)',
+  `signal.addEventListener('abort', tell);`,
+  'const forget = onAbort(signal, end);',
   `error instanceof LockHeldError`,
   'for (;;) {\n  await pace.wait({ deadline });\n  if (deadline.isOver) return;\n}',
   'for (let attempts = 1; attempts < 250; attempts += 1) pauseThread(random());',

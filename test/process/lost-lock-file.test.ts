@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { cpSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { type Instance, isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { journalFile } from '../helpers/journal.js';
+import { callElsewhere } from '../helpers/one-call.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
@@ -51,12 +52,12 @@ for (const [how, lose] of Object.entries(losses)) {
   });
 }
 
-test('a server that lost its lock file and its journal is in the way of a start, which names it', async (t) => {
-  const { manager, pid } = await startRedis(t);
+test('a server that lost its lock file and its journal is in the way of a start elsewhere, which names it', async (t) => {
+  const { manager, pid, spec } = await startRedis(t);
   killAfter(t, pid);
   unlinkSync(manager.spec.lockFile);
   unlinkSync(journalFile(manager.spec));
-  await assert.rejects(manager.start(), { name: 'PortInUseError', pid });
+  await assert.rejects(callElsewhere<Instance>(t, 'start', spec), { name: 'PortInUseError', pid });
   assert.equal(isRunningProcess(pid), true);
 });
 

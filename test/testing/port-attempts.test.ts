@@ -1,8 +1,10 @@
 /** A server that could not get its ports is started again on another one. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { EarlyExitError, type ProcessSpec, startEphemeral, startShared } from '../../src/index.js';
+import { ownTemporaryFolder } from '../helpers/ephemeral.js';
 import { plainFixture } from '../helpers/paths.js';
 import { freePort, temporaryFolder } from '../helpers/resources.js';
 import { nothingIsLeft, ownKey } from '../helpers/shared.js';
@@ -47,4 +49,45 @@ test('on a given port it is tried once, and the error has the whole trace', asyn
     assert.match(error.logTail[0] ?? '', /^panic: /);
     return true;
   });
+});
+
+/** test/fixtures/crashes.mjs, and how often it was started. */
+function crashing(test: Parameters<typeof temporaryFolder>[0], how: string, command?: readonly string[]) {
+  const file = join(temporaryFolder(test), 'starts');
+  const words = [process.execPath, plainFixture('crashes.mjs'), file, how];
+  const [program = '', ...args] = [...(command ?? []), ...words];
+  return {
+    preset: ({ stateDir = '', port = 0 }: { stateDir?: string; port?: number }): ProcessSpec => {
+      return { name: 'crashes', command: program, args, port, stateDir };
+    },
+    starts: () => readFileSync(file, 'utf8').trim().split('\n').length,
+  };
+}
+
+/** A shell that waits for a program, as npm does, ends with 128 and the number of its signal. */
+const BEHIND_A_SHELL = ['/bin/sh', '-c', '"$@"; exit $?', 'sh'];
+
+test('a server that dies of a signal which no port can cause is started once', async (t) => {
+  ownTemporaryFolder(t);
+  const crashes = [
+    ...(['SIGSEGV', 'SIGBUS', 'SIGFPE', 'SIGSYS', 'SIGKILL'] as const).map((how) => ({ how, behind: undefined })),
+    { how: 'SIGSEGV', behind: BEHIND_A_SHELL },
+    { how: '139', behind: undefined },
+  ];
+  for (const { how, behind } of crashes) {
+    const { preset, starts } = crashing(t, how, behind);
+    await assert.rejects(startEphemeral(preset), { name: 'EarlyExitError' });
+    assert.equal(starts(), 1, `${how} ${behind}`);
+    await assert.rejects(startShared(preset, { key: ownKey() }), { name: 'EarlyExitError' });
+    assert.equal(starts(), 2, `${how} ${behind}`);
+  }
+});
+
+test('one that aborts, or traps, can have met somebody at its port: it is started three times', async (t) => {
+  ownTemporaryFolder(t);
+  for (const how of ['SIGABRT', 'SIGTRAP', 'SIGILL', '134', '1']) {
+    const { preset, starts } = crashing(t, how);
+    await assert.rejects(startEphemeral(preset), { name: 'EarlyExitError' });
+    assert.equal(starts(), 3, how);
+  }
 });

@@ -1,0 +1,124 @@
+/** What a process has spawned itself it knows whatever becomes of the files: a folder that somebody removes hides no server. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type Instance, ProcessManager, type ProcessSpec, startEphemeral, startShared } from '../../src/index.js';
+import { nodePreset, ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { killAfter } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
+import { ownKey } from '../helpers/shared.js';
+import { eventually } from '../helpers/waiting.js';
+import { accepts, livingInGroup } from '../helpers/witness.js';
+
+function remove(folder: string): void {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function started(t: TestContext, spec: ProcessSpec): Promise<{ manager: ProcessManager; instance: Instance }> {
+  const manager = new ProcessManager(spec);
+  t.after(() => manager.stop());
+  const instance = await manager.start();
+  killAfter(t, instance.pid);
+  return { manager, instance };
+}
+
+test('an ephemeral instance whose folder was removed is ended by its stop()', async (t) => {
+  ownTemporaryFolder(t);
+  for (const preset of [redisPreset, nodePreset({ child: 'stay' })]) {
+    const server = await startEphemeral(preset);
+    killAfter(t, server.pid);
+    remove(server.stateDir);
+    await server.stop();
+    assert.deepEqual([livingInGroup(server.pid), await accepts(server.port)], [[], false]);
+    assert.equal(existsSync(server.stateDir), false);
+  }
+});
+
+test('and so it is when the whole folder for temporary files was removed', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startEphemeral(redisPreset);
+  killAfter(t, server.pid);
+  remove(userFolder());
+  await server.stop();
+  assert.deepEqual([livingInGroup(server.pid), await accepts(server.port)], [[], false]);
+});
+
+test('and when its folder was moved', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startEphemeral(redisPreset);
+  killAfter(t, server.pid);
+  renameSync(server.stateDir, `${server.stateDir}.moved`);
+  await server.stop();
+  assert.deepEqual(livingInGroup(server.pid), []);
+});
+
+test('a shared one of which everything was removed ends with its last user', async (t) => {
+  ownTemporaryFolder(t);
+  const server = await startShared(redisPreset, { key: ownKey() });
+  killAfter(t, server.pid);
+  remove(userFolder());
+  await server.leave();
+  assert.deepEqual(livingInGroup(server.pid), []);
+});
+
+for (const lifetime of ['detached', 'tied'] as const) {
+  test(`stop, restart, start and status know a ${lifetime} server whose state folder was removed`, async (t) => {
+    const spec = { ...(await redisSpec(t)), lifetime };
+    const { manager, instance } = await started(t, spec);
+    remove(spec.stateDir);
+    const { state, pid, checks } = await manager.status();
+    assert.deepEqual([state, pid, checks.lock], ['unhealthy', instance.pid, false]);
+    const restarted = await manager.restart();
+    assert.deepEqual([restarted.reused, isRunning(instance.pid)], [false, false]);
+    remove(spec.stateDir);
+    const again = await manager.start();
+    assert.deepEqual([again.reused, isRunning(restarted.pid)], [false, false]);
+    remove(spec.stateDir);
+    assert.equal((await manager.stop()).outcome, 'stopped');
+    assert.deepEqual([isRunning(again.pid), await accepts(spec.port)], [false, false]);
+    assert.equal((await manager.stop()).outcome, 'not-running');
+  });
+}
+
+test('another manager of this process with the same lock file knows it too', async (t) => {
+  const { manager, instance } = await started(t, sleepSpec(t));
+  remove(manager.spec.stateDir);
+  assert.equal((await new ProcessManager(manager.spec).stop()).outcome, 'stopped');
+  assert.equal(isRunning(instance.pid), false);
+});
+
+test('a supervisor replaces it: two of them never run', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const supervisor = manager.supervise();
+  t.after(() => manager.stop());
+  const pid = () => Number(readFileSync(join(spec.stateDir, 'sleeper.pid'), 'utf8').split('\n')[0]);
+  await eventually('it watches', () => supervisor.state === 'watching');
+  const first = killAfter(t, pid());
+  remove(spec.stateDir);
+  const next = await eventually('another one', () =>
+    existsSync(join(spec.stateDir, 'sleeper.pid')) ? pid() : undefined,
+  );
+  killAfter(t, next);
+  await eventually('it watches', () => supervisor.state === 'watching');
+  assert.deepEqual([isRunning(first), isRunning(next)], [false, true]);
+});
+
+test('a server that put itself into the background is known under its new PID', async (t) => {
+  const { manager, instance } = await started(t, await pythonSpec(t, 'daemonise'));
+  remove(dirname(manager.spec.lockFile));
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  assert.equal(isRunning(instance.pid), false);
+});
+
+test('one that has ended is nobody: what has its number since is not signalled', async (t) => {
+  const { manager, instance } = await started(t, await nodeSpec(t));
+  process.kill(instance.pid, 'SIGKILL');
+  await eventually('its end', () => !isRunning(instance.pid));
+  remove(manager.spec.stateDir);
+  assert.equal((await manager.status()).state, 'stopped');
+  assert.equal((await manager.stop()).outcome, 'not-running');
+  assert.equal(existsSync(manager.spec.stateDir), false, 'nothing was made for nobody');
+});
