@@ -216,7 +216,6 @@ type LockKind = keyof typeof LOCK_LINES;
 type Lock = { isOpenedByUs: boolean; inode: string | undefined };
 
 /**
-/**
  * Null without such a lock. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has
  * the lock, inherited ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds
  * the lock.)
