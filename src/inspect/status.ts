@@ -9,7 +9,7 @@ import { Pace } from '../support/deadline.js';
 import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
+import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, leftBehind } from './holder.js';
 import { countUsers } from './watcher.js';
 
@@ -58,8 +58,10 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       const pidFile = isNamedIn(spec.pidFile, process);
       if (process.isSuspended) return report(spec, unlessPending('unhealthy'), process, { pidFile, process: false });
       const checks = await runChecks(spec, process, { signal });
-      const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
-      const found = arePassed(spec, process, checks) ? 'running' : failing;
+      const wasReady = state.isReady && state.spawned?.pid === process.pid;
+      const isYoung = !wasReady && processTable().age(process) < spec.startTimeoutMs;
+      const isPassed = (wasReady && !hasChecks(spec)) || arePassed(spec, process, checks);
+      const found = isPassed ? 'running' : isYoung ? 'starting' : 'unhealthy';
       return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
     }
     case 'leftovers': {
@@ -97,10 +99,10 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
 
 function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
   const start = state.last('start');
-  return start !== undefined && !state.isHandedOver && systemTimeMs() - Date.parse(start.at) < startTimeoutMs;
-}
-
-function isStarting(state: JournalState, process: ProcessInfo, { startTimeoutMs }: CompleteSpec): boolean {
-  const wasReady = state.isReady && state.spawned?.pid === process.pid;
-  return !wasReady && processTable().age(process) < startTimeoutMs;
+  if (start === undefined || state.isHandedOver) return false;
+  const { at, sinceBootMs } = start;
+  const ageMs =
+    typeof sinceBootMs === 'number' ? processTable().sinceBootMs() - sinceBootMs : systemTimeMs() - Date.parse(at);
+  // Of an earlier boot it is below 0.
+  return ageMs >= 0 && ageMs < startTimeoutMs;
 }

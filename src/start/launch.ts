@@ -69,7 +69,8 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   try {
     // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
     const { startKey } = processTable().lookUp(process.pid) ?? {};
-    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
+    const sinceBootMs = Math.round(processTable().sinceBootMs());
+    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
     await endLeftBehind(spec, { signal, guard });

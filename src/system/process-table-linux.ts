@@ -3,7 +3,7 @@
 import { getPriority } from 'node:os';
 import { basename } from 'node:path';
 import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
-import { systemTimeMs } from '../support/globals.js';
+import { ageLessUptimeMs, systemTimeMs, systemUptime, uptime } from '../support/globals.js';
 import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, requireProc, statFile } from './proc-files.js';
 
@@ -85,13 +85,25 @@ export function startTime(process: ProcessInfo): number {
   return Number(bootTime) + ticksMs(process.startKey) / 1000;
 }
 
-/**
- * Milliseconds since it started, untouched by changes of the wall clock: reckoned from the start of this very process.
- * /proc/uptime is no help: in a container it can count from the container's own start (lxcfs).
- */
+/** Milliseconds since it started. */
 export function age({ startKey }: ProcessInfo): number {
-  const ownStartKey = lookUp(process.pid)?.startKey ?? '0';
-  return Math.max(0, ticksMs(ownStartKey) + process.uptime() * 1000 - ticksMs(startKey));
+  return Math.max(0, sinceBootMs() - ticksMs(startKey));
+}
+
+/** Where the system's uptime begins on the clock of the start times: 0, except in a container that has one of its own (lxcfs). */
+let uptimeBeganMs = 0;
+
+/**
+ * Milliseconds on the clock of the start times, CLOCK_BOOTTIME, which nobody sets and which goes on while the machine sleeps.
+ * The system's uptime does, too. Our own age stands still during a sleep, so it tells when that uptime began at the earliest:
+ * the sooner it was asked, the better.
+ */
+export function sinceBootMs(): number {
+  const ownStartMs = ticksMs(lookUp(process.pid)?.startKey ?? '0');
+  const ownMs = uptime() * 1000;
+  const systemMs = systemUptime() * 1000;
+  uptimeBeganMs = Math.max(uptimeBeganMs, ownStartMs + ageLessUptimeMs, ownStartMs + ownMs - systemMs);
+  return systemMs + uptimeBeganMs;
 }
 
 function ticksMs(startKey: string): number {

@@ -36,6 +36,11 @@ export function age(process: ProcessInfo): number {
   return Math.max(0, systemTimeMs() - startTime(process) * 1000);
 }
 
+/** Of start times that are wall-clock times. */
+export function sinceBootMs(): number {
+  return systemTimeMs();
+}
+
 export function commandNames(pid: number): string[] {
   const words = commandLine(pid).slice(0, 2);
   return words.map((word) => basename(word.replace(/:$/, '')));
