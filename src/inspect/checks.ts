@@ -1,9 +1,8 @@
 /** Is it ready, and is it ours: one look at port and health, and at who listens. */
 
-import { once } from 'node:events';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
-import { abortAfter, type Deadline, type LinkedSignal } from '../support/deadline.js';
+import { abortAfter, type Deadline, type LinkedSignal, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
@@ -82,8 +81,7 @@ export async function runChecks(
 async function askHealth({ name, isHealthy }: CompleteSpec, instance: Instance, limit: LinkedSignal): Promise<boolean> {
   const { signal } = limit;
   // A check that ignores its signal must not hold up the one who waits for it.
-  const aborted = once(signal, 'abort').then(() => Promise.reject(signal.reason));
-  aborted.catch(() => undefined);
+  const aborted = whenAborted(signal);
   try {
     signal.throwIfAborted();
     return (await Promise.race([isHealthy?.(instance, signal), aborted])) === true;

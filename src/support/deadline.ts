@@ -1,4 +1,5 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
+import { once } from 'node:events';
 import { clearTimeout, delay, now, random, setImmediate, setTimeout, turn } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
@@ -108,6 +109,14 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   };
   wait();
   return { signal: linked.signal, clear };
+}
+
+/** Rejects with the signal's reason, for a race with what does not listen to it. */
+export function whenAborted(signal: AbortSignal): Promise<never> {
+  const aborted = signal.aborted ? Promise.resolve() : once(signal, 'abort');
+  const rejected = aborted.then(() => Promise.reject(signal.reason));
+  rejected.catch(() => undefined);
+  return rejected;
 }
 
 /** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */

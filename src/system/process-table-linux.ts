@@ -167,6 +167,8 @@ export function listeners(port: number, likely?: number): ProcessInfo[] {
   return listenerPids(port, likely).flatMap((pid) => lookUp(pid) ?? []);
 }
 
+export { isPortUsed } from './ports.js';
+
 /**
  * PIDs that came meanwhile are looked at too: one that forks and ends during the walk (a server that puts itself into the
  * background does) would be missed together with its child.
