@@ -2,12 +2,12 @@
 
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
-import { abortAfter, type Deadline, type LinkedSignal, whenAborted } from '../support/deadline.js';
+import { abortAfter, type Deadline, type LinkedSignal, linkSignals, Pace, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
-import { type ProcessInfo, processTable } from '../system/process-table.js';
+import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');
@@ -64,8 +64,32 @@ export async function findHealthy(
   return undefined;
 }
 
-/** Each of the two has `checkTimeoutMs`. An aborted signal ends the look with false. */
+/** Each of the two has `checkTimeoutMs`. An aborted signal, and the end of the process, end the look with false. */
 export async function runChecks(
+  spec: CompleteSpec,
+  process: ProcessInfo,
+  { signal, ...options }: CheckOptions,
+): Promise<CheckResult> {
+  const gone = new AbortController();
+  const goneOrSignal = linkSignals(gone.signal, signal);
+  const over = new AbortController();
+  // Somebody can have stopped it: a check that never answers is not waited for then.
+  const watch = async () => {
+    const pace = new Pace({ firstMs: 50, maxMs: 500 });
+    do await pace.wait({ signal: over.signal });
+    while (isAlive(process));
+    gone.abort(new Error('the process is gone'));
+  };
+  watch().catch(() => undefined); // The look is over, or the process cannot be looked up: then time ends it.
+  try {
+    return await runBoth(spec, process, { ...options, signal: goneOrSignal.signal });
+  } finally {
+    over.abort();
+    goneOrSignal.clear();
+  }
+}
+
+async function runBoth(
   spec: CompleteSpec,
   process: ProcessInfo,
   { reused = true, signal, limit }: CheckOptions,

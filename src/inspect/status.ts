@@ -6,11 +6,10 @@ import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
-import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, leftBehind } from './holder.js';
+import { type Holder, identify, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -76,7 +75,7 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       return report(spec, 'unknown', undefined, { pidFile: false, process: true, identity: false });
     case 'starting':
     case 'nobody': {
-      const found = isBeginning(state, spec) ? 'starting' : 'unknown';
+      const found = isBeginning(state, holder, spec) ? 'starting' : 'unknown';
       const reported = holder.kind === 'starting' ? unlessPending(found) : found;
       return report(spec, reported, undefined, { pidFile: false, process: false });
     }
@@ -97,12 +96,10 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
   };
 }
 
-function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
+/** The last start is under way, and has the lock, as far as that can be seen. */
+function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
   const start = state.last('start');
   if (start === undefined || state.isHandedOver) return false;
-  const { at, sinceBootMs } = start;
-  const ageMs =
-    typeof sinceBootMs === 'number' ? processTable().sinceBootMs() - sinceBootMs : systemTimeMs() - Date.parse(at);
-  // Of an earlier boot it is below 0.
-  return ageMs >= 0 && ageMs < startTimeoutMs;
+  const isStarter = members.length === 0 || members.some(({ pid }) => pid === start.by);
+  return isStarter && lineAgeMs(start) < startTimeoutMs;
 }

@@ -6,15 +6,15 @@
 
 import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS } from '../inspect/checks.js';
-import { type Holder, identify, isCarrying, lockCarriers, ownHolders } from '../inspect/holder.js';
-import { isOrphaned } from '../inspect/watcher.js';
+import { type Holder, identify, isCarrying, lockCarriers, ownHolders, Patience } from '../inspect/holder.js';
+import { isBeingEnded } from '../inspect/watcher.js';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
 import { end } from '../stop/stop.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, isOwnLimit, StateFileError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
@@ -27,7 +27,7 @@ const log = debugLog('start');
 /** How much longer than its start time a starter can be there: it ends what it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline };
+type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; patience: Patience };
 
 /** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {
@@ -50,7 +50,7 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
     // A stop() that this process called before, and whose line was written again, does not end this start.
     if (offset >= place.offset) place = { id, offset: offset + 1 };
   }
-  const contest = { ...options, spec, place, deadline: Deadline.after(spec.startTimeoutMs) };
+  const contest = contestOf(spec, { ...options, place });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
     const instance = (await tryLaunch(contest)) ?? (await join(contest));
@@ -61,7 +61,11 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  return await tryLaunch({ ...options, spec, deadline: Deadline.after(spec.startTimeoutMs) });
+  return await tryLaunch(contestOf(spec, options));
+}
+
+function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
+  return { ...options, spec, deadline: Deadline.after(spec.startTimeoutMs), patience: new Patience(spec) };
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
@@ -88,9 +92,11 @@ async function join(contest: Contest): Promise<Instance | undefined> {
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
   const holder = identify(spec);
+  // Who is not seen can be one that is just going.
+  const isStranger = contest.patience.isOver(holder) && holder.members.length > 0;
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));
-    if (!isUnderWay && contest.deadline.isOver) throw stopTimeoutError(spec, identify(spec).members);
+    if (!isUnderWay && (isStranger || contest.deadline.isOver)) throw stopTimeoutError(spec, identify(spec).members);
     return undefined;
   }
   if (holder.kind === 'leftovers') {
@@ -102,11 +108,32 @@ async function join(contest: Contest): Promise<Instance | undefined> {
     appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'));
     return undefined;
   }
-  if (holder.kind === 'process' && (await isReadyToShare(contest, holder.process, state))) {
-    return reuse(contest, holder.process, state);
+  if (holder.kind === 'process') {
+    const { process } = holder;
+    const isShareable = await isReadyToShare(contest, process, state);
+    // A walk through all processes. Of a shared one that is handed out the users have been counted.
+    const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
+    if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
+    if (isShareable) return reuse(contest, process, state);
   }
-  if (isLast) throw await unhealthyError(spec);
+  if (isStranger || isLast) throw await unhealthyError(spec);
   return undefined;
+}
+
+/** What its watcher, or its last user, takes to end it does not count as start time. */
+async function waitForEnd(contest: Contest, process: ProcessInfo): Promise<undefined> {
+  const { spec, signal } = contest;
+  const began = now();
+  const isOver = () => {
+    checkWanted(spec, contest);
+    return !isAlive(process) || !isBeingEnded(process, spec);
+  };
+  const deadline = Deadline.after(stopLimitMs(spec));
+  const pace = new Pace({ maxMs: 200 });
+  if (!(await poll(isOver, { deadline, signal, pace }))) throw stopTimeoutError(spec, [process]);
+  // Somebody else can be quicker to start the next one.
+  if (isAlive(process)) contest.deadline = contest.deadline.extendedBy(now() - began);
+  else contest.deadline = Deadline.after(spec.startTimeoutMs);
 }
 
 /** It does not count as start time. @returns whether there was one */
@@ -153,8 +180,6 @@ async function isReadyToShare(contest: Contest, process: ProcessInfo, state: Jou
   if (!(await isReady(spec, process, { signal, limit }))) return false;
   // Whoever is still starting it can be about to give it up.
   if (!isStarterThrough(spec, state)) return false;
-  // Not asked of a shared one, whose users have been counted: it is a walk through all processes.
-  if (spec.lifetime !== 'shared' && isOrphaned(process)) return false;
   // Older than any start can take: its listener was looked at, or has been there all the time.
   if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
   return foreignListener(spec, process) === undefined;
@@ -202,7 +227,9 @@ async function unhealthyError(spec: CompleteSpec): Promise<UnhealthyError> {
   const status = await lastStatus(spec);
   const { checks, state, pid, address } = status;
   let what = 'it is not ready';
-  if (state === 'unknown') what = 'its holder could not be identified; lockHolders() names it';
+  const holders = identify(spec).members.map((member) => member.pid);
+  const who = holders.length === 0 ? '' : ` (PID ${holders.join(', ')})`;
+  if (state === 'unknown') what = `its holder${who} could not be identified`;
   else if (checks.port === false) what = `PID ${pid} does not accept connections on ${address}`;
   else if (checks.health === false) what = `PID ${pid} is not healthy`;
   const message = `${spec.name} is already running (lock file held by another process) but ${what}`;

@@ -30,6 +30,11 @@ export class Deadline {
     return new Deadline(now() + ms, ms);
   }
 
+  /** For who can be sure of the last look: it has no time for one more. */
+  static exactly(ms: number): Deadline {
+    return new Deadline(now() + ms, 0);
+  }
+
   get remainingMs(): number {
     if (now() - this.#end > LATE_MS && !this.#isStretched) {
       this.#isStretched = true;
