@@ -1,15 +1,14 @@
 /** Is it ready, and is it ours: one look at port and health, and at who listens. */
 
-import { once } from 'node:events';
 import { inspect } from 'node:util';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
-import { abortAfter, type Deadline, type LinkedSignal } from '../support/deadline.js';
+import { abortAfter, type Deadline, type LinkedSignal, linkSignals, Pace, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
-import { type ProcessInfo, processTable } from '../system/process-table.js';
+import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');
@@ -66,8 +65,32 @@ export async function findHealthy(
   return undefined;
 }
 
-/** Each of the two has `checkTimeoutMs`. An aborted signal ends the look with false. */
+/** Each of the two has `checkTimeoutMs`. An aborted signal, and the end of the process, end the look with false. */
 export async function runChecks(
+  spec: CompleteSpec,
+  process: ProcessInfo,
+  { signal, ...options }: CheckOptions,
+): Promise<CheckResult> {
+  const gone = new AbortController();
+  const goneOrSignal = linkSignals(gone.signal, signal);
+  const over = new AbortController();
+  // Somebody can have stopped it: a check that never answers is not waited for then.
+  const watch = async () => {
+    const pace = new Pace({ firstMs: 50, maxMs: 500 });
+    do await pace.wait({ signal: over.signal });
+    while (isAlive(process));
+    gone.abort(new Error('the process is gone'));
+  };
+  watch().catch(() => undefined); // The look is over, or the process cannot be looked up: then time ends it.
+  try {
+    return await runBoth(spec, process, { ...options, signal: goneOrSignal.signal });
+  } finally {
+    over.abort();
+    goneOrSignal.clear();
+  }
+}
+
+async function runBoth(
   spec: CompleteSpec,
   process: ProcessInfo,
   { reused = true, signal, limit }: CheckOptions,
@@ -91,8 +114,7 @@ async function askHealth(
 ): Promise<boolean> {
   const { signal } = limit;
   // A check that ignores its signal must not hold up the one who waits for it.
-  const aborted = once(signal, 'abort').then(() => Promise.reject(signal.reason));
-  aborted.catch(() => undefined);
+  const aborted = whenAborted(signal);
   try {
     signal.throwIfAborted();
     const answer: unknown = await Promise.race([isHealthy(instance, signal), aborted]);

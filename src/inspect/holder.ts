@@ -7,8 +7,9 @@
 import { basename } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState } from '../state/journal-state.js';
-import type { CompleteSpec } from '../state/process-spec.js';
+import type { JournalEventName, JournalLine, JournalState } from '../state/journal-state.js';
+import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
+import { now, systemTimeMs } from '../support/globals.js';
 import {
   type Carrier,
   isSessionLeader,
@@ -139,6 +140,53 @@ export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starter
   // One that has it at both has made a copy for itself.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
   return { managed, starters: carriers.map(({ process }) => process).filter((process) => !isManaged(process)) };
+}
+
+/** A holder that is neither ours to end nor at work is waited for so long, and is told of within 5 s. */
+const STRANGER_WAIT_MS = 3_000;
+
+/** Waits for those that hold the lock, as long as there is a reason to. */
+export class Patience {
+  readonly #spec: CompleteSpec;
+  #holders = '';
+  #since = now();
+
+  constructor(spec: CompleteSpec) {
+    this.#spec = spec;
+  }
+
+  /** Has the same stranger held it all the time? To be asked again and again. */
+  isOver({ kind, members }: Holder): boolean {
+    const holders = members.map(({ pid }) => pid).join();
+    const isNew = kind === 'process' || kind === 'leftovers' || holders !== this.#holders;
+    this.#holders = holders;
+    if (isNew) this.#since = now();
+    if (now() - this.#since < STRANGER_WAIT_MS) return false;
+    if (areAtWork(members, this.#spec)) this.#since = now();
+    return now() - this.#since >= STRANGER_WAIT_MS;
+  }
+}
+
+/** Does one of them say in the journal that it starts or stops the process, and for no longer than that can take? */
+function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean {
+  const lines = journalOf(spec).linesIfReadable();
+  return members.some(({ pid, startKey }) => {
+    const last = lines.findLast(({ by, event }) => by === pid && [...WORK, ...DONE].includes(event));
+    const isOther = last?.event === 'start' && last.startKey !== undefined && last.startKey !== startKey;
+    if (last === undefined || isOther || DONE.includes(last.event)) return false;
+    return lineAgeMs(last) < spec.startTimeoutMs + stopLimitMs(spec);
+  });
+}
+
+/** The last line of whoever is at work, and of whoever is through. */
+const WORK: readonly JournalEventName[] = ['start', 'prepared', 'spawn', 'abandon', 'stop', 'restart'];
+const DONE: readonly JournalEventName[] = ['ready', 'stopped'];
+
+/** Where it says so, not on the wall clock, which can be set. Infinite for one of an earlier boot. */
+export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {
+  if (typeof sinceBootMs !== 'number') return systemTimeMs() - Date.parse(at);
+  const ageMs = processTable().sinceBootMs() - sinceBootMs;
+  return ageMs < 0 ? Number.POSITIVE_INFINITY : ageMs;
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */

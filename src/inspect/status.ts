@@ -6,11 +6,10 @@ import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
-import { systemTimeMs } from '../support/globals.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, findHealthy, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, isSeenHeld, leftBehind } from './holder.js';
+import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
+import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
@@ -59,8 +58,10 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       const pidFile = isNamedIn(spec.pidFile, process);
       if (process.isSuspended) return report(spec, unlessPending('unhealthy'), process, { pidFile, process: false });
       const checks = await runChecks(spec, process, { signal });
-      const failing = isStarting(state, process, spec) ? 'starting' : 'unhealthy';
-      const found = arePassed(spec, process, checks) ? 'running' : failing;
+      const wasReady = state.isReady && state.spawned?.pid === process.pid;
+      const isYoung = !wasReady && processTable().age(process) < spec.startTimeoutMs;
+      const isPassed = (wasReady && !hasChecks(spec)) || arePassed(spec, process, checks);
+      const found = isPassed ? 'running' : isYoung ? 'starting' : 'unhealthy';
       return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
     }
     case 'leftovers': {
@@ -75,7 +76,7 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       return report(spec, 'unknown', undefined, { pidFile: false, process: true, identity: false });
     case 'starting':
     case 'nobody': {
-      const found = isBeginning(state, spec) ? 'starting' : 'unknown';
+      const found = isBeginning(state, holder, spec) ? 'starting' : 'unknown';
       const reported = holder.kind === 'starting' ? unlessPending(found) : found;
       return report(spec, reported, undefined, { pidFile: false, process: false });
     }
@@ -96,12 +97,10 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
   };
 }
 
-function isBeginning(state: JournalState, { startTimeoutMs }: CompleteSpec): boolean {
+/** The last start is under way, and has the lock, as far as that can be seen. */
+function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
   const start = state.last('start');
-  return start !== undefined && !state.isHandedOver && systemTimeMs() - Date.parse(start.at) < startTimeoutMs;
-}
-
-function isStarting(state: JournalState, process: ProcessInfo, { startTimeoutMs }: CompleteSpec): boolean {
-  const wasReady = state.isReady && state.spawned?.pid === process.pid;
-  return !wasReady && processTable().age(process) < startTimeoutMs;
+  if (start === undefined || state.isHandedOver) return false;
+  const isStarter = members.length === 0 || members.some(({ pid }) => pid === start.by);
+  return isStarter && lineAgeMs(start) < startTimeoutMs;
 }

@@ -1,5 +1,6 @@
 /** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
 
+import { isLocked } from '../lock/file-lock.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 
@@ -17,8 +18,12 @@ export function isShared(process: ProcessInfo): boolean {
   return watchersOf(process, 'shared').length > 0;
 }
 
-/** Is it tied to an owner that is gone? Its watcher closes what it watched before it signals. */
-export function isOrphaned(process: ProcessInfo): boolean {
+/**
+ * By its watcher, or by the last user of a shared one: either has LOCK_EX on the users meanwhile. Of a tied one the owner is
+ * gone: its watcher closes what it watched before it signals.
+ */
+export function isBeingEnded(process: ProcessInfo, spec: Pick<CompleteSpec, 'lockFile'>): boolean {
+  if (isLocked(besideLockFile(spec, 'users'))) return true;
   const { hasDescriptor } = processTable();
   return watchersOf(process, 'tied').some((watcher) => hasDescriptor(watcher.pid, WATCHED_FD) === false);
 }

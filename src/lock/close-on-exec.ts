@@ -4,13 +4,15 @@
  */
 
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText } from '../support/errors.js';
+import { errorCode, errorText, isOwnLimit } from '../support/errors.js';
 import { descriptors } from '../system/proc-files.js';
 import { loadAddon } from './flock.js';
 
 const log = debugLog('flock');
 
 const FD_CLOEXEC = 1;
+
+let isImpossible = false;
 
 /** Where there is no /proc to tell which are open. */
 const FIRST_FDS = Array.from({ length: 253 }, (_, index) => index + 3);
@@ -20,11 +22,14 @@ const FIRST_FDS = Array.from({ length: 253 }, (_, index) => index + 3);
  * alone has fcntl(2).
  */
 export function markDescriptors(): void {
+  if (isImpossible) return;
   try {
     const { fcntlSync } = loadAddon();
     const open = descriptors(process.pid);
     for (const fd of open.length > 0 ? open : FIRST_FDS) if (fd > 2) mark(fd, fcntlSync);
   } catch (error) {
+    // No descriptor left to look with, say: the next time there can be one.
+    isImpossible = !isOwnLimit(error);
     log('descriptors of the caller may reach what is spawned: %s', errorText(error));
   }
 }

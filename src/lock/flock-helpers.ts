@@ -71,6 +71,7 @@ const BUILD_ADDON =
 export function helperFlock(addonError: unknown): Flock {
   let helpers = findHelpers();
   if (helpers.length === 0) throw bindingError(addonError);
+  log('locking through %s', helpers[0]?.path);
   const attempt = (fd: number, operation: Operation, patienceMs?: number) => {
     const args = (it: Helper) => (patienceMs === undefined ? it.arguments[operation] : it.waiting);
     const [helper, result] = firstThatWorks(helpers, (it) => runHelper(it, args(it), fd, patienceMs));

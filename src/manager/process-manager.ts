@@ -102,9 +102,12 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
     options.signal?.throwIfAborted();
-    this.#supervisor?.end();
+    // What is called after this, in the same tick perhaps, comes later: another supervise(), too.
+    const supervisor = this.#supervisor;
+    this.#supervisor = undefined;
+    supervisor?.end();
     const result = await this.#asLockErrors(stop(this.spec, { signal: options.signal }));
-    await this.#supervisor?.abort();
+    await supervisor?.abort();
     this.#announce('stopped', result);
     return result;
   }

@@ -70,7 +70,8 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   try {
     // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
     const startKey = await ownStartKey();
-    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey }));
+    const sinceBootMs = Math.round(processTable().sinceBootMs());
+    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
     await endLeftBehind(spec, { signal, guard });
@@ -154,7 +155,7 @@ async function seeItThrough(
     await abandon(spec, lock, spawned, current);
     throw reason;
   } finally {
-    lock.handOver();
+    if (lock !== taken) lock.handOver();
   }
 }
 

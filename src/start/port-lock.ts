@@ -12,7 +12,6 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
-import { isPortOpen } from '../system/ports.js';
 import { processTable } from '../system/process-table.js';
 
 const log = debugLog('port');
@@ -20,7 +19,7 @@ const log = debugLog('port');
 /** After a crash the lock can be free an instant before the socket is. */
 const LISTENER_GRACE_MS = 300;
 
-/** A listener of this machine answers at once, unless its queue is full: then it answers nothing, and is taken for none. */
+/** A listener of this machine answers at once. One of which nothing is seen for so long is taken for none. */
 const LOOK_MS = 1_000;
 
 /** Undefined when the folder of such locks is not ours to use. @throws PortInUseError when another start keeps it; what `guard` throws */
@@ -56,9 +55,9 @@ export async function refuseBusyPort(
 ): Promise<void> {
   const isFree = async () => {
     const timeoutMs = Math.min(checkTimeoutMs, deadline.remainingMs, LOOK_MS);
-    const isOpen = await isPortOpen({ host, port }, { timeoutMs, signal });
+    const isUsed = await processTable().isPortUsed({ host, port }, { timeoutMs, signal });
     guard();
-    return !isOpen;
+    return !isUsed;
   };
   if (await poll(isFree, { deadline: Deadline.after(LISTENER_GRACE_MS), signal })) return;
   throw portInUseError(name, port, processTable().listeners(port)[0]);

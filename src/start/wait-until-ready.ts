@@ -59,19 +59,23 @@ export async function waitUntilReady(
   const signalOrExit = linkSignals(signal, exit.signal);
   const wake = () => (exit.signal.aborted ? signal : signalOrExit.signal);
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
-  const began = now();
-  // Where start times are known to the second only, a process looks older than it is.
-  const isSettledHere = () => hasChecks(spec) || now() - began >= ALIVE_MS;
+  let began = now();
   let process = spawned;
   try {
     for (;;) {
       guard();
       const current = await lookOften(process);
       process = current ?? (await findSuccessor());
-      if (current === undefined) onSuccessor(process);
-      const ready = await isReady(spec, process, { reused: false, signal: wake(), limit: deadline });
+      if (current === undefined) {
+        onSuccessor(process);
+        began = now();
+      }
+      // With nothing to ask its age counts, on our own clock: start times can be known to the second only.
+      const isReadyNow = hasChecks(spec)
+        ? await isReady(spec, process, { reused: false, signal: wake(), limit: deadline })
+        : !process.isSuspended && now() - began >= ALIVE_MS;
       guard();
-      const seen = ready && isSettledHere() ? await lookAgainAside(process) : undefined;
+      const seen = isReadyNow ? await lookAgainAside(process) : undefined;
       if (seen !== undefined && !seen.isSuspended) {
         const foreign = foreignListener(spec, process);
         if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec.name, spec.port, foreign);

@@ -6,6 +6,7 @@ import { isSameFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { errorText, FlockProcessError, StateFileError } from '../support/errors.js';
 import { closeOnce, openRegularFile } from '../support/files.js';
+import { setImmediate } from '../support/globals.js';
 import { type JournalLine, type JournalState, type LastLines, stateOf } from './journal-state.js';
 
 /** What was read of a journal. Not its lines: in a process that runs for long they would gather. */
@@ -74,8 +75,14 @@ function readRange(fd: number, from: number, to: number): string {
   return bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, from));
 }
 
+/** The last that was parsed in this turn: of calls side by side each looks for its own line in it. */
+let parsed: { text: string; base: number; lines: JournalLine[] } | undefined;
+
 function parseLines(text: string, base: number): JournalLine[] {
+  if (parsed?.text === text && parsed.base === base) return parsed.lines;
+  if (parsed === undefined) setImmediate(() => (parsed = undefined));
   const lines: JournalLine[] = [];
+  parsed = { text, base, lines };
   let place = base;
   // What comes after the last line end is not written to its end yet.
   for (const piece of text.split('\n').slice(0, -1)) {

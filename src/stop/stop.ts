@@ -4,13 +4,13 @@
  */
 
 import { lstatSync } from 'node:fs';
-import { identify, leftBehind, ownHolders } from '../inspect/holder.js';
+import { identify, leftBehind, ownHolders, Patience } from '../inspect/holder.js';
 import { sharedLockPids, tryAcquireLock } from '../lock/file-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, linkSignals, onAbort, Pace, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
@@ -28,9 +28,6 @@ export interface StopResult {
 type Outcome = StopResult['outcome'];
 
 const log = debugLog('stop');
-
-/** How long a holder that is not ours to signal is waited for. A starter is waited for as long as a stop may take. */
-const UNTOUCHABLE_WAIT_MS = 5_000;
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal | undefined }): Promise<StopResult> {
@@ -99,17 +96,58 @@ export async function endSick(spec: CompleteSpec, pid: number | undefined): Prom
   }
 }
 
+interface Work {
+  readonly outcome: Promise<Outcome>;
+  readonly abort: AbortController;
+  /** Those who wait for it. */
+  callers: number;
+}
+
+/**
+ * Of this process, by what they do. Calls side by side share one: each by itself would walk through all processes, and stand
+ * in the way of the others.
+ */
+const underWay = new Map<string, Work>();
+
 /** End whatever holds the lock until it could be taken for an instant. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
   { signal }: { signal?: AbortSignal | undefined } = {},
 ): Promise<Outcome> {
-  const limit = Deadline.after(stopLimitMs(spec));
-  let untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
+  signal?.throwIfAborted();
+  const key = JSON.stringify([spec.lockFile, spec.stopSignal, spec.stopTimeoutMs]);
+  const work = underWay.get(key) ?? beginWork(spec, key);
+  const ownSignal = linkSignals(signal);
+  work.callers += 1;
+  try {
+    return await Promise.race([work.outcome, whenAborted(ownSignal.signal)]);
+  } finally {
+    ownSignal.clear();
+    work.callers -= 1;
+    if (work.callers === 0) work.abort.abort();
+  }
+}
+
+function beginWork(spec: CompleteSpec, key: string): Work {
+  const abort = new AbortController();
+  const leave = () => {
+    if (underWay.get(key) === work) underWay.delete(key);
+  };
+  onAbort(abort.signal, leave);
+  const work = { outcome: bringDownAlone(spec, abort.signal, leave).finally(leave), abort, callers: 0 };
+  underWay.set(key, work);
+  work.outcome.catch(() => undefined);
+  return work;
+}
+
+/** @param beforeFreed from the instant at which the lock is given back, who comes is not helped by this work any more */
+async function bringDownAlone(spec: CompleteSpec, signal: AbortSignal, beforeFreed: () => void): Promise<Outcome> {
+  const limit = Deadline.exactly(stopLimitMs(spec));
+  const patience = new Patience(spec);
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';
   for (;;) {
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
@@ -121,6 +159,7 @@ export async function bringDown(
         writeLockFilePid(lock, undefined);
         return outcome;
       } finally {
+        beforeFreed();
         lock.handOver();
       }
     }
@@ -128,14 +167,10 @@ export async function bringDown(
     const isLast = limit.isOver;
     const ended = await end(spec, ownHolders, { signal, limit });
     outcome = combine(outcome, ended);
-    if (ended !== 'not-running') untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
     if (ended !== 'not-running' && !isLast) continue;
     const holder = identify(spec);
-    if (holder.kind === 'starting') {
-      outcome = combine(outcome, 'stopped');
-      untouched = Deadline.after(UNTOUCHABLE_WAIT_MS);
-    }
-    if (limit.isOver || untouched.isOver) {
+    if (holder.kind === 'starting') outcome = combine(outcome, 'stopped');
+    if (patience.isOver(holder) || limit.isOver) {
       const owners = sharedLockPids(spec.lockFile).map((pid) => ({ pid }));
       throw stopTimeoutError(spec, holder.members.length > 0 ? holder.members : owners);
     }

@@ -40,13 +40,13 @@ export async function terminate(
     if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
     // A suspended process gets its signals when it goes on.
     targets.send('SIGCONT');
-    const grace = Deadline.after(Math.min(graceMs, limit.remainingMs));
+    const grace = Deadline.exactly(Math.min(graceMs, limit.remainingMs));
     if (await targets.waitUntilGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
     targets.addHeirs(find());
   }
   const forced = targets.send('SIGKILL');
   if (forced === 'gone') return { outcome: isAsked ? 'stopped' : 'not-running', survivors: [] };
-  const killWait = Deadline.after(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
+  const killWait = Deadline.exactly(Math.min(KILL_WAIT_MS, Math.max(limit.remainingMs, LEAST_KILL_WAIT_MS)));
   if (forced === 'sent') await targets.waitUntilGone(killWait, limits);
   return { outcome: 'killed', survivors: targets.survivors() };
 }

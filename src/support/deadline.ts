@@ -1,27 +1,50 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
+import { once } from 'node:events';
 import { clearTimeout, now, random, setImmediate, setTimeout } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
 
-export class Deadline {
-  readonly #end: number;
+/** Whoever waits asks when the time is over: one who asks so much later was kept from running. */
+const LATE_MS = 250;
 
-  private constructor(end: number) {
+/** What that one has for a look more, unless the whole time is shorter. */
+const ONE_LOOK_MS = 2_000;
+
+/**
+ * A process that did not run (a blocked event loop, SIGSTOP, a stalled machine) knows nothing of what came meanwhile: when it
+ * first asks long after the end, the time is over only after one fair look more.
+ */
+export class Deadline {
+  readonly #lookMs: number;
+  #end: number;
+  #isStretched = false;
+
+  private constructor(end: number, ms: number) {
     this.#end = end;
+    this.#lookMs = Math.min(ms, ONE_LOOK_MS);
   }
 
   /** `Infinity` never ends, 0 is over at once. */
   static after(ms: number): Deadline {
-    return new Deadline(now() + ms);
+    return new Deadline(now() + ms, ms);
+  }
+
+  /** For who can be sure of the last look: it has no time for one more. */
+  static exactly(ms: number): Deadline {
+    return new Deadline(now() + ms, 0);
   }
 
   get remainingMs(): number {
+    if (now() - this.#end > LATE_MS && !this.#isStretched) {
+      this.#isStretched = true;
+      this.#end = now() + this.#lookMs;
+    }
     return Math.max(0, this.#end - now());
   }
 
   extendedBy(ms: number): Deadline {
-    return new Deadline(this.#end + ms);
+    return new Deadline(this.#end + ms, ms);
   }
 
   get isOver(): boolean {
@@ -94,19 +117,38 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
 
 /**
  * Aborted after so many milliseconds, or with the given signal. When this process was kept from running, answers that came
- * meanwhile are heard before the time is over.
+ * meanwhile are heard before the time is over, and there is time for one more.
  */
 export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
+  const deadline = Deadline.after(ms);
   const over = new AbortController();
   const linked = linkSignals(over.signal, signal);
-  const abort = () => over.abort(new Error(`no answer within ${ms} ms`));
+  let timer: NodeJS.Timeout | undefined;
+  let isCleared = false;
   // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
-  const timer = setTimeout(() => setImmediate(abort), Math.min(ms, MAX_TIMER_MS));
+  const wait = () => {
+    timer = setTimeout(() => setImmediate(look), Math.min(deadline.remainingMs, MAX_TIMER_MS));
+  };
+  const look = () => {
+    if (isCleared) return;
+    if (deadline.isOver) over.abort(new Error(`no answer within ${ms} ms`));
+    else wait();
+  };
   const clear = () => {
+    isCleared = true;
     clearTimeout(timer);
     linked.clear();
   };
+  wait();
   return { signal: linked.signal, clear };
+}
+
+/** Rejects with the signal's reason, for a race with what does not listen to it. */
+export function whenAborted(signal: AbortSignal): Promise<never> {
+  const aborted = signal.aborted ? Promise.resolve() : once(signal, 'abort');
+  const rejected = aborted.then(() => Promise.reject(signal.reason));
+  rejected.catch(() => undefined);
+  return rejected;
 }
 
 /** A pace for polling: short steps first, then longer ones, with jitter so that pollers do not march in step. */

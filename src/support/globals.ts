@@ -19,7 +19,7 @@ export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers')
 const node = builtIn('node:vm').runInThisContext('globalThis') as typeof globalThis;
 const { Date: SystemDate, process: systemProcess } = node;
 
-export const { nextTick } = systemProcess;
+export const { nextTick, uptime } = systemProcess;
 
 /** By default sinon replaces that one as well. */
 export function isNextTickReplaced(): boolean {
@@ -27,6 +27,12 @@ export function isNextTickReplaced(): boolean {
 }
 
 export const { random } = Math;
+
+/** Seconds since the boot, sleeps of the machine included; under lxcfs since the container's own start. */
+export const { uptime: systemUptime } = builtIn('node:os');
+
+/** When the library is loaded: the age of this process on the monotonic clock, less that uptime. */
+export const ageLessUptimeMs = (uptime() - systemUptime()) * 1000;
 
 /** Milliseconds since 1970, as the system's clock has it. */
 export const systemTimeMs = SystemDate.now;

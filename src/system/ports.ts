@@ -1,4 +1,4 @@
-/** Who listens on a TCP port of Linux: the tables of sockets in /proc/net, and whose descriptors lead to one of them. */
+/** Who listens on a TCP port: the tables of sockets in /proc/net, where there are any, and an attempt to connect. */
 
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -52,25 +52,49 @@ function* listeningSockets(port: number): Generator<string> {
 
 export type PortAddress = { readonly host: string; readonly port: number };
 
+export type LookOptions = { timeoutMs: number; signal?: AbortSignal | undefined };
+
+/** A listener of this machine answers sooner, unless its queue is full. */
+const SILENCE_MS = 100;
+
 /**
- * Does something accept connections there? No answer within `timeoutMs`, an abort, and an address that cannot be reached are
- * a no. Nothing is left open: a listener whose queue is full answers nothing, and the attempt would go on for two minutes.
+ * Is somebody there, before our own server is? A listener whose queue is full, a suspended one most of all, answers nothing,
+ * and is in the table of sockets.
  */
-export async function isPortOpen(
+export async function isPortUsed(address: PortAddress, { timeoutMs, signal }: LookOptions): Promise<boolean> {
+  const answer = await askPort(address, { timeoutMs: Math.min(timeoutMs, SILENCE_MS), signal });
+  return answer === 'open' || (answer === 'silent' && listeningSockets(address.port).next().done === false);
+}
+
+/** Does something accept connections there? No answer, and an address that cannot be reached, are a no. */
+export async function isPortOpen(address: PortAddress, options: LookOptions): Promise<boolean> {
+  return (await askPort(address, options)) === 'open';
+}
+
+/**
+ * 'silent': no answer within `timeoutMs`, or before an abort. Nothing is left open: an attempt that nobody answers would go on
+ * for two minutes.
+ */
+async function askPort(
   { host, port }: PortAddress,
-  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
-): Promise<boolean> {
+  { timeoutMs, signal }: LookOptions,
+): Promise<'open' | 'closed' | 'silent'> {
   assertSocketsAnswer();
   const over = abortAfter(timeoutMs, signal);
   const socket = builtIn('node:net').connect({ host, port });
   socket.on('error', (error) => log('%s:%d cannot be reached: %s', host, port, errorText(error)));
   try {
     await once(socket, 'connect', { signal: over.signal });
-    return true;
+    const { localPort, localAddress, remotePort, remoteAddress } = socket;
+    if (localPort !== remotePort || localAddress !== remoteAddress) return 'open';
+    // Nobody listens there: the system gave the connection that very port as its near end, and connected it to itself. Ended in
+    // an orderly way it would keep the port from our server for a minute.
+    socket.resetAndDestroy();
+    return 'closed';
   } catch (error) {
     // ECONNREFUSED and its like, or the end of the time.
     if (isDenied(error)) throw error;
-    return false;
+    return over.signal.aborted ? 'silent' : 'closed';
   } finally {
     over.clear();
     socket.destroy();

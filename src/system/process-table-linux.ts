@@ -3,7 +3,7 @@
 import { getPriority } from 'node:os';
 import { basename } from 'node:path';
 import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
-import { systemTimeMs } from '../support/globals.js';
+import { ageLessUptimeMs, systemTimeMs, systemUptime, uptime } from '../support/globals.js';
 import { listenerPids } from './ports.js';
 import { descriptors, pids, read, readLink, requireProc, statFile } from './proc-files.js';
 
@@ -31,7 +31,7 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
-/** Does it tell who has the lock, and not only who has its file open? */
+/** Does it tell who has the lock, not only its file open? */
 export const tellsHolders: boolean = true;
 
 /** Undefined when there is no such process. A zombie is reported as one. */
@@ -76,13 +76,13 @@ export async function lookUpAside(pid: number): Promise<ProcessInfo | undefined>
   return lookUp(pid);
 }
 
+let ownBoot: string | undefined;
+
 /** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
 export function boot(): string {
   ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
   return ownBoot;
 }
-
-let ownBoot: string | undefined;
 
 export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
@@ -96,13 +96,24 @@ export function startTime(process: ProcessInfo): number {
   return Number(bootTime) + ticksMs(process.startKey) / 1000;
 }
 
-/**
- * Milliseconds since it started, untouched by changes of the wall clock: reckoned from the start of this very process.
- * /proc/uptime is no help: in a container it can count from the container's own start (lxcfs).
- */
 export function age({ startKey }: ProcessInfo): number {
-  const ownStartKey = lookUp(process.pid)?.startKey ?? '0';
-  return Math.max(0, ticksMs(ownStartKey) + process.uptime() * 1000 - ticksMs(startKey));
+  return Math.max(0, sinceBootMs() - ticksMs(startKey));
+}
+
+/** Where the system's uptime begins on the clock of the start times: 0, except in a container that has one of its own (lxcfs). */
+let uptimeBeganMs = 0;
+
+/**
+ * Milliseconds on the clock of the start times, CLOCK_BOOTTIME, which nobody sets and which goes on while the machine sleeps.
+ * The system's uptime does, too. Our own age stands still during a sleep, so it tells when that uptime began at the earliest:
+ * the sooner it was asked, the better.
+ */
+export function sinceBootMs(): number {
+  const ownStartMs = ticksMs(lookUp(process.pid)?.startKey ?? '0');
+  const systemMs = systemUptime() * 1000;
+  const beganMs = ownStartMs + uptime() * 1000 - systemMs;
+  uptimeBeganMs = Math.max(uptimeBeganMs, ownStartMs + ageLessUptimeMs, beganMs);
+  return systemMs + uptimeBeganMs;
 }
 
 function ticksMs(startKey: string): number {
@@ -110,7 +121,6 @@ function ticksMs(startKey: string): number {
   return Number(startKey) * 10;
 }
 
-/** Base names of its executable and of the first two words of its command line. */
 export function commandNames(pid: number): string[] {
   const executable = readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '');
   // A program that sets its title leaves one word with spaces: "redis-server 127.0.0.1:7000", "nginx: master process nginx".
@@ -137,12 +147,10 @@ export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd
   );
 }
 
-/** Undefined when that is not to be seen. */
 export function carries(pid: number, fd: number, path: string): boolean | undefined {
   return isThere(lockOn(path, pid, fd));
 }
 
-/** As carries(), in some later turn. */
 export async function carriesAside(pid: number, fd: number, path: string): Promise<boolean | undefined> {
   return carries(pid, fd, path);
 }
@@ -172,6 +180,8 @@ export function logsTo(pid: number, { device, inode }: { device: number; inode: 
 export function listeners(port: number, likely?: number): ProcessInfo[] {
   return listenerPids(port, likely).flatMap((pid) => lookUp(pid) ?? []);
 }
+
+export { isPortUsed } from './ports.js';
 
 /**
  * PIDs that came meanwhile are looked at too: one that forks and ends during the walk (a server that puts itself into the

@@ -5,13 +5,19 @@
 
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { abortAfter, whenAborted } from '../support/deadline.js';
+import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, systemError } from '../support/errors.js';
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
+import { loadPackage } from '../support/load.js';
+import { isPortOpen, type LookOptions, type PortAddress } from './ports.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
 import { askAside, askNow } from './programs.js';
 
 export const tellsHolders = false;
+
+const log = debugLog('port');
 
 export function lookUp(pid: number): ProcessInfo | undefined {
   return isPid(pid) ? ps(['-p', String(pid)])[0]?.info : undefined;
@@ -46,6 +52,11 @@ export function startTime({ startKey }: ProcessInfo): number {
 
 export function age(process: ProcessInfo): number {
   return Math.max(0, systemTimeMs() - startTime(process) * 1000);
+}
+
+/** Of start times that are wall-clock times. */
+export function sinceBootMs(): number {
+  return systemTimeMs();
 }
 
 export function commandNames(pid: number): string[] {
@@ -100,6 +111,30 @@ export function logsTo(pid: number, { device, inode }: { device: number; inode: 
 
 export function listeners(): ProcessInfo[] {
   return [];
+}
+
+/** An attempt to connect tells. That of tcp-port-used cannot be given up: it goes on when the time is over. */
+export async function isPortUsed(address: PortAddress, options: LookOptions): Promise<boolean> {
+  const { check } = portPackage() ?? {};
+  if (check === undefined) return await isPortOpen(address, options);
+  const over = abortAfter(options.timeoutMs, options.signal);
+  try {
+    return await Promise.race([check(address.port, address.host), whenAborted(over.signal)]);
+  } catch (error) {
+    log('%s:%d: %s', address.host, address.port, errorText(error));
+    return false;
+  } finally {
+    over.clear();
+  }
+}
+
+function portPackage(): typeof import('tcp-port-used') | undefined {
+  try {
+    return loadPackage('tcp-port-used') as typeof import('tcp-port-used');
+  } catch (error) {
+    log('%s', errorText(error));
+    return undefined;
+  }
 }
 
 type Entry = { info: ProcessInfo; command: string };

@@ -32,3 +32,10 @@ export class Gate {
 export async function outcomeOf<T>(promise: Promise<T>): Promise<T | Error> {
   return await promise.catch((error: Error) => error);
 }
+
+/** The same, and how long it took. */
+export async function timed<T>(promise: Promise<T>): Promise<{ outcome: T | Error; ms: number }> {
+  const began = performance.now();
+  const outcome = await outcomeOf(promise);
+  return { outcome, ms: performance.now() - began };
+}

@@ -4,16 +4,22 @@ import { createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { acquireLock, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { acquireLock, type Instance, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
+import { callElsewhere, onDarwin } from '../helpers/one-call.js';
+import { reachesState } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
-import { eventually, STILL_MS } from '../helpers/waiting.js';
+import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
 const UID = process.getuid?.() ?? -1;
+
+/** What the table of sockets tells, after the time that a listener has to go. Without it an attempt to connect goes on for a second. */
+const AT_ONCE_MS = 900;
 
 /** There is none in many containers. */
 const HAS_IPV6 = Object.values(networkInterfaces()).some((found) => found?.some(({ address }) => address === '::1'));
@@ -38,6 +44,68 @@ for (const [where, address] of [
     assert.equal(stranger.isAlive, true);
   });
 }
+
+for (const [where, address] of [
+  ['on the same address', '127.0.0.1'],
+  ['on all IPv4 addresses', '0.0.0.0'],
+  ...(HAS_IPV6 ? ([['on all addresses of both kinds', '::']] as const) : []),
+] as const) {
+  test(`a stranger that is suspended, with a full queue, ${where}, is named at once`, async (t) => {
+    const spec = await redisSpec(t);
+    const stranger = await suspendListener(t, spec.port, address);
+    const manager = new ProcessManager(spec);
+    manager.on('spawned', () => assert.fail('something was spawned'));
+    const began = performance.now();
+    await assert.rejects(manager.start(), { name: 'PortInUseError', port: spec.port, pid: stranger.pid });
+    const ms = performance.now() - began;
+    assert.ok(ms < AT_ONCE_MS, `${ms} ms`);
+    await assertNothingLeft(manager, spec);
+    assert.equal(stranger.isAlive, true);
+  });
+}
+
+test('a stranger with a full queue on another address does not matter', async (t) => {
+  const spec = await redisSpec(t);
+  const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
+  await Promise.all(others.map((address) => suspendListener(t, spec.port, address)));
+  assert.equal((await new ProcessManager(spec).start()).reused, false);
+});
+
+test('a stranger with a full queue keeps the process of a start no longer than that takes', async (t) => {
+  const spec = await redisSpec(t);
+  const stranger = await suspendListener(t, spec.port, '127.0.0.1');
+  const began = performance.now();
+  await assert.rejects(callElsewhere(t, 'start', spec), { name: 'PortInUseError', pid: stranger.pid });
+  assert.ok(performance.now() - began < MUST_HAPPEN_MS);
+});
+
+for (const [what, PORT_PACKAGE, outcome] of [
+  ['as tcp-port-used says', 'used', { name: 'PortInUseError' }],
+  ['by an attempt to connect of our own where that is not installed', 'missing', undefined],
+] as const) {
+  test(`without a table of sockets a port is used ${what}; with one tcp-port-used is not asked`, async (t) => {
+    const spec = await redisSpec(t);
+    const nodeArgs = ['--require', plainFixture('port-package.cjs')];
+    const env = { ...process.env, PORT_PACKAGE };
+    const start = (more: readonly string[]) =>
+      callElsewhere<Instance>(t, 'start', spec, { nodeArgs: [...nodeArgs, ...more], env });
+    assert.equal((await start([])).reused, false);
+    await new ProcessManager(spec).stop();
+    if (outcome === undefined) assert.equal((await start(onDarwin.nodeArgs)).reused, false);
+    else await assert.rejects(start(onDarwin.nodeArgs), outcome);
+    await new ProcessManager(spec).stop();
+    const stranger = await startListener(t, spec.port, '127.0.0.1');
+    await assert.rejects(start(onDarwin.nodeArgs), { name: 'PortInUseError' });
+    assert.equal(stranger.isAlive, true);
+  });
+}
+
+test('without a table of sockets a stranger with a full queue is taken for none after a second', async (t) => {
+  const spec = await redisSpec(t);
+  await suspendListener(t, spec.port, '127.0.0.1');
+  const remote = await startRemoteManager(t, spec, onDarwin);
+  await assert.rejects(remote.start(), { name: 'EarlyExitError' });
+});
 
 test('a listener of the starter itself, on all addresses of both kinds, is named', async (t) => {
   const spec = await redisSpec(t);
@@ -178,6 +246,15 @@ async function startListener(t: TestContext, port: number, address: string): Pro
   const args = ['--port', String(port), '--bind', address, '--save', '', '--dir', temporaryFolder(t)];
   const program = startProgram(t, 'redis-server', args);
   await program.printed(/Ready to accept connections/);
+  return program;
+}
+
+/** When nobody gets an answer from it any more. */
+async function suspendListener(t: TestContext, port: number, address: string): Promise<Program> {
+  const program = startProgram(t, 'python3', [plainFixture('full-backlog.py'), address, String(port)]);
+  await program.printed(/^\d+\n/);
+  program.kill('SIGSTOP');
+  await reachesState(program.pid, 'T');
   return program;
 }
 

@@ -1,9 +1,50 @@
-/** A look at port or health during which the process that looks is kept from running: a laptop that sleeps, SIGSTOP, a busy core. */
+/**
+ * A process that is kept from running (a busy event loop, SIGSTOP, a stalled machine) for longer than a time limit: what it
+ * waited for may be there, and it looks once more before it says that it is not.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
+import { existsSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Instance, ProcessManager, waitForLock } from '../../src/index.js';
 import { isPortOpen } from '../../src/system/ports.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { pathWithScript, whereIs } from '../helpers/path-with-only.js';
+import { plainFixture } from '../helpers/paths.js';
+import { type Program, startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
+import { eventually } from '../helpers/waiting.js';
+
+type Test = Parameters<typeof temporaryFolder>[0];
+
+/** Much longer than the limits below. */
+const KEPT_MS = 1_500;
+
+function keepFromRunning(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, KEPT_MS);
+}
+
+/** A health check with several steps: its answer is not there as soon as its process runs again. */
+async function askRedis({ address }: Pick<Instance, 'address'>): Promise<boolean> {
+  const socket = connect(Number(address?.split(':')[1]), '127.0.0.1');
+  try {
+    for (let step = 1; step <= 3; step += 1) {
+      socket.write('PING\r\n');
+      const [answer] = await once(socket, 'data');
+      if (String(answer) !== '+PONG\r\n') return false;
+      await delay(10);
+    }
+    return true;
+  } finally {
+    socket.destroy();
+  }
+}
 
 test('what answered meanwhile counts, although the time of the look is over', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
@@ -15,4 +56,132 @@ test('what answered meanwhile counts, although the time of the look is over', as
   await import('node:net');
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
   assert.equal(await look, true);
+});
+
+test('a start whose event loop was blocked for longer than its start time hands out the server that is ready by then', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 500, isHealthy: askRedis });
+  const manager = new ProcessManager(spec);
+  manager.once('spawned', keepFromRunning);
+  const { pid, reused } = await manager.start();
+  assert.deepEqual([reused, (await manager.status()).pid], [false, pid]);
+});
+
+test('so does one that is blocked in the middle of its health check', async (t) => {
+  let looks = 0;
+  const isHealthy = async (instance: Instance) => {
+    looks += 1;
+    if (looks === 1) setTimeout(keepFromRunning, 5);
+    return await askRedis(instance);
+  };
+  const manager = new ProcessManager(await redisSpec(t, { startTimeoutMs: 500, isHealthy }));
+  assert.equal((await manager.start()).reused, false);
+});
+
+test('a start that was suspended for longer than its start time hands out the server that is ready by then', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 300 }, { startTimeoutMs: 1_000 });
+  for (const afterMs of [0, 5, 10, 20, 40, 80]) {
+    const manager = await startRemoteManager(t, spec);
+    const started = manager.start();
+    await eventually('a spawn', () => manager.events.some(({ event }) => event === 'spawned'));
+    await delay(afterMs);
+    manager.kill('SIGSTOP');
+    await delay(KEPT_MS);
+    manager.kill('SIGCONT');
+    assert.equal((await started).reused, false, `suspended ${afterMs} ms after the spawn`);
+    await manager.stop();
+  }
+});
+
+test('a start that waits for the process of another one looks at it once more, too', async (t) => {
+  const spec = await redisSpec(t);
+  const { pid } = await new ProcessManager(spec).start();
+  let looks = 0;
+  const isHealthy = async (instance: Instance) => {
+    looks += 1;
+    if (looks === 1) setTimeout(keepFromRunning, 5);
+    return await askRedis(instance);
+  };
+  const { reused, ...instance } = await new ProcessManager({ ...spec, startTimeoutMs: 500, isHealthy }).start();
+  assert.deepEqual([instance.pid, reused], [pid, true]);
+});
+
+test('a server that never gets ready is given up all the same, after one look more', async (t) => {
+  let looks = 0;
+  const isHealthy = () => {
+    looks += 1;
+    keepFromRunning();
+    return false;
+  };
+  const began = performance.now();
+  const spec = sleepSpec(t, { startTimeoutMs: 500, isHealthy });
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'StartTimeoutError' });
+  assert.ok(looks >= 2 && looks <= 4, `${looks} looks`);
+  assert.ok(performance.now() - began < 10_000);
+});
+
+test('status() does not call a server unhealthy because its own process was busy during the look', async (t) => {
+  const spec = await redisSpec(t, { checkTimeoutMs: 500, isHealthy: askRedis });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const asked = manager.status();
+  setTimeout(keepFromRunning, 5);
+  assert.equal((await asked).state, 'running');
+});
+
+test('a supervisor does not replace a healthy server because its own process was busy during a check', async (t) => {
+  const supervision = new Supervision(t);
+  let isBusy = false;
+  let looks = 0;
+  const isHealthy = async (instance: Instance) => {
+    looks += 1;
+    if (isBusy) setTimeout(keepFromRunning, 5);
+    isBusy = false;
+    return await askRedis(instance);
+  };
+  const manager = new ProcessManager(await redisSpec(t, { checkTimeoutMs: 500, isHealthy }));
+  manager.on('unhealthy', ({ checks }) => assert.fail(`unhealthy: ${JSON.stringify(checks)}`));
+  const supervisor = await supervision.here(manager, { checkIntervalMs: 10, unhealthyAfter: 1 });
+  const { pid } = await manager.status();
+  isBusy = true;
+  const before = looks;
+  await eventually('checks after that', () => looks > before + 2);
+  assert.deepEqual([(await manager.status()).pid, supervisor.restarts], [pid, 0]);
+});
+
+/** Somebody who has the lock until the test is over, or is told to free it. */
+async function holdLock(t: Test, path: string): Promise<Program> {
+  const holder = startProgram(t, 'flock', ['--no-fork', '-x', path, 'sh', '-c', 'echo held; exec sleep 60']);
+  await holder.printed(/held/);
+  return holder;
+}
+
+test('a lock that was freed while its waiter was blocked is not refused', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  for (const timeoutMs of [50, 300, 1_000]) {
+    const holder = await holdLock(t, path);
+    const waiting = waitForLock(path, { timeoutMs });
+    await delay(20);
+    holder.kill();
+    keepFromRunning();
+    (await waiting).release();
+  }
+});
+
+test('nor is one that was freed while its waiter was suspended, and a helper had answered before', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  const holder = await holdLock(t, path);
+  const ASKED = join(temporaryFolder(t), 'asked');
+  const PATH = pathWithScript(t, 'slow-flock.sh');
+  const waiter = startLockAgent(t, {
+    nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')],
+    env: { ...process.env, PATH, ASKED, REAL_FLOCK: whereIs('flock') },
+  });
+  const waiting = waiter.ask({ do: 'wait', path, timeoutMs: 400 });
+  await eventually('it asks', () => existsSync(ASKED));
+  waiter.program.kill('SIGSTOP');
+  holder.kill();
+  await holder.ended();
+  await delay(KEPT_MS);
+  waiter.program.kill('SIGCONT');
+  await waiting;
 });

@@ -2,9 +2,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Deadline, Pace, sleep } from '../../src/support/deadline.js';
+import { abortAfter, Deadline, Pace, sleep } from '../../src/support/deadline.js';
+import { projectRoot } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+
+const DEADLINE_MODULE = join(projectRoot, 'build/src/support/deadline.js');
 
 test('a deadline of 0 is over at once, one of Infinity never', () => {
   assert.equal(Deadline.after(0).isOver, true);
@@ -24,6 +29,32 @@ test('the remaining time shrinks to 0 and not below, and then the deadline is ov
   assert.equal(long.isOver, false);
   assert.equal(short.remainingMs, 0);
   assert.equal(short.isOver, true);
+});
+
+test('who was kept from running far beyond the end has time for one look more, and no second one', async () => {
+  const block = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  const [short, long] = [Deadline.after(30), Deadline.after(0)];
+  block(400);
+  assert.equal(short.isOver, false);
+  assert.ok(short.remainingMs > 0 && short.remainingMs <= 30);
+  assert.equal(long.isOver, true, 'of no time at all nothing is left');
+  block(400);
+  assert.equal(short.isOver, true);
+  const { signal, clear } = abortAfter(30);
+  block(400);
+  await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  assert.equal(signal.aborted, false);
+  await once(signal, 'abort');
+  clear();
+});
+
+test('what is cleared does not keep the process alive, also when its time was over in that turn', async (t) => {
+  const script = `import { abortAfter } from ${JSON.stringify(DEADLINE_MODULE)};
+    const { clear } = abortAfter(1);
+    setTimeout(clear, 1);
+    abortAfter(600_000).clear();
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);`;
+  await startProgram(t, process.execPath, ['--input-type=module', '-e', script]).ended();
 });
 
 test('setting the wall clock changes no deadline', (t) => {

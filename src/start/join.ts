@@ -1,0 +1,194 @@
+/**
+ * What a start does while somebody else has the lock: wait until the process is ready and hand it out, wait for its end or
+ * bring that about, adopt what a dead one has left, or say why it cannot be had.
+ */
+
+import { basename } from 'node:path';
+import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
+import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
+import { isBeingEnded } from '../inspect/watcher.js';
+import { isLocked, sharedLockPids } from '../lock/file-lock.js';
+import { journalOf } from '../state/journal.js';
+import type { JournalState } from '../state/journal-state.js';
+import { isNamedIn, writePidFile } from '../state/pid-file.js';
+import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
+import { end } from '../stop/stop.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
+import { debugLog } from '../support/debug.js';
+import { LockUnavailableError, StateFileError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
+import { now } from '../support/globals.js';
+import type { Status } from '../support/status-report.js';
+import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { appendSpawn, checkWanted, type StartOptions } from './launch.js';
+import { lastStatus } from './wait-until-ready.js';
+
+const log = debugLog('start');
+
+/** How much longer than its start time a starter can be there: it ends what it spawned. */
+const STARTER_LINGERS_MS = 5_000;
+
+/** Without /proc a look takes the run of programs: while the journal says that a starter is at work there is no other need. */
+export const LOOK_EVERY_MS = 2_000;
+
+export type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; nextLook: Deadline; patience: Patience };
+
+/** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
+export async function join(contest: Contest): Promise<Instance | undefined> {
+  const { spec, signal } = contest;
+  // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
+  const isLast = contest.deadline.isOver;
+  const state = checkWanted(spec, contest);
+  if (!hasProc() && !state.isPending && !state.isHandedOver && !contest.nextLook.isOver) return undefined;
+  contest.nextLook = Deadline.after(LOOK_EVERY_MS);
+  const holder = identify(spec);
+  // Who is not seen can be one that is just going.
+  const isStranger = contest.patience.isOver(holder) && holder.members.length > 0;
+  if (state.isPending) {
+    const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));
+    if (!isUnderWay && (isStranger || contest.deadline.isOver)) throw stopTimeoutError(spec, identify(spec).members);
+    return undefined;
+  }
+  if (holder.kind === 'leftovers') {
+    // One that is healthy goes on as the process, otherwise all are ended.
+    const found = await findHealthy(spec, holder.candidates, signal);
+    signal?.throwIfAborted();
+    if (found !== undefined) return reuse(contest, found.process, state);
+    // From here on nobody adopts them, and whoever meets them ends them, as this start does when it looks next.
+    appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'));
+    return undefined;
+  }
+  if (holder.kind === 'process') {
+    const { process } = holder;
+    const isShareable = await isReadyToShare(contest, process, state);
+    // A walk through all processes. Of a shared one that is handed out the users have been counted.
+    const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
+    if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
+    if (isShareable) return reuse(contest, process, state);
+  }
+  if (!isStranger && !isLast) return undefined;
+  const status = await lastStatus(spec);
+  if (status.state !== 'stopped') throw unhealthyError(spec, status);
+  refuseSharedLock(spec);
+  return undefined;
+}
+
+/** What its watcher, or its last user, takes to end it does not count as start time. */
+async function waitForEnd(contest: Contest, process: ProcessInfo): Promise<undefined> {
+  const { spec, signal } = contest;
+  const began = now();
+  const isOver = () => {
+    checkWanted(spec, contest);
+    return !isAlive(process) || !isBeingEnded(process, spec);
+  };
+  const deadline = Deadline.after(stopLimitMs(spec));
+  const pace = new Pace({ maxMs: 200 });
+  if (!(await poll(isOver, { deadline, signal, pace }))) throw stopTimeoutError(spec, [process]);
+  // Somebody else can be quicker to start the next one.
+  if (isAlive(process)) contest.deadline = contest.deadline.extendedBy(now() - began);
+  else contest.deadline = Deadline.after(spec.startTimeoutMs);
+}
+
+/** It does not count as start time. @returns whether there was one */
+export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
+  const { spec, signal } = contest;
+  const journal = journalOf(spec);
+  const began = now();
+  const limit = Deadline.after(stopLimitMs(spec));
+  let patience = Deadline.after(spec.startTimeoutMs);
+  const pace = new Pace({ firstMs: 2, maxMs: 25 });
+  let hasWaited = false;
+  while (await journal.isStopAtWork()) {
+    const { isPending } = checkWanted(spec, contest);
+    if (isPending) patience = Deadline.after(spec.startTimeoutMs);
+    if (isPending ? limit.isOver : patience.isOver) {
+      if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
+      // Nothing is left to stop: the lock is another program's, or of a process that is suspended.
+      const { path } = journal;
+      throw new StateFileError(`Cannot start ${spec.name}: another process keeps "${path}" locked`, { path });
+    }
+    hasWaited = true;
+    await pace.wait({ signal });
+  }
+  contest.deadline = contest.deadline.extendedBy(now() - began);
+  return hasWaited;
+}
+
+/** Whoever was to end it has died: do it. Not while only a starter has the lock, which meets the line itself. */
+async function finishStop(contest: Contest, holder: Holder): Promise<boolean> {
+  const { spec, signal } = contest;
+  if (holder.kind === 'starting') return false;
+  const work = await journalOf(spec).holdShared();
+  try {
+    if (!checkWanted(spec, contest).isPending) return true;
+    return (await end(spec, ownHolders, { signal })) !== 'not-running';
+  } finally {
+    work.release();
+  }
+}
+
+async function isReadyToShare(contest: Contest, process: ProcessInfo, state: JournalState): Promise<boolean> {
+  const { spec, signal, deadline } = contest;
+  const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
+  if (!(await isReady(spec, process, { signal, limit }))) return false;
+  // Whoever is still starting it can be about to give it up.
+  if (!isStarterThrough(spec, state)) return false;
+  // Older than any start can take: its listener was looked at, or has been there all the time.
+  if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
+  return foreignListener(spec, process) === undefined;
+}
+
+/** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
+function reuse(contest: Contest, process: ProcessInfo, before: JournalState): Instance | undefined {
+  const { spec } = contest;
+  const state = checkWanted(spec, contest);
+  if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
+  const isNamed = state.spawned?.pid === process.pid;
+  if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
+    return undefined;
+  if (!isNamedIn(spec.pidFile, process)) writePidFile(spec.pidFile, process, basename(spec.command));
+  log('%s runs already: PID %d', spec.name, process.pid);
+  return instanceOf(spec, process, { reused: true });
+}
+
+/** Under LOCK_EX: nobody hands out what another start abandons. */
+function appendIfUnchanged(spec: CompleteSpec, before: JournalState, append: () => void): boolean {
+  const result = journalOf(spec).exclusively((state) => {
+    if (!isUnchanged(state, before)) return 'changed';
+    append();
+    return 'appended';
+  });
+  return result === 'appended';
+}
+
+function isUnchanged(state: JournalState, before: JournalState): boolean {
+  const isSame = (event: 'start' | 'spawn') => state.last(event)?.place === before.last(event)?.place;
+  return !state.isPending && isSame('start') && isSame('spawn');
+}
+
+/** Has the last start handed its process over, or died? Without a journal that tells: does nobody have the lock as a starter has? */
+function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
+  const last = state.last('start');
+  if (last === undefined) return lockCarriers(spec).starters.length === 0;
+  if (state.isHandedOver) return true;
+  // A zombie is dead: its parent may never collect it. A thread that was ended has left its process without the lock.
+  const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
+  return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
+}
+
+function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
+  const isUnknown = status.state === 'unknown';
+  const holders = isUnknown ? identify(spec).members.map(({ pid }) => pid) : [];
+  const who = holders.length === 0 ? '' : ` (PID ${holders.join(', ')})`;
+  const unready = isUnknown ? `its holder${who} could not be identified; lockHolders() names it` : 'it is not ready';
+  const { what = unready, cause } = obstacle(`PID ${status.pid}`, spec, status) ?? {};
+  const message = `${spec.name} is already running (lock file held by another process) but ${what}`;
+  return new UnhealthyError(message, { status, cause });
+}
+
+/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
+export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
+  const pids = sharedLockPids(path);
+  if (pids.length === 0) return;
+  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by PID ${pids.join(', ')}`;
+  throw new LockUnavailableError(message, { path });
+}

@@ -1,0 +1,161 @@
+/** How long a stop may take, whatever is under way beside it: 2 × stopTimeoutMs + 5 s. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { outcomeOf, timed } from '../helpers/gate.js';
+import { assertNothingLeft, logged } from '../helpers/outside-view.js';
+import { killAfter } from '../helpers/resources.js';
+import { nodeSpec, pythonSpec, sleepSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
+import { eventually } from '../helpers/waiting.js';
+
+const STOP_TIMEOUT_MS = 1_000;
+const STOP_BOUND_MS = 2 * STOP_TIMEOUT_MS + 5_000;
+
+const forever = () => new Promise<never>(() => undefined);
+
+/** A stop that is not kept by what hangs: the server ends at once. */
+async function assertStopped(manager: ProcessManager): Promise<void> {
+  const { outcome, ms } = await timed(manager.stop());
+  assert.ok(!(outcome instanceof Error), String(outcome));
+  assert.ok(ms < STOP_BOUND_MS, `${ms} ms`);
+  assertNothingLeft(manager.spec);
+}
+
+const HANGING = {
+  stopTimeoutMs: STOP_TIMEOUT_MS,
+  startTimeoutMs: Number.POSITIVE_INFINITY,
+  checkTimeoutMs: Number.POSITIVE_INFINITY,
+};
+
+const LEFT_BEHIND = { child: 'session' };
+
+for (const [when, makeSpec, prepare] of [
+  ['of its first start', async (t) => sleepSpec(t), async () => undefined],
+  [
+    'of a process that it found running',
+    async (t) => sleepSpec(t),
+    async (_t, spec) => void (await new ProcessManager(spec).start()),
+  ],
+  [
+    'of what a dead process left',
+    async (t) => await nodeSpec(t, LEFT_BEHIND),
+    async (t, spec) => {
+      const { pid } = await new ProcessManager(spec).start();
+      const [, child] = await logged(join(spec.stateDir, 'logs/node-server.log'), /up: (\d+)/);
+      killAfter(t, Number(child));
+      process.kill(pid, 'SIGKILL');
+      await eventually('it is gone', () => !isRunningProcess(pid));
+    },
+  ],
+  [
+    'of a server that put itself into the background',
+    async (t) => await pythonSpec(t, 'daemonise'),
+    async () => undefined,
+  ],
+] satisfies [
+  string,
+  (t: TestContext) => Promise<ProcessSpec>,
+  (t: TestContext, spec: ProcessSpec) => Promise<void>,
+][]) {
+  for (const how of ['supervised', 'started'] as const) {
+    test(`stop() does not wait for the health check ${when}, ${how} by the same manager`, async (t) => {
+      const supervision = new Supervision(t);
+      // Without its port: what a dead server left has none.
+      const { port: _, ...spec } = await makeSpec(t);
+      await prepare(t, spec);
+      let asked = false;
+      const isHealthy = () => {
+        asked = true;
+        return forever();
+      };
+      const manager = new ProcessManager({ ...spec, ...HANGING, isHealthy });
+      const started =
+        how === 'started' ? outcomeOf(manager.start()) : outcomeOf(supervision.add(manager.supervise()).done);
+      await eventually('a health check', () => asked);
+      await assertStopped(manager);
+      const outcome = await started;
+      if (how === 'started') assert.equal(outcome instanceof Error && outcome.name, 'StoppedError', String(outcome));
+    });
+  }
+}
+
+test('stop() does not wait for a check of its supervisor that watches', async (t) => {
+  const supervision = new Supervision(t);
+  let hangs = false;
+  let asked = false;
+  const isHealthy = () => {
+    asked = hangs;
+    return hangs ? forever() : true;
+  };
+  const manager = new ProcessManager(sleepSpec(t, { ...HANGING, isHealthy }));
+  await supervision.here(manager, { checkIntervalMs: 10 });
+  hangs = true;
+  await eventually('a check that hangs', () => asked);
+  await assertStopped(manager);
+});
+
+test('stop() does not wait for a supervisor that ends a sick server', async (t) => {
+  const supervision = new Supervision(t);
+  let isSick = false;
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' });
+  const slow = new ProcessManager({ ...spec, stopTimeoutMs: 60_000, isHealthy: () => !isSick });
+  const supervisor = await supervision.here(slow, { checkIntervalMs: 10, unhealthyAfter: 1 });
+  isSick = true;
+  await eventually('the sick one is being ended', () => supervisor.state === 'restarting');
+  await logged(slow.spec.logFile, /ignoring SIGTERM/);
+  const { ms } = await timed(new ProcessManager({ ...spec, stopTimeoutMs: STOP_TIMEOUT_MS }).stop());
+  assert.ok(ms < STOP_BOUND_MS, `${ms} ms`);
+});
+
+const MANY = 1_000;
+
+for (const [whose, managers] of [
+  ['of one manager', (spec: ProcessSpec) => Array<ProcessManager>(MANY).fill(new ProcessManager(spec))],
+  ['of as many managers', (spec: ProcessSpec) => Array.from({ length: MANY }, () => new ProcessManager(spec))],
+] as const) {
+  for (const [server, behaviour] of [
+    ['a server', {}],
+    ['a server that ignores its stop signal', { 'on-term': 'ignore' }],
+  ] as const) {
+    test(`1,000 stops side by side ${whose}, of ${server}, take no longer than one may`, async (t) => {
+      const spec = await nodeSpec(t, behaviour, { stopTimeoutMs: STOP_TIMEOUT_MS });
+      const { pid } = await new ProcessManager(spec).start();
+      const all = managers(spec);
+      const began = performance.now();
+      const results = await Promise.all(all.map((manager) => manager.stop()));
+      const ms = performance.now() - began;
+      assert.ok(ms < STOP_BOUND_MS, `${ms} ms`);
+      const expected = 'on-term' in behaviour ? 'killed' : 'stopped';
+      assert.deepEqual([...new Set(results.map(({ outcome }) => outcome))], [expected]);
+      assert.equal(isRunningProcess(pid), false);
+    });
+  }
+}
+
+test('of two stops side by side each keeps its own bound', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' });
+  await new ProcessManager(spec).start();
+  const abort = new AbortController();
+  const slow = outcomeOf(new ProcessManager({ ...spec, stopTimeoutMs: 60_000 }).stop({ signal: abort.signal }));
+  await logged(new ProcessManager(spec).spec.logFile, /ignoring SIGTERM/);
+  const { outcome, ms } = await timed(new ProcessManager({ ...spec, stopTimeoutMs: STOP_TIMEOUT_MS }).stop());
+  assert.equal((outcome as { outcome: string }).outcome, 'killed');
+  assert.ok(ms < STOP_BOUND_MS, `${ms} ms`);
+  assert.ok(!((await slow) instanceof Error));
+});
+
+test('a stop that is aborted gives up alone: those beside it go on', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: STOP_TIMEOUT_MS });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  const abort = new AbortController();
+  const aborted = outcomeOf(manager.stop({ signal: abort.signal }));
+  const others = [manager.stop(), manager.stop()];
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  abort.abort(new Error('enough'));
+  assert.equal(((await aborted) as Error).message, 'enough');
+  for (const { outcome } of await Promise.all(others)) assert.equal(outcome, 'killed');
+});
