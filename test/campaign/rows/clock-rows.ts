@@ -1,9 +1,15 @@
-/** Attacks on the clock: it jumps back and forth, for the calling process and for what it reckons start times with. */
+/**
+ * Attacks on the clock: it jumps back and forth, for the calling process and for what it reckons start times with, and it
+ * stands still while the machine sleeps.
+ */
+import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { ProcessManager, type Status } from '../../../src/index.js';
 import { fixture } from '../../helpers/paths.js';
 import { startProgram } from '../../helpers/programs.js';
-import { RemoteManager } from '../../helpers/remote-manager.js';
+import { RemoteManager, startRemoteManager } from '../../helpers/remote-manager.js';
+import { ShiftedClocks } from '../../helpers/shifted-clocks.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Round, Row } from '../attack.js';
 import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, NO_ERRORS } from './fault-attempt.js';
@@ -24,6 +30,12 @@ export const clockRows: readonly Row[] = [
     laws: [4, 5, 6],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => setBootTime(attack, round)),
+  },
+  {
+    name: 'a machine that sleeps between the calls makes nothing younger than it is',
+    laws: [5, 6],
+    attempts: 40,
+    attack: (attack) => attack.rounds((round) => sleepOften(attack, round)),
   },
 ];
 
@@ -76,6 +88,38 @@ async function setBootTime(attack: Attack, round: Round): Promise<void> {
     strike: () => {},
     lift: () => set(0),
   });
+}
+
+/** Of another process, whose monotonic clock stands still while the machine sleeps. */
+async function sleepOften(attack: Attack, round: Round): Promise<void> {
+  const server = await faultyServer(round);
+  const clocks = new ShiftedClocks(round);
+  const remote = await startRemoteManager(round, server.spec, { env: clocks.env });
+  const here = new ProcessManager(server.spec);
+  const call = callerOf(remote);
+  await attemptWithFault(attack, round, {
+    server,
+    errors: NO_ERRORS,
+    methods: { ...ALL_BUT_SUPERVISE, status: 6 },
+    call: async (method) => {
+      await clocks.sleep(remote.program, attack.random.between(50, 700));
+      const before = await here.status();
+      const answer = await call(method);
+      if (method === 'status') assertAsOld(answer as Status, before);
+      return answer;
+    },
+    strike: () => {},
+    lift: () => {},
+  });
+}
+
+/** Whole clock ticks, as the system gives them, and what it takes to ask. */
+const AGE_SLACK_MS = 40;
+
+function assertAsOld(there: Status, here: Status): void {
+  if (here.pid === undefined || there.pid !== here.pid) return;
+  const least = Number(here.uptimeMs) - AGE_SLACK_MS;
+  assert.ok(Number(there.uptimeMs) >= least, `${there.uptimeMs} ms old there, ${here.uptimeMs} ms here`);
 }
 
 function jump({ random }: Attack): number {
