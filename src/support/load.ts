@@ -20,7 +20,7 @@ export function loadPackage(name: string): unknown {
       firstError ??= error;
     }
   }
-  throw firstError;
+  throw firstError ?? new Error(`nothing says where to look for the package "${name}"`);
 }
 
 /**
