@@ -186,7 +186,8 @@ const DONE: readonly JournalEventName[] = ['ready', 'stopped'];
 export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {
   if (typeof sinceBootMs !== 'number') return systemTimeMs() - Date.parse(at);
   const ageMs = processTable().sinceBootMs() - sinceBootMs;
-  return ageMs < 0 ? Number.POSITIVE_INFINITY : ageMs;
+  // To some 10 ms each process has a clock of its own: what was written just now can seem to come from the next moment.
+  return ageMs < -1_000 ? Number.POSITIVE_INFINITY : ageMs;
 }
 
 /** Of the heirs of a process that put itself into the background: the one that goes on as the process. */

@@ -9,16 +9,15 @@
  */
 
 import { closeSync, constants } from 'node:fs';
-import { resolve } from 'node:path';
 import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
 import { now, random } from '../support/globals.js';
-import { check, checkNumber, isText } from '../support/options.js';
+import { checkNumber } from '../support/options.js';
 import { type Carrier, processTable } from '../system/process-table.js';
 import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
-import { asLockUnavailable, isSameFile, openIfThere, openLockFile } from './lock-file.js';
+import { asLockUnavailable, isSameFile, type LockFile, lockFileOf, openIfThere, openLockFile } from './lock-file.js';
 
 export type { FileLock } from './held-lock.js';
 
@@ -61,16 +60,10 @@ export interface WaitForLockOptions extends AcquireOptions {
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
-  const file = lockFileOptions(path, options);
-  for (let attempts = 1; ; attempts += 1) {
-    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS);
-    if (typeof result !== 'string') return result;
-    // Without the addon the second attempt waits, in the kernel.
-    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 2;
-    if (result === 'holder' || attempts >= most) throw refusedError(file, result);
-    // A synchronous function can only put its whole thread to sleep.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
-  }
+  const file = lockFileOf(path, options);
+  const result = lockOrRefusal(file);
+  if (typeof result === 'string') throw refusedError(file, result);
+  return result;
 }
 
 /**
@@ -83,7 +76,7 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
 export async function waitForLock(path: string, options: WaitForLockOptions = {}): Promise<FileLock> {
   const { timeoutMs = Number.POSITIVE_INFINITY, signal } = options;
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
-  const file = lockFileOptions(path, options);
+  const file = lockFileOf(path, options);
   const deadline = Deadline.after(timeoutMs);
   // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
   const pace = new Pace({ maxMs: 100, growth: 1.25 });
@@ -138,14 +131,17 @@ async function waitInKernel(
   }
 }
 
-/** The same as `acquireLock(path)`, with undefined instead of a LockHeldError. */
+/** The same as `acquireLock(path)`, with undefined instead of a LockHeldError: who is in the way is not looked for. */
 export function tryAcquireLock(path: string): FileLock | undefined {
-  try {
-    return acquireLock(path);
-  } catch (error) {
-    if (error instanceof LockHeldError) return undefined;
-    throw error;
-  }
+  const result = lockOrRefusal(lockFileOf(path, {}));
+  return typeof result === 'string' ? undefined : result;
+}
+
+/** Does somebody, who may not be seen, keep a shared lock that refuses an acquireLock()? Tried as that does it. */
+export function isSharedLockKept(path: string): boolean {
+  const result = lockOrRefusal(lockFileOf(path, {}));
+  if (typeof result !== 'string') result.handOver();
+  return result === 'shared lock';
 }
 
 /** The same as `lock.release()`. */
@@ -161,7 +157,7 @@ export function releaseLock(lock: FileLock): void {
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function isLocked(path: string): boolean {
-  const file = lockFileOptions(path, {});
+  const file = lockFileOf(path, {});
   return asLockUnavailable(file.path, 'examine', () => {
     const fd = openIfThere(file.path, constants.O_RDONLY);
     if (fd === undefined) return false;
@@ -173,19 +169,20 @@ export function isLocked(path: string): boolean {
   });
 }
 
-type LockFile = Required<AcquireOptions> & { path: string };
-
-function lockFileOptions(path: string, { mode = 0o600 }: AcquireOptions): LockFile {
-  assertSupportedPlatform();
-  check('path', path, isText, 'a non-empty string without NUL');
-  const isPermission = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 0o777;
-  check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
-  // It cannot be made absolute in a working directory that was removed.
-  return asLockUnavailable(path, 'examine', () => ({ path: resolve(path), mode }));
-}
-
 /** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
+
+function lockOrRefusal(file: LockFile): FileLock | Refusal {
+  for (let attempts = 1; ; attempts += 1) {
+    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS);
+    if (typeof result !== 'string') return result;
+    // Without the addon the second attempt waits, in the kernel.
+    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 2;
+    if (result === 'holder' || attempts >= most) return result;
+    // A synchronous function can only put its whole thread to sleep.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
+  }
+}
 
 function attemptLock({ path, mode }: LockFile, patienceMs?: number): FileLock | Refusal {
   return asLockUnavailable(path, 'lock', () => {
@@ -237,7 +234,7 @@ function pidsOf(carriers: readonly Carrier[]): number[] {
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export async function lockHolders(path: string): Promise<number[]> {
-  const file = lockFileOptions(path, {});
+  const file = lockFileOf(path, {});
   // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
   for (let look = 1; look <= 3; look += 1) {
     if (!isLocked(file.path)) return [];

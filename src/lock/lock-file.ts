@@ -4,9 +4,16 @@
  */
 
 import { closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { errorCode, errorText, FlockProcessError, LockUnavailableError } from '../support/errors.js';
+import { dirname, resolve } from 'node:path';
+import {
+  assertSupportedPlatform,
+  errorCode,
+  errorText,
+  FlockProcessError,
+  LockUnavailableError,
+} from '../support/errors.js';
 import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.js';
+import { check, isText } from '../support/options.js';
 
 /**
  * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from linux/magic.h:
@@ -22,6 +29,18 @@ const DOUBTFUL_FILE_SYSTEMS = new Map([
 ]);
 
 const knownDevices = new Set<number>();
+
+export type LockFile = { path: string; mode: number };
+
+/** @throws TypeError | UnsupportedPlatformError | LockUnavailableError */
+export function lockFileOf(path: string, { mode = 0o600 }: { mode?: number }): LockFile {
+  assertSupportedPlatform();
+  check('path', path, isText, 'a non-empty string without NUL');
+  const isPermission = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 0o777;
+  check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
+  // It cannot be made absolute in a working directory that was removed.
+  return asLockUnavailable(path, 'examine', () => ({ path: resolve(path), mode }));
+}
 
 /** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {

@@ -7,7 +7,7 @@ import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeingEnded } from '../inspect/watcher.js';
-import { isLocked, sharedLockPids } from '../lock/file-lock.js';
+import { isLocked, isSharedLockKept, sharedLockPids } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -188,7 +188,8 @@ function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
 /** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
 export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
   const pids = sharedLockPids(path);
-  if (pids.length === 0) return;
-  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by PID ${pids.join(', ')}`;
+  if (pids.length === 0 && !isSharedLockKept(path)) return;
+  const who = pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
+  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${who}`;
   throw new LockUnavailableError(message, { path });
 }

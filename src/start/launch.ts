@@ -187,7 +187,7 @@ export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output: Sp
 async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProcess, last: ProcessInfo): Promise<void> {
   const { child, process: first } = spawned;
   const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
-  const grace = Deadline.after(graceMs);
+  const grace = Deadline.exactly(graceMs);
   const heirs = () => (lock.isIntact() ? [...heirsOfLock(spec), ...leftBehind(spec)] : []);
   let find = () => [first, last, ...heirs()];
   const endFound = async () => {

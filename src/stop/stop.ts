@@ -115,7 +115,8 @@ export async function bringDown(
   { signal }: { signal?: AbortSignal | undefined } = {},
 ): Promise<Outcome> {
   signal?.throwIfAborted();
-  const key = JSON.stringify([spec.lockFile, spec.stopSignal, spec.stopTimeoutMs]);
+  const { lockFile, pidFile, command, stopSignal, stopTimeoutMs } = spec;
+  const key = JSON.stringify([lockFile, pidFile, command, stopSignal, stopTimeoutMs]);
   const work = underWay.get(key) ?? beginWork(spec, key);
   const ownSignal = linkSignals(signal);
   work.callers += 1;

@@ -44,7 +44,7 @@ export class Deadline {
   }
 
   extendedBy(ms: number): Deadline {
-    return new Deadline(this.#end + ms, ms);
+    return new Deadline(this.#end + ms, this.#lookMs);
   }
 
   get isOver(): boolean {

@@ -63,7 +63,10 @@ const SILENCE_MS = 100;
  */
 export async function isPortUsed(address: PortAddress, { timeoutMs, signal }: LookOptions): Promise<boolean> {
   const answer = await askPort(address, { timeoutMs: Math.min(timeoutMs, SILENCE_MS), signal });
-  return answer === 'open' || (answer === 'silent' && listeningSockets(address.port).next().done === false);
+  if (answer !== 'silent') return answer === 'open';
+  // By destructuring, which closes the table: a generator that is merely left keeps its descriptor for good.
+  const [socket] = listeningSockets(address.port);
+  return socket !== undefined;
 }
 
 /** Does something accept connections there? No answer, and an address that cannot be reached, are a no. */

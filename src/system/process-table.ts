@@ -41,10 +41,13 @@ function childByItsEvents(process: Identity): boolean | undefined {
   return hasProc() ? undefined : isLivingChild(process);
 }
 
-/** What this thread has spawned last under this lock file, if it is alive. */
+/**
+ * What this thread has spawned last under this lock file, if it is alive. Looked up unless its end was told: that comes in a
+ * later turn, and of the group of a zombie macOS says EPERM, as of one that this user may not signal.
+ */
 export function livingSpawned(lockFile: string): ProcessInfo | undefined {
   const process = spawnedUnder(lockFile);
-  return process && isAlive(process) ? process : undefined;
+  return process && childByItsEvents(process) !== false ? lookAgain(process) : undefined;
 }
 
 /** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */

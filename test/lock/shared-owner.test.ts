@@ -7,7 +7,10 @@ import { ProcessManager } from '../../src/index.js';
 import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
 import { LOCK_MODES, lockSetup } from '../helpers/cost.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
+import { unlessRoot } from '../helpers/one-call.js';
+import { AS_NOBODY, IN_DOCKER } from '../helpers/powerless.js';
 import { type Program, startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { Supervision } from '../helpers/supervisor-process.js';
@@ -15,9 +18,10 @@ import { Supervision } from '../helpers/supervisor-process.js';
 /** About 140 ms with the addon, two seconds without it, on an idle machine. */
 const REFUSED_WITHIN_MS = 45_000;
 
-async function keepShared(t: TestContext, path: string): Promise<Program> {
+async function keepShared(t: TestContext, path: string, behind: readonly string[] = []): Promise<Program> {
   writeFileSync(path, '');
-  const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
+  const args = ['--no-fork', '-s', path, ...behind, 'sh', '-c', 'echo held; exec sleep 60'];
+  const keeper = startProgram(t, 'flock', args);
   await keeper.printed(/held/);
   return keeper;
 }
@@ -89,4 +93,22 @@ test('a supervisor beside a shared lock gives up with an error that names who ke
   });
   keeper.kill();
   await keeper.ended();
+});
+
+test('a start() beside a shared lock of somebody who cannot be seen ends when its time is over', {
+  skip: unlessRoot,
+}, async (t) => {
+  const spec = sleepSpec(t, { startTimeoutMs: 500 });
+  const { lockFile } = new ProcessManager(spec).spec;
+  acquireLock(lockFile).release();
+  const keeper = await keepShared(t, lockFile, AS_NOBODY);
+  const manager = await startRemoteManager(t, spec, { behind: IN_DOCKER });
+  await assert.rejects(manager.start(), {
+    name: 'LockUnavailableError',
+    message: /shared lock is kept on ".*" by a process that cannot be seen/,
+  });
+  keeper.kill();
+  await keeper.ended();
+  assert.equal((await manager.start()).reused, false);
+  await manager.stop();
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -63,6 +63,17 @@ for (const [where, address] of [
     assert.equal(stranger.isAlive, true);
   });
 }
+
+test('whoever has found a stranger with a full queue keeps no table of sockets open', async (t) => {
+  const spec = await redisSpec(t);
+  await suspendListener(t, spec.port, '127.0.0.1');
+  await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError' });
+  const open = readdirSync('/proc/self/fd').map((fd) => readlinkOf(`/proc/self/fd/${fd}`));
+  assert.deepEqual(
+    open.filter((link) => /\/net\/tcp/.test(link)),
+    [],
+  );
+});
 
 test('a stranger with a full queue on another address does not matter', async (t) => {
   const spec = await redisSpec(t);
@@ -256,6 +267,14 @@ async function suspendListener(t: TestContext, port: number, address: string): P
   program.kill('SIGSTOP');
   await reachesState(program.pid, 'T');
   return program;
+}
+
+function readlinkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ''; // ENOENT: the descriptor with which the folder was read is closed again.
+  }
 }
 
 async function listen(t: TestContext, port: number): Promise<Server> {

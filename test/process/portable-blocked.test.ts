@@ -73,6 +73,21 @@ test('its end is told, and written into the journal, however early it comes', as
   assert.deepEqual(events, ['spawned', 1]);
 });
 
+test('one that has died is found dead before its end is told', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t));
+  const { platform } = process;
+  Object.defineProperty(process, 'platform', { value: 'darwin' });
+  try {
+    const { pid } = await manager.start();
+    process.kill(pid, 'SIGKILL');
+    // Busily: its end would be told in the event loop.
+    while (isRunning(pid));
+    assert.equal((await manager.stop()).outcome, 'not-running');
+  } finally {
+    Object.defineProperty(process, 'platform', { value: platform });
+  }
+});
+
 test('one that is suspended while it starts is not ready, although the kernel accepts for it', async (t) => {
   const script =
     'import os, signal, socket, sys\n' +

@@ -48,6 +48,12 @@ test('who was kept from running far beyond the end has time for one look more, a
   clear();
 });
 
+test('so has one whose time was extended by an instant', () => {
+  const extended = Deadline.after(1_000).extendedBy(1);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_300);
+  assert.ok(extended.remainingMs > 500, `${extended.remainingMs}`);
+});
+
 test('what is cleared does not keep the process alive, also when its time was over in that turn', async (t) => {
   const script = `import { abortAfter } from ${JSON.stringify(DEADLINE_MODULE)};
     const { clear } = abortAfter(1);
