@@ -12,6 +12,7 @@ import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { now, systemTimeMs } from '../support/globals.js';
 import {
   type Carrier,
+  hasProc,
   isSessionLeader,
   livingSpawned,
   lookAgain,
@@ -206,13 +207,10 @@ export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean |
   return processTable().carries(pid, LOCK_FD, lockFile);
 }
 
-/**
- * Is the process that the journal names seen to carry the lock? Then the lock is held, and flock(2) need not be asked, which
- * takes a helper where there is no addon. False says nothing.
- */
+/** Is the process of the journal seen with the lock? Then flock(2) need not be asked, which can take a helper. False says nothing. */
 export function isSeenHeld(spec: Files, state: JournalState = journalOf(spec).readIfReadable()): boolean {
-  if (!processTable().tellsHolders) return false;
-  const carrier = namedProcess(state);
+  // Without /proc the system tells only who has the file open.
+  const carrier = hasProc() ? namedProcess(state) : undefined;
   return carrier !== undefined && isCarrying(carrier, spec) === true;
 }
 

@@ -11,7 +11,7 @@
 import { closeSync, constants } from 'node:fs';
 import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { assertSupportedPlatform, LockHeldError, LockUnavailableError } from '../support/errors.js';
+import { assertSupportedPlatform, LockHeldError, LockUnavailableError, textOfPids } from '../support/errors.js';
 import { now, random } from '../support/globals.js';
 import { checkNumber } from '../support/options.js';
 import { type Carrier, processTable } from '../system/process-table.js';
@@ -210,10 +210,8 @@ function lockDescriptor(fd: number, path: string, patienceMs?: number): 'locked'
 
 function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   log('refused %s: %s (PID %d)', path, by, process.pid);
-  const pids = by === 'holder' ? [] : sharedLockPids(path);
-  const who = pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
-  const kept = `a shared lock is kept on it by ${who}`;
-  const why = by === 'holder' ? 'another holder has it; lockHolders() names the processes' : kept;
+  const kept = () => `a shared lock is kept on it by ${textOfPids(sharedLockPids(path))}`;
+  const why = by === 'holder' ? 'another holder has it; lockHolders() names the processes' : kept();
   return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
 }
 

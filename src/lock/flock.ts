@@ -56,11 +56,14 @@ interface Addon {
   fcntlSync(fd: number, command: 'getfd' | 'setfd', flags?: number): number;
 }
 
+let addon: Addon | undefined;
+
 /** @throws an Error in a worker thread; MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, … */
 export function loadAddon(): Addon {
   if (!builtIn('node:worker_threads').isMainThread)
     throw new Error('fs-ext aborts the process when a second thread of it loads it');
-  return loadPackage('fs-ext') as Addon;
+  addon ??= loadPackage('fs-ext') as Addon;
+  return addon;
 }
 
 function addonFlock(): Flock {

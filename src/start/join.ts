@@ -15,7 +15,13 @@ import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-
 import { end } from '../stop/stop.js';
 import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { LockUnavailableError, StateFileError, stopTimeoutError, UnhealthyError } from '../support/errors.js';
+import {
+  LockUnavailableError,
+  StateFileError,
+  stopTimeoutError,
+  textOfPids,
+  UnhealthyError,
+} from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
@@ -189,7 +195,6 @@ function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
 export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
   const pids = sharedLockPids(path);
   if (pids.length === 0 && !isSharedLockKept(path)) return;
-  const who = pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
-  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${who}`;
+  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${textOfPids(pids)}`;
   throw new LockUnavailableError(message, { path });
 }

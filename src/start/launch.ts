@@ -19,7 +19,7 @@ import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { rememberSpawned } from '../system/own-children.js';
+import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
@@ -197,14 +197,13 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
     find = heirs;
     return survivors.length > 0 || heirs().length === 0;
   };
-  const isUncollected = () => child.exitCode === null && child.signalCode === null;
   try {
-    if (isUncollected()) lookUpChild(first.pid);
+    if (isUncollected(child)) lookUpChild(first.pid);
     await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
   } catch (error) {
     // Hidden from us, or no descriptor is left to look with (EMFILE). Nobody else can have the number of an uncollected child.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
-    if (isUncollected()) process.kill(-first.pid, 'SIGKILL');
+    if (isUncollected(child)) process.kill(-first.pid, 'SIGKILL');
   }
   if (!lock.isIntact()) return;
   removePidFile(spec.pidFile);

@@ -15,7 +15,7 @@ import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import { rememberChild } from '../system/own-children.js';
+import { isUncollected, rememberChild } from '../system/own-children.js';
 import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
 
@@ -86,7 +86,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
 async function lookUpSpawned(child: ChildProcess, pid: number): Promise<ProcessInfo> {
   const found = await processTable().lookUpAside(pid);
   if (found !== undefined) return found;
-  if (child.exitCode === null && child.signalCode === null) return lookUpChild(pid);
+  if (isUncollected(child)) return lookUpChild(pid);
   const identity = { pid, startKey: '', parentPid: process.pid, groupId: pid, sessionId: pid };
   return { ...identity, isZombie: true, isExiting: true, isSuspended: false };
 }

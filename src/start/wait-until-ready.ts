@@ -19,6 +19,7 @@ import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
+import { isUncollected } from '../system/own-children.js';
 import {
   isAlive,
   lookAgainAside,
@@ -97,7 +98,7 @@ export async function waitUntilReady(
   }
 
   async function findSuccessor(): Promise<ProcessInfo> {
-    if (child.exitCode === null && child.signalCode === null) {
+    if (isUncollected(child)) {
       lookUpChild(spawned.pid);
       // Seen in the process table before its event: which must not be missed because nothing else keeps this process alive.
       child.ref();

@@ -186,7 +186,7 @@ export class Journal {
   /** Decides in one turn, under LOCK_EX: nobody else does anything meanwhile. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
-    const release = tryLockJournal(this.path, 'ex');
+    const release = this.tryHoldExclusive();
     if (release === undefined) return 'in use';
     try {
       return act(this.read());

@@ -1,7 +1,7 @@
 /**
- * End processes: ask, wait, force. `find` is the proof, and the signals go out in the same turn. For a second signal PID and start time suffice: a dying
- * server may have closed what proved it. A whole group is signalled when a member leads it; when that leader is gone, only
- * while a process of its group and session is seen, for as long as one is there the number cannot be given to another group.
+ * End processes: ask, wait, force. `find` is the proof, and the signals go out in the same turn. For a second signal PID and
+ * start time suffice: a dying server may have closed what proved it. A whole group is signalled when a member leads it; when
+ * that leader is gone, only while a process of its group and session is seen: until then the number is no other group's.
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';

@@ -195,6 +195,11 @@ export function howEnded(exitCode: unknown, signal: unknown): string {
   return typeof signal === 'string' ? `by ${signal}` : `with exit code ${exitCode}`;
 }
 
+/** Whoever keeps a lock, for use inside a longer message. */
+export function textOfPids(pids: readonly number[]): string {
+  return pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
+}
+
 export function spawnError({ name }: { name: string }, why: string, cause: unknown): SpawnError {
   return new SpawnError(`Cannot start ${name}: ${why}`, { cause });
 }
@@ -204,8 +209,8 @@ export function stopTimeoutError(
   processes: readonly { pid: number }[],
 ): StopTimeoutError {
   const holders = processes.map(({ pid }) => pid);
-  const who = holders.length === 0 ? 'a process that cannot be seen' : `PID ${holders.join(', ')}`;
-  return new StopTimeoutError(`Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${who}`, { holders });
+  const message = `Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${textOfPids(holders)}`;
+  return new StopTimeoutError(message, { holders });
 }
 
 /** @throws UnsupportedPlatformError on Windows, before anything is opened or made there */

@@ -22,7 +22,12 @@ export function rememberChild(process: Identity, child: ChildProcess): void {
 /** Of a child that is remembered: does it live, as far as its events have told? Undefined of everybody else. */
 export function isLivingChild(process: Identity): boolean | undefined {
   const child = children.get(keyOf(process));
-  return child && child.exitCode === null && child.signalCode === null;
+  return child && isUncollected(child);
+}
+
+/** Has its end not been told yet? Until then nobody else can have its PID. */
+export function isUncollected({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }
 
 function keyOf({ pid, startKey }: Identity): string {

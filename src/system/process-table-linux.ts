@@ -31,9 +31,6 @@ export interface Carrier {
   readonly isOpenedByUs: boolean | undefined;
 }
 
-/** Does it tell who has the lock, not only its file open? */
-export const tellsHolders: boolean = true;
-
 /** Undefined when there is no such process. A zombie is reported as one. */
 export function lookUp(pid: number): ProcessInfo | undefined {
   const stat = Number.isInteger(pid) && pid > 0 ? read(`/proc/${pid}/stat`) : null;
@@ -103,13 +100,15 @@ export function age({ startKey }: ProcessInfo): number {
 /** Where the system's uptime begins on the clock of the start times: 0, except in a container that has one of its own (lxcfs). */
 let uptimeBeganMs = 0;
 
+let ownStartMs: number | undefined;
+
 /**
  * Milliseconds on the clock of the start times, CLOCK_BOOTTIME, which nobody sets and which goes on while the machine sleeps.
  * The system's uptime does, too. Our own age stands still during a sleep, so it tells when that uptime began at the earliest:
  * the sooner it was asked, the better.
  */
 export function sinceBootMs(): number {
-  const ownStartMs = ticksMs(lookUp(process.pid)?.startKey ?? '0');
+  ownStartMs ??= ticksMs(lookUp(process.pid)?.startKey ?? '0');
   const systemMs = systemUptime() * 1000;
   const beganMs = ownStartMs + uptime() * 1000 - systemMs;
   uptimeBeganMs = Math.max(uptimeBeganMs, ownStartMs + ageLessUptimeMs, beganMs);

@@ -15,8 +15,6 @@ import { isPortOpen, type LookOptions, type PortAddress } from './ports.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
 import { askAside, askNow } from './programs.js';
 
-export const tellsHolders = false;
-
 const log = debugLog('port');
 
 export function lookUp(pid: number): ProcessInfo | undefined {

@@ -49,9 +49,9 @@ function mayBeAboutPort(error: unknown): boolean {
 }
 
 /**
- * Between the look at a port and the server's bind a program that
- * takes no port locks can get it, and so can any of the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4
- * ended so. So whatever ended early is tried again, unless it crashed.
+ * Between the look at a port and the server's bind a program that takes no port locks can get it, and so can any of the ports
+ * that a server chooses itself: of 700 Temporals, 16 at a time, 4 ended so. Whatever ended early is tried again, unless it
+ * crashed.
  * @param start undefined: it is called again, and that is no attempt
  */
 export async function tryPorts<T>(
