@@ -79,7 +79,8 @@ async function remountReadOnly(attack: Attack, round: Round): Promise<void> {
   const { server, stateDir } = await serverOnDisk(round, 'size=1m');
   await attemptWithFault(attack, round, {
     server,
-    errors: { start: ['LockUnavailableError'], stop: ['LockUnavailableError'], status: [] },
+    // A lock file that is there can be locked without being written to; then it is the journal that says so.
+    errors: { start: ['LockUnavailableError', 'StateFileError'], stop: ['StateFileError'], status: [] },
     // Refused while a file is open for writing, as the lock and the log of a running server are: then by a mount over it.
     strike: () => {
       run('mount', '--bind', stateDir, stateDir);
