@@ -7,7 +7,7 @@
 import { basename } from 'node:path';
 import { isLocked } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalEventName, JournalLine, JournalState } from '../state/journal-state.js';
+import type { JournalLine, JournalState } from '../state/journal-state.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { now, systemTimeMs } from '../support/globals.js';
 import {
@@ -146,42 +146,34 @@ export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starter
 /** A holder that is neither ours to end nor at work is waited for so long, and is told of within 5 s. */
 const STRANGER_WAIT_MS = 3_000;
 
-/** Waits for those that hold the lock, as long as there is a reason to. */
-export class Patience {
-  readonly #spec: CompleteSpec;
-  #holders = '';
-  #since = now();
+export type Patience = ReturnType<typeof patienceWith>;
 
-  constructor(spec: CompleteSpec) {
-    this.#spec = spec;
-  }
-
-  /** Has the same stranger held it all the time? To be asked again and again. */
-  isOver({ kind, members }: Holder): boolean {
-    const holders = members.map(({ pid }) => pid).join();
-    const isNew = kind === 'process' || kind === 'leftovers' || holders !== this.#holders;
-    this.#holders = holders;
-    if (isNew) this.#since = now();
-    if (now() - this.#since < STRANGER_WAIT_MS) return false;
-    if (areAtWork(members, this.#spec)) this.#since = now();
-    return now() - this.#since >= STRANGER_WAIT_MS;
-  }
+/** Waits for those that hold the lock, as long as there is a reason to. To be asked again and again: is it over? */
+export function patienceWith(spec: CompleteSpec): (holder: Holder) => boolean {
+  let holders = '';
+  let since = now();
+  // It is over when the same stranger has held the lock all the time.
+  return ({ kind, members }) => {
+    const before = holders;
+    holders = members.map(({ pid }) => pid).join();
+    if (kind === 'process' || kind === 'leftovers' || holders !== before) since = now();
+    if (now() - since < STRANGER_WAIT_MS) return false;
+    if (areAtWork(members, spec)) since = now();
+    return now() - since >= STRANGER_WAIT_MS;
+  };
 }
 
-/** Does one of them say in the journal that it starts or stops the process, and for no longer than that can take? */
+/** Is one of them at the last start, for no longer than that can take, or at a stop, which keeps LOCK_SH on the journal? */
 function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean {
-  const lines = journalOf(spec).linesIfReadable();
-  return members.some(({ pid, startKey }) => {
-    const last = lines.findLast(({ by, event }) => by === pid && [...WORK, ...DONE].includes(event));
-    const isOther = last?.event === 'start' && last.startKey !== undefined && last.startKey !== startKey;
-    if (last === undefined || isOther || DONE.includes(last.event)) return false;
-    return lineAgeMs(last) < spec.startTimeoutMs + stopLimitMs(spec);
-  });
+  const journal = journalOf(spec);
+  const { last, isHandedOver } = journal.readIfReadable();
+  const start = last('start');
+  const isStarting = start && !isHandedOver && lineAgeMs(start) < spec.startTimeoutMs + stopLimitMs(spec);
+  const isStarter = (it: ProcessInfo) => it.pid === start?.by && it.startKey === (start.startKey ?? it.startKey);
+  if (isStarting && members.some(isStarter)) return true;
+  const stoppers = processTable().carriers(journal.path, { kind: 'shared' });
+  return stoppers.some((stopper) => members.some(({ pid }) => pid === stopper.process.pid));
 }
-
-/** The last line of whoever is at work, and of whoever is through. */
-const WORK: readonly JournalEventName[] = ['start', 'prepared', 'spawn', 'abandon', 'stop', 'restart'];
-const DONE: readonly JournalEventName[] = ['ready', 'stopped'];
 
 /** Where it says so, not on the wall clock, which can be set. Infinite for one of an earlier boot. */
 export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {

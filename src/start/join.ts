@@ -48,7 +48,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   contest.nextLook = Deadline.after(LOOK_EVERY_MS);
   const holder = identify(spec);
   // Who is not seen can be one that is just going.
-  const isStranger = contest.patience.isOver(holder) && holder.members.length > 0;
+  const isStranger = contest.patience(holder) && holder.members.length > 0;
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));
     if (!isUnderWay && (isStranger || contest.deadline.isOver)) throw stopTimeoutError(spec, identify(spec).members);

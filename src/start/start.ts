@@ -4,7 +4,7 @@
  * or brought about when whoever was at it has died.
  */
 
-import { isSeenHeld, Patience } from '../inspect/holder.js';
+import { isSeenHeld, patienceWith } from '../inspect/holder.js';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
@@ -57,7 +57,7 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 
 function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
   const deadline = Deadline.after(spec.startTimeoutMs);
-  return { ...options, spec, deadline, nextLook: Deadline.after(LOOK_EVERY_MS), patience: new Patience(spec) };
+  return { ...options, spec, deadline, nextLook: Deadline.after(LOOK_EVERY_MS), patience: patienceWith(spec) };
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {

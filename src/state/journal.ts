@@ -34,16 +34,11 @@ const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 const NOTHING = stateOf(new Map(), { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
-const journalsByPath = new Map<string, WeakRef<Journal>>();
 
-/** One object for all specs with this lock file, so that nothing is read twice. */
+/** One object for as long as there is this spec: what it has read already is not read again. */
 export function journalOf(spec: Pick<CompleteSpec, 'lockFile'>): Journal {
-  const known = journals.get(spec);
-  if (known !== undefined) return known;
-  const path = besideLockFile(spec, 'journal');
-  const journal = journalsByPath.get(path)?.deref() ?? new Journal(path);
+  const journal = journals.get(spec) ?? new Journal(besideLockFile(spec, 'journal'));
   journals.set(spec, journal);
-  journalsByPath.set(path, new WeakRef(journal));
   return journal;
 }
 
@@ -79,16 +74,6 @@ export class Journal {
       return withRegularFile(this.path, constants.O_RDONLY, readLines);
     } catch (error) {
       throw fileError(this.path, 'read', error);
-    }
-  }
-
-  /** Empty when there is none, or none that this user may read. */
-  linesIfReadable(): JournalLine[] {
-    try {
-      return this.lines();
-    } catch (error) {
-      log('%s', errorText(error));
-      return [];
     }
   }
 

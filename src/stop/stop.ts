@@ -4,7 +4,7 @@
  */
 
 import { lstatSync } from 'node:fs';
-import { identify, leftBehind, ownHolders, Patience } from '../inspect/holder.js';
+import { identify, leftBehind, ownHolders, patienceWith } from '../inspect/holder.js';
 import { sharedLockPids, tryAcquireLock } from '../lock/file-lock.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
@@ -144,7 +144,7 @@ function beginWork(spec: CompleteSpec, key: string): Work {
 /** @param beforeFreed from the instant at which the lock is given back, who comes is not helped by this work any more */
 async function bringDownAlone(spec: CompleteSpec, signal: AbortSignal, beforeFreed: () => void): Promise<Outcome> {
   const limit = Deadline.exactly(stopLimitMs(spec));
-  const patience = new Patience(spec);
+  const isPatienceOver = patienceWith(spec);
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';
   for (;;) {
@@ -171,7 +171,7 @@ async function bringDownAlone(spec: CompleteSpec, signal: AbortSignal, beforeFre
     if (ended !== 'not-running' && !isLast) continue;
     const holder = identify(spec);
     if (holder.kind === 'starting') outcome = combine(outcome, 'stopped');
-    if (patience.isOver(holder) || limit.isOver) {
+    if (isPatienceOver(holder) || limit.isOver) {
       const owners = sharedLockPids(spec.lockFile).map((pid) => ({ pid }));
       throw stopTimeoutError(spec, holder.members.length > 0 ? holder.members : owners);
     }

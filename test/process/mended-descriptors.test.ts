@@ -36,3 +36,12 @@ for (const method of ['start', 'status', 'stop'] as const) {
     assert.equal((await manager.status()).state, 'stopped');
   });
 }
+
+test('without a descriptor left nobody is taken for a stranger: the error of the system says so', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t));
+  await manager.start();
+  const command = ['--nofile=64', process.execPath, fixture('exhausted-patience'), JSON.stringify(manager.spec)];
+  const program = startProgram(t, 'prlimit', command, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  assert.equal(await program.message<unknown>(), 'EMFILE');
+  await program.ended();
+});
