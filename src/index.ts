@@ -8,8 +8,9 @@ export {
   type WaitForLockOptions,
   waitForLock,
 } from './lock/file-lock.js';
-export { ProcessManager, type ProcessManagerEvents } from './manager/process-manager.js';
+export { ProcessManager } from './manager/process-manager.js';
 export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
+export type { ProcessManagerEvents } from './start/launch.js';
 export type { Instance, ProcessSpec } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
 export type { SuperviseOptions, Supervisor, SupervisorState } from './supervise/policy.js';

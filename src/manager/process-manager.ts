@@ -3,20 +3,15 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
+import type { Announce, ProcessManagerEvents } from '../start/launch.js';
 import { placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
-import {
-  completeSuperviseOptions,
-  type SuperviseOptions,
-  type Supervisor,
-  type SupervisorEvents,
-} from '../supervise/policy.js';
+import { completeSuperviseOptions, type SuperviseOptions, type Supervisor } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
 import {
   assertSupportedPlatform,
-  type CrashLoopError,
   errorText,
   isSystemError,
   LockUnavailableError,
@@ -27,24 +22,6 @@ import { check } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { SharedUse } from './shared-use.js';
 
-/** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
-export interface ProcessManagerEvents {
-  /** It was spawned by this manager, and is not ready yet. */
-  spawned: [instance: Instance];
-  /** What this manager spawned is ready. */
-  ready: [instance: Instance];
-  /** What this manager spawned has ended. */
-  exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
-  /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
-  stopped: [result: StopResult];
-  /** Supervision: a check of a live process failed, or only leftovers of it are there. */
-  unhealthy: [status: Status];
-  /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
-  restarting: [detail: { attempt: number; delayMs: number }];
-  /** Supervision has ended: a crash loop. */
-  gaveUp: [error: CrashLoopError];
-}
-
 /**
  * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
  * processes may have the same spec. The managed process never keeps this one alive.
@@ -52,7 +29,6 @@ export interface ProcessManagerEvents {
 export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
   readonly spec: CompleteSpec;
-  readonly #events: SupervisorEvents;
   readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
 
@@ -65,17 +41,6 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     assertSupportedPlatform();
     this.spec = completeSpec(spec);
     this.#sharedUse = new SharedUse(this.spec, () => this.afterLastUser());
-    this.#events = {
-      spawned: (instance) => this.#announce('spawned', instance),
-      ready: (instance) => this.#announce('ready', instance),
-      exit: (detail) => {
-        this.#announce('exit', detail);
-        this.#supervisor?.onExit();
-      },
-      unhealthy: (status) => this.#announce('unhealthy', status),
-      restarting: (detail) => this.#announce('restarting', detail),
-      gaveUp: (error) => this.#announce('gaveUp', error),
-    };
   }
 
   /**
@@ -91,7 +56,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     const { signal } = options;
     signal?.throwIfAborted();
     const place = placeOfCall(this.spec);
-    return await this.#asUser(signal, () => start(this.spec, { signal, place, events: this.#events }));
+    return await this.#asUser(signal, () => start(this.spec, { signal, place, announce: this.#announce }));
   }
 
   /**
@@ -141,7 +106,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return await this.#asUser(signal, async () => {
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);
-      return await start(this.spec, { signal, place, events: this.#events });
+      return await start(this.spec, { signal, place, announce: this.#announce });
     });
   }
 
@@ -180,7 +145,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     if (state !== 'stopped' && state !== 'gave-up') {
       throw new Error(`${this.spec.name} is supervised by this manager already; stop that supervisor first`);
     }
-    this.#supervisor = new ProcessSupervisor(this.spec, complete, this.#events);
+    this.#supervisor = new ProcessSupervisor(this.spec, complete, this.#announce);
     return this.#supervisor;
   }
 
@@ -201,14 +166,15 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /** A listener that throws breaks nothing here: its error is thrown on the next tick. */
-  #announce<Name extends keyof ProcessManagerEvents>(name: Name, ...values: ProcessManagerEvents[Name]): void {
+  readonly #announce: Announce = (name, ...values) => {
     try {
-      // Name and values belong together by this method's signature, which the emitter's own type cannot follow.
+      // Name and values belong together by the signature, which the emitter's own type cannot follow.
       (this as EventEmitter).emit(name, ...values);
     } catch (error) {
       nextTick(() => {
         throw error;
       });
     }
-  }
+    if (name === 'exit') this.#supervisor?.onExit();
+  };
 }

@@ -13,26 +13,45 @@ import { journalOf } from '../state/journal.js';
 import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
-import { endLeftBehind } from '../stop/stop.js';
+import { endLeftBehind, type StopResult } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
 import { Deadline, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
+import { type CrashLoopError, errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
+import type { Status } from '../support/status-report.js';
 import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
-export interface LaunchEvents {
-  spawned(instance: Instance): void;
-  ready(instance: Instance): void;
-  exit(detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }): void;
+/** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
+export interface ProcessManagerEvents {
+  /** It was spawned by this manager, and is not ready yet. */
+  spawned: [instance: Instance];
+  /** What this manager spawned is ready. */
+  ready: [instance: Instance];
+  /** What this manager spawned has ended. */
+  exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
+  /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
+  stopped: [result: StopResult];
+  /** Supervision: a check of a live process failed, or only leftovers of it are there. */
+  unhealthy: [status: Status];
+  /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
+  restarting: [detail: { attempt: number; delayMs: number }];
+  /** Supervision has ended: a crash loop. */
+  gaveUp: [error: CrashLoopError];
 }
 
+/** Tells the listeners of a manager. */
+export type Announce = <Name extends keyof ProcessManagerEvents>(
+  name: Name,
+  ...values: ProcessManagerEvents[Name]
+) => void;
+
 export interface StartOptions {
-  events: LaunchEvents;
+  announce: Announce;
   signal?: AbortSignal | undefined;
   /** What the start remembers: a stop() at this place or beyond it ends the start. A restart() ends nobody's start. */
   place: Place;
@@ -59,7 +78,7 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions)
 
 /** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
-  const { signal, events } = options;
+  const { signal, announce } = options;
   const journal = journalOf(spec);
   // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
   const guard = () => {
@@ -86,7 +105,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     if (!lock.isIntact()) throw new ContendAgain();
     const spawned = await spawnProcess(spec, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { began, deadline, guard, events, signal });
+    return await seeItThrough(spec, lock, spawned, { began, deadline, guard, announce, signal });
   } finally {
     portLock?.handOver();
     lock.handOver();
@@ -97,7 +116,7 @@ async function seeItThrough(
   spec: CompleteSpec,
   taken: FileLock,
   spawned: SpawnedProcess,
-  { began, events, ...waiting }: { began: number; events: LaunchEvents } & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
+  { began, announce, ...waiting }: { began: number; announce: Announce } & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
 ): Promise<Instance> {
   let lock = taken;
   const guard = () => {
@@ -111,7 +130,7 @@ async function seeItThrough(
   const journal = journalOf(spec);
   void spawned.ended.then(({ exitCode, signal }) => {
     journal.note('exit', { pid, startKey, exitCode, signal });
-    events.exit({ pid, exitCode, signal });
+    announce('exit', { pid, exitCode, signal });
   });
   let current = spawned.process;
   const record = (process: ProcessInfo) => {
@@ -125,7 +144,7 @@ async function seeItThrough(
   };
   try {
     record(spawned.process);
-    events.spawned(instanceOf(spec, spawned.process, { reused: false }));
+    announce('spawned', instanceOf(spec, spawned.process, { reused: false }));
     const askLock = async () => {
       const asked = await handOverAndAsk(spec, lock);
       if (typeof asked !== 'object') return asked;
@@ -140,7 +159,7 @@ async function seeItThrough(
     guard();
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
-    events.ready(instance);
+    announce('ready', instance);
     return instance;
   } catch (error) {
     let reason = error;

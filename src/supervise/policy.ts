@@ -1,9 +1,6 @@
 /** What `supervise()` takes and returns, the defaults of its options, and how long a restart waits. */
-import type { LaunchEvents } from '../start/launch.js';
-import type { CrashLoopError } from '../support/errors.js';
 import { random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
-import type { Status } from '../support/status-report.js';
 
 /** When a supervisor looks, when it restarts, and when it gives up. */
 export interface SuperviseOptions {
@@ -35,12 +32,6 @@ export interface Supervisor {
   stop(): Promise<void>;
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;
-}
-
-export interface SupervisorEvents extends LaunchEvents {
-  unhealthy(status: Status): void;
-  restarting(detail: { attempt: number; delayMs: number }): void;
-  gaveUp(error: CrashLoopError): void;
 }
 
 /** What a supervisor is at. 'stopped' and 'gave-up' are final. */

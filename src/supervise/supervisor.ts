@@ -8,6 +8,7 @@
 import { isSeenHeld } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
+import type { Announce } from '../start/launch.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
@@ -19,7 +20,7 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
-import { restartDelayMs, type Supervisor, type SupervisorEvents, type SupervisorOptions } from './policy.js';
+import { restartDelayMs, type Supervisor, type SupervisorOptions } from './policy.js';
 
 /** A look costs some 100 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 100;
@@ -34,7 +35,7 @@ export class ProcessSupervisor implements Supervisor {
   readonly done: Promise<void>;
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
-  readonly #events: SupervisorEvents;
+  readonly #announce: Announce;
   readonly #checks: HealthChecks;
   readonly #alarm = new Alarm();
   readonly #starting = new AbortController();
@@ -47,12 +48,12 @@ export class ProcessSupervisor implements Supervisor {
   #isAfterCrash = true;
   #lastError: unknown;
 
-  constructor(spec: CompleteSpec, options: SupervisorOptions, events: SupervisorEvents) {
+  constructor(spec: CompleteSpec, options: SupervisorOptions, announce: Announce) {
     this.#spec = spec;
     this.#options = options;
-    this.#events = events;
+    this.#announce = announce;
     const ask = (signal: AbortSignal) => status(spec, { signal });
-    this.#checks = new HealthChecks(ask, options, (report) => events.unhealthy(report));
+    this.#checks = new HealthChecks(ask, options, (report) => announce('unhealthy', report));
     const forget = onAbort(options.signal, () => this.end());
     if (options.signal?.aborted) this.end();
     this.done = this.#run().finally(forget);
@@ -96,7 +97,7 @@ export class ProcessSupervisor implements Supervisor {
     } catch (error) {
       journalOf(this.#spec).note('give-up', { error: errorText(error) });
       this.#become('gave-up');
-      if (error instanceof CrashLoopError) this.#events.gaveUp(error);
+      if (error instanceof CrashLoopError) this.#announce('gaveUp', error);
       throw error;
     }
     journalOf(this.#spec).note('unsupervise');
@@ -178,7 +179,7 @@ export class ProcessSupervisor implements Supervisor {
     const delayMs = isCrash ? restartDelayMs(count, backoff) : 0;
     this.#dueAt = now() + delayMs;
     if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
-    this.#events.restarting({ attempt: Math.max(1, count), delayMs });
+    this.#announce('restarting', { attempt: Math.max(1, count), delayMs });
   }
 
   #crashLoopError(): CrashLoopError {
@@ -207,7 +208,7 @@ export class ProcessSupervisor implements Supervisor {
     try {
       const state = journalOf(this.#spec).read();
       if (!this.#isWanted(state)) return this.#become('standby');
-      const options = { events: this.#events, place: state.endPlace, signal: this.#starting.signal };
+      const options = { announce: this.#announce, place: state.endPlace, signal: this.#starting.signal };
       if (isWhole) await start(this.#spec, options);
       else if ((await startIfFree(this.#spec, options)) !== undefined) this.restarts += 1;
       // Somebody else was quicker to restart it.
