@@ -8,11 +8,9 @@ import { bringDown } from '../stop/stop.js';
 export class SharedUse {
   readonly #spec: CompleteSpec;
   readonly #afterLastUser: () => Promise<void>;
+  /** Since a start has succeeded, until `leave()`. */
   #user: User | undefined;
-  /** A start has succeeded since the last `leave()`. */
-  #isIn = false;
   #leaving: Promise<void> | undefined;
-  #startsUnderWay = 0;
 
   /** @param afterLastUser what the last user does when it has ended the process; nobody can become one meanwhile */
   constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>) {
@@ -20,44 +18,34 @@ export class SharedUse {
     this.#afterLastUser = afterLastUser;
   }
 
-  /** Counted as a user from before `start` until `leave()`; when all of several starts fail, the last of them leaves. */
+  /** Counted as a user from before `start`, each start by itself, so that one that fails or is aborted does not end another. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
     await this.#leaving?.catch(() => undefined); // The error is told to the caller of leave().
-    this.#startsUnderWay += 1;
+    const user = await joinUsers(this.#spec, { signal });
     try {
-      await this.#join(signal);
       const result = await start();
-      this.#isIn = this.#user !== undefined;
+      if (this.#user !== undefined) user.release();
+      this.#user ??= user;
       return result;
     } catch (error) {
-      if (!this.#isIn && this.#startsUnderWay === 1) await this.leave();
+      await this.#leaveAs(user);
       throw error;
-    } finally {
-      this.#startsUnderWay -= 1;
     }
   }
 
   async leave(): Promise<void> {
-    this.#leaving ??= this.#leave().finally(() => {
-      this.#leaving = undefined;
-    });
+    const user = this.#user;
+    this.#user = undefined;
+    if (user !== undefined) {
+      this.#leaving = this.#leaveAs(user).finally(() => {
+        this.#leaving = undefined;
+      });
+    }
     await this.#leaving;
   }
 
-  /** Each start joins by itself, so that an aborted one does not end another; the first one that has joined is counted. */
-  async #join(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#user !== undefined) return;
-    const user = await joinUsers(this.#spec, { signal });
-    if (this.#user === undefined) this.#user = user;
-    else user.release();
-  }
-
-  async #leave(): Promise<void> {
-    const user = this.#user;
-    this.#user = undefined;
-    this.#isIn = false;
-    if (user === undefined) return;
+  async #leaveAs(user: User): Promise<void> {
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
       // A process that was found running keeps the lifetime that it was started with.
