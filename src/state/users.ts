@@ -61,30 +61,26 @@ async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promis
 export async function leaveUsers(spec: Shared, user: User, end: () => Promise<void>): Promise<boolean> {
   user.release();
   const path = besideLockFile(spec, 'users');
-  const limit = Deadline.after(stopLimitMs(spec));
-  const pace = new Pace({ maxMs: 4 });
-  // A shared lock that is met six times in a row, which takes some 10 ms, is another user's, not somebody's question.
-  for (let looks = 0; looks < 6; ) {
+  let shared = 0;
+  const look = async () => {
     const fd = openUsers(path);
     try {
       if (tryFlock(fd, 'ex')) {
-        if (isSameFile(fd, path)) {
-          await end();
-          return true;
-        }
-      } else if (canLockShared(fd)) {
-        looks += 1;
-      } else {
-        // The watcher, or another who leaves, is ending it.
-        if (limit.isOver) throw stopTimeoutError(spec, []);
-        looks = 0;
+        if (!isSameFile(fd, path)) return undefined;
+        await end();
+        return 'last';
       }
+      shared = canLockShared(fd) ? shared + 1 : 0;
+      // Met six times in a row, which takes some 10 ms, it is another user's, not somebody's question.
+      return shared === 6 ? 'others' : undefined;
     } finally {
       closeSync(fd);
     }
-    await pace.wait();
-  }
-  return false;
+  };
+  // Neither: the watcher, or another who leaves, is ending it.
+  const left = await poll(look, { deadline: Deadline.after(stopLimitMs(spec)), pace: new Pace({ maxMs: 4 }) });
+  if (left === undefined) throw stopTimeoutError(spec, []);
+  return left === 'last';
 }
 
 function openUsers(path: string): number {
