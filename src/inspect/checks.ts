@@ -105,7 +105,7 @@ async function runBoth(
 }
 
 /** Why it did not say true when it was asked last, and of which process. */
-const failures = new WeakMap<object, { pid: number; reason: unknown; isAnswer: boolean }>();
+const failures = new WeakMap<object, { pid: number; reason: unknown }>();
 
 async function askHealth(
   { name, isHealthy }: Pick<CompleteSpec, 'name'> & Required<Pick<CompleteSpec, 'isHealthy'>>,
@@ -124,12 +124,9 @@ async function askHealth(
     return true;
   } catch (reason) {
     log('%s is not healthy: %s', name, errorText(reason));
-    const before = failures.get(isHealthy);
-    const isAnswer = !signal.aborted;
     // A look that was cut short says less than one that was answered.
-    if (isAnswer || before?.pid !== instance.pid || !before.isAnswer) {
-      failures.set(isHealthy, { pid: instance.pid, reason, isAnswer });
-    }
+    const isCutShort = signal.aborted && failures.get(isHealthy)?.pid === instance.pid;
+    if (!isCutShort) failures.set(isHealthy, { pid: instance.pid, reason });
     return false;
   } finally {
     limit.clear();

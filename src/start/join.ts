@@ -3,7 +3,6 @@
  * bring that about, adopt what a dead one has left, or say why it cannot be had.
  */
 
-import { basename } from 'node:path';
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeingEnded } from '../inspect/watcher.js';
@@ -151,7 +150,7 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   const isNamed = state.spawned?.pid === process.pid;
   if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
     return undefined;
-  if (!isNamedIn(spec.pidFile, process)) writePidFile(spec.pidFile, process, basename(spec.command));
+  if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
   return instanceOf(spec, process, { reused: true });
 }

@@ -4,7 +4,6 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { basename } from 'node:path';
 import { instanceOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
@@ -139,7 +138,7 @@ async function seeItThrough(
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);
-    writePidFile(spec.pidFile, process, basename(spec.command));
+    writePidFile(spec, process);
     writeLockFilePid(lock, process.pid);
   };
   try {

@@ -5,12 +5,13 @@
  */
 
 import { constants, fstatSync, ftruncateSync, readSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { FileLock } from '../lock/held-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
+import type { CompleteSpec } from './process-spec.js';
 
 const log = debugLog('pid-file');
 
@@ -30,12 +31,15 @@ export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): b
 }
 
 /** A failure is a line in the log: everything works without the file. */
-export function writePidFile(pidFile: string, process: ProcessInfo, commandName: string): void {
+export function writePidFile(
+  { pidFile, command }: Pick<CompleteSpec, 'pidFile' | 'command'>,
+  process: ProcessInfo,
+): void {
   try {
     if (isLiving(readRecord(pidFile))) return;
     makeFolders(dirname(pidFile));
     const startTime = Math.floor(processTable().startTime(process));
-    replaceFile(pidFile, `${process.pid}\n${commandName}\n${startTime}\n`);
+    replaceFile(pidFile, `${process.pid}\n${basename(command)}\n${startTime}\n`);
     log('%s names PID %d', pidFile, process.pid);
   } catch (error) {
     log('cannot write %s: %s', pidFile, errorText(error));

@@ -12,7 +12,7 @@ import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, linkSignals, onAbort, Pace, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
+import { errorText, StateFileError, StopTimeoutError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
@@ -37,16 +37,18 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
   const isNothingThere = [spec.lockFile, spec.pidFile, journal.path].every(isMissing);
   if (isNothingThere && livingSpawned(spec.lockFile) === undefined) return { outcome: 'not-running', tookMs: 0 };
+  // From the call on: what it waits for at the journal counts as well.
+  const limit = Deadline.exactly(stopLimitMs(spec));
   let work: JournalWork;
   try {
     journal.create();
     work = await journal.workOn('stop');
   } catch (error) {
-    await bringDown(spec, { signal });
+    await bringDown(spec, { signal, limit });
     const message = `${spec.name} is stopped, but a supervisor may bring it back: ${errorText(error)}`;
     throw new StateFileError(message, { path: journal.path, cause: error });
   }
-  return await finish(spec, work, began, signal);
+  return await finish(spec, work, began, { signal, limit });
 }
 
 /** The first half of a restart: it ends nobody's start. A stop() at the returned place or beyond it ends the second half. */
@@ -55,19 +57,20 @@ export async function stopForRestart(
   { signal }: { signal: AbortSignal | undefined },
 ): Promise<{ result: StopResult; place: Place }> {
   const began = now();
+  const limit = Deadline.exactly(stopLimitMs(spec));
   const journal = journalOf(spec);
   journal.create();
   const work = await journal.workOn('restart');
-  const result = await finish(spec, work, began, signal);
+  const result = await finish(spec, work, began, { signal, limit });
   return { result, place: { ...work.place, offset: work.place.offset + 1 } };
 }
 
 /** With LOCK_SH on the journal. A start that has undone the line saw the lock free: nothing is left to end. */
-async function finish(spec: CompleteSpec, work: JournalWork, began: number, signal?: AbortSignal): Promise<StopResult> {
+async function finish(spec: CompleteSpec, work: JournalWork, began: number, limits: Limits): Promise<StopResult> {
   const journal = journalOf(spec);
   try {
     const isUndone = journal.readIfReadable().isUndone(work.place);
-    const outcome = isUndone ? 'not-running' : await bringDown(spec, { signal });
+    const outcome = isUndone ? 'not-running' : await bringDown(spec, limits);
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
     // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.
@@ -112,12 +115,23 @@ const underWay = new Map<string, Work>();
 /** End whatever holds the lock until it could be taken for an instant. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
-  { signal }: { signal?: AbortSignal | undefined } = {},
+  { signal, limit = Deadline.exactly(stopLimitMs(spec)) }: Pick<Limits, 'signal' | 'limit'> = {},
 ): Promise<Outcome> {
-  signal?.throwIfAborted();
   const { lockFile, pidFile, command, stopSignal, stopTimeoutMs } = spec;
   const key = JSON.stringify([lockFile, pidFile, command, stopSignal, stopTimeoutMs]);
-  const work = underWay.get(key) ?? beginWork(spec, key);
+  for (;;) {
+    signal?.throwIfAborted();
+    const shared = underWay.get(key);
+    try {
+      return await takePart(shared ?? beginWork(spec, key, limit), signal);
+    } catch (error) {
+      // Whoever began it came earlier: its time is over before ours is.
+      if (!(error instanceof StopTimeoutError) || shared === undefined || limit.isOver) throw error;
+    }
+  }
+}
+
+async function takePart(work: Work, signal: AbortSignal | undefined): Promise<Outcome> {
   const ownSignal = linkSignals(signal);
   work.callers += 1;
   try {
@@ -129,21 +143,28 @@ export async function bringDown(
   }
 }
 
-function beginWork(spec: CompleteSpec, key: string): Work {
+function beginWork(spec: CompleteSpec, key: string, limit: Deadline): Work {
   const abort = new AbortController();
   const leave = () => {
     if (underWay.get(key) === work) underWay.delete(key);
   };
   onAbort(abort.signal, leave);
-  const work = { outcome: bringDownAlone(spec, abort.signal, leave).finally(leave), abort, callers: 0 };
+  const work = {
+    outcome: bringDownAlone(spec, { signal: abort.signal, limit }, leave).finally(leave),
+    abort,
+    callers: 0,
+  };
   underWay.set(key, work);
   work.outcome.catch(() => undefined);
   return work;
 }
 
 /** @param beforeFreed from the instant at which the lock is given back, who comes is not helped by this work any more */
-async function bringDownAlone(spec: CompleteSpec, signal: AbortSignal, beforeFreed: () => void): Promise<Outcome> {
-  const limit = Deadline.exactly(stopLimitMs(spec));
+async function bringDownAlone(
+  spec: CompleteSpec,
+  { signal, limit }: { signal: AbortSignal; limit: Deadline },
+  beforeFreed: () => void,
+): Promise<Outcome> {
   const isPatienceOver = patienceWith(spec);
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';

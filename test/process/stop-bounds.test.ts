@@ -1,13 +1,21 @@
 /** How long a stop may take, whatever is under way beside it: 2 × stopTimeoutMs + 5 s. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { acquireLock, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { outcomeOf, timed } from '../helpers/gate.js';
-import { assertNothingLeft, logged } from '../helpers/outside-view.js';
+import { journalEntries, journalFile } from '../helpers/journal.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
+import { assertNothingLeft, logged, reachesState } from '../helpers/outside-view.js';
+import { plainFixture } from '../helpers/paths.js';
+import { startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
 import { killAfter } from '../helpers/resources.js';
-import { nodeSpec, pythonSpec, sleepSpec } from '../helpers/servers.js';
+import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { Supervision } from '../helpers/supervisor-process.js';
 import { eventually } from '../helpers/waiting.js';
 
@@ -158,4 +166,40 @@ test('a stop that is aborted gives up alone: those beside it go on', async (t) =
   abort.abort(new Error('enough'));
   assert.equal(((await aborted) as Error).message, 'enough');
   for (const { outcome } of await Promise.all(others)) assert.equal(outcome, 'killed');
+});
+
+test('a stop that is called shortly before another one gives up has its own time', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t));
+  const daemon = startProgram(t, 'python3', [plainFixture('other-daemon.py'), manager.spec.lockFile]);
+  await daemon.printed(/held/);
+  const first = outcomeOf(manager.stop());
+  // Within 5 s it tells of whoever holds the lock in its own way.
+  await delay(2_000);
+  const second = outcomeOf(manager.stop());
+  assert.equal(((await first) as Error).name, 'StopTimeoutError');
+  daemon.kill();
+  await daemon.ended();
+  const outcome = await second;
+  assert.ok(!(outcome instanceof Error), String(outcome));
+});
+
+test('what a stop waits for at a journal that somebody keeps locked counts as its time', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 0 });
+  const manager = new ProcessManager(spec);
+  const portLock = acquireLock(join(tmpdir(), `flock-process-${process.getuid?.()}`, `port-${spec.port}.lock`));
+  t.after(() => portLock.release());
+  const starter = await startRemoteManager(t, spec);
+  const started = outcomeOf(starter.start());
+  await eventually('its line', () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0);
+  // Frozen, it keeps the process's lock for as long as a stop may take.
+  starter.kill('SIGSTOP');
+  await reachesState(starter.program.pid, 'T');
+  const keeper = startLockAgent(t);
+  await keeper.acquire(journalFile(spec));
+  const { outcome, ms } = await timed(manager.stop());
+  assert.equal((outcome as Error).name, 'StopTimeoutError');
+  assert.ok(ms < 5_500, `${ms} ms`);
+  await keeper.kill();
+  starter.kill('SIGCONT');
+  await started;
 });
