@@ -46,3 +46,8 @@ export function rememberSpawned(lockFile: string, process: ProcessInfo): void {
 export function spawnedUnder(lockFile: string): ProcessInfo | undefined {
   return spawned.get(lockFile);
 }
+
+/** When it is dead: each test may have a lock file of its own. */
+export function forgetSpawned(lockFile: string): void {
+  spawned.delete(lockFile);
+}

@@ -108,7 +108,7 @@ async function askPort(
  * Node's sockets look up process.nextTick whenever they have something to tell: under a fake one they tell nothing, and their
  * silence would count as an answer.
  */
-function assertSocketsAnswer(): void {
+export function assertSocketsAnswer(): void {
   if (!isNextTickReplaced()) return;
   throw new Error(
     'Cannot ask about a port: process.nextTick is replaced, by fake timers perhaps, and without it no socket of Node answers; have them leave it alone (toNotFake: ["nextTick"])',

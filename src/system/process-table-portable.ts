@@ -11,7 +11,7 @@ import { errorText, LockUnavailableError, systemError } from '../support/errors.
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { loadPackage } from '../support/load.js';
-import { isPortOpen, type LookOptions, type PortAddress } from './ports.js';
+import { assertSocketsAnswer, isPortOpen, type LookOptions, type PortAddress } from './ports.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
 import { askAside, askNow } from './programs.js';
 
@@ -113,6 +113,7 @@ export function listeners(): ProcessInfo[] {
 
 /** An attempt to connect tells. That of tcp-port-used cannot be given up: it goes on when the time is over. */
 export async function isPortUsed(address: PortAddress, options: LookOptions): Promise<boolean> {
+  assertSocketsAnswer();
   const { check } = portPackage() ?? {};
   if (check === undefined) return await isPortOpen(address, options);
   const over = abortAfter(options.timeoutMs, options.signal);

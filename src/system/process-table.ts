@@ -8,7 +8,7 @@
 import { debugLog } from '../support/debug.js';
 import { errorText, systemError } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import { isLivingChild, spawnedUnder } from './own-children.js';
+import { forgetSpawned, isLivingChild, spawnedUnder } from './own-children.js';
 import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
@@ -47,7 +47,10 @@ function childByItsEvents(process: Identity): boolean | undefined {
  */
 export function livingSpawned(lockFile: string): ProcessInfo | undefined {
   const process = spawnedUnder(lockFile);
-  return process && childByItsEvents(process) !== false ? lookAgain(process) : undefined;
+  if (process === undefined) return undefined;
+  const living = childByItsEvents(process) === false ? undefined : lookAgain(process);
+  if (living === undefined) forgetSpawned(lockFile);
+  return living;
 }
 
 /** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */

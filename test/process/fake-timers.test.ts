@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, startEphemeral } from '../../src/index.js';
+import * as portable from '../../src/system/process-table-portable.js';
 import type { Seen } from '../fixtures/loaded-under-fakes.js';
 import { ownTemporaryFolder, redisPreset } from '../helpers/ephemeral.js';
 import { fixture, projectRoot } from '../helpers/paths.js';
@@ -37,6 +38,15 @@ test('under a fake next tick no socket answers: a start says so at once, a lock 
     restore();
   }
   assert.deepEqual(livingInGroup(server.pid), []);
+});
+
+test('where there is no /proc the look at a port says so, too, before anything is spawned', async (t) => {
+  const restore = replaceNextTick(t);
+  try {
+    await assert.rejects(portable.isPortUsed({ host: '127.0.0.1', port: 1 }, { timeoutMs: 500 }), REPLACED);
+  } finally {
+    restore();
+  }
 });
 
 /** As sinon has it by default: who asks for a turn is kept waiting. */

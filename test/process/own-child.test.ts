@@ -4,6 +4,7 @@ import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Instance, ProcessManager, type ProcessSpec, startEphemeral, startShared } from '../../src/index.js';
+import { spawnedUnder } from '../../src/system/own-children.js';
 import { nodePreset, ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { killAfter } from '../helpers/resources.js';
@@ -111,6 +112,14 @@ test('a server that put itself into the background is known under its new PID', 
   remove(dirname(manager.spec.lockFile));
   assert.equal((await manager.stop()).outcome, 'stopped');
   assert.equal(isRunning(instance.pid), false);
+});
+
+test('one that was stopped is forgotten: a program may start any number, each with a lock file of its own', async (t) => {
+  const { manager } = await started(t, sleepSpec(t));
+  const { lockFile } = manager.spec;
+  assert.notEqual(spawnedUnder(lockFile), undefined);
+  await manager.stop();
+  assert.equal(spawnedUnder(lockFile), undefined);
 });
 
 test('one that has ended is nobody: what has its number since is not signalled', async (t) => {
