@@ -122,7 +122,8 @@ async function waitInKernel(
       () => over.abort(),
     );
     const isGranted = await wait(fd, linked.signal);
-    if (isGranted && !signal?.aborted && isSameFile(fd, path)) lock = heldLock(path, fd);
+    const isIntact = isGranted && asLockUnavailable(path, 'lock', () => isSameFile(fd, path));
+    if (isIntact && !signal?.aborted) lock = heldLock(path, fd);
     return lock;
   } finally {
     over.abort();

@@ -13,6 +13,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, isLocked, lockHolders, ProcessManager } from '../../src/index.js';
+import { blockedHelper } from '../helpers/blocked.js';
 import { startLockAgent, startNobody } from '../helpers/lock-agent.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { pathWithOnly } from '../helpers/path-with-only.js';
@@ -157,6 +158,28 @@ test('whether a lock is intact is unavailable once its folder may not be entered
   chmodSync(join(folder, 'sub'), 0o000);
   await assert.rejects(nobody.ask({ do: 'isIntact' }), { ...denied, path });
 });
+
+for (const helper of ['perl', 'flock']) {
+  test(`through ${helper}: a lock that is granted when its folder may not be entered any more is unavailable`, async (t) => {
+    const folder = openFolder(t);
+    const folderOfHelper = pathWithOnly(t, helper);
+    chmodSync(folderOfHelper, 0o755);
+    const env = { ...process.env, PATH: folderOfHelper };
+    const agent = startLockAgent(t, { nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')], env });
+    await agent.ask({ do: 'becomeNobody', primeWith: join(folder, 'prime.lock') });
+    const before = await agent.ask({ do: 'descriptors' });
+    const path = join(folder, 'sub/x.lock');
+    mkdirSync(join(folder, 'sub'));
+    chmodSync(join(folder, 'sub'), 0o755);
+    const held = acquireLock(path, { mode: 0o644 });
+    const waiting = assert.rejects(agent.ask({ do: 'wait', path }), { ...denied, path });
+    killAfter(t, await blockedHelper(agent.program.pid));
+    chmodSync(join(folder, 'sub'), 0o000);
+    held.release();
+    await waiting;
+    assert.equal(await agent.ask({ do: 'descriptors' }), before);
+  });
+}
 
 /** The file system is seen by the agent alone, and gone with it. */
 function withFileSystem(folder: string, options: string, script = ':'): readonly string[] {
