@@ -11,7 +11,13 @@
 import { closeSync, constants } from 'node:fs';
 import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { assertSupportedPlatform, LockHeldError, LockUnavailableError, textOfPids } from '../support/errors.js';
+import {
+  assertSupportedPlatform,
+  errorText,
+  LockHeldError,
+  LockUnavailableError,
+  textOfPids,
+} from '../support/errors.js';
 import { now, random } from '../support/globals.js';
 import { checkNumber } from '../support/options.js';
 import { type Carrier, processTable } from '../system/process-table.js';
@@ -34,6 +40,9 @@ const COMPARE_EVERY_MS = 1_000;
 
 /** So long nobody's questions keep the kernel from granting LOCK_EX to a helper that waits for it there. */
 const SHARED_LOCK_MS = 2_000;
+
+/** In so many pieces acquireLock() waits for that: after each it is seen whether there is a holder by now. */
+const KERNEL_WAITS = 4;
 
 /** A file that is replaced faster than it can be locked is given up after as many attempts. */
 const MAX_REOPENS = 1_000;
@@ -175,10 +184,10 @@ type Refusal = 'holder' | 'shared lock';
 
 function lockOrRefusal(file: LockFile): FileLock | Refusal {
   for (let attempts = 1; ; attempts += 1) {
-    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS);
+    const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS / KERNEL_WAITS);
     if (typeof result !== 'string') return result;
-    // Without the addon the second attempt waits, in the kernel.
-    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 2;
+    // Without the addon all attempts but the first wait, in the kernel.
+    const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 1 + KERNEL_WAITS;
     if (result === 'holder' || attempts >= most) return result;
     // A synchronous function can only put its whole thread to sleep.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, random());
@@ -216,9 +225,17 @@ function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
 }
 
-/** Who has LOCK_SH: lockHolders() does not name them, it tells who has the exclusive lock. */
+/**
+ * Who has LOCK_SH, for a message: nobody when that cannot be told, for want of lsof or of a descriptor. lockHolders() does not
+ * name them, it tells who has the exclusive lock.
+ */
 export function sharedLockPids(path: string): number[] {
-  return asLockUnavailable(path, 'examine', () => pidsOf(processTable().carriers(path, { kind: 'shared' })));
+  try {
+    return pidsOf(processTable().carriers(path, { kind: 'shared' }));
+  } catch (error) {
+    log('cannot tell who shares %s: %s', path, errorText(error));
+    return [];
+  }
 }
 
 function pidsOf(carriers: readonly Carrier[]): number[] {

@@ -1,13 +1,15 @@
 /** Somebody keeps a shared lock on the file: the refusal says who, and comes in a bounded time. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ProcessManager } from '../../src/index.js';
 import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
-import { LOCK_MODES, lockSetup } from '../helpers/cost.js';
+import { tryFlock } from '../../src/lock/flock.js';
+import { blockedHelper } from '../helpers/blocked.js';
+import { LOCK_MODES, type LockMode, lockSetup } from '../helpers/cost.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
-import { unlessRoot } from '../helpers/one-call.js';
+import { onDarwin, unlessRoot } from '../helpers/one-call.js';
 import { AS_NOBODY, IN_DOCKER } from '../helpers/powerless.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
@@ -53,6 +55,40 @@ for (const mode of LOCK_MODES) {
     assert.ok(waited - acquired < REFUSED_WITHIN_MS, `${waited - acquired} ms`);
   });
 }
+
+for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
+  test(`through ${mode}: acquireLock is not kept waiting by a holder that comes while it waits beside a shared lock`, async (t) => {
+    const path = join(temporaryFolder(t), 'x.lock');
+    const agent = startLockAgent(t, lockSetup(t, mode).options);
+    const refusedAfterMs: number[] = [];
+    while (refusedAfterMs.length < 3) {
+      const fd = openSync(path, 'a');
+      assert.equal(tryFlock(fd, 'sh'), true);
+      const outcome = agent.acquire(path).then(
+        () => 'locked',
+        (error: Error) => error.message,
+      );
+      await blockedHelper(agent.program.pid);
+      // The kernel may give it to the helper, for a shared lock is given back before it is made exclusive.
+      const isOurs = tryFlock(fd, 'ex');
+      const began = performance.now();
+      if (isOurs) assert.match(await outcome, /another holder has it/);
+      if (isOurs) refusedAfterMs.push(performance.now() - began);
+      closeSync(fd);
+      if ((await outcome) === 'locked') await agent.release();
+    }
+    t.diagnostic(`${refusedAfterMs.map((ms) => ms.toFixed()).join(', ')} ms`);
+    assert.ok(Math.min(...refusedAfterMs) < 1_500, `${refusedAfterMs}`);
+  });
+}
+
+test('where nobody can tell who keeps a shared lock, for want of lsof, it is a refusal all the same', async (t) => {
+  const path = join(temporaryFolder(t), 'x.lock');
+  await keepShared(t, path);
+  const agent = startLockAgent(t, { ...onDarwin, env: { PATH: temporaryFolder(t) } });
+  const message = /shared lock is kept on it by a process that cannot be seen/;
+  await assert.rejects(agent.acquire(path), { name: 'LockHeldError', message });
+});
 
 test('a start() beside a shared lock names who keeps it, and does not say that it is running', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
