@@ -14,6 +14,7 @@ import {
   type SupervisorEvents,
 } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
+import { throwIfAborted } from '../support/deadline.js';
 import {
   assertSupportedPlatform,
   type CrashLoopError,
@@ -89,7 +90,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const place = placeOfCall(this.spec);
     return await this.#asUser(signal, () => start(this.spec, { signal, place, events: this.#events }));
   }
@@ -101,7 +102,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     // What is called after this, in the same tick perhaps, comes later: another supervise(), too.
     const supervisor = this.#supervisor;
     this.#supervisor = undefined;
@@ -137,7 +138,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     return await this.#asUser(signal, async () => {
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);

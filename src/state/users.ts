@@ -7,7 +7,7 @@
 import { closeSync } from 'node:fs';
 import { canLockShared, tryFlock } from '../lock/flock.js';
 import { asLockUnavailable, isSameFile, openLockFile } from '../lock/lock-file.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { stopTimeoutError } from '../support/errors.js';
 import { closeOnce } from '../support/files.js';
@@ -29,7 +29,7 @@ export async function joinUsers(
   spec: Shared,
   { signal, whenUnused }: { signal?: AbortSignal | undefined; whenUnused?: () => Promise<void> } = {},
 ): Promise<User> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const path = besideLockFile(spec, 'users');
   const deadline = Deadline.after(stopLimitMs(spec));
   const user = await poll(() => tryToJoin(path, whenUnused), { deadline, signal, pace: new Pace({ maxMs: 10 }) });

@@ -10,10 +10,10 @@ import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, linkSignals, onAbort, Pace, whenAborted } from '../support/deadline.js';
+import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, stopTimeoutError } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
@@ -31,7 +31,7 @@ const log = debugLog('stop');
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal | undefined }): Promise<StopResult> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const began = now();
   const journal = journalOf(spec);
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
@@ -114,7 +114,7 @@ export async function bringDown(
   spec: CompleteSpec,
   { signal }: { signal?: AbortSignal | undefined } = {},
 ): Promise<Outcome> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const { lockFile, pidFile, command, stopSignal, stopTimeoutMs } = spec;
   const key = JSON.stringify([lockFile, pidFile, command, stopSignal, stopTimeoutMs]);
   const work = underWay.get(key) ?? beginWork(spec, key);
@@ -130,7 +130,7 @@ export async function bringDown(
 }
 
 function beginWork(spec: CompleteSpec, key: string): Work {
-  const abort = new AbortController();
+  const abort = newAbort();
   const leave = () => {
     if (underWay.get(key) === work) underWay.delete(key);
   };
@@ -148,7 +148,7 @@ async function bringDownAlone(spec: CompleteSpec, signal: AbortSignal, beforeFre
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';
   for (;;) {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
