@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
+import { checkWanted } from '../start/launch.js';
 import { placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
@@ -139,7 +140,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
     throwIfAborted(signal);
+    const called = placeOfCall(this.spec);
     return await this.#asUser(signal, async () => {
+      // Who has to become a user first comes into the journal later than a stop() that was called after this.
+      checkWanted(this.spec, { signal, place: called });
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);
       return await start(this.spec, { signal, place, events: this.#events });

@@ -50,7 +50,7 @@ const DROPPED_MS = 100;
 const FAILED_START_GRACE_MS = 2_000;
 
 /** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
-export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions): JournalState {
+export function checkWanted(spec: CompleteSpec, { signal, place }: Omit<StartOptions, 'events'>): JournalState {
   throwIfAborted(signal);
   const state = journalOf(spec).read();
   if (state.isStoppedSince(place)) throw new StoppedError(`${spec.name} was stopped while it was being started`);
