@@ -5,7 +5,8 @@
  */
 
 import { closeSync } from 'node:fs';
-import { canLockShared, tryFlock } from '../lock/flock.js';
+import { tryFlock } from '../lock/flock.js';
+import type { Operation } from '../lock/flock-helpers.js';
 import { asLockUnavailable, isSameFile, openLockFile } from '../lock/lock-file.js';
 import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
@@ -43,9 +44,9 @@ async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promis
   let isUser = false;
   try {
     // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
-    if (!canLockShared(fd)) return undefined;
-    if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
-    isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+    if (!isGranted(path, fd, 'question')) return undefined;
+    if (whenUnused !== undefined && isGranted(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
+    isUser = isGranted(path, fd, 'sh') && isSameFile(fd, path);
     if (isUser) log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
     return isUser ? user : undefined;
   } finally {
@@ -67,12 +68,12 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   for (let looks = 0; looks < 6; ) {
     const fd = openUsers(path);
     try {
-      if (tryFlock(fd, 'ex')) {
+      if (isGranted(path, fd, 'ex')) {
         if (isSameFile(fd, path)) {
           await end();
           return true;
         }
-      } else if (canLockShared(fd)) {
+      } else if (isGranted(path, fd, 'question')) {
         looks += 1;
       } else {
         // The watcher, or another who leaves, is ending it.
@@ -89,4 +90,8 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
 
 function openUsers(path: string): number {
   return asLockUnavailable(path, 'lock', () => openLockFile(path, 0o600));
+}
+
+function isGranted(path: string, fd: number, operation: Operation): boolean {
+  return asLockUnavailable(path, 'lock', () => tryFlock(fd, operation));
 }
