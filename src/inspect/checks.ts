@@ -3,9 +3,18 @@
 import { inspect } from 'node:util';
 import { journalOf } from '../state/journal.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
-import { abortAfter, type Deadline, type LinkedSignal, linkSignals, Pace, whenAborted } from '../support/deadline.js';
+import {
+  abortAfter,
+  type Deadline,
+  type LinkedSignal,
+  linkSignals,
+  Pace,
+  throwIfAborted,
+  whenAborted,
+} from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
+import { newAbort } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
@@ -71,9 +80,9 @@ export async function runChecks(
   process: ProcessInfo,
   { signal, ...options }: CheckOptions,
 ): Promise<CheckResult> {
-  const gone = new AbortController();
+  const gone = newAbort();
   const goneOrSignal = linkSignals(gone.signal, signal);
-  const over = new AbortController();
+  const over = newAbort();
   // Somebody can have stopped it: a check that never answers is not waited for then.
   const watch = async () => {
     const pace = new Pace({ firstMs: 50, maxMs: 500 });
@@ -116,7 +125,7 @@ async function askHealth(
   // A check that ignores its signal must not hold up the one who waits for it.
   const aborted = whenAborted(signal);
   try {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     const answer: unknown = await Promise.race([isHealthy(instance, signal), aborted]);
     if (answer !== true)
       throw new Error(`isHealthy gave ${inspect(answer)}${answer === false ? '' : ', and only true counts'}`);

@@ -5,7 +5,7 @@ import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
-import { Pace } from '../support/deadline.js';
+import { Pace, throwIfAborted } from '../support/deadline.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
@@ -22,7 +22,7 @@ export async function status(
 ): Promise<Status> {
   const asked = await ask(spec, options.signal);
   // A check that was aborted has failed, which says nothing.
-  options.signal?.throwIfAborted();
+  throwIfAborted(options.signal);
   const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
   if (options.usage !== true || report.pid === undefined) return report;
   const used = await usage(report.pid);

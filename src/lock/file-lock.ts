@@ -9,7 +9,7 @@
  */
 
 import { closeSync, constants } from 'node:fs';
-import { Deadline, linkSignals, Pace, sleep } from '../support/deadline.js';
+import { Deadline, linkSignals, Pace, sleep, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import {
   assertSupportedPlatform,
@@ -18,7 +18,7 @@ import {
   LockUnavailableError,
   textOfPids,
 } from '../support/errors.js';
-import { now, random } from '../support/globals.js';
+import { newAbort, now, random } from '../support/globals.js';
 import { checkNumber } from '../support/options.js';
 import { type Carrier, processTable } from '../system/process-table.js';
 import { canLockShared, flockWaiter, tryFlock } from './flock.js';
@@ -90,7 +90,7 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
   const pace = new Pace({ maxMs: 100, growth: 1.25 });
   for (let sharedLocks = 0; ; ) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const result = attemptLock(file);
     if (typeof result !== 'string') return result;
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
@@ -116,7 +116,7 @@ async function waitInKernel(
   const wait = flockWaiter();
   if (wait === undefined) return undefined;
   const fd = asLockUnavailable(path, 'lock', () => openLockFile(path, mode));
-  const over = new AbortController();
+  const over = newAbort();
   const linked = linkSignals(over.signal, signal);
   const compare = async () => {
     while (!deadline.isOver && isSameFile(fd, path)) {

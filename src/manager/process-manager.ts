@@ -3,13 +3,14 @@
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/file-lock.js';
-import type { Announce, ProcessManagerEvents } from '../start/launch.js';
+import { type Announce, checkWanted, type ProcessManagerEvents } from '../start/launch.js';
 import { placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions, type Supervisor } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
+import { throwIfAborted } from '../support/deadline.js';
 import {
   assertSupportedPlatform,
   errorText,
@@ -54,7 +55,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const place = placeOfCall(this.spec);
     return await this.#asUser(signal, () => start(this.spec, { signal, place, announce: this.#announce }));
   }
@@ -66,7 +67,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     // What is called after this, in the same tick perhaps, comes later: another supervise(), too.
     const supervisor = this.#supervisor;
     this.#supervisor = undefined;
@@ -102,8 +103,11 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
+    const called = placeOfCall(this.spec);
     return await this.#asUser(signal, async () => {
+      // Who has to become a user first comes into the journal later than a stop() that was called after this.
+      checkWanted(this.spec, { signal, place: called });
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);
       return await start(this.spec, { signal, place, announce: this.#announce });

@@ -7,7 +7,7 @@
 
 import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
 import type { Socket } from 'node:net';
-import { onAbort } from '../support/deadline.js';
+import { onAbort, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { setImmediate } from '../support/globals.js';
@@ -41,7 +41,7 @@ export async function askGrpc(
   let close = () => {};
   let forget = () => {};
   try {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     let socket: Socket | undefined;
     const session = builtIn('node:http2').connect(`http://${address}`, {
       // A session that is destroyed while it connects goes on connecting, for two minutes.

@@ -12,7 +12,7 @@ import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
 import { end } from '../stop/stop.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import {
   LockUnavailableError,
@@ -56,7 +56,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'leftovers') {
     // One that is healthy goes on as the process, otherwise all are ended.
     const found = await findHealthy(spec, holder.candidates, signal);
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     if (found !== undefined) return reuse(contest, found.process, state);
     // From here on nobody adopts them, and whoever meets them ends them, as this start does when it looks next.
     appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'));

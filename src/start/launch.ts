@@ -14,7 +14,7 @@ import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
 import { endLeftBehind, type StopResult } from '../stop/stop.js';
 import { terminate } from '../stop/terminate.js';
-import { Deadline, poll } from '../support/deadline.js';
+import { Deadline, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { type CrashLoopError, errorText, LockUnavailableError, StoppedError } from '../support/errors.js';
 import { now } from '../support/globals.js';
@@ -68,8 +68,8 @@ const DROPPED_MS = 100;
 const FAILED_START_GRACE_MS = 2_000;
 
 /** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
-export function checkWanted(spec: CompleteSpec, { signal, place }: StartOptions): JournalState {
-  signal?.throwIfAborted();
+export function checkWanted(spec: CompleteSpec, { signal, place }: Omit<StartOptions, 'announce'>): JournalState {
+  throwIfAborted(signal);
   const state = journalOf(spec).read();
   if (state.isStoppedSince(place)) throw new StoppedError(`${spec.name} was stopped while it was being started`);
   return state;

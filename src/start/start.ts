@@ -9,7 +9,7 @@ import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import type { CompleteSpec, Instance } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, isOwnLimit, type StateFileError } from '../support/errors.js';
 import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
@@ -64,7 +64,7 @@ async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
   const { spec, signal } = contest;
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
     if (lock === undefined) return undefined;
     try {

@@ -17,7 +17,7 @@ import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isUncollected } from '../system/own-children.js';
 import {
@@ -55,7 +55,7 @@ export async function waitUntilReady(
   { child, process: spawned, output }: SpawnedProcess,
   { deadline, guard, signal, askLock, onSuccessor }: WaitOptions,
 ): Promise<ProcessInfo> {
-  const exit = new AbortController();
+  const exit = newAbort();
   child.once('exit', () => exit.abort());
   const signalOrExit = linkSignals(signal, exit.signal);
   const wake = () => (exit.signal.aborted ? signal : signalOrExit.signal);

@@ -2,6 +2,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
@@ -48,19 +49,20 @@ const REASON_LENGTH = 300;
 
 /** Where a stack leads through, in the traces of Node, Java, Python and Go, and what stands around them. */
 const TRACE =
-  /^\s*$|^\s+at |^\s+\.\.\. \d+ more|^Node\.js v\d|^\s*[~^]+$|^\s*File "|^Traceback |^\s*\[Previous line |^goroutine \d|^created by |^exit status \d/;
+  /^\s+at |^\s+\.\.\. \d+ more|^Node\.js v\d|^\s*[~^]+$|^\s*File "|^Traceback |^\s*\[Previous line |^goroutine \d|^created by |^exit status \d/;
 
-/** Go names a function, and its place in the next line; Python has the line of the program after its place. */
+/** Go names a function, and its place in the next line; Python has the line of the program, where it is at hand, after its place. */
 const GO_PLACE = /^\t\S+:\d+( \+0x[\da-f]+)?$/;
 const PYTHON_PLACE = /^\s*File ".*", line \d+/;
 
-/** Of the lines of a log, or of its end, the last ones that say why: not the trace that follows or precedes them. */
-export function reasonLines(lines: readonly string[]): string[] {
+/** Of the lines of a log, or of its end, the last ones that say why: not the trace that follows or precedes them, nor colours. */
+export function reasonLines(logged: readonly string[]): string[] {
+  const lines = logged.map((line) => stripVTControlCharacters(line).trimEnd()).filter((line) => line !== '');
   const isTrace = (line: string, index: number) =>
     TRACE.test(line) ||
     GO_PLACE.test(line) ||
     GO_PLACE.test(lines[index + 1] ?? '') ||
-    PYTHON_PLACE.test(lines[index - 1] ?? '');
+    (PYTHON_PLACE.test(lines[index - 1] ?? '') && line.startsWith('    '));
   const reasons = lines.filter((line, index) => !isTrace(line, index));
   return (reasons.length === 0 ? lines : reasons).slice(-REASON_LINES).map((line) => line.slice(0, REASON_LENGTH));
 }

@@ -5,9 +5,10 @@
  */
 
 import { closeSync } from 'node:fs';
-import { canLockShared, tryFlock } from '../lock/flock.js';
+import { tryFlock } from '../lock/flock.js';
+import type { Operation } from '../lock/flock-helpers.js';
 import { asLockUnavailable, isSameFile, openLockFile } from '../lock/lock-file.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { stopTimeoutError } from '../support/errors.js';
 import { closeOnce } from '../support/files.js';
@@ -29,7 +30,7 @@ export async function joinUsers(
   spec: Shared,
   { signal, whenUnused }: { signal?: AbortSignal | undefined; whenUnused?: () => Promise<void> } = {},
 ): Promise<User> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const path = besideLockFile(spec, 'users');
   const deadline = Deadline.after(stopLimitMs(spec));
   const user = await poll(() => tryToJoin(path, whenUnused), { deadline, signal, pace: new Pace({ maxMs: 10 }) });
@@ -43,9 +44,9 @@ async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promis
   let isUser = false;
   try {
     // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
-    if (!canLockShared(fd)) return undefined;
-    if (whenUnused !== undefined && tryFlock(fd, 'ex') && isSameFile(fd, path)) await whenUnused();
-    isUser = tryFlock(fd, 'sh') && isSameFile(fd, path);
+    if (!isGranted(path, fd, 'question')) return undefined;
+    if (whenUnused !== undefined && isGranted(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
+    isUser = isGranted(path, fd, 'sh') && isSameFile(fd, path);
     if (isUser) log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
     return isUser ? user : undefined;
   } finally {
@@ -65,12 +66,12 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   const look = async () => {
     const fd = openUsers(path);
     try {
-      if (tryFlock(fd, 'ex')) {
+      if (isGranted(path, fd, 'ex')) {
         if (!isSameFile(fd, path)) return undefined;
         await end();
         return 'last';
       }
-      shared = canLockShared(fd) ? shared + 1 : 0;
+      shared = isGranted(path, fd, 'question') ? shared + 1 : 0;
       // Met six times in a row, which takes some 10 ms, it is another user's, not somebody's question.
       return shared === 6 ? 'others' : undefined;
     } finally {
@@ -85,4 +86,8 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
 
 function openUsers(path: string): number {
   return asLockUnavailable(path, 'lock', () => openLockFile(path, 0o600));
+}
+
+function isGranted(path: string, fd: number, operation: Operation): boolean {
+  return asLockUnavailable(path, 'lock', () => tryFlock(fd, operation));
 }

@@ -10,10 +10,10 @@ import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { Deadline, linkSignals, onAbort, Pace, whenAborted } from '../support/deadline.js';
+import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, StopTimeoutError, stopTimeoutError } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
@@ -31,7 +31,7 @@ const log = debugLog('stop');
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal | undefined }): Promise<StopResult> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const began = now();
   const journal = journalOf(spec);
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
@@ -120,7 +120,7 @@ export async function bringDown(
   const { lockFile, pidFile, command, stopSignal, stopTimeoutMs } = spec;
   const key = JSON.stringify([lockFile, pidFile, command, stopSignal, stopTimeoutMs]);
   for (;;) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const shared = underWay.get(key);
     try {
       return await takePart(shared ?? beginWork(spec, key, limit), signal);
@@ -144,7 +144,7 @@ async function takePart(work: Work, signal: AbortSignal | undefined): Promise<Ou
 }
 
 function beginWork(spec: CompleteSpec, key: string, limit: Deadline): Work {
-  const abort = new AbortController();
+  const abort = newAbort();
   const leave = () => {
     if (underWay.get(key) === work) underWay.delete(key);
   };
@@ -169,7 +169,7 @@ async function bringDownAlone(
   const pace = new Pace({ maxMs: 25 });
   let outcome: Outcome = 'not-running';
   for (;;) {
-    signal.throwIfAborted();
+    throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {

@@ -1,7 +1,7 @@
 /** The checks of a live process. They run beside the loop that observes its lock, since a check may take its time. */
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import type { SupervisorOptions } from './policy.js';
 
@@ -50,7 +50,7 @@ export class HealthChecks {
   /** Never rejects. */
   async runWhenDue(): Promise<void> {
     if (this.#running !== undefined || now() < this.#dueAt) return;
-    this.#running = new AbortController();
+    this.#running = newAbort();
     const { signal } = this.#running;
     try {
       const report = await this.#ask(signal);

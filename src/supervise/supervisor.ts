@@ -18,7 +18,7 @@ import { endSick } from '../stop/stop.js';
 import { Alarm, onAbort } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import { HealthChecks } from './health-checks.js';
 import { restartDelayMs, type Supervisor, type SupervisorOptions } from './policy.js';
 
@@ -38,7 +38,7 @@ export class ProcessSupervisor implements Supervisor {
   readonly #announce: Announce;
   readonly #checks: HealthChecks;
   readonly #alarm = new Alarm();
-  readonly #starting = new AbortController();
+  readonly #starting = newAbort();
   #isEnding = false;
   /** Stops before this place count no more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };

@@ -1,6 +1,6 @@
 /** Time limits on the monotonic clock: a wall clock that is set back or forth neither shortens nor stretches them. */
 import { once } from 'node:events';
-import { clearTimeout, now, random, setImmediate, setTimeout } from './globals.js';
+import { clearTimeout, newAbort, now, random, setImmediate, setTimeout } from './globals.js';
 
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
@@ -77,9 +77,20 @@ export function onAbort(signal: AbortSignal | undefined, act: () => void): () =>
   };
 }
 
+/** @throws the signal's reason */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/** The signal of a polyfill, or of an older jsdom, has no reason, and no `throwIfAborted` either. */
+function reasonOf({ reason }: AbortSignal): unknown {
+  if (reason !== undefined) return reason;
+  return Object.assign(new Error('This operation was aborted'), { name: 'AbortError', code: 'ABORT_ERR' });
+}
+
 /** @throws the signal's reason, as soon as it is aborted */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   await new Promise<void>((resolve) => {
     // Node hears its sockets and children only when no timer is due. Of two loops whose looks take longer than their sleeps one
     // always is: the whole process would hear nothing until they end.
@@ -91,7 +102,7 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       resolve();
     }
   });
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
 }
 
 /** `clear` is to be called when nobody waits for the signal any more. */
@@ -102,7 +113,7 @@ export type LinkedSignal = { signal: AbortSignal; clear(): void };
  * signal that lives for long would gather.
  */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
-  const linked = new AbortController();
+  const linked = newAbort();
   const abort = () => {
     const aborted = sources.find((source) => source?.aborted);
     if (aborted !== undefined) linked.abort(aborted.reason);
@@ -121,7 +132,7 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
  */
 export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const deadline = Deadline.after(ms);
-  const over = new AbortController();
+  const over = newAbort();
   const linked = linkSignals(over.signal, signal);
   let timer: NodeJS.Timeout | undefined;
   let isCleared = false;
@@ -146,7 +157,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
 /** Rejects with the signal's reason, for a race with what does not listen to it. */
 export function whenAborted(signal: AbortSignal): Promise<never> {
   const aborted = signal.aborted ? Promise.resolve() : once(signal, 'abort');
-  const rejected = aborted.then(() => Promise.reject(signal.reason));
+  const rejected = aborted.then(() => Promise.reject(reasonOf(signal)));
   rejected.catch(() => undefined);
   return rejected;
 }
@@ -190,7 +201,7 @@ export async function poll<T>(
 
 /** A wait that can be cut short. Who rings while nobody waits cuts the next wait short. */
 export class Alarm {
-  #bell = new AbortController();
+  #bell = newAbort();
 
   ring(): void {
     this.#bell.abort();
@@ -199,6 +210,6 @@ export class Alarm {
   /** Until it rings, and no longer than so many milliseconds. */
   async wait(ms: number): Promise<void> {
     await sleep(ms, this.#bell.signal).catch(() => undefined); // It rang.
-    this.#bell = new AbortController();
+    this.#bell = newAbort();
   }
 }

@@ -2,6 +2,7 @@
  * The errors that this library throws on purpose: one class per decision that a caller can take, all with one base.
  * The wording is made where the facts are known; the classes carry the facts.
  */
+import { inspect } from 'node:util';
 import type { Status } from './status-report.js';
 
 /**
@@ -154,9 +155,17 @@ export function errorCode(error: unknown): string | undefined {
 /** What went wrong, for use inside a longer message. What Node's permission model denies, Node 20 does not name. */
 export function errorText(error: unknown): string {
   const flag = PERMISSION_FLAGS[textOf(error, 'permission') ?? ''];
-  if (flag === undefined) return textOf(error, 'message') ?? String(error);
+  if (flag === undefined) return messageOf(error);
   const place = flag.startsWith('--allow-fs') ? ` for "${textOf(error, 'resource')}"` : '';
   return `Node's permission model denies it, it takes ${flag}${place}`;
+}
+
+/** Of a connection that every address of a host refused, Node gives an error with an empty message and the `errors`. */
+function messageOf(error: unknown): string {
+  if (typeof error === 'string') return error;
+  const { errors } = Object(error) as { errors?: unknown };
+  const message = textOf(error, 'message') || (Array.isArray(errors) ? errors.map(errorText).join('; ') : '');
+  return message || textOf(error, 'code') || textOf(error, 'name') || inspect(error, { breakLength: Infinity });
 }
 
 const PERMISSION_FLAGS: Record<string, string> = {

@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { debugLog } from './debug.js';
 import { errorText, isDenied } from './errors.js';
 
@@ -123,7 +123,8 @@ const log = debugLog('folder');
 
 export function userFolderPath(): string {
   // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
-  return join(tmpdir(), `flock-process-${process.getuid?.()}`);
+  // Absolute, for TMPDIR may be relative, and the working directory may change until the folder is removed.
+  return resolve(tmpdir(), `flock-process-${process.getuid?.()}`);
 }
 
 /** Where processes of one user meet, whatever their state folders are. Undefined when others may write to it, or it cannot be made. */

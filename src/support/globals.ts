@@ -17,7 +17,7 @@ export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers')
  * library (`fakeTimers: { enableGlobally: true }`).
  */
 const node = builtIn('node:vm').runInThisContext('globalThis') as typeof globalThis;
-const { Date: SystemDate, process: systemProcess } = node;
+const { AbortController: SystemAbortController, Date: SystemDate, process: systemProcess } = node;
 
 export const { nextTick, uptime } = systemProcess;
 
@@ -37,3 +37,6 @@ export const ageLessUptimeMs = (uptime() - systemUptime()) * 1000;
 /** Milliseconds since 1970, as the system's clock has it. */
 export const systemTimeMs = SystemDate.now;
 export const systemTimeText = () => new SystemDate().toISOString();
+
+/** Node's own modules hear its signal, which has a reason, whatever jsdom or a polyfill has put into the globals. */
+export const newAbort = () => new SystemAbortController();

@@ -58,12 +58,15 @@ export function descriptors(pid: number): number[] {
   return look(() => readdirSync(`/proc/${pid}/fd`).map(Number)) ?? [];
 }
 
-/** @throws when nothing can be told of any process: that one is not there would be wrong */
+/**
+ * In a PID namespace of its own, with the /proc of another one (`unshare --pid` alone), every number in it is another process's.
+ * @throws when nothing can be told of any process: that one is not there would be wrong
+ */
 export function requireProc(): void {
-  if (statFile('/proc/self/stat') !== null) return;
-  throw systemError(
-    '/proc is not mounted, and nothing else tells one process from another: "mount -t proc proc /proc"',
-  );
+  const self = readLink('/proc/self');
+  if (self === String(process.pid)) return;
+  const what = self ? 'is that of another PID namespace' : 'is not mounted';
+  throw systemError(`/proc ${what}, and nothing else tells one process from another: "mount -t proc proc /proc"`);
 }
 
 function look<T>(ask: () => T): T | null | undefined {

@@ -108,6 +108,7 @@ let ownStartMs: number | undefined;
  * the sooner it was asked, the better.
  */
 export function sinceBootMs(): number {
+  if (ownStartMs === undefined) requireProc();
   ownStartMs ??= ticksMs(lookUp(process.pid)?.startKey ?? '0');
   const systemMs = systemUptime() * 1000;
   const beganMs = ownStartMs + uptime() * 1000 - systemMs;

@@ -1,6 +1,7 @@
 /** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
 import { ProcessManager } from '../manager/process-manager.js';
 import type { Instance } from '../state/process-spec.js';
+import { throwIfAborted } from '../support/deadline.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import { findFreePort } from '../system/ports.js';
 import { makeTemporaryState, sweepTemporaryStates } from './temporary-state.js';
@@ -33,7 +34,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
 ): Promise<EphemeralInstance> {
   const { signal, ...given }: TestDefaults & { signal?: AbortSignal | undefined } = options ?? {};
   assertSupportedPlatform();
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const state = given.stateDir === undefined ? makeTemporaryState() : undefined;
   const start = async () => {
     const chosen = { stateDir: state?.folder, port: given.port ?? (await findFreePort()) };

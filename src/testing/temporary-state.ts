@@ -5,7 +5,7 @@
 
 import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, SpawnError } from '../support/errors.js';
@@ -23,7 +23,7 @@ const IN_USE = 'in-use.lock';
 const UNLOCKED_AGE_MS = 60_000;
 
 export function makeTemporaryState() {
-  const parent = userFolder() ?? tmpdir();
+  const parent = userFolder() ?? resolve(tmpdir());
   for (;;) {
     const folder = makeFolderIn(parent);
     const lock = tryAcquireLock(join(folder, IN_USE));

@@ -26,6 +26,8 @@ const RULES: Record<string, (code: string) => string[]> = {
   'modules of clocks and timers': (code) => code.match(/'(?:node:)?(?:timers|timers\/promises|perf_hooks)'/g) ?? [],
   'a listener of its own on a signal, beside the one of onAbort()': (code) =>
     code.match(/\baddEventListener\((?!'abort', tell\))/g) ?? [],
+  'what the signal of a polyfill does not have': (code) =>
+    code.match(/\bnew AbortController\b|\bAbortSignal\.\w+\(|\.throwIfAborted\(/g) ?? [],
   'instanceof of a class that is not of this library': (code) =>
     Array.from(code.matchAll(/\binstanceof\s+([\w.]+)/g), ([found, name = '']) =>
       ownClasses.has(name) ? '' : found,
@@ -51,6 +53,11 @@ const VIOLATIONS: Record<keyof typeof RULES, readonly string[]> = {
   'a listener of its own on a signal, beside the one of onAbort()': [
     `signal.addEventListener('abort', end, { once: true })`,
     `signal?.addEventListener('abort', () => end())`,
+  ],
+  'what the signal of a polyfill does not have': [
+    'signal?.throwIfAborted()',
+    'const over = new AbortController();',
+    'AbortSignal.timeout(100)',
   ],
   'instanceof of a class that is not of this library': [
     'error instanceof Error',

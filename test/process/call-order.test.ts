@@ -1,7 +1,7 @@
 /** Calls of one tick, of one manager: what is called later comes later. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ProcessManager } from '../../src/index.js';
+import { ProcessManager, StoppedError } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { outcomeOf } from '../helpers/gate.js';
 import { sleepSpec } from '../helpers/servers.js';
@@ -49,6 +49,17 @@ for (const [what, arrange] of [
     const restarted = manager.restart();
     await stopped;
     assert.equal(isRunningProcess((await restarted).pid), true);
+  });
+}
+
+for (const lifetime of ['detached', 'tied', 'shared'] as const) {
+  test(`a stop() that is called right after a restart() of a ${lifetime} process comes later: it is down`, async (t) => {
+    const manager = new ProcessManager(sleepSpec(t, { lifetime }));
+    await manager.start();
+    const restarted = outcomeOf(manager.restart());
+    assert.equal((await manager.stop()).outcome, 'stopped');
+    assert.ok((await restarted) instanceof StoppedError);
+    assert.equal((await manager.status()).state, 'stopped');
   });
 }
 

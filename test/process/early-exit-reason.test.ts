@@ -80,6 +80,42 @@ for (const [language, { words, reasons }] of Object.entries(crashes)) {
   });
 }
 
+/** Of each: what it runs, and what is told of it. */
+const outputs: Record<string, { words: readonly [string, ...string[]]; reason: string }> = {
+  'in Python whose text is not at hand': {
+    words: ['python3', '-c', 'def f():\n  raise ValueError("no such table\\nrun the migration")\nf()'],
+    reason: 'last in its log:\n    ValueError: no such table\n    run the migration',
+  },
+  'in Node with colours': {
+    words: [
+      '/bin/sh',
+      '-c',
+      `printf '\\033[31mError: no such table\\033[39m\\n\\033[90m    at main (x.js:1:1)\\033[39m\\n'; exit 1`,
+    ],
+    reason: 'last in its log:\n    Error: no such table',
+  },
+  'that ends its lines as on Windows': {
+    words: ['/bin/sh', '-c', `printf 'no such table\\r\\n\\r\\n'; exit 1`],
+    reason: 'last in its log:\n    no such table',
+  },
+  'that logs empty lines': {
+    words: ['/bin/sh', '-c', `printf '\\n \\n\\t\\r\\n'; exit 1`],
+    reason: 'nothing in its log "LOG"',
+  },
+};
+
+for (const [what, { words, reason }] of Object.entries(outputs)) {
+  test(`the message of a server ${what} has the reason, and nothing else`, async (t) => {
+    const [command, ...args] = words;
+    const manager = new ProcessManager(await redisSpec(t, { command, args }));
+    const { logFile } = manager.spec;
+    await assert.rejects(manager.start(), {
+      name: 'EarlyExitError',
+      message: `Cannot start redis: it ended with exit code 1 before it was ready; ${reason.replace('LOG', logFile)}`,
+    });
+  });
+}
+
 test('the last ten lines of a log without a trace, each cut to what can be read', async (t) => {
   const script = 'seq 1 30; echo; printf "%01000d\\n" 7; exit 3';
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', script] });

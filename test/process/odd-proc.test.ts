@@ -21,6 +21,8 @@ import { eventually } from '../helpers/waiting.js';
 const withProc = (mount: string) => ['unshare', '--mount', 'sh', '-c', `${mount} && exec "$@"`, 'sh'];
 const SUBSET = withProc('mount -t proc -o subset=pid proc /proc');
 const WITHOUT_PROC = withProc('mount -t tmpfs none /proc');
+/** Its own PIDs, and the /proc of those outside: the same numbers are other processes there. */
+const FOREIGN_PROC = ['unshare', '--pid', '--fork'];
 const HIDING_PROC = withProc('mount -t proc -o hidepid=2 proc /proc');
 
 test('a path that is too long, open in a stranger, keeps nobody from finding holders, starting and stopping', async (t) => {
@@ -69,6 +71,24 @@ test('without /proc nothing is spawned, and each call says what is missing', {
   await assert.rejects(elsewhere('start'), { message: missing });
   for (const method of ['status', 'lockHolders', 'stop'] as const) {
     await assert.rejects(elsewhere(method), { name: 'LockUnavailableError', message: missing }, method);
+  }
+  assert.equal(isRunningProcess(pid), true);
+});
+
+test('in a PID namespace of its own, under the /proc of another, every call says so', {
+  skip: unlessCapable('sys_admin'),
+}, async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const missing = { message: /\/proc is that of another PID namespace/ };
+  for (const lifetime of ['detached', 'tied', 'shared'] as const) {
+    await assert.rejects(callElsewhere(t, 'start', { ...spec, lifetime }, { wrapper: FOREIGN_PROC }), missing);
+  }
+  assert.equal(isLocked(manager.spec.lockFile), false);
+  const { pid } = await manager.start();
+  for (const method of ['start', 'status', 'lockHolders', 'stop'] as const) {
+    const options = { ...spec, lockFile: manager.spec.lockFile };
+    await assert.rejects(callElsewhere(t, method, options, { wrapper: FOREIGN_PROC }), missing, method);
   }
   assert.equal(isRunningProcess(pid), true);
 });

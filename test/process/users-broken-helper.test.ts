@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { test } from 'node:test';
+import { callElsewhere } from '../helpers/one-call.js';
 import { pathWithScript, whereIs } from '../helpers/path-with-only.js';
+import { plainFixture } from '../helpers/paths.js';
 import { temporaryFolder } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
 import { nothingIsLeft, ownKey, startUser } from '../helpers/shared.js';
 
 for (const name of ['flock', 'perl']) {
@@ -29,4 +32,15 @@ test('where the only program that could wait is broken a shared server is refuse
   const user = await startUser(t, { key }, { env: { PATH: folder, FAILURE: 'exit 127', TMPDIR: temp } });
   await assert.rejects(user.join(), { name: 'FlockBindingError', message: /flock.*exit code 127/ });
   await nothingIsLeft(key, [], temp);
+});
+
+test('without the addon, too, a program that cannot lock is named by the error of a shared start', async (t) => {
+  const options = {
+    env: { PATH: pathWithScript(t, 'failing-helper.sh', 'flock'), FAILURE: 'exit 127' },
+    nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')],
+  };
+  await assert.rejects(callElsewhere(t, 'start', sleepSpec(t, { lifetime: 'shared' }), options), {
+    name: 'LockUnavailableError',
+    message: /\.users": helper failed \(exit code 127\)/,
+  });
 });

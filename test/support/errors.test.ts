@@ -145,8 +145,28 @@ test('whatever is thrown has a text, and only what the system said has a code', 
     ['why', 'why'],
     [undefined, 'undefined'],
     [null, 'null'],
-    [{ code: 20 }, '[object Object]'],
+    [{ code: 20 }, '{ code: 20 }'],
   ] as const) {
     assert.deepEqual([errorText(thrown), errorCode(thrown), isSystemError(thrown)], [text, undefined, false]);
   }
 });
+
+for (const [what, error, text] of [
+  ['an object', { step: 'migrate', left: 3 }, `{ step: 'migrate', left: 3 }`],
+  ['an object that cannot be made a text', Object.create(null), '[Object: null prototype] {}'],
+  ['a symbol', Symbol('gone'), 'Symbol(gone)'],
+  [
+    'a connection that every address refused',
+    Object.assign(new AggregateError([new Error('connect ECONNREFUSED ::1:9'), new Error('connect ECONNREFUSED')]), {
+      code: 'ECONNREFUSED',
+    }),
+    'connect ECONNREFUSED ::1:9; connect ECONNREFUSED',
+  ],
+  ['an error without a message', new RangeError(), 'RangeError'],
+  ['a text', 'nothing works', 'nothing works'],
+  ['nothing', undefined, 'undefined'],
+] as const) {
+  test(`whatever was thrown has a text: ${what}`, () => {
+    assert.equal(errorText(error), text);
+  });
+}

@@ -1,6 +1,6 @@
 /** One throw-away instance: what it is given, and that nothing of it is left. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -110,6 +110,21 @@ test('with a folder of its own it is killed at once: no SIGTERM arrives', async 
   await server.stop();
   assert.deepEqual(exits, [[null, 'SIGKILL']]);
   assert.doesNotMatch(log[0] ?? '', /SIGTERM/);
+});
+
+test('a TMPDIR that is relative is that of the start: the folder is removed from wherever stop is called', async (t) => {
+  ownTemporaryFolder(t);
+  const place = realpathSync(process.env.TMPDIR ?? '');
+  const before = process.cwd();
+  t.after(() => process.chdir(before));
+  process.env.TMPDIR = 'relative';
+  process.chdir(place);
+  const server = await startEphemeral(redisPreset);
+  t.after(() => server.stop());
+  assert.ok(server.stateDir.startsWith(join(place, 'relative')), server.stateDir);
+  process.chdir(before);
+  await server.stop();
+  assert.equal(existsSync(server.stateDir), false);
 });
 
 test('a start that fails leaves neither folder nor process', async (t) => {
