@@ -2,12 +2,11 @@ export {
   type AcquireOptions,
   acquireLock,
   type FileLock,
-  isLocked,
-  lockHolders,
   releaseLock,
   type WaitForLockOptions,
   waitForLock,
 } from './lock/file-lock.js';
+export { isLocked, lockHolders } from './lock/questions.js';
 export { ProcessManager } from './manager/process-manager.js';
 export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { ProcessManagerEvents } from './start/launch.js';

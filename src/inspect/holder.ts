@@ -5,7 +5,7 @@
  */
 
 import { basename } from 'node:path';
-import { isLocked } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalLine, JournalState } from '../state/journal-state.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';

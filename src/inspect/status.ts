@@ -1,6 +1,6 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 
-import { isLocked } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';

@@ -1,6 +1,6 @@
 /** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
 
-import { isLocked } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 

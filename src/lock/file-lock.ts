@@ -1,29 +1,23 @@
 /**
- * An exclusive flock(2) on a file: acquire it, wait for it, ask about it.
+ * An exclusive flock(2) on a file: acquire it, wait for it.
  *
- * A question does no harm: it asks for LOCK_SH, so two questions never see each other. An acquirer that is refused LOCK_EX
- * asks for LOCK_SH too: granted, only questions were in the way, and it tries again; refused, there is a real holder.
+ * A question asks for LOCK_SH (questions.ts). An acquirer that is refused LOCK_EX asks for LOCK_SH too: granted, only questions
+ * were in the way, and it tries again; refused, there is a real holder.
  *
  * The file is never deleted. When somebody else deletes it, a second process could lock a new file of the same name: so the
  * locked descriptor is compared with what the path leads to, and opened anew on a difference.
  */
 
-import { closeSync, constants } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { Deadline, linkSignals, Pace, sleep, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import {
-  assertSupportedPlatform,
-  errorText,
-  LockHeldError,
-  LockUnavailableError,
-  textOfPids,
-} from '../support/errors.js';
+import { assertSupportedPlatform, LockHeldError, textOfPids } from '../support/errors.js';
 import { newAbort, now, random } from '../support/globals.js';
 import { checkNumber } from '../support/options.js';
-import { type Carrier, processTable } from '../system/process-table.js';
 import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
-import { asLockUnavailable, isSameFile, type LockFile, lockFileOf, openIfThere, openLockFile } from './lock-file.js';
+import { asLockUnavailable, isSameFile, type LockFile, lockFileOf, openLockFile } from './lock-file.js';
+import { sharedLockPids } from './questions.js';
 
 export type { FileLock } from './held-lock.js';
 
@@ -160,25 +154,6 @@ export function releaseLock(lock: FileLock): void {
   lock.release();
 }
 
-/**
- * Does anybody hold the exclusive lock at this instant? Creates nothing; false when the file does not exist.
- * It never makes a concurrent `acquireLock` fail, and two concurrent calls never report each other.
- * @throws LockUnavailableError when that cannot be told (EACCES, not a regular file, …)
- * @throws TypeError when `path` is not a non-empty string without NUL
- */
-export function isLocked(path: string): boolean {
-  const file = lockFileOf(path, {});
-  return asLockUnavailable(file.path, 'examine', () => {
-    const fd = openIfThere(file.path, constants.O_RDONLY);
-    if (fd === undefined) return false;
-    try {
-      return !canLockShared(fd);
-    } finally {
-      closeSync(fd);
-    }
-  });
-}
-
 /** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
 
@@ -223,40 +198,4 @@ function refusedError({ path }: LockFile, by: Refusal): LockHeldError {
   const kept = () => `a shared lock is kept on it by ${textOfPids(sharedLockPids(path))}`;
   const why = by === 'holder' ? 'another holder has it; lockHolders() names the processes' : kept();
   return new LockHeldError(`Cannot lock "${path}": ${why}`, { path });
-}
-
-/**
- * Who has LOCK_SH, for a message: nobody when that cannot be told, for want of lsof or of a descriptor. lockHolders() does not
- * name them, it tells who has the exclusive lock.
- */
-export function sharedLockPids(path: string): number[] {
-  try {
-    return pidsOf(processTable().carriers(path, { kind: 'shared' }));
-  } catch (error) {
-    log('cannot tell who shares %s: %s', path, errorText(error));
-    return [];
-  }
-}
-
-function pidsOf(carriers: readonly Carrier[]): number[] {
-  return [...new Set(carriers.map(({ process }) => process.pid))].toSorted((one, other) => one - other);
-}
-
-/**
- * PIDs of the live processes that hold the lock through an open descriptor, whoever first locked it, in ascending order;
- * empty when it is free. Not those that merely have the file open. Without /proc (macOS, the BSDs) the system does not
- * tell the two apart, and all that have it open are listed.
- * @throws LockUnavailableError when it is held and no holder can be seen (another user's process, another PID namespace)
- * @throws TypeError when `path` is not a non-empty string without NUL
- */
-export async function lockHolders(path: string): Promise<number[]> {
-  const file = lockFileOf(path, {});
-  // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
-  for (let look = 1; look <= 3; look += 1) {
-    if (!isLocked(file.path)) return [];
-    const pids = asLockUnavailable(file.path, 'examine', () => pidsOf(processTable().carriers(file.path)));
-    if (pids.length > 0) return pids;
-  }
-  const message = `Cannot tell who holds "${path}": none of the processes that this user may examine has it; ask as root, in a container with --cap-add SYS_PTRACE`;
-  throw new LockUnavailableError(message, { path: file.path });
 }

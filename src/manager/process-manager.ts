@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
-import { isLocked } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { type Announce, checkWanted, type ProcessManagerEvents } from '../start/launch.js';
 import { placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';

@@ -6,7 +6,8 @@
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeingEnded } from '../inspect/watcher.js';
-import { isLocked, isSharedLockKept, sharedLockPids } from '../lock/file-lock.js';
+import { isSharedLockKept } from '../lock/file-lock.js';
+import { isLocked, sharedLockPids } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';

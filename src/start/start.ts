@@ -5,7 +5,8 @@
  */
 
 import { isSeenHeld, patienceWith } from '../inspect/holder.js';
-import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import type { CompleteSpec, Instance } from '../state/process-spec.js';

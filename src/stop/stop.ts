@@ -5,7 +5,8 @@
 
 import { lstatSync } from 'node:fs';
 import { identify, leftBehind, ownHolders, patienceWith } from '../inspect/holder.js';
-import { sharedLockPids, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
+import { sharedLockPids } from '../lock/questions.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';

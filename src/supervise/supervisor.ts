@@ -7,7 +7,7 @@
  */
 import { isSeenHeld } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
-import { isLocked } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import type { Announce } from '../start/launch.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
 import { journalOf } from '../state/journal.js';

@@ -6,7 +6,8 @@
 import { mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { isLocked, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
+import { isLocked } from '../lock/questions.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, SpawnError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';

@@ -4,7 +4,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFile
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked } from '../../src/lock/file-lock.js';
+import { isLocked } from '../../src/lock/questions.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';

@@ -13,7 +13,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { acquireLock, isLocked, waitForLock } from '../../src/lock/file-lock.js';
+import { acquireLock, waitForLock } from '../../src/lock/file-lock.js';
+import { isLocked } from '../../src/lock/questions.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { plainFixture } from '../helpers/paths.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
