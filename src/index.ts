@@ -24,6 +24,7 @@ export {
   LockUnavailableError,
   OptionsMismatchError,
   PortInUseError,
+  PredecessorError,
   SpawnError,
   StartTimeoutError,
   StateFileError,

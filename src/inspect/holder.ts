@@ -42,7 +42,7 @@ const NOBODY: Holder = { kind: 'nobody', members: [] };
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
-  const isHolder = named && isCarrying(named, spec);
+  const isHolder = named && isCarrying(named, spec, state);
   if (named && isHolder) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
   // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
   if (named?.isExiting) return NOBODY;
@@ -94,15 +94,16 @@ export function leftBehind(spec: Files): ProcessInfo[] {
   const state = journalOf(spec).readIfReadable();
   const process = namedProcess(state);
   if (process === undefined || process.isExiting) return survivors(state);
-  const lost = processTable().lostLock(process.pid, LOCK_FD, spec.lockFile);
+  const lost = processTable().lostLock(process.pid, state.fdOf(process.pid) ?? LOCK_FD, spec.lockFile);
   if (lost !== undefined) return lost === 'deleted' ? [process] : [];
   // With the lock free the journal's word alone is believed of one that leads a session, as whatever start() spawns does.
-  return isSessionLeader(process) && isOfSpawn(process, state, spec) ? [process] : [];
+  return !state.hasBecome && isSessionLeader(process) && isOfSpawn(process, state, spec) ? [process] : [];
 }
 
-/** Is it in the session in which it was spawned or adopted, and was that under the lock file of this name? */
-function isOfSpawn({ pid, sessionId }: ProcessInfo, { spawned }: JournalState, { lockFile }: Files): boolean {
-  return pid !== 1 && spawned?.session === sessionId && spawned.lockFile === lockFile;
+/** Is it in the session in which it was spawned or adopted, if it was, and under the lock file of this name? */
+function isOfSpawn({ pid, sessionId }: ProcessInfo, state: JournalState, { lockFile }: Files): boolean {
+  const { spawned, hasBecome } = state;
+  return spawned?.lockFile === lockFile && (hasBecome || (pid !== 1 && spawned.session === sessionId));
 }
 
 /** Whoever writes to the log of the process that was spawned last, in its session. */
@@ -125,7 +126,7 @@ function unseenMembers(state: JournalState, spec: Files): ProcessInfo[] {
 /** Its number is not given to another process while a member lives: when one leads it now, none was left. */
 function sessionMembers(state: JournalState): ProcessInfo[] {
   const { spawned, isTrusted } = state;
-  if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return [];
+  if (spawned?.session === undefined || !isTrusted || !isSpawnedHere(state)) return [];
   const { session, startKey } = spawned;
   const leader = processTable().lookUp(session);
   if (leader !== undefined && !leader.isZombie && leader.startKey !== startKey) return [];
@@ -195,21 +196,23 @@ export function heirsOfLock(spec: Files): ProcessInfo[] {
 }
 
 /** Undefined when that is not to be seen. */
-export function isCarrying({ pid }: ProcessInfo, { lockFile }: Files): boolean | undefined {
-  return processTable().carries(pid, LOCK_FD, lockFile);
+export function isCarrying({ pid }: ProcessInfo, spec: Files, state = journalOf(spec).readIfReadable()) {
+  return processTable().carries(pid, state.fdOf(pid) ?? LOCK_FD, spec.lockFile);
 }
 
 /** Is the process of the journal seen with the lock? Then flock(2) need not be asked, which can take a helper. False says nothing. */
 export function isSeenHeld(spec: Files, state: JournalState = journalOf(spec).readIfReadable()): boolean {
   // Without /proc the system tells only who has the file open.
   const carrier = hasProc() ? namedProcess(state) : undefined;
-  return carrier !== undefined && isCarrying(carrier, spec) === true;
+  return carrier !== undefined && isCarrying(carrier, spec, state) === true;
 }
 
 function namedProcess(state: JournalState): ProcessInfo | undefined {
-  const { spawned, hasExited, isTrusted } = state;
+  const { spawned, hasExited, isTrusted, hasBecome } = state;
   if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return undefined;
-  return hasExited ? undefined : lookAgain(spawned);
+  const living = hasExited ? undefined : lookAgain(spawned);
+  // One that has become the process leads no group of ours: it is signalled alone.
+  return living && hasBecome ? { ...living, groupId: 0 } : living;
 }
 
 /** In this boot, and in a PID namespace in which its PID means the same to us. */

@@ -5,12 +5,17 @@ import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
-import { Pace, throwIfAborted } from '../support/deadline.js';
+import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
+import { debugLog } from '../support/debug.js';
+import { errorText, PredecessorError, spawnError } from '../support/errors.js';
+import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
+
+const log = debugLog('status');
 
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
 const LOOKS = 3;
@@ -32,21 +37,59 @@ export async function status(
 async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
-    if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) return reportFree(spec);
+    if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) return await reportFree(spec, signal);
     const holder = identify(spec);
     if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
     await pace.wait({ signal });
   }
 }
 
-function reportFree(spec: CompleteSpec): Status {
+async function reportFree(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const [left] = leftBehind(spec);
-  if (left === undefined) return report(spec, 'stopped', undefined, { lock: false });
+  if (left === undefined) return await reportNobody(spec, signal);
   const known = [journalOf(spec).readIfReadable().spawned, livingSpawned(spec.lockFile)];
   const isSurvivor = known.every((process) => process?.pid !== left.pid);
   if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });
   const pidFile = isNamedIn(spec.pidFile, left);
   return report(spec, 'unhealthy', left, { lock: false, pidFile, process: true, identity: true });
+}
+
+/** Nobody of ours is there. */
+async function reportNobody(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
+  try {
+    const pid = await askPredecessor(spec, signal);
+    if (pid === undefined) return report(spec, 'stopped', undefined, { lock: false });
+    return { ...report(spec, 'unknown', undefined, { lock: false, process: true, identity: false }), pid };
+  } catch (error) {
+    log('it cannot be told whether %s has a predecessor: %s', spec.name, errorText(error));
+    return report(spec, 'unknown', undefined, { lock: false });
+  }
+}
+
+async function askPredecessor(
+  { predecessor, checkTimeoutMs }: CompleteSpec,
+  signal: AbortSignal | undefined,
+): Promise<number | undefined> {
+  if (predecessor === undefined) return undefined;
+  const limit = abortAfter(checkTimeoutMs, signal);
+  try {
+    const pid = await Promise.race([predecessor(), whenAborted(limit.signal)]);
+    check('predecessor()', pid, optional(isPid), 'a PID or undefined');
+    return pid;
+  } finally {
+    limit.clear();
+  }
+}
+
+/** Last of all before the process is there. @throws PredecessorError; SpawnError when it cannot be told; the signal's reason */
+export async function refusePredecessor(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<void> {
+  const pid = await askPredecessor(spec, signal).catch((error: unknown) => {
+    throwIfAborted(signal);
+    throw spawnError(spec, `it cannot be told whether an older owner lives: ${errorText(error)}`, error);
+  });
+  if (pid === undefined) return;
+  const message = `Cannot start ${spec.name}: PID ${pid} owns it under an older scheme; stop it with the tool that started it, or by "kill ${pid}"`;
+  throw new PredecessorError(message, { pid });
 }
 
 async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSignal | undefined): Promise<Status> {
@@ -58,9 +101,13 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       const pidFile = isNamedIn(spec.pidFile, process);
       if (process.isSuspended) return report(spec, unlessPending('unhealthy'), process, { pidFile, process: false });
       const checks = await runChecks(spec, process, { signal });
-      const wasReady = state.isReady && state.spawned?.pid === process.pid;
-      const isYoung = !wasReady && processTable().age(process) < spec.startTimeoutMs;
-      const isPassed = (wasReady && !hasChecks(spec)) || arePassed(spec, process, checks);
+      const isNamed = state.spawned?.pid === process.pid;
+      const wasReady = state.isReady && isNamed;
+      const isYoung =
+        !wasReady && (processTable().age(process) < spec.startTimeoutMs || isBeginning(state, holder, spec));
+      // What has become the process says itself when it is ready.
+      const canPass = wasReady || !(isNamed && state.hasBecome);
+      const isPassed = canPass && ((wasReady && !hasChecks(spec)) || arePassed(spec, process, checks));
       const found = isPassed ? 'running' : isYoung ? 'starting' : 'unhealthy';
       return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
     }

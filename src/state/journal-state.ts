@@ -29,7 +29,10 @@ export interface SpawnLine extends JournalLine {
   readonly startKey: string;
   /** Boot and PID namespace in which the PID means this process. */
   readonly boot: string;
-  readonly session: number;
+  /** At which descriptor it carries the lock. */
+  readonly fd: number;
+  /** Undefined of one that has become the process: its session, and its group, are its starter's. */
+  readonly session?: number;
   /** Unknown of a process that was found without a journal that names it. */
   readonly log?: { readonly device: number; readonly inode: number; readonly offset: number };
 }
@@ -62,6 +65,9 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isUndone: (place: Place) => offsetOf(place) < undone,
     /** The process that was spawned or adopted last, dead or alive. */
     spawned,
+    /** It wrote its own line, in become(). */
+    hasBecome: spawned !== undefined && spawned.by === spawned.pid,
+    fdOf: (pid: number) => (spawned?.pid === pid && Number.isInteger(spawned.fd) ? spawned.fd : undefined),
     /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
     isOfLastStart: isAfter('spawn', 'start'),
     /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */

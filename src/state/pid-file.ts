@@ -19,7 +19,7 @@ const log = debugLog('pid-file');
 const MAX_BYTES = 1024;
 
 /** The start time in Unix seconds; undefined in a file that holds a lone PID. */
-type PidRecord = { pid?: number; startTime?: number | undefined };
+type PidRecord = { pid?: number; startTime?: number | undefined; writtenMs?: number };
 
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
   try {
@@ -46,10 +46,11 @@ export function writePidFile(
   }
 }
 
-/** To be called when our process is gone: whoever is named and lives is a stranger. */
-export function removePidFile(pidFile: string): void {
+/** To be called when our process is gone, or is this very one: whoever else is named and lives is a stranger. */
+export function removePidFile(pidFile: string, ownPid?: number): void {
   try {
-    if (!isLiving(readRecord(pidFile))) rmSync(pidFile, { force: true });
+    const named = readRecord(pidFile);
+    if (named.pid === ownPid || !isLiving(named)) rmSync(pidFile, { force: true });
   } catch (error) {
     log('cannot remove %s: %s', pidFile, errorText(error));
   }
@@ -65,8 +66,10 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
     if (fstatSync(fd).nlink !== 1 || text.length > MAX_BYTES || !/^\d*\s*$/.test(text)) return;
     const named = parse(text);
     if (named.pid !== process.pid && isLiving(named)) return;
-    ftruncateSync(fd);
-    if (pid !== undefined) writeSync(fd, `${pid}\n`, 0);
+    const line = pid === undefined ? '' : `${pid}\n`;
+    // In this order the first line always names somebody: Stigmer's tool deletes a file that names nobody.
+    writeSync(fd, line, 0);
+    ftruncateSync(fd, line.length);
   } catch (error) {
     log('cannot write into %s: %s', path, errorText(error));
   }
@@ -81,10 +84,21 @@ function isLiving({ pid, startTime }: PidRecord): boolean {
   return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= 2;
 }
 
+/** Who is named, unless that is this process, and when the file was written last. */
+export function livingNamed(pidFile: string): { process: ProcessInfo; writtenMs: number } | undefined {
+  const { writtenMs = 0, ...named } = readRecord(pidFile);
+  if (named.pid === undefined || named.pid === process.pid || !isLiving(named)) return undefined;
+  const found = processTable().lookUp(named.pid);
+  return found && { process: found, writtenMs };
+}
+
 /** No PID when there is no file, or nothing in it that can be one. @throws the system's error, EACCES most of all */
 function readRecord(pidFile: string): PidRecord {
   try {
-    return parse(withRegularFile(pidFile, constants.O_RDONLY, readText));
+    return withRegularFile(pidFile, constants.O_RDONLY, (fd) => ({
+      ...parse(readText(fd)),
+      writtenMs: fstatSync(fd).mtimeMs,
+    }));
   } catch (error) {
     // ELOOP: a symbolic link names nobody, and neither does what is no regular file, which has no code. ENXIO: a socket.
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', undefined].includes(errorCode(error))) return {};

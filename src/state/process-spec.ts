@@ -52,6 +52,12 @@ export interface ProcessSpec {
    */
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**
+   * PID of a living owner under another scheme (a PID in a file, an older release). Asked by `start()` and `become()` under the
+   * lock, right before the spawn, within `checkTimeoutMs`: they then throw PredecessorError; by `status()` only when the lock is
+   * free: 'unknown' with that PID; never by `stop()`. What it throws, and no answer in time, is an error of the start.
+   */
+  predecessor?: () => number | undefined | Promise<number | undefined>;
+  /**
    * 'detached': outlives this process; any later process can stop it or ask its status.
    * 'tied': dies with this process (or worker thread), even when it is killed with SIGKILL. Covers the process group, not
    * what leaves it (setsid).
@@ -83,7 +89,7 @@ export interface Instance {
   readonly reused: boolean;
 }
 
-type Optional = 'port' | 'cwd' | 'isHealthy' | 'installHint';
+type Optional = 'port' | 'cwd' | 'isHealthy' | 'predecessor' | 'installHint';
 
 /** The spec with every default in place and every path absolute. */
 export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
@@ -124,6 +130,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
+  check('predecessor', spec.predecessor, optional(isFunction), 'a function');
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');

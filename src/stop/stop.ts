@@ -113,6 +113,15 @@ interface Work {
  */
 const underWay = new Map<string, Work>();
 
+/** By lock file: how this very process gives up what it has become. It does not signal itself. */
+export const becoming = new Map<string, () => void>();
+
+function giveUpOwn({ lockFile }: CompleteSpec): Outcome {
+  const release = becoming.get(lockFile);
+  release?.();
+  return release === undefined ? 'not-running' : 'stopped';
+}
+
 /** End whatever holds the lock until it could be taken for an instant. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
@@ -168,7 +177,7 @@ async function bringDownAlone(
 ): Promise<Outcome> {
   const isPatienceOver = patienceWith(spec);
   const pace = new Pace({ maxMs: 25 });
-  let outcome: Outcome = 'not-running';
+  let outcome = giveUpOwn(spec);
   for (;;) {
     throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
@@ -204,7 +213,8 @@ async function bringDownAlone(
 /** Under the lock alone. What a process leaves behind is seen when it is dead: hence again, until nothing is. */
 export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
-  let outcome: Outcome = 'not-running';
+  // Its lock file was deleted: here, too, it is not ended by a signal.
+  let outcome = giveUpOwn(spec);
   for (;;) {
     const ended = await end(spec, leftBehind, { ...limits, limit });
     if (ended === 'not-running') return outcome;

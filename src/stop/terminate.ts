@@ -122,8 +122,8 @@ function withoutWatcher(members: readonly ProcessInfo[]): ProcessInfo[] {
 }
 
 function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
-  // To kill(2), 0 is our own group and -1 is everybody: process 1, which leads group 1 in a container, is never signalled.
-  if (Math.abs(pidOrGroup) <= 1) return 'denied';
+  // To kill(2), 0 is our own group and -1 is everybody: of process 1, which leads group 1 in a container, the group is not signalled.
+  if (pidOrGroup === 0 || pidOrGroup === -1) return 'denied';
   try {
     process.kill(pidOrGroup, signal);
     log('%s to %s %d', signal, pidOrGroup < 0 ? 'group' : 'PID', Math.abs(pidOrGroup));

@@ -113,6 +113,11 @@ export class UnhealthyError extends errorClass<UnhealthyError>('ERR_UNHEALTHY') 
 /** ERR_STOPPED: a stop() called after this start() ended it. */
 export class StoppedError extends errorClass('ERR_STOPPED') {}
 
+/** ERR_PREDECESSOR: a living owner under another scheme. The message says how to stop it. */
+export class PredecessorError extends errorClass<PredecessorError>('ERR_PREDECESSOR') {
+  declare readonly pid: number;
+}
+
 /** ERR_LOCK_DROPPED: the process closed the descriptor it inherited, so the lock cannot live with it. It was stopped. */
 export class LockDroppedError extends errorClass<LockDroppedError>('ERR_LOCK_DROPPED') {
   declare readonly pid: number;
@@ -218,7 +223,11 @@ export function stopTimeoutError(
   processes: readonly { pid: number }[],
 ): StopTimeoutError {
   const holders = processes.map(({ pid }) => pid);
-  const message = `Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${textOfPids(holders)}`;
+  const isFirst = holders.includes(1);
+  const hint = isFirst
+    ? ', the first process of its container: it ends by no signal that it does not handle itself'
+    : '';
+  const message = `Cannot stop ${spec.name}: lock "${spec.lockFile}" is still held by ${textOfPids(holders)}${hint}`;
   return new StopTimeoutError(message, { holders });
 }
 

