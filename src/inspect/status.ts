@@ -8,7 +8,7 @@ import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { Pace, throwIfAborted } from '../support/deadline.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
+import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
 
@@ -92,7 +92,7 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
     pid: process?.pid,
     startedAt: process && startedAt(spec, process),
     uptimeMs: process && Math.round(processTable().age(process)),
-    address: addressOf(spec),
+    address: addressOf({ host: spec.host, port: process === undefined ? spec.port : readinessOf(spec).port }),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
   };
 }

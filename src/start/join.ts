@@ -3,7 +3,15 @@
  * bring that about, adopt what a dead one has left, or say why it cannot be had.
  */
 
-import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
+import {
+  findHealthy,
+  foreignListener,
+  instanceOf,
+  isReady,
+  LAST_LOOK_MS,
+  obstacle,
+  readinessOf,
+} from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeingEnded } from '../inspect/watcher.js';
 import { isSharedLockKept } from '../lock/file-lock.js';
@@ -148,9 +156,16 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   const { spec } = contest;
   const state = checkWanted(spec, contest);
   if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
-  const isNamed = state.spawned?.pid === process.pid;
-  if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
-    return undefined;
+  const { pid } = process;
+  const isNamed = state.spawned?.pid === pid;
+  const { port } = readinessOf(spec);
+  const adopt = () => {
+    if (!isNamed) appendSpawn(spec, process, state.spawned?.log);
+    journalOf(spec).append('ready', { pid, port });
+  };
+  // Of one whose starter died before it was ready nobody else need find the line again.
+  const isKnown = isNamed && (state.isReady || spec.readyLine === undefined);
+  if (!isKnown && !appendIfUnchanged(spec, state, adopt)) return undefined;
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
   return instanceOf(spec, process, { reused: true });

@@ -4,7 +4,7 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { instanceOf } from '../inspect/checks.js';
+import { instanceOf, readinessOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
@@ -152,7 +152,7 @@ async function seeItThrough(
     };
     const process = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
     const tookMs = Math.round(now() - began);
-    journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
+    journal.append('ready', { pid: process.pid, tookMs, port: readinessOf(spec).port });
     log('%s is ready: PID %d', spec.name, process.pid);
     // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
     guard();

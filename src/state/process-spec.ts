@@ -2,6 +2,7 @@
 
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
+import { types } from 'node:util';
 import {
   absolutePath,
   check,
@@ -46,9 +47,21 @@ export interface ProcessSpec {
   /** TCP port that must accept connections before the process counts as ready; nobody else may listen there. */
   port?: number;
   /**
+   * A port that must accept connections too, but belongs to somebody else (a child's, a backend's), on the same `host`: asked
+   * for, neither reserved nor owned, never refused as used.
+   */
+  readyPort?: number;
+  /**
+   * A line of the output (stdout, stderr) of this start that must appear before the process counts as ready, besides port and
+   * isHealthy; without colour codes, and of a long one the first 64 KiB. A string is contained in the line. A RegExp with a group
+   * named `port` gives the port of a server that chose it itself: `port` may then be left out, and `address` has the one that
+   * the line named. Whoever finds the process running later learns from the journal that the line was seen.
+   */
+  readyLine?: string | RegExp;
+  /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
-   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With neither port nor isHealthy: ready
-   * when it is still alive 100 ms after the spawn.
+   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With no port, readyLine or
+   * isHealthy: ready when it is still alive 100 ms after the spawn.
    */
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**
@@ -77,17 +90,18 @@ export interface ProcessSpec {
 export interface Instance {
   readonly pid: number;
   readonly startedAt: Date;
-  /** `host:port`, when the spec has a port. */
+  /** `host:port`, when the spec has a port, or its ready line named one. */
   readonly address: string | undefined;
   /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
   readonly reused: boolean;
 }
 
-type Optional = 'port' | 'cwd' | 'isHealthy' | 'installHint';
+type Optional = 'port' | 'readyPort' | 'readyLine' | 'cwd' | 'isHealthy' | 'installHint';
 
 /** The spec with every default in place and every path absolute. */
 export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
 
+const isReadyLine = (it: unknown) => types.isRegExp(it) || (isText(it) && !it.includes('\n'));
 const isFunction = (it: unknown) => typeof it === 'function';
 const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
 const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
@@ -123,6 +137,8 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   }
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
+  check('readyPort', spec.readyPort, optional(isPort), 'a whole number from 1 to 65535');
+  check('readyLine', spec.readyLine, optional(isReadyLine), 'a RegExp, or a non-empty string without line ends');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
@@ -138,7 +154,7 @@ export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, ext
 }
 
 /** `host:port` as the spec has it, with an IPv6 address in brackets. */
-export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
+export function addressOf({ host, port }: { host: string; port?: number | undefined }): string | undefined {
   if (port === undefined) return undefined;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
