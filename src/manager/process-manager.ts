@@ -155,9 +155,11 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /** Counted as a user of a shared process. @throws SpawnError for an error of the system */
   async #asUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
-    return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
+    const instance = await this.#sharedUse.during(signal, act).catch((error: unknown) => {
       throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
     });
+    if (instance.reused) this.#announce('ready', instance);
+    return instance;
   }
 
   /** @throws LockUnavailableError for an error of the system */

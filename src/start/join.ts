@@ -48,7 +48,7 @@ export type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; n
 
 /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
 export async function join(contest: Contest): Promise<Instance | undefined> {
-  const { spec, signal } = contest;
+  const { spec, signal, announce } = contest;
   // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
@@ -79,7 +79,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
     if (isShareable) return reuse(contest, process, state);
   }
-  if (!isStranger && !isLast) return undefined;
+  const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];
+  if (!isStranger && !isLast) {
+    if (member !== undefined) announce('waiting', { for: 'ready', pid: member.pid });
+    return undefined;
+  }
   const status = await lastStatus(spec);
   if (status.state !== 'stopped') throw unhealthyError(spec, status);
   refuseSharedLock(spec);
@@ -90,6 +94,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
 async function waitForEnd(contest: Contest, process: ProcessInfo): Promise<undefined> {
   const { spec, signal } = contest;
   const began = now();
+  contest.announce('waiting', { for: 'stop', pid: undefined });
   const isOver = () => {
     checkWanted(spec, contest);
     return !isAlive(process) || !isBeingEnded(process, spec);
@@ -112,7 +117,8 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   const pace = new Pace({ firstMs: 2, maxMs: 25 });
   let hasWaited = false;
   while (await journal.isStopAtWork()) {
-    const { isPending } = checkWanted(spec, contest);
+    const { isPending, pendingBy } = checkWanted(spec, contest);
+    contest.announce('waiting', { for: 'stop', pid: pendingBy });
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);
     if (isPending ? limit.isOver : patience.isOver) {
       if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
@@ -133,7 +139,9 @@ async function finishStop(contest: Contest, holder: Holder): Promise<boolean> {
   if (holder.kind === 'starting') return false;
   const work = await journalOf(spec).holdShared();
   try {
-    if (!checkWanted(spec, contest).isPending) return true;
+    const { isPending, pendingBy } = checkWanted(spec, contest);
+    if (!isPending) return true;
+    contest.announce('waiting', { for: 'stop', pid: pendingBy });
     return (await end(spec, ownHolders, { signal })) !== 'not-running';
   } finally {
     work.release();

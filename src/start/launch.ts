@@ -29,12 +29,17 @@ import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 export interface ProcessManagerEvents {
   /** It was spawned by this manager, and is not ready yet. */
   spawned: [instance: Instance];
-  /** What this manager spawned is ready. */
+  /** A `start()` or `restart()` of this manager has it ready, spawned or found running; or its supervisor has spawned it. */
   ready: [instance: Instance];
   /** What this manager spawned has ended. */
   exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
   /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
   stopped: [result: StopResult];
+  /**
+   * A start has to wait, and for what: a `prepare` or the readiness of a process that another start is at, the end of one that is
+   * being stopped, a port on which another process is being started. `pid` is who is at it, as far as that can be seen.
+   */
+  waiting: [detail: { for: 'prepare' | 'stop' | 'port' | 'ready'; pid: number | undefined }];
   /** Supervision: a check of a live process failed, or only leftovers of it are there. */
   unhealthy: [status: Status];
   /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
@@ -97,7 +102,8 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     removePidFile(spec.pidFile);
     const executable = findCommand(spec);
     if (spec.port !== undefined) {
-      portLock = await lockPort(spec, spec.port, { deadline, guard });
+      const onWait = (pid: number | undefined) => announce('waiting', { for: 'port', pid });
+      portLock = await lockPort(spec, spec.port, { deadline, guard, onWait });
       await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
     guard();

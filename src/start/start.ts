@@ -14,7 +14,7 @@ import { Deadline, Pace, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, isOwnLimit, type StateFileError } from '../support/errors.js';
 import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
-import { ContendAgain, launch, type StartOptions } from './launch.js';
+import { type Announce, ContendAgain, launch, type StartOptions } from './launch.js';
 
 const log = debugLog('start');
 
@@ -57,8 +57,22 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 }
 
 function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
+  let told = '';
+  // It looks again and again: what it waits for is told when that changes.
+  const announce: Announce = (name, ...values) => {
+    const text = JSON.stringify([name, values]);
+    if (name !== 'waiting' || text !== told) options.announce(name, ...values);
+    told = text;
+  };
   const deadline = Deadline.after(spec.startTimeoutMs);
-  return { ...options, spec, deadline, nextLook: Deadline.after(LOOK_EVERY_MS), patience: patienceWith(spec) };
+  return {
+    ...options,
+    announce,
+    spec,
+    deadline,
+    nextLook: Deadline.after(LOOK_EVERY_MS),
+    patience: patienceWith(spec),
+  };
 }
 
 async function tryLaunch(contest: Contest): Promise<Instance | undefined> {

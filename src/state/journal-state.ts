@@ -45,6 +45,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const isAfter = (event: JournalEventName, former: JournalEventName) => placeOf(event) > placeOf(former);
   const offsetOf = ({ id, offset }: Place) => (id === endPlace.id ? offset : 0);
   const undone = undoneBefore(last('start'), endPlace);
+  const pending = (['stop', 'restart', 'abandon'] as const).filter((event) => placeOf(event) >= undone);
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
   return {
@@ -55,7 +56,9 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** No stop() wants it down, or a restart() that came later wants it up again. */
     isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
     /** A server that is there is to be ended, or is being ended. */
-    isPending: (['stop', 'restart', 'abandon'] as const).some((event) => placeOf(event) >= undone),
+    isPending: pending.length > 0,
+    /** Whoever wants it ended. */
+    pendingBy: pending[0] && last(pending[0])?.by,
     /** A restart() is at work, or has died between its halves. */
     isRestarting: placeOf('restart') >= undone && isAfter('restart', 'stop'),
     isStoppedSince: (place: Place) => placeOf('stop') >= offsetOf(place),
