@@ -97,10 +97,10 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
   };
 }
 
-/** The last start is under way, and has the lock, as far as that can be seen. */
-function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
-  const start = state.last('start');
-  if (start === undefined || state.isHandedOver) return false;
-  const isStarter = members.length === 0 || members.some(({ pid }) => pid === start.by);
-  return isStarter && lineAgeMs(start) < startTimeoutMs;
+/** The last start is under way, and has the lock, as far as that can be seen. The time of its prepare() is not start time. */
+export function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
+  const { begun, isHandedOver, preparesForMs = startTimeoutMs } = state;
+  if (begun === undefined || isHandedOver) return false;
+  const isStarter = members.length === 0 || members.some(({ pid }) => pid === begun.by);
+  return isStarter && lineAgeMs(begun) < preparesForMs;
 }

@@ -13,6 +13,7 @@ import {
   readinessOf,
 } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
+import { isBeginning } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
 import { isSharedLockKept } from '../lock/file-lock.js';
 import { isLocked, sharedLockPids } from '../lock/questions.js';
@@ -80,6 +81,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     if (isShareable) return reuse(contest, process, state);
   }
   const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];
+  if (state.preparesForMs !== undefined && holder.kind !== 'process' && isBeginning(state, holder, spec)) {
+    contest.deadline = Deadline.after(spec.startTimeoutMs);
+    announce('waiting', { for: 'prepare', pid: state.begun?.by });
+    return undefined;
+  }
   if (!isStranger && !isLast) {
     if (member !== undefined) announce('waiting', { for: 'ready', pid: member.pid });
     return undefined;

@@ -22,7 +22,7 @@ import type { Status } from '../support/status-report.js';
 import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
-import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
+import { findCommand, PREPARE_GRACE_MS, prepareSpawn, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
@@ -94,13 +94,17 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     // The first act: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it.
     const startKey = await ownStartKey();
     const sinceBootMs = Math.round(processTable().sinceBootMs());
-    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
+    // JSON has no Infinity.
+    const prepareMs = spec.prepare && Math.min(spec.prepareTimeoutMs + PREPARE_GRACE_MS, Number.MAX_SAFE_INTEGER);
+    const fields = { startKey, sinceBootMs, prepareMs };
+    const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), fields));
     if (begun === 'in use') throw new ContendAgain();
     writeLockFilePid(lock, process.pid);
     await endLeftBehind(spec, { signal, guard });
+    const prepared = await prepareSpawn(spec, { guard, signal });
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
-    const executable = findCommand(spec);
+    const executable = findCommand(prepared);
     if (spec.port !== undefined) {
       const onWait = (pid: number | undefined) => announce('waiting', { for: 'port', pid });
       portLock = await lockPort(spec, spec.port, { deadline, guard, onWait });
@@ -108,7 +112,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     }
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
-    const spawned = await spawnProcess(spec, executable, lock.fd);
+    const spawned = await spawnProcess(prepared, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
     return await seeItThrough(spec, lock, spawned, { began, deadline, guard, announce, signal });
   } finally {
@@ -144,7 +148,7 @@ async function seeItThrough(
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);
-    writePidFile(spec, process);
+    writePidFile({ ...spec, command: spawned.command }, process);
     writeLockFilePid(lock, process.pid);
   };
   try {

@@ -46,6 +46,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const offsetOf = ({ id, offset }: Place) => (id === endPlace.id ? offset : 0);
   const undone = undoneBefore(last('start'), endPlace);
   const pending = (['stop', 'restart', 'abandon'] as const).filter((event) => placeOf(event) >= undone);
+  const begun = isAfter('prepared', 'start') ? last('prepared') : last('start');
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
   return {
@@ -72,6 +73,10 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isReady: isAfter('ready', 'spawn'),
     /** A stop() or restart() has come to its end since it was spawned: nothing of it was left. */
     isDown: isAfter('stopped', 'spawn'),
+    /** The line from which start time counts. */
+    begun,
+    /** How long prepare() of the last start can take, while that is not through. */
+    preparesForMs: isAfter('spawn', 'start') ? undefined : (begun?.prepareMs as number | undefined),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
   };

@@ -59,6 +59,15 @@ export interface ProcessSpec {
    */
   readyLine?: string | RegExp;
   /**
+   * What must be there first (a download, a migration): called under the lock before the spawn, by the one start() that spawns,
+   * while the others wait. What it returns replaces those fields for this spawn. Its time is not start time. The signal is aborted
+   * when the start is not wanted any more, or `prepareTimeoutMs` is over; when it ignores that, start() rejects 2 s later.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: it need not return anything.
+  prepare?: (context: { readonly signal: AbortSignal }) => SpawnChanges | void | Promise<SpawnChanges | void>;
+  /** Milliseconds. @default 600_000 */
+  prepareTimeoutMs?: number;
+  /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
    * `checkTimeoutMs`, count as false; the error that a start ends with names them. With no port, readyLine or
    * isHealthy: ready when it is still alive 100 ms after the spawn.
@@ -86,6 +95,9 @@ export interface ProcessSpec {
   installHint?: string;
 }
 
+/** What `prepare` may replace for one spawn. */
+export type SpawnChanges = Partial<Pick<ProcessSpec, 'command' | 'args' | 'env' | 'cwd'>>;
+
 /** The process as it was when the call resolved: what it says does not change with it. */
 export interface Instance {
   readonly pid: number;
@@ -96,7 +108,7 @@ export interface Instance {
   readonly reused: boolean;
 }
 
-type Optional = 'port' | 'readyPort' | 'readyLine' | 'cwd' | 'isHealthy' | 'installHint';
+type Optional = 'port' | 'readyPort' | 'readyLine' | 'prepare' | 'cwd' | 'isHealthy' | 'installHint';
 
 /** The spec with every default in place and every path absolute. */
 export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
@@ -126,13 +138,14 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',
+    prepareTimeoutMs: spec.prepareTimeoutMs ?? 600_000,
     startTimeoutMs: spec.startTimeoutMs ?? 10_000,
     checkTimeoutMs: spec.checkTimeoutMs ?? 2_000,
     stopTimeoutMs: spec.stopTimeoutMs ?? 10_000,
     stopSignal: spec.stopSignal ?? 'SIGTERM',
     ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
   };
-  for (const option of ['startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
+  for (const option of ['prepareTimeoutMs', 'startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
     checkNumber(option, complete[option], { least: 0, unit: 'milliseconds' });
   }
   check('host', complete.host, isText, 'a non-empty string without NUL');
@@ -140,6 +153,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('readyPort', spec.readyPort, optional(isPort), 'a whole number from 1 to 65535');
   check('readyLine', spec.readyLine, optional(isReadyLine), 'a RegExp, or a non-empty string without line ends');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
+  check('prepare', spec.prepare, optional(isFunction), 'a function');
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');

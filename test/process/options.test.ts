@@ -62,6 +62,8 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
   ['readyLine', 'two\nlines', READY_LINE, '"two\\nlines"'],
   ['readyLine', ['ready'], READY_LINE, "[ 'ready' ]"],
   ['isHealthy', true, /a function/, 'true'],
+  ['prepare', {}, /a function/, '{}'],
+  ['prepareTimeoutMs', -1, MILLISECONDS, '-1'],
   ['lifetime', 'forever', /"detached"/, '"forever"'],
   ['startTimeoutMs', -1, MILLISECONDS, '-1'],
   ['startTimeoutMs', Number.NaN, MILLISECONDS, 'NaN'],
@@ -145,6 +147,7 @@ test('the defaults are those of the contract', () => {
       dataDirs: [],
     },
   );
+  assert.equal(spec.prepareTimeoutMs, 600_000);
   assert.deepEqual([spec.startTimeoutMs, spec.checkTimeoutMs, spec.stopTimeoutMs], [10_000, 2_000, 10_000]);
 });
 
