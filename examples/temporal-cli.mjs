@@ -52,7 +52,7 @@ function readCommandLine() {
 
 /** @param {ProcessManager} temporal @param {{ signal: AbortSignal }} options */
 async function start(temporal, { signal }) {
-  const { result, seconds } = await withProgress('Starting Temporal', temporal.start({ signal }));
+  const { result, seconds } = await withProgress('Starting Temporal', temporal, temporal.start({ signal }));
   if (result.reused) {
     console.log(`Temporal is already running (lock file held by another process), PID ${result.pid}`);
   } else {
@@ -62,7 +62,7 @@ async function start(temporal, { signal }) {
 
 /** @param {ProcessManager} temporal @param {{ signal: AbortSignal }} options */
 async function stop(temporal, { signal }) {
-  const { result, seconds } = await withProgress('Stopping Temporal', temporal.stop({ signal }));
+  const { result, seconds } = await withProgress('Stopping Temporal', temporal, temporal.stop({ signal }));
   const messages = {
     'not-running': 'Temporal is not running',
     stopped: `Temporal is stopped, after ${seconds} s`,
@@ -73,7 +73,7 @@ async function stop(temporal, { signal }) {
 
 /** @param {ProcessManager} temporal @param {{ signal: AbortSignal }} options */
 async function restart(temporal, { signal }) {
-  const { result, seconds } = await withProgress('Restarting Temporal', temporal.restart({ signal }));
+  const { result, seconds } = await withProgress('Restarting Temporal', temporal, temporal.restart({ signal }));
   console.log(`Temporal is ready again on ${result.address} after ${seconds} s, PID ${result.pid}`);
 }
 
@@ -115,16 +115,31 @@ function explain(error) {
   if (error instanceof EarlyExitError || error instanceof StartTimeoutError) console.error(error.logTail.join('\n'));
 }
 
-/** A line that counts the time, on a terminal only. @template T @param {string} what @param {Promise<T>} work */
-async function withProgress(what, work) {
+/**
+ * A line that counts the time, and says whom a start waits for; on a terminal only.
+ * @template T @param {string} what @param {ProcessManager} temporal @param {Promise<T>} work
+ */
+async function withProgress(what, temporal, work) {
   const begin = performance.now();
+  let waits = '';
+  const onWaiting = (/** @type {import('flock-process').ProcessManagerEvents['waiting'][0]} */ waiting) => {
+    const reasons = {
+      prepare: 'it is prepared',
+      stop: 'it is stopped',
+      port: 'its port is in use',
+      ready: 'it is not ready yet',
+    };
+    waits = `, ${reasons[waiting.for]}${waiting.pid === undefined ? '' : ` (PID ${waiting.pid})`}`;
+  };
+  temporal.on('waiting', onWaiting);
   const seconds = () => ((performance.now() - begin) / 1000).toFixed(1);
   const over = new AbortController();
-  const line = process.stderr.isTTY ? showLine(() => `${what} … ${seconds()} s`, over.signal) : undefined;
+  const line = process.stderr.isTTY ? showLine(() => `${what} … ${seconds()} s${waits}`, over.signal) : undefined;
   try {
     return { result: await work, seconds: seconds() };
   } finally {
     over.abort();
+    temporal.off('waiting', onWaiting);
     await line;
   }
 }
@@ -132,7 +147,7 @@ async function withProgress(what, work) {
 /** @param {() => string} text @param {AbortSignal} over */
 async function showLine(text, over) {
   while (!over.aborted) {
-    process.stderr.write(`\r${text()}`);
+    process.stderr.write(`\r${text()}\x1b[K`);
     await delay(100, undefined, { signal: over }).catch(() => undefined);
   }
   process.stderr.write('\r\x1b[K');

@@ -173,7 +173,7 @@ function runExample({ command, prints, exitCode = 0, onTerminal = false }) {
 /** A line that is written over itself while the time goes on, and wiped before the result. @param {string} what @param {string} result */
 function progress(what, result) {
   return new RegExp(
-    `\\r${what} Temporal … [\\d.]+ s.*\\r${what} Temporal … [\\d.]+ s\\r\\x1b\\[KTemporal is ${result}`,
+    `\\r${what} Temporal … [\\d.]+ s.*\\r${what} Temporal … [\\d.]+ s\\x1b\\[K\\r\\x1b\\[KTemporal is ${result}`,
     's',
   );
 }

@@ -10,7 +10,7 @@ export { isLocked, lockHolders } from './lock/questions.js';
 export { ProcessManager } from './manager/process-manager.js';
 export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { ProcessManagerEvents } from './start/launch.js';
-export type { Instance, ProcessSpec } from './state/process-spec.js';
+export type { Instance, ProcessSpec, SpawnChanges } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
 export type { SuperviseOptions, Supervisor, SupervisorState } from './supervise/policy.js';
 export {

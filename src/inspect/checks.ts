@@ -2,6 +2,7 @@
 
 import { inspect } from 'node:util';
 import { journalOf } from '../state/journal.js';
+import { type LineSearch, searchReadyLine } from '../state/log-file.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import {
   abortAfter,
@@ -15,6 +16,7 @@ import {
 import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError } from '../support/errors.js';
 import { newAbort } from '../support/globals.js';
+import { isPort } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
@@ -37,8 +39,33 @@ interface CheckOptions {
   limit?: Deadline;
 }
 
+/** By lock file and ready line, while a start is under way. */
+const searches = new Map<string, LineSearch>();
+
+/** Was the ready line seen, if there is one, and at which port is the process that runs? */
+export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: number | undefined } {
+  const { lockFile, readyLine, port } = spec;
+  if (readyLine === undefined) return { isLineSeen: true, port };
+  const state = journalOf(spec).readIfReadable();
+  const key = `${lockFile} ${readyLine}`;
+  if (state.isOfLastStart && state.isReady) {
+    searches.delete(key);
+    const told = state.last('ready')?.port;
+    return { isLineSeen: true, port: isPort(told) ? told : port };
+  }
+  if (!state.isOfLastStart || state.spawned?.log === undefined) return { isLineSeen: false, port };
+  const { pid, startKey, log: output } = state.spawned;
+  const process = `${pid} ${startKey}`;
+  let search = searches.get(key);
+  if (search?.process !== process) search = { process, position: output.offset, rest: Buffer.alloc(0) };
+  searches.set(key, search);
+  if (search.found === undefined) searchReadyLine(spec.logFile, output, search, readyLine);
+  return { isLineSeen: search.found !== undefined, port: search.found?.port ?? port };
+}
+
 export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
-  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address: addressOf(spec), reused });
+  const address = addressOf({ host: spec.host, port: readinessOf(spec).port });
+  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address, reused });
 }
 
 /** As the journal has it, the same for everybody who asks; the system tells it to a second. */
@@ -52,8 +79,8 @@ export async function isReady(spec: CompleteSpec, process: ProcessInfo, options:
   return !process.isSuspended && arePassed(spec, process, await runChecks(spec, process, options));
 }
 
-export function hasChecks({ port, isHealthy }: CompleteSpec): boolean {
-  return port !== undefined || isHealthy !== undefined;
+export function hasChecks({ port, readyPort, readyLine, isHealthy }: CompleteSpec): boolean {
+  return [port, readyPort, readyLine, isHealthy].some((check) => check !== undefined);
 }
 
 export function arePassed(spec: CompleteSpec, process: ProcessInfo, { port, health }: CheckResult): boolean {
@@ -74,7 +101,10 @@ export async function findHealthy(
   return undefined;
 }
 
-/** Each of the two has `checkTimeoutMs`. An aborted signal, and the end of the process, end the look with false. */
+/**
+ * Each port, and isHealthy, has `checkTimeoutMs`; a ready line that is missing counts as a no of isHealthy. An aborted signal, and
+ * the end of the process, end the look with false.
+ */
 export async function runChecks(
   spec: CompleteSpec,
   process: ProcessInfo,
@@ -104,10 +134,16 @@ async function runBoth(
   process: ProcessInfo,
   { reused = true, signal, limit }: CheckOptions,
 ): Promise<CheckResult> {
-  const { host, port, checkTimeoutMs } = spec;
+  const { host, readyPort, checkTimeoutMs } = spec;
+  const { isLineSeen, port } = readinessOf(spec);
   const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
-  const isOpen = port === undefined ? undefined : await isPortOpen({ host, port }, { timeoutMs: timeoutMs(), signal });
+  let isOpen: boolean | undefined;
+  for (const each of [port, readyPort]) {
+    if (each === undefined || isOpen === false) continue;
+    isOpen = await isPortOpen({ host, port: each }, { timeoutMs: timeoutMs(), signal });
+  }
   const { isHealthy } = spec;
+  if (isOpen !== false && !isLineSeen) return { port: isOpen, health: false };
   if (isOpen === false || isHealthy === undefined) return { port: isOpen, health: undefined };
   const instance = instanceOf(spec, process, { reused });
   return { port: isOpen, health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(timeoutMs(), signal)) };
@@ -146,14 +182,15 @@ async function askHealth(
  * Evidence that somebody else answers on the port: a visible process outside of its family, older than ours or under a lock
  * of its own. Nothing follows when none is seen (under `docker run -p` a proxy listens, younger than its container's client).
  */
-export function foreignListener({ port, lockFile }: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
+export function foreignListener(spec: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
+  const { port } = readinessOf(spec);
   if (port === undefined) return undefined;
   const table = processTable();
   const listeners = table.listeners(port, ours.pid);
   // One whose descriptors are not to be seen may be among them.
   const isUnseen = table.hasDescriptor(ours.pid, LOCK_FD) === undefined;
   if (isUnseen || listeners.some((process) => isFamily(process, ours))) return undefined;
-  const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, lockFile) !== undefined;
+  const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, spec.lockFile) !== undefined;
   return listeners.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
 }
 
@@ -170,12 +207,16 @@ function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
  */
 export function obstacle(
   who: string,
-  { isHealthy }: Pick<CompleteSpec, 'isHealthy'>,
+  spec: CompleteSpec,
   { checks, pid, address }: Status,
 ): { what: string; cause?: unknown } | undefined {
   if (pid !== undefined && checks.process === false) return { what: `${who} is suspended (SIGSTOP, Ctrl-Z)` };
-  if (checks.port === false) return { what: `${who} does not accept connections on ${address}` };
-  if (checks.health !== false || isHealthy === undefined) return undefined;
+  const { host, readyPort, readyLine, isHealthy } = spec;
+  const places = [address, addressOf({ host, port: readyPort })].filter((it) => it !== undefined);
+  if (checks.port === false) return { what: `${who} does not accept connections on ${places.join(' and ')}` };
+  if (checks.health !== false) return undefined;
+  if (!readinessOf(spec).isLineSeen) return { what: `${who} has not printed its ready line, ${inspect(readyLine)}` };
+  if (isHealthy === undefined) return undefined;
   const { reason } = failures.get(isHealthy) ?? {};
   const { cause } = (reason ?? {}) as Error;
   const why = [reason, cause].filter((it) => it !== undefined).map(errorText);

@@ -169,7 +169,8 @@ function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean
   const journal = journalOf(spec);
   const { last, isHandedOver } = journal.readIfReadable();
   const start = last('start');
-  const isStarting = start && !isHandedOver && lineAgeMs(start) < spec.startTimeoutMs + stopLimitMs(spec);
+  const limitMs = spec.startTimeoutMs + stopLimitMs(spec) + Number(start?.prepareMs ?? 0);
+  const isStarting = start && !isHandedOver && lineAgeMs(start) < limitMs;
   const isStarter = (it: ProcessInfo) => it.pid === start?.by && it.startKey === (start.startKey ?? it.startKey);
   if (isStarting && members.some(isStarter)) return true;
   const stoppers = processTable().carriers(journal.path, { kind: 'shared' });

@@ -11,7 +11,7 @@ import { errorText, PredecessorError, spawnError } from '../support/errors.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, findHealthy, hasChecks, runChecks, startedAt } from './checks.js';
+import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
 
@@ -139,15 +139,15 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
     pid: process?.pid,
     startedAt: process && startedAt(spec, process),
     uptimeMs: process && Math.round(processTable().age(process)),
-    address: addressOf(spec),
+    address: addressOf({ host: spec.host, port: process === undefined ? spec.port : readinessOf(spec).port }),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
   };
 }
 
-/** The last start is under way, and has the lock, as far as that can be seen. */
-function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
-  const start = state.last('start');
-  if (start === undefined || state.isHandedOver) return false;
-  const isStarter = members.length === 0 || members.some(({ pid }) => pid === start.by);
-  return isStarter && lineAgeMs(start) < startTimeoutMs;
+/** The last start is under way, and has the lock, as far as that can be seen. The time of its prepare() is not start time. */
+export function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
+  const { begun, isHandedOver, preparesForMs = startTimeoutMs } = state;
+  if (begun === undefined || isHandedOver) return false;
+  const isStarter = members.length === 0 || members.some(({ pid }) => pid === begun.by);
+  return isStarter && lineAgeMs(begun) < preparesForMs;
 }

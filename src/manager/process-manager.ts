@@ -57,7 +57,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     const { signal } = options;
     throwIfAborted(signal);
     const place = placeOfCall(this.spec);
-    return await this.#asUser(signal, () => start(this.spec, { signal, place, announce: this.#announce }));
+    return await this.#startAsUser(signal, () => start(this.spec, { signal, place, announce: this.#announce }));
   }
 
   /**
@@ -105,7 +105,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     const { signal } = options;
     throwIfAborted(signal);
     const called = placeOfCall(this.spec);
-    return await this.#asUser(signal, async () => {
+    return await this.#startAsUser(signal, async () => {
       // Who has to become a user first comes into the journal later than a stop() that was called after this.
       checkWanted(this.spec, { signal, place: called });
       const { result, place } = await stopForRestart(this.spec, { signal });
@@ -178,6 +178,13 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
       throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
     });
+  }
+
+  /** One that was found running is ready for this start, too. */
+  async #startAsUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
+    const instance = await this.#asUser(signal, act);
+    if (instance.reused) this.#announce('ready', instance);
+    return instance;
   }
 
   /** @throws LockUnavailableError for an error of the system */

@@ -3,8 +3,17 @@
  * bring that about, adopt what a dead one has left, or say why it cannot be had.
  */
 
-import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, obstacle } from '../inspect/checks.js';
+import {
+  findHealthy,
+  foreignListener,
+  instanceOf,
+  isReady,
+  LAST_LOOK_MS,
+  obstacle,
+  readinessOf,
+} from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
+import { isBeginning } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
 import { isSharedLockKept } from '../lock/file-lock.js';
 import { isLocked, sharedLockPids } from '../lock/questions.js';
@@ -40,7 +49,7 @@ export type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; n
 
 /** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
 export async function join(contest: Contest): Promise<Instance | undefined> {
-  const { spec, signal } = contest;
+  const { spec, signal, announce } = contest;
   // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
@@ -71,7 +80,16 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
     if (isShareable) return reuse(contest, process, state);
   }
-  if (!isStranger && !isLast) return undefined;
+  const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];
+  if (state.preparesForMs !== undefined && holder.kind !== 'process' && isBeginning(state, holder, spec)) {
+    contest.deadline = Deadline.after(spec.startTimeoutMs);
+    announce('waiting', { for: 'prepare', pid: state.begun?.by });
+    return undefined;
+  }
+  if (!isStranger && !isLast) {
+    if (member !== undefined) announce('waiting', { for: 'ready', pid: member.pid });
+    return undefined;
+  }
   const status = await lastStatus(spec);
   if (status.state !== 'stopped') throw unhealthyError(spec, status);
   refuseSharedLock(spec);
@@ -82,6 +100,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
 async function waitForEnd(contest: Contest, process: ProcessInfo): Promise<undefined> {
   const { spec, signal } = contest;
   const began = now();
+  contest.announce('waiting', { for: 'stop', pid: undefined });
   const isOver = () => {
     checkWanted(spec, contest);
     return !isAlive(process) || !isBeingEnded(process, spec);
@@ -104,7 +123,8 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   const pace = new Pace({ firstMs: 2, maxMs: 25 });
   let hasWaited = false;
   while (await journal.isStopAtWork()) {
-    const { isPending } = checkWanted(spec, contest);
+    const { isPending, pendingBy } = checkWanted(spec, contest);
+    contest.announce('waiting', { for: 'stop', pid: pendingBy });
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);
     if (isPending ? limit.isOver : patience.isOver) {
       if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
@@ -125,7 +145,9 @@ async function finishStop(contest: Contest, holder: Holder): Promise<boolean> {
   if (holder.kind === 'starting') return false;
   const work = await journalOf(spec).holdShared();
   try {
-    if (!checkWanted(spec, contest).isPending) return true;
+    const { isPending, pendingBy } = checkWanted(spec, contest);
+    if (!isPending) return true;
+    contest.announce('waiting', { for: 'stop', pid: pendingBy });
     return (await end(spec, ownHolders, { signal })) !== 'not-running';
   } finally {
     work.release();
@@ -148,9 +170,16 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   const { spec } = contest;
   const state = checkWanted(spec, contest);
   if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
-  const isNamed = state.spawned?.pid === process.pid;
-  if (!isNamed && !appendIfUnchanged(spec, state, () => appendSpawn(spec, process, state.spawned?.log)))
-    return undefined;
+  const { pid } = process;
+  const isNamed = state.spawned?.pid === pid;
+  const { port } = readinessOf(spec);
+  const adopt = () => {
+    if (!isNamed) appendSpawn(spec, process, state.spawned?.log);
+    journalOf(spec).append('ready', { pid, port });
+  };
+  // Of one whose starter died before it was ready nobody else need find the line again.
+  const isKnown = isNamed && (state.isReady || spec.readyLine === undefined);
+  if (!isKnown && !appendIfUnchanged(spec, state, adopt)) return undefined;
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
   return instanceOf(spec, process, { reused: true });

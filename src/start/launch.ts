@@ -4,7 +4,7 @@
  * It is never unlocked: should one of them survive, the lock stays with it.
  */
 
-import { instanceOf } from '../inspect/checks.js';
+import { instanceOf, readinessOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
 import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
@@ -23,19 +23,24 @@ import type { Status } from '../support/status-report.js';
 import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
-import { findCommand, type SpawnedProcess, spawnProcess } from './spawn.js';
+import { findCommand, PREPARE_GRACE_MS, prepareSpawn, type SpawnedProcess, spawnProcess } from './spawn.js';
 import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
 export interface ProcessManagerEvents {
   /** It was spawned by this manager, and is not ready yet. */
   spawned: [instance: Instance];
-  /** What this manager spawned is ready. */
+  /** A `start()` or `restart()` of this manager has it ready, spawned or found running; or its supervisor has spawned it. */
   ready: [instance: Instance];
   /** What this manager spawned has ended. */
   exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
   /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
   stopped: [result: StopResult];
+  /**
+   * A start has to wait, and for what: a `prepare` or the readiness of a process that another start is at, the end of one that is
+   * being stopped, a port on which another process is being started. `pid` is who is at it, as far as that can be seen.
+   */
+  waiting: [detail: { for: 'prepare' | 'stop' | 'port' | 'ready'; pid: number | undefined }];
   /** Supervision: a check of a live process failed, or only leftovers of it are there. */
   unhealthy: [status: Status];
   /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
@@ -79,7 +84,12 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions
 }
 
 /** The first act of whoever won the lock: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it. */
-export async function begin(spec: CompleteSpec, lock: FileLock, options: WantedOptions): Promise<() => void> {
+export async function begin(
+  spec: CompleteSpec,
+  lock: FileLock,
+  options: WantedOptions,
+  fields: { prepareMs?: number | undefined } = {},
+): Promise<() => void> {
   const { signal } = options;
   const journal = journalOf(spec);
   // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
@@ -88,7 +98,9 @@ export async function begin(spec: CompleteSpec, lock: FileLock, options: WantedO
   };
   const startKey = await ownStartKey();
   const sinceBootMs = Math.round(processTable().sinceBootMs());
-  const begun = journal.exclusively(() => journal.begin(checkWanted(spec, options), { startKey, sinceBootMs }));
+  const begun = journal.exclusively(() =>
+    journal.begin(checkWanted(spec, options), { startKey, sinceBootMs, ...fields }),
+  );
   if (begun === 'in use') throw new ContendAgain();
   writeLockFilePid(lock, process.pid);
   await endLeftBehind(spec, { signal, guard });
@@ -107,18 +119,22 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
   const began = now();
   let portLock: FileLock | undefined;
   try {
-    const guard = await begin(spec, lock, options);
+    // JSON has no Infinity.
+    const prepareMs = spec.prepare && Math.min(spec.prepareTimeoutMs + PREPARE_GRACE_MS, Number.MAX_SAFE_INTEGER);
+    const guard = await begin(spec, lock, options, { prepareMs });
+    const prepared = await prepareSpawn(spec, { guard, signal });
     const deadline = Deadline.after(spec.startTimeoutMs);
     removePidFile(spec.pidFile);
-    const executable = findCommand(spec);
+    const executable = findCommand(prepared);
     if (spec.port !== undefined) {
-      portLock = await lockPort(spec, spec.port, { deadline, guard });
+      const onWait = (pid: number | undefined) => announce('waiting', { for: 'port', pid });
+      portLock = await lockPort(spec, spec.port, { deadline, guard, onWait });
       await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
     await refusePredecessor(spec, signal);
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
-    const spawned = await spawnProcess(spec, executable, lock.fd);
+    const spawned = await spawnProcess(prepared, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
     return await seeItThrough(spec, lock, spawned, { began, deadline, guard, announce, signal });
   } finally {
@@ -154,7 +170,7 @@ async function seeItThrough(
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
     appendSpawn(spec, process, spawned.output);
-    writePidFile(spec, process);
+    writePidFile({ ...spec, command: spawned.command }, process);
     writeLockFilePid(lock, process.pid);
   };
   try {
@@ -168,7 +184,7 @@ async function seeItThrough(
     };
     const process = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
     const tookMs = Math.round(now() - began);
-    journal.append('ready', { pid: process.pid, tookMs, port: spec.port });
+    journal.append('ready', { pid: process.pid, tookMs, port: readinessOf(spec).port });
     log('%s is ready: PID %d', spec.name, process.pid);
     // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
     guard();

@@ -27,12 +27,12 @@ const LOOK_MS = 1_000;
 export async function lockPort(
   { name }: CompleteSpec,
   port: number,
-  { deadline, guard }: { deadline: Deadline; guard: () => void },
+  { deadline, guard, onWait }: { deadline: Deadline; guard: () => void; onWait: (pid: number | undefined) => void },
 ): Promise<FileLock | undefined> {
   const folder = userFolder();
   if (folder === undefined) return undefined;
   const path = join(folder, `port-${port}.lock`);
-  const tryLock = () => {
+  const tryLock = (): FileLock | 'unusable' | undefined => {
     guard();
     try {
       return tryAcquireLock(path);
@@ -41,11 +41,18 @@ export async function lockPort(
       return 'unusable';
     }
   };
-  const lock = await poll(tryLock, { deadline });
+  const findKeeper = () => processTable().carriers(path)[0]?.process.pid;
+  let lock = tryLock();
+  if (lock === undefined) {
+    onWait(findKeeper());
+    lock = await poll(tryLock, { deadline });
+  }
   if (lock === 'unusable') return undefined;
   if (lock !== undefined) return lock;
-  const message = `Cannot start ${name}: another process is being started on port ${port}`;
-  throw new PortInUseError(message, { port, pid: undefined });
+  const pid = findKeeper();
+  const by = pid === undefined ? '' : ` by PID ${pid}`;
+  const message = `Cannot start ${name}: another process is being started on port ${port}${by}`;
+  throw new PortInUseError(message, { port, pid });
 }
 
 /** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going; PredecessorError; what `guard` throws */

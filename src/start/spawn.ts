@@ -6,15 +6,20 @@ import { closeSync, existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { delimiter, resolve } from 'node:path';
+import { status } from '../inspect/status.js';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { markDescriptors } from '../lock/close-on-exec.js';
 import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
+import { journalOf } from '../state/journal.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
-import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
-import { CommandNotFoundError, errorCode, errorText, spawnError } from '../support/errors.js';
+import { besideLockFile, type CompleteSpec, completeSpec } from '../state/process-spec.js';
+import { Alarm, Deadline, onAbort } from '../support/deadline.js';
+import { CommandNotFoundError, errorCode, errorText, StartTimeoutError, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
+import { now } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
+import { checkRecord } from '../support/options.js';
 import { isUncollected, rememberChild } from '../system/own-children.js';
 import { lookUpChild, type ProcessInfo, processTable } from '../system/process-table.js';
 import { WATCHER_TEXT } from './watcher-text.js';
@@ -25,8 +30,60 @@ export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
   readonly output: OpenLog;
+  /** What prepare() may have replaced. */
+  readonly command: string;
   /** Told also when it ended before it was looked up. */
   readonly ended: Promise<Exit>;
+}
+
+/** How long prepare() may go on when its signal is aborted. */
+export const PREPARE_GRACE_MS = 2_000;
+
+/** A stop() meanwhile is seen within so long. */
+const PREPARE_LOOK_MS = 100;
+
+/** What is to be spawned when prepare() is through. @throws what that throws, and what `guard` throws; StartTimeoutError */
+export async function prepareSpawn(
+  spec: CompleteSpec,
+  { guard, signal }: { guard: () => void; signal: AbortSignal | undefined },
+): Promise<CompleteSpec> {
+  const { name, prepare, prepareTimeoutMs: timeoutMs } = spec;
+  if (prepare === undefined) return spec;
+  const began = now();
+  const limit = Deadline.after(timeoutMs);
+  const over = new AbortController();
+  const bell = new Alarm();
+  const forget = onAbort(signal, () => bell.ring());
+  let isSettled = false;
+  const settle = () => {
+    isSettled = true;
+    bell.ring();
+  };
+  const work = (async () => await prepare({ signal: over.signal }))();
+  work.then(settle, settle);
+  try {
+    while (!isSettled) {
+      guard();
+      if (limit.isOver) {
+        const message = `Cannot start ${name}: prepare() did not come to its end within ${timeoutMs} ms`;
+        throw new StartTimeoutError(message, { timeoutMs, status: await status(spec), logTail: [] });
+      }
+      await bell.wait(Math.min(PREPARE_LOOK_MS, limit.remainingMs));
+    }
+  } catch (reason) {
+    over.abort(reason);
+    const grace = Deadline.exactly(PREPARE_GRACE_MS);
+    while (!isSettled && !grace.isOver) await bell.wait(grace.remainingMs);
+    throw reason;
+  } finally {
+    forget();
+  }
+  const changes = (await work) ?? {};
+  checkRecord('the result of prepare()', changes);
+  const { command = spec.command, args = spec.args, env = spec.env, cwd = spec.cwd } = changes;
+  const tookMs = Math.round(now() - began);
+  journalOf(spec).append('prepared', { tookMs, sinceBootMs: Math.round(processTable().sinceBootMs()) });
+  return completeSpec({ ...spec, command, args, env, ...(cwd === undefined ? {} : { cwd }) });
 }
 
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
@@ -74,7 +131,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   try {
     const process = await lookUpSpawned(child, child.pid);
     rememberChild(process, child);
-    return { child, process, output, ended };
+    return { child, process, output, command: spec.command, ended };
   } catch (error) {
     // Hidden from us, or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');

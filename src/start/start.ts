@@ -28,7 +28,16 @@ import {
 import { now } from '../support/globals.js';
 import { lookUpChild, processTable } from '../system/process-table.js';
 import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
-import { appendSpawn, begin, ContendAgain, checkWanted, giveBack, launch, type StartOptions } from './launch.js';
+import {
+  type Announce,
+  appendSpawn,
+  begin,
+  ContendAgain,
+  checkWanted,
+  giveBack,
+  launch,
+  type StartOptions,
+} from './launch.js';
 
 const log = debugLog('start');
 
@@ -85,8 +94,22 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 }
 
 function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
+  let told = '';
+  // It looks again and again: what it waits for is told when that changes.
+  const announce: Announce = (name, ...values) => {
+    const text = JSON.stringify([name, values]);
+    if (name !== 'waiting' || text !== told) options.announce(name, ...values);
+    told = text;
+  };
   const deadline = Deadline.after(spec.startTimeoutMs);
-  return { ...options, spec, deadline, nextLook: Deadline.after(LOOK_EVERY_MS), patience: patienceWith(spec) };
+  return {
+    ...options,
+    announce,
+    spec,
+    deadline,
+    nextLook: Deadline.after(LOOK_EVERY_MS),
+    patience: patienceWith(spec),
+  };
 }
 
 async function tryToWin<T>(contest: Contest, win: Win<T>): Promise<T | undefined> {

@@ -10,6 +10,7 @@ import {
   LAST_LOOK_MS,
   obstacle,
   portInUseError,
+  readinessOf,
 } from '../inspect/checks.js';
 import { LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
@@ -79,7 +80,8 @@ export async function waitUntilReady(
       const seen = isReadyNow ? await lookAgainAside(process) : undefined;
       if (seen !== undefined && !seen.isSuspended) {
         const foreign = foreignListener(spec, process);
-        if (foreign !== undefined && spec.port !== undefined) throw portInUseError(spec.name, spec.port, foreign);
+        const { port } = readinessOf(spec);
+        if (foreign !== undefined && port !== undefined) throw portInUseError(spec.name, port, foreign);
         const { carriesAside } = processTable();
         const isHolder = (await carriesAside(process.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
         if (isHolder === true) return process;

@@ -48,6 +48,8 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const isAfter = (event: JournalEventName, former: JournalEventName) => placeOf(event) > placeOf(former);
   const offsetOf = ({ id, offset }: Place) => (id === endPlace.id ? offset : 0);
   const undone = undoneBefore(last('start'), endPlace);
+  const pending = (['stop', 'restart', 'abandon'] as const).filter((event) => placeOf(event) >= undone);
+  const begun = isAfter('prepared', 'start') ? last('prepared') : last('start');
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
   return {
@@ -58,7 +60,9 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** No stop() wants it down, or a restart() that came later wants it up again. */
     isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
     /** A server that is there is to be ended, or is being ended. */
-    isPending: (['stop', 'restart', 'abandon'] as const).some((event) => placeOf(event) >= undone),
+    isPending: pending.length > 0,
+    /** Whoever wants it ended. */
+    pendingBy: pending[0] && last(pending[0])?.by,
     /** A restart() is at work, or has died between its halves. */
     isRestarting: placeOf('restart') >= undone && isAfter('restart', 'stop'),
     isStoppedSince: (place: Place) => placeOf('stop') >= offsetOf(place),
@@ -75,6 +79,10 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isReady: isAfter('ready', 'spawn'),
     /** A stop() or restart() has come to its end since it was spawned: nothing of it was left. */
     isDown: isAfter('stopped', 'spawn'),
+    /** The line from which start time counts. */
+    begun,
+    /** How long prepare() of the last start can take, while that is not through. */
+    preparesForMs: isAfter('spawn', 'start') ? undefined : (begun?.prepareMs as number | undefined),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
   };

@@ -6,6 +6,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
+import { isPort } from '../support/options.js';
 
 const log = debugLog('log');
 
@@ -81,4 +82,72 @@ function readEnd(path: string, offset: number): string {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Of a line no more is looked at, nor kept while its end is missing. */
+const LINE_BYTES = 64 * 1024;
+
+/** One look reads no more, so that the event loop has its turn; the next look goes on from there. */
+const LOOK_BYTES = 4 * 1024 * 1024;
+
+export interface LineSearch {
+  /** Whose output it is about. */
+  readonly process: string;
+  /** Up to here the log was read. */
+  position: number;
+  /** The begin of a line whose end was not there yet. */
+  rest: Buffer;
+  /** The port, when the line names one. */
+  found?: { readonly port?: number } | undefined;
+}
+
+/** Looks on for a ready line, in the log of which the `spawn` line of the journal tells. */
+export function searchReadyLine(
+  path: string,
+  { device, inode }: Omit<OpenLog, 'fd'>,
+  search: LineSearch,
+  readyLine: string | RegExp,
+): void {
+  const match = matcher(readyLine);
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const file = fstatSync(fd);
+    // Another one is there when it was moved away.
+    if (!file.isFile() || file.dev !== device || file.ino !== inode) return;
+    if (file.size < search.position) Object.assign(search, { position: 0, rest: Buffer.alloc(0) });
+    const bytes = Buffer.alloc(Math.min(file.size - search.position, LOOK_BYTES));
+    const count = readSync(fd, bytes, 0, bytes.length, search.position);
+    search.position += count;
+    search.found = findIn(Buffer.concat([search.rest, bytes.subarray(0, count)]), search, match);
+  } catch (error) {
+    // ENOENT, EACCES: a later look may find it.
+    log('cannot read %s: %s', path, errorText(error));
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function findIn(text: Buffer, search: LineSearch, match: (line: string) => LineSearch['found']): LineSearch['found'] {
+  let begin = 0;
+  for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', begin)) {
+    const line = text.toString('utf8', begin, Math.min(end, begin + LINE_BYTES));
+    const found = match(stripVTControlCharacters(line).replace(/\r$/, ''));
+    if (found !== undefined) return found;
+    begin = end + 1;
+  }
+  search.rest = Buffer.from(text.subarray(begin, begin + LINE_BYTES));
+  return undefined;
+}
+
+/** By a RegExp of our own, which has no `lastIndex`. One that names a port counts only where it is one. */
+function matcher(readyLine: string | RegExp): (line: string) => LineSearch['found'] {
+  if (typeof readyLine === 'string') return (line) => (line.includes(readyLine) ? {} : undefined);
+  const pattern = new RegExp(readyLine.source, readyLine.flags.replace(/[gy]/g, ''));
+  return (line) => {
+    const match = pattern.exec(line);
+    if (match === null || !('port' in { ...match.groups })) return match === null ? undefined : {};
+    const port = Number(match.groups?.port);
+    return isPort(port) ? { port } : undefined;
+  };
 }

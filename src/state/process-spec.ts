@@ -2,6 +2,7 @@
 
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
+import { types } from 'node:util';
 import {
   absolutePath,
   check,
@@ -46,9 +47,30 @@ export interface ProcessSpec {
   /** TCP port that must accept connections before the process counts as ready; nobody else may listen there. */
   port?: number;
   /**
+   * A port that must accept connections too, but belongs to somebody else (a child's, a backend's), on the same `host`: asked
+   * for, neither reserved nor owned, never refused as used.
+   */
+  readyPort?: number;
+  /**
+   * A line of the output (stdout, stderr) of this start that must appear before the process counts as ready, besides port and
+   * isHealthy; without colour codes, and of a long one the first 64 KiB. A string is contained in the line. A RegExp with a group
+   * named `port` gives the port of a server that chose it itself: `port` may then be left out, and `address` has the one that
+   * the line named. Whoever finds the process running later learns from the journal that the line was seen.
+   */
+  readyLine?: string | RegExp;
+  /**
+   * What must be there first (a download, a migration): called under the lock before the spawn, by the one start() that spawns,
+   * while the others wait. What it returns replaces those fields for this spawn. Its time is not start time. The signal is aborted
+   * when the start is not wanted any more, or `prepareTimeoutMs` is over; when it ignores that, start() rejects 2 s later.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: it need not return anything.
+  prepare?: (context: { readonly signal: AbortSignal }) => SpawnChanges | void | Promise<SpawnChanges | void>;
+  /** Milliseconds. @default 600_000 */
+  prepareTimeoutMs?: number;
+  /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
-   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With neither port nor isHealthy: ready
-   * when it is still alive 100 ms after the spawn.
+   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With no port, readyLine or
+   * isHealthy: ready when it is still alive 100 ms after the spawn.
    */
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**
@@ -79,21 +101,25 @@ export interface ProcessSpec {
   installHint?: string;
 }
 
+/** What `prepare` may replace for one spawn. */
+export type SpawnChanges = Partial<Pick<ProcessSpec, 'command' | 'args' | 'env' | 'cwd'>>;
+
 /** The process as it was when the call resolved: what it says does not change with it. */
 export interface Instance {
   readonly pid: number;
   readonly startedAt: Date;
-  /** `host:port`, when the spec has a port. */
+  /** `host:port`, when the spec has a port, or its ready line named one. */
   readonly address: string | undefined;
   /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
   readonly reused: boolean;
 }
 
-type Optional = 'port' | 'cwd' | 'isHealthy' | 'predecessor' | 'installHint';
+type Optional = 'port' | 'readyPort' | 'readyLine' | 'prepare' | 'cwd' | 'isHealthy' | 'predecessor' | 'installHint';
 
 /** The spec with every default in place and every path absolute. */
 export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
 
+const isReadyLine = (it: unknown) => types.isRegExp(it) || (isText(it) && !it.includes('\n'));
 const isFunction = (it: unknown) => typeof it === 'function';
 const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
 const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
@@ -118,19 +144,23 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',
+    prepareTimeoutMs: spec.prepareTimeoutMs ?? 600_000,
     startTimeoutMs: spec.startTimeoutMs ?? 10_000,
     checkTimeoutMs: spec.checkTimeoutMs ?? 2_000,
     stopTimeoutMs: spec.stopTimeoutMs ?? 10_000,
     stopSignal: spec.stopSignal ?? 'SIGTERM',
     ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
   };
-  for (const option of ['startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
+  for (const option of ['prepareTimeoutMs', 'startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
     checkNumber(option, complete[option], { least: 0, unit: 'milliseconds' });
   }
   check('host', complete.host, isText, 'a non-empty string without NUL');
   check('port', spec.port, optional(isPort), 'a whole number from 1 to 65535');
+  check('readyPort', spec.readyPort, optional(isPort), 'a whole number from 1 to 65535');
+  check('readyLine', spec.readyLine, optional(isReadyLine), 'a RegExp, or a non-empty string without line ends');
   check('isHealthy', spec.isHealthy, optional(isFunction), 'a function');
   check('predecessor', spec.predecessor, optional(isFunction), 'a function');
+  check('prepare', spec.prepare, optional(isFunction), 'a function');
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
@@ -145,7 +175,7 @@ export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, ext
 }
 
 /** `host:port` as the spec has it, with an IPv6 address in brackets. */
-export function addressOf({ host, port }: Pick<CompleteSpec, 'host' | 'port'>): string | undefined {
+export function addressOf({ host, port }: { host: string; port?: number | undefined }): string | undefined {
   if (port === undefined) return undefined;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -22,7 +22,7 @@ export interface Status {
   readonly startedAt: Date | undefined;
   /** Milliseconds since the process started. */
   readonly uptimeMs: number | undefined;
-  /** `host:port`, when the spec has a port. */
+  /** `host:port`, when the spec has a port, or the ready line of the process named one. */
   readonly address: string | undefined;
   /**
    * The layers, in the order they are asked; undefined: not configured, or not reached because an earlier one failed.
@@ -37,9 +37,9 @@ export interface Status {
     readonly process: boolean | undefined;
     /** It is proven to be the one that was started under this lock. */
     readonly identity: boolean | undefined;
-    /** The port accepts connections. */
+    /** `port` and `readyPort` accept connections. */
     readonly port: boolean | undefined;
-    /** `isHealthy` said true. */
+    /** The ready line was seen, and `isHealthy` said true. */
     readonly health: boolean | undefined;
   };
   /** Lifetime 'shared': processes and threads that use it now. */

@@ -26,7 +26,7 @@ export interface EphemeralInstance extends Instance {
  * removed. With a folder of its own it is thrown away, not asked: its stopSignal is SIGKILL. A start that fails leaves neither
  * folder nor process. Folders that killed runs left behind are removed by later calls.
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
- * @throws TypeError when the preset gives no port
+ * @throws TypeError when the preset gives neither a port nor a ready line that names one
  */
 export async function startEphemeral<O extends TestDefaults | undefined>(
   preset: Preset<O>,

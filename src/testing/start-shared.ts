@@ -42,7 +42,7 @@ export interface SharedInstance extends Instance {
  * letter or digit.
  * @throws OptionsMismatchError when the running one was started with another spec (functions left out)
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
- * @throws TypeError when `key` is not one, or the preset gives no port
+ * @throws TypeError when `key` is not one, or the preset gives neither a port nor a ready line that names one
  */
 export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,

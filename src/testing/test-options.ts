@@ -1,5 +1,6 @@
 /** What `startEphemeral` and `startShared` have in common. */
 import { constants as osConstants } from 'node:os';
+import { types } from 'node:util';
 import type { ProcessManager } from '../manager/process-manager.js';
 import type { ProcessSpec } from '../state/process-spec.js';
 import { Pace } from '../support/deadline.js';
@@ -71,10 +72,15 @@ export async function tryPorts<T>(
   }
 }
 
-/** @throws what `manager.start()` throws, and TypeError when the preset gives no port */
+/** @throws what `manager.start()` throws, and TypeError when neither its spec nor its ready line gives a port */
 export async function startManager(manager: ProcessManager, signal: AbortSignal | undefined) {
-  const { name, port, stateDir } = manager.spec;
-  if (port === undefined) throw new TypeError(`"preset" must give its spec a port, as ${name} does not`);
+  const { name, port, readyLine, stateDir } = manager.spec;
+  if (port === undefined && !(types.isRegExp(readyLine) && readyLine.source.includes('(?<port>'))) {
+    throw new TypeError(
+      `"preset" must give its spec a port, or a readyLine with a group named port, as ${name} does not`,
+    );
+  }
   const instance = await manager.start({ ...(signal && { signal }) });
-  return { ...instance, address: instance.address ?? '', port, stateDir, manager };
+  const { address = '' } = instance;
+  return { ...instance, address, port: Number(address.slice(address.lastIndexOf(':') + 1)), stateDir, manager };
 }

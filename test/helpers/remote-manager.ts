@@ -91,13 +91,20 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
 /** The process of the remote manager ended before it answered. */
 export class KilledError extends Error {}
 
-/** Up and listening for calls. `isHealthy` does not travel. Killed (it alone, not what it started) after the test. */
+/** A RegExp, too, travels to the other process. */
+function textOf(spec: ProcessSpec): string {
+  const asPlain = (_key: string, value: unknown) =>
+    value instanceof RegExp ? { source: value.source, flags: value.flags } : value;
+  return JSON.stringify(spec, asPlain);
+}
+
+/** Up and listening for calls. Functions of the spec do not travel. Killed (it alone, not what it started) after the test. */
 export async function startRemoteManager(
   test: Parameters<typeof startFixture>[0],
   spec: ProcessSpec,
   options: Parameters<typeof startFixture>[3] = {},
 ): Promise<RemoteManager> {
-  const remote = new RemoteManager(startFixture(test, 'remote-manager', [JSON.stringify(spec)], options));
+  const remote = new RemoteManager(startFixture(test, 'remote-manager', [textOf(spec)], options));
   await Promise.race([
     once(remote, 'event'),
     remote.program.exited.then(({ stderr }) => {

@@ -65,16 +65,17 @@ test('a start that fails: spawned and exit, never ready', async (t) => {
   );
 });
 
-test('a reused process: no event here, and its exit is told where it was spawned', async (t) => {
+test('a reused process: it is ready here, and its exit is told where it was spawned', async (t) => {
   const spec = await redisSpec(t);
   const remote = await startRemoteManager(t, spec);
   const { pid } = await remote.start();
   const manager = new ProcessManager(spec);
   const events = recorded(manager);
-  assert.equal((await manager.start()).pid, pid);
-  assert.equal(events.length, 0);
+  const instance = await manager.start();
+  assert.equal(instance.pid, pid);
+  assert.deepEqual(events, [['ready', instance]]);
   await manager.stop();
-  assert.equal(events.map(([name]) => name).join(), 'stopped');
+  assert.equal(events.map(([name]) => name).join(), 'ready,stopped');
   await eventually('its exit there', () => remote.events.some(({ event }) => event === 'exit'));
 });
 

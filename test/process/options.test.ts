@@ -13,6 +13,7 @@ const PATH = /a non-empty path without NUL/;
 const NAME = /1 to 100 letters, digits/;
 const MILLISECONDS = /a number of milliseconds, 0 or more/;
 const PORT = /a whole number from 1 to 65535/;
+const READY_LINE = /a RegExp, or a non-empty string without line ends/;
 const STRING = /a string without NUL/;
 
 /** Option, value, what the message expects, how the message shows the value. */
@@ -56,7 +57,13 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
   ['port', 80.5, PORT, '80.5'],
   ['port', '80', PORT, '"80"'],
   ['port', Number.NaN, PORT, 'NaN'],
+  ['readyPort', 0, PORT, '0'],
+  ['readyLine', '', READY_LINE, '""'],
+  ['readyLine', 'two\nlines', READY_LINE, '"two\\nlines"'],
+  ['readyLine', ['ready'], READY_LINE, "[ 'ready' ]"],
   ['isHealthy', true, /a function/, 'true'],
+  ['prepare', {}, /a function/, '{}'],
+  ['prepareTimeoutMs', -1, MILLISECONDS, '-1'],
   ['lifetime', 'forever', /"detached"/, '"forever"'],
   ['startTimeoutMs', -1, MILLISECONDS, '-1'],
   ['startTimeoutMs', Number.NaN, MILLISECONDS, 'NaN'],
@@ -140,6 +147,7 @@ test('the defaults are those of the contract', () => {
       dataDirs: [],
     },
   );
+  assert.equal(spec.prepareTimeoutMs, 600_000);
   assert.deepEqual([spec.startTimeoutMs, spec.checkTimeoutMs, spec.stopTimeoutMs], [10_000, 2_000, 10_000]);
 });
 

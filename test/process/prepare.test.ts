@@ -1,0 +1,241 @@
+/** What must be there before the spawn: prepare(), asked under the lock by the one start that spawns. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, ProcessManager, type ProcessSpec, type SpawnChanges } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { timed } from '../helpers/gate.js';
+import { journalEntries } from '../helpers/journal.js';
+import { onDarwin } from '../helpers/one-call.js';
+import { assertNothingLeft } from '../helpers/outside-view.js';
+import { startFixture } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
+import { stateAfter, talking } from '../helpers/talker.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+type Prepare = NonNullable<ProcessSpec['prepare']>;
+
+/** A prepare() that waits for the test, and remembers what it was told. */
+class Preparation {
+  calls = 0;
+  signal: AbortSignal | undefined;
+  /** When its signal was aborted. */
+  abortedAt = 0;
+  finish: (changes?: SpawnChanges | undefined) => void = () => undefined;
+  readonly prepare: Prepare;
+
+  /** @param endsMs how long after the abort it ends; never, unless told */
+  constructor({ endsMs }: { endsMs?: number } = {}) {
+    this.prepare = async ({ signal }) => {
+      this.calls += 1;
+      this.signal = signal;
+      return await new Promise<SpawnChanges | undefined>((resolve, reject) => {
+        this.finish = resolve;
+        signal.addEventListener('abort', () => {
+          this.abortedAt = performance.now();
+          if (endsMs !== undefined) setTimeout(reject, endsMs, new Error('prepare() gave up'));
+        });
+      });
+    };
+  }
+
+  async begun(): Promise<void> {
+    await eventually('prepare() is called', () => this.calls > 0);
+  }
+}
+
+test('prepare is asked by the start that spawns, before the spawn, and not for a process that runs', async (t) => {
+  const preparation = new Preparation();
+  const spec = await redisSpec(t, { prepare: preparation.prepare });
+  const manager = new ProcessManager(spec);
+  const starts = [manager.start(), manager.start(), new ProcessManager(spec).start()];
+  await preparation.begun();
+  assert.equal(await stateAfter(STILL_MS, Promise.race(starts)), 'pending');
+  assert.equal(isLocked(manager.spec.lockFile), true);
+  assert.deepEqual([(await manager.status()).state, journalEntries(spec, 'spawn').length], ['starting', 0]);
+  preparation.finish();
+  const instances = await Promise.all(starts);
+  assert.equal(new Set(instances.map(({ pid }) => pid)).size, 1);
+  assert.equal((await manager.start()).reused, true);
+  assert.deepEqual([preparation.calls, preparation.signal?.aborted], [1, false]);
+  const events = journalEntries(spec).map(({ event }) => event);
+  assert.deepEqual(events, ['start', 'prepared', 'spawn', 'ready']);
+});
+
+test('what prepare returns replaces those fields for this spawn, and the spec stays', async (t) => {
+  const { command, args } = talking(['it is ready\n']);
+  const changed = { command, args, env: { PREPARED: 'yes' }, cwd: '/' };
+  const spec = sleepSpec(t, {
+    command: 'no-such-command',
+    env: { FROM_SPEC: 'yes' },
+    readyLine: 'is ready',
+    prepare: () => changed,
+  });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  assert.ok(environment.includes('PREPARED=yes') && !environment.includes('FROM_SPEC=yes'));
+  assert.deepEqual(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 3), [command, ...args]);
+  assert.equal(manager.spec.command, 'no-such-command');
+  assert.equal((await manager.status()).state, 'running');
+});
+
+test('the time of prepare is no start time, neither here nor for another process that waits', async (t) => {
+  const limits = { startTimeoutMs: 1_000, stopTimeoutMs: 100, checkTimeoutMs: 500 };
+  const preparation = new Preparation();
+  const spec = await redisSpec(t, { ...limits, prepare: preparation.prepare });
+  const remote = await startRemoteManager(t, spec);
+  const manager = new ProcessManager(spec);
+  const start = manager.start();
+  await preparation.begun();
+  const other = remote.start();
+  // Longer than a stranger's lock is waited for, and than any start and stop without prepare() take together.
+  assert.equal(await stateAfter(7_000, Promise.race([start, other])), 'pending');
+  assert.equal((await remote.status()).state, 'starting');
+  preparation.finish();
+  const [{ pid, reused }, joined] = await Promise.all([start, other]);
+  assert.deepEqual([reused, joined.reused, joined.pid], [false, true, pid]);
+  const waiting = remote.events.filter(({ event }) => event === 'waiting').map(({ detail }) => detail);
+  assert.deepEqual(waiting[0], { for: 'prepare', pid: process.pid });
+  assert.equal(waiting.filter((detail) => (detail as { for: string }).for === 'prepare').length, 1);
+});
+
+test('without /proc, too, another process waits for a prepare, and goes on when that is killed', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 1_000 });
+  const starter = startFixture(t, 'preparing-starter', [JSON.stringify(spec)], onDarwin);
+  await starter.message();
+  const other = await startRemoteManager(t, spec, onDarwin);
+  const start = other.start();
+  // It looks each two seconds: twice, each time after its own start time.
+  assert.equal(await stateAfter(4_500, start), 'pending');
+  starter.kill();
+  assert.equal((await start).reused, false);
+  const waiting = other.events.filter(({ event }) => event === 'waiting').map(({ detail }) => detail);
+  assert.deepEqual(waiting, [{ for: 'prepare', pid: starter.pid }]);
+});
+
+test('a stop from another process ends a start in prepare, and frees the lock', async (t) => {
+  const preparation = new Preparation({ endsMs: 0 });
+  const spec = await redisSpec(t, { prepare: preparation.prepare });
+  const manager = new ProcessManager(spec);
+  const start = manager.start();
+  start.catch(() => undefined);
+  await preparation.begun();
+  const remote = await startRemoteManager(t, spec);
+  const { tookMs } = await remote.stop();
+  assert.ok(tookMs < 1_500, `${tookMs} ms`);
+  await assert.rejects(start, { name: 'StoppedError' });
+  assert.equal(preparation.signal?.reason.name, 'StoppedError');
+  assertNothingLeft(spec);
+});
+
+for (const [what, endsMs, least, most] of [
+  ['that never ends', undefined, 1_950, 3_500],
+  ['that ends a while later', 300, 250, 1_500],
+] as const) {
+  test(`an aborted start with a prepare that ignores its signal, and ${what}`, async (t) => {
+    const preparation = new Preparation(endsMs === undefined ? {} : { endsMs });
+    const spec = await redisSpec(t, { prepare: preparation.prepare });
+    const manager = new ProcessManager(spec);
+    const abort = new AbortController();
+    const start = manager.start({ signal: abort.signal });
+    await preparation.begun();
+    const reason = new Error('the caller has changed his mind');
+    abort.abort(reason);
+    const { outcome, ms } = await timed(start);
+    assert.equal(outcome, reason);
+    assert.equal(preparation.signal?.reason, reason);
+    assert.ok(ms >= least && ms < most, `${ms} ms`);
+    assert.equal(isLocked(manager.spec.lockFile), false);
+    assert.deepEqual(journalEntries(spec, 'prepared', 'spawn'), []);
+    // Its late result is nobody's.
+    preparation.finish();
+    await delay(STILL_MS);
+    assert.equal((await manager.status()).state, 'stopped');
+  });
+}
+
+test('a prepare that takes longer than prepareTimeoutMs is a StartTimeoutError', async (t) => {
+  const preparation = new Preparation({ endsMs: 0 });
+  const spec = await redisSpec(t, { prepare: preparation.prepare, prepareTimeoutMs: 200 });
+  await assert.rejects(new ProcessManager(spec).start(), {
+    name: 'StartTimeoutError',
+    timeoutMs: 200,
+    message: /prepare\(\) did not come to its end within 200 ms/,
+  });
+  assert.equal(preparation.signal?.aborted, true);
+  assertNothingLeft(spec);
+});
+
+test('a prepare without a time limit', async (t) => {
+  const prepareTimeoutMs = Number.POSITIVE_INFINITY;
+  const spec = await redisSpec(t, { prepare: async () => await delay(50), prepareTimeoutMs });
+  assert.equal((await new ProcessManager(spec).start()).reused, false);
+});
+
+test('what prepare throws is what start throws, and the next start works', async (t) => {
+  const error = new TypeError('fetch failed');
+  let calls = 0;
+  const prepare = () => {
+    calls += 1;
+    if (calls === 1) throw error;
+  };
+  const spec = await redisSpec(t, { prepare });
+  const manager = new ProcessManager(spec);
+  await assert.rejects(manager.start(), (thrown) => thrown === error);
+  assertNothingLeft(spec);
+  assert.deepEqual(journalEntries(spec, 'spawn'), []);
+  await manager.start();
+});
+
+test('a result of prepare that is none is a TypeError that names it', async (t) => {
+  for (const [result, message] of [
+    [5, /"the result of prepare\(\)" must be an object, not 5/],
+    [{ args: 'one two' }, /"args" must be an array of strings/],
+    [{ env: { A: 1 } }, /"env.A" must be a string/],
+    [{ cwd: '/no/such/folder' }, /the working directory "\/no\/such\/folder" does not exist/],
+  ] as const) {
+    const spec = await redisSpec(t, { prepare: () => result as unknown as SpawnChanges });
+    await assert.rejects(new ProcessManager(spec).start(), { message });
+    assertNothingLeft(spec);
+  }
+});
+
+test('a starter that is killed in prepare leaves nothing: the next start prepares and spawns', async (t) => {
+  const preparation = new Preparation();
+  const spec = await redisSpec(t);
+  const starter = startFixture(t, 'preparing-starter', [JSON.stringify(spec)]);
+  await starter.message();
+  const start = new ProcessManager({ ...spec, prepare: preparation.prepare }).start();
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  assert.equal(preparation.calls, 0);
+  starter.kill();
+  await preparation.begun();
+  preparation.finish();
+  assert.equal((await start).reused, false);
+});
+
+test('a supervisor asks prepare at each restart, and what it returned before does not count', async (t) => {
+  const pids: number[] = [];
+  const results: (SpawnChanges | undefined)[] = [{ env: { ROUND: '1' } }, undefined, { env: { ROUND: '3' } }];
+  let calls = 0;
+  const prepare = () => {
+    calls += 1;
+    return results[calls - 1];
+  };
+  const manager = new ProcessManager(sleepSpec(t, { prepare }));
+  manager.on('ready', ({ pid }) => pids.push(pid));
+  const supervisor = manager.supervise();
+  for (const round of [1, 2, 3]) {
+    const pid = await eventually(`ready, the ${round}. time`, () => pids[round - 1]);
+    assert.equal(calls, round);
+    const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    const rounds = environment.filter((variable) => variable.startsWith('ROUND='));
+    assert.deepEqual(rounds, round === 2 ? [] : [`ROUND=${round}`]);
+    if (round < 3) process.kill(pid, 'SIGKILL');
+  }
+  await supervisor.stop();
+  assert.equal(pids.filter(isRunningProcess).length, 1);
+});

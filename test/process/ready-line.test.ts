@@ -1,0 +1,217 @@
+/** Ready is who has printed a certain line, and listens on the port that it names. */
+import assert from 'node:assert/strict';
+import { statSync, truncateSync } from 'node:fs';
+import { test } from 'node:test';
+import { runInNewContext } from 'node:vm';
+import { type Instance, ProcessManager, type ProcessSpec, type Status } from '../../src/index.js';
+import { journalEntries } from '../helpers/journal.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { freePort } from '../helpers/resources.js';
+import { fileGate, PORT_LINE, type Step, stateAfter, talkerSpec } from '../helpers/talker.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+type Test = Parameters<typeof talkerSpec>[0];
+
+/** Starts a talker that does the first steps, is not ready by them, and is ready by those after the gate. */
+async function assertReadyOnlyAfter(
+  t: Test,
+  before: readonly Step[],
+  after: readonly Step[],
+  changes: Partial<ProcessSpec>,
+): Promise<{ manager: ProcessManager; instance: Instance }> {
+  const gate = fileGate(t);
+  const manager = new ProcessManager(talkerSpec(t, [...before, 'so far\n', gate.step, ...after], changes));
+  const start = manager.start();
+  start.catch(() => undefined);
+  await eventually('the first steps', async () => (await manager.logTail()).includes('so far'));
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  assert.equal((await manager.status()).state, 'starting');
+  gate.open();
+  return { manager, instance: await start };
+}
+
+const READY: readonly [what: string, readyLine: string | RegExp, line: string][] = [
+  ['a string that the line contains', 'is ready', 'the server is ready now\n'],
+  ['a RegExp', /^the \w+ is ready$/, 'the server is ready\n'],
+  ['a RegExp, at a line end of two characters', /ready$/, 'the server is ready\r\n'],
+  ['a RegExp of another realm', runInNewContext('/is ready/'), 'the server is ready\n'],
+  [
+    'a string in a line with colour codes, a title and a link',
+    'server ready on http://localhost',
+    '\x1b]0;a title\x07\x1b[1mser\x1b[38;5;12mver\x1b[0m \x1b[32mready\x1b[39m on \x1b]8;;http://localhost\x07http://localhost\x1b]8;;\x07\n',
+  ],
+  ['letters beyond ASCII', /^läuft …$/, 'läuft …\n'],
+];
+
+for (const [what, readyLine, line] of READY) {
+  test(`ready by its line: ${what}`, async (t) => {
+    await assertReadyOnlyAfter(t, ['the server is about to be\n'], [line], { readyLine });
+  });
+}
+
+test('ready by its line on stderr', async (t) => {
+  await assertReadyOnlyAfter(t, [], [{ stderr: 'the server is ready\n' }], { readyLine: 'is ready' });
+});
+
+test('a line counts up to its 64th KiB, and no further', async (t) => {
+  const tooFar = [{ xs: 64 * 1024 - 7 }, 'is ready\n'];
+  const justEnough = [{ xs: 64 * 1024 - 8 }, 'is ready', { xs: 300_000 }, '\n'];
+  await assertReadyOnlyAfter(t, tooFar, justEnough, { readyLine: 'is ready' });
+});
+
+test('a RegExp that is global or sticky matches anywhere, and keeps the lastIndex that it has', async (t) => {
+  for (const flags of ['g', 'y', 'gy', 'dgimsuy']) {
+    const readyLine = new RegExp('is ready', flags);
+    readyLine.lastIndex = 1_000;
+    await new ProcessManager(talkerSpec(t, ['the server is ready\n'], { readyLine })).start();
+    assert.equal(readyLine.lastIndex, 1_000);
+  }
+});
+
+test('a line that is written in two halves counts as a whole', async (t) => {
+  const port = await freePort();
+  const [firstHalf, secondHalf] = [`listening on port ${String(port).slice(0, 2)}`, `${String(port).slice(2)}\n`];
+  const gate = fileGate(t);
+  const spec = talkerSpec(t, [{ listen: port }, firstHalf, gate.step, secondHalf], { readyLine: PORT_LINE });
+  const manager = new ProcessManager(spec);
+  const start = manager.start();
+  await eventually('the first half', async () => (await manager.logTail()).includes(firstHalf));
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  gate.open();
+  assert.equal((await start).address, `127.0.0.1:${port}`);
+});
+
+test('a hundred megabytes before the line', async (t) => {
+  const spec = talkerSpec(t, [{ bytes: 100 * 1024 * 1024 }, 'it is ready\n'], { readyLine: 'is ready' });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  assert.ok(statSync(manager.spec.logFile).size > 100 * 1024 * 1024);
+});
+
+test('a log that is truncated is read from its begin', async (t) => {
+  const gate = fileGate(t);
+  const spec = talkerSpec(t, ['x'.repeat(5_000), 'so far\n', gate.step, 'it is ready\n'], { readyLine: 'is ready' });
+  const manager = new ProcessManager(spec);
+  const start = manager.start();
+  const { logFile } = manager.spec;
+  await eventually('the first steps', async () => (await manager.logTail()).some((line) => line.endsWith('so far')));
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  truncateSync(logFile);
+  gate.open();
+  await start;
+  assert.equal(statSync(logFile).size, 'it is ready\n'.length);
+});
+
+test('a line of an earlier start does not count', async (t) => {
+  const gate = fileGate(t);
+  const said = talkerSpec(t, ['it is ready\n'], { readyLine: 'is ready' });
+  await new ProcessManager(said).start();
+  await new ProcessManager(said).stop();
+  const [, script = ''] = [said.command, said.args?.[0]];
+  const manager = new ProcessManager({ ...said, args: [script, JSON.stringify([gate.step, 'it is ready\n'])] });
+  const start = manager.start();
+  await eventually('it is spawned', () => journalEntries(said, 'spawn').length === 2);
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  gate.open();
+  await start;
+});
+
+test('the port that the line names is the address, in another process too, and that one needs no log', async (t) => {
+  const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE });
+  const remote = await startRemoteManager(t, spec);
+  const { pid, address = '' } = await remote.start();
+  const port = Number(address.replace('127.0.0.1:', ''));
+  assert.equal(journalEntries(spec, 'ready').at(-1)?.port, port);
+  const manager = new ProcessManager(spec);
+  truncateSync(manager.spec.logFile);
+  const found = await manager.start();
+  assert.deepEqual([found.pid, found.address, found.reused], [pid, address, true]);
+  const { state, checks, address: reported } = await manager.status();
+  assert.deepEqual([state, checks.port, checks.health, reported], ['running', true, undefined, address]);
+});
+
+test('that port wins over the port of the spec, and nobody listens on that one', async (t) => {
+  const port = await freePort();
+  const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE, port });
+  const manager = new ProcessManager(spec);
+  const asked: unknown[] = [];
+  const { address } = await new ProcessManager({
+    ...spec,
+    isHealthy: (instance) => asked.push(instance.address) > 0,
+  }).start();
+  assert.notEqual(address, `127.0.0.1:${port}`);
+  assert.deepEqual(asked, [address]);
+  const running = await manager.status();
+  assert.deepEqual([running.state, running.address], ['running', address]);
+  await manager.stop();
+  assert.equal((await manager.status()).address, `127.0.0.1:${port}`);
+});
+
+test('a line whose port is none does not count, and one whose port is closed is not enough', async (t) => {
+  const closed = await freePort();
+  const steps = ['listening on port 0\n', 'listening on port 70000\n', `listening on port ${closed}\n`];
+  const manager = new ProcessManager(talkerSpec(t, steps, { readyLine: PORT_LINE, startTimeoutMs: 500 }));
+  await assert.rejects(manager.start(), {
+    name: 'StartTimeoutError',
+    message: new RegExp(`it does not accept connections on 127\\.0\\.0\\.1:${closed};`),
+  });
+});
+
+test('a start whose line never comes says which one it waited for', async (t) => {
+  const spec = talkerSpec(t, ['nearly\n'], { readyLine: /is ready/, startTimeoutMs: 300 });
+  await assert.rejects(new ProcessManager(spec).start(), {
+    name: 'StartTimeoutError',
+    message: /it has not printed its ready line, \/is ready\//,
+  });
+});
+
+test('isHealthy is asked when the line is there, and not before', async (t) => {
+  const gate = fileGate(t);
+  let isOpen = false;
+  const isHealthy = () => isOpen || assert.fail('not yet');
+  const spec = talkerSpec(t, [gate.step, 'it is ready\n'], { readyLine: 'is ready', isHealthy });
+  const start = new ProcessManager(spec).start();
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  isOpen = true;
+  gate.open();
+  await start;
+});
+
+test('when its starter is killed before the line is there, the next start finds it, and tells the others', async (t) => {
+  const gate = fileGate(t);
+  const steps = [{ listen: 0 }, 'so far\n', gate.step, 'listening on port %PORT%\n'];
+  const spec = talkerSpec(t, steps, { readyLine: PORT_LINE });
+  const manager = new ProcessManager(spec);
+  const remote = await startRemoteManager(t, spec);
+  void remote.start().catch(() => undefined);
+  await eventually('the first steps', async () => (await manager.logTail()).includes('so far'));
+  remote.kill();
+  await remote.program.exited;
+  const start = manager.start();
+  assert.equal(await stateAfter(STILL_MS, start), 'pending');
+  gate.open();
+  const { pid, address, reused } = await start;
+  assert.deepEqual([pid, reused], [journalEntries(spec, 'spawn').at(-1)?.pid, true]);
+  const ready = journalEntries(spec, 'ready').map(({ by, port }) => ({ by, port }));
+  assert.deepEqual(ready, [{ by: process.pid, port: Number(address?.replace('127.0.0.1:', '')) }]);
+  truncateSync(manager.spec.logFile);
+  const other = await startRemoteManager(t, spec);
+  assert.equal((await other.start()).address, address);
+});
+
+test('a server that a supervisor brought back is found at its new port', async (t) => {
+  const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE });
+  const manager = new ProcessManager(spec);
+  const instances: Instance[] = [];
+  manager.on('ready', (instance) => instances.push(instance));
+  const supervisor = manager.supervise();
+  await eventually('it is ready', () => instances.length === 1);
+  process.kill(instances[0]?.pid ?? 0, 'SIGKILL');
+  await eventually('it is ready again', () => instances.length === 2);
+  const [first, second] = instances;
+  assert.notEqual(second?.address, first?.address);
+  const elsewhere = await startRemoteManager(t, spec);
+  const status: Status = await elsewhere.status();
+  assert.deepEqual([status.state, status.address, status.pid], ['running', second?.address, second?.pid]);
+  await supervisor.stop();
+});
