@@ -5,6 +5,7 @@ import { status } from '../inspect/status.js';
 import { isLocked } from '../lock/questions.js';
 import { type Announce, checkWanted, type ProcessManagerEvents } from '../start/launch.js';
 import { become, placeOfCall, start } from '../start/start.js';
+import { followLog } from '../state/follow-log.js';
 import { readLogTail } from '../state/log-file.js';
 import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
@@ -19,9 +20,11 @@ import {
   spawnError,
 } from '../support/errors.js';
 import { nextTick } from '../support/globals.js';
-import { check } from '../support/options.js';
+import { check, isAbortSignal, optional } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { SharedUse } from './shared-use.js';
+
+const isCount = (it: unknown) => Number.isInteger(it) && Number(it) >= 0;
 
 /**
  * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
@@ -129,7 +132,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /** The last lines of the log file, 64 KiB of it at most, oldest first; empty when there is none. @default 20 lines */
   async logTail(lines = 20): Promise<string[]> {
-    check('lines', lines, (it) => Number.isInteger(it) && Number(it) >= 0, 'a whole number, 0 or more');
+    check('lines', lines, isCount, 'a whole number, 0 or more');
     return readLogTail(this.spec.logFile, lines);
   }
 
@@ -151,6 +154,18 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     throwIfAborted(signal);
     const place = placeOfCall(this.spec);
     return await this.#asUser(signal, () => become(this.spec, { signal, place, announce: this.#announce }));
+  }
+
+  /**
+   * The last lines, then each new one, through rotation, truncation, deletion and restarts. Ends when the signal is aborted or
+   * the loop is left; waiting for the next line keeps this process alive. @default 10 lines
+   * @throws the system's error when the log is there and cannot be read
+   */
+  followLog(options: { lines?: number; signal?: AbortSignal } = {}): AsyncIterable<string> {
+    const { lines = 10, signal } = options;
+    check('lines', lines, isCount, 'a whole number, 0 or more');
+    check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
+    return followLog(this.spec, { lines, signal });
   }
 
   /**

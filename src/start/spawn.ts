@@ -89,7 +89,7 @@ export async function prepareSpawn(
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { lifetime, cwd, env, dataDirs, logFile } = spec;
+  const { lifetime, cwd, env, dataDirs } = spec;
   const [command, ...args] = commandLine(spec, executable);
   // The users file is opened once more: the watcher must not share our LOCK_SH.
   const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
@@ -99,7 +99,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   let child: ChildProcess;
   try {
     dataDirs.forEach(makeFolders);
-    output = openLog(logFile);
+    output = openLog(spec);
     const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
     markDescriptors();
     child = spawn(command, args, { argv0, stdio, cwd, detached: true, env: { ...process.env, ...env } });

@@ -121,7 +121,8 @@ function earlyExitError(spec: CompleteSpec, { exitCode, signalCode }: ChildProce
   const { name, logFile } = spec;
   const lines = readLogTail(logFile, Number.POSITIVE_INFINITY, output);
   const reason = reasonLines(lines).map((line) => `\n    ${line}`);
-  const last = reason.length === 0 ? `nothing in its log "${logFile}"` : `last in its log:${reason.join('')}`;
+  const where = `in its log "${logFile}"`;
+  const last = reason.length === 0 ? `nothing ${where}` : `last ${where}:${reason.join('')}`;
   const message = `Cannot start ${name}: it ended ${howEnded(exitCode, signalCode)} before it was ready; ${last}`;
   return new EarlyExitError(message, { exitCode, signal: signalCode, logTail: lines.slice(-LOG_TAIL_LINES) });
 }

@@ -1,26 +1,27 @@
 /** The log of a managed process: opened for it, moved away when it is large, read back for errors and `logTail`. */
 
-import { closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { debugLog } from '../support/debug.js';
 import { errorCode, errorText } from '../support/errors.js';
 import { makeFolders } from '../support/files.js';
 import { isPort } from '../support/options.js';
+import type { CompleteSpec } from './process-spec.js';
 
 const log = debugLog('log');
 
-const ROTATE_OVER_BYTES = 10 * 1024 * 1024;
-const TAIL_BYTES = 64 * 1024;
+/** So much of the end of a log is read. */
+export const TAIL_BYTES = 64 * 1024;
 
 /** The output of this start begins at `offset`. */
 export type OpenLog = { fd: number; offset: number; device: number; inode: number };
 
-/** Open for appending; the caller closes it. @throws the system's error */
-export function openLog(logFile: string): OpenLog {
+/** Rotated first when it is too large; open for appending; the caller closes it. @throws the system's error */
+export function openLog({ logFile, logRotation }: Pick<CompleteSpec, 'logFile' | 'logRotation'>): OpenLog {
   makeFolders(dirname(logFile));
   const former = statSync(logFile, { throwIfNoEntry: false });
-  if (former?.isFile() && former.size > ROTATE_OVER_BYTES) renameSync(logFile, `${logFile}.1`);
+  if (former?.isFile() && former.size > logRotation.overBytes) rotate(logFile, logRotation.keep);
   // O_NONBLOCK: opening a FIFO without a reader must fail, not block.
   const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
   const fd = openSync(logFile, flags, 0o600);
@@ -30,6 +31,15 @@ export function openLog(logFile: string): OpenLog {
   }
   closeSync(fd);
   throw new Error(`"${logFile}" is not a regular file`);
+}
+
+/** The oldest first, up to the first number that is free: none is lost before `keep` are there. */
+function rotate(logFile: string, keep: number): void {
+  const pathOf = (moved: number) => (moved === 0 ? logFile : `${logFile}.${moved}`);
+  let last = 0;
+  while (last < keep && existsSync(pathOf(last))) last += 1;
+  if (last === 0) rmSync(logFile);
+  for (; last > 0; last -= 1) renameSync(pathOf(last - 1), pathOf(last));
 }
 
 /** The last lines after `offset`, oldest first, of the last 64 KiB alone. None when there is no log, or it cannot be read. */

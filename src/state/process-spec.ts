@@ -40,6 +40,11 @@ export interface ProcessSpec {
   pidFile?: string;
   /** stdout and stderr are appended here, straight from the process (no pipe that dies with us). @default STATE_DIR/logs/NAME.log */
   logFile?: string;
+  /**
+   * By a start that spawns, under the lock: when it is over `overBytes` (0: at each start), the log moves to `.1`, `.1` to `.2`
+   * and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
+   */
+  logRotation?: { overBytes?: number; keep?: number };
   /** Folders that the process needs, created (0700) under the lock before it is spawned. */
   dataDirs?: readonly string[];
   /** Where `port` is asked for. @default '127.0.0.1' */
@@ -117,7 +122,9 @@ export interface Instance {
 type Optional = 'port' | 'readyPort' | 'readyLine' | 'prepare' | 'cwd' | 'isHealthy' | 'predecessor' | 'installHint';
 
 /** The spec with every default in place and every path absolute. */
-export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>>;
+export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick<ProcessSpec, Optional>> & {
+  readonly logRotation: Readonly<Required<NonNullable<ProcessSpec['logRotation']>>>;
+};
 
 const isReadyLine = (it: unknown) => types.isRegExp(it) || (isText(it) && !it.includes('\n'));
 const isFunction = (it: unknown) => typeof it === 'function';
@@ -132,6 +139,10 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   checkList('args', spec.args ?? [], isArgument, 'a string without NUL');
   checkList('dataDirs', spec.dataDirs ?? [], isText, 'a non-empty path without NUL');
   checkRecord('env', spec.env ?? {});
+  checkRecord('logRotation', spec.logRotation ?? {});
+  const { overBytes = 10 * 1024 * 1024, keep = 1 } = spec.logRotation ?? {};
+  checkNumber('logRotation.overBytes', overBytes, { least: 0 });
+  checkNumber('logRotation.keep', keep, { least: 0 });
   const stateDir = absolutePath('stateDir', spec.stateDir);
   const complete: CompleteSpec = {
     ...spec,
@@ -141,6 +152,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     lockFile: absolutePath('lockFile', spec.lockFile ?? join(stateDir, `${spec.name}.lock`)),
     pidFile: absolutePath('pidFile', spec.pidFile ?? join(stateDir, `${spec.name}.pid`)),
     logFile: absolutePath('logFile', spec.logFile ?? join(stateDir, 'logs', `${spec.name}.log`)),
+    logRotation: { overBytes, keep },
     dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',

@@ -73,6 +73,9 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
   ['stopSignal', 15, /a signal name such as "SIGTERM"/, '15'],
   ['stopSignal', 'toString', /a signal name such as "SIGTERM"/, '"toString"'],
   ['installHint', 5, STRING, '5'],
+  ['logRotation', 5, /an object/, '5'],
+  ['logRotation.overBytes', { overBytes: -1 }, /a number, 0 or more/, '-1'],
+  ['logRotation.keep', { keep: Number.NaN }, /a number, 0 or more/, 'NaN'],
   ['pidFile', '/nowhere/state/x.lock', /another file than "lockFile"/, '"/nowhere/state/x.lock"'],
   ['logFile', '/nowhere/state/x.pid', /another file than "pidFile"/, '"/nowhere/state/x.pid"'],
   [

@@ -21,7 +21,7 @@ test('one that exits at once: EarlyExitError with its exit code and its last lin
     assert.equal(error.logTail[0], 'no good');
     assert.match(
       error.message,
-      /^Cannot start node-server: it ended with exit code 42 before it was ready; last in its log:\n {4}no good\n {4}server /,
+      /^Cannot start node-server: it ended with exit code 42 before it was ready; last in its log "[^"]+\/node-server\.log":\n {4}no good\n {4}server /,
     );
     return true;
   });

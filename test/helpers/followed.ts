@@ -1,0 +1,65 @@
+/** A log that is followed, and servers that have something to say. */
+import { readdirSync, readlinkSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ProcessManager, ProcessSpec } from '../../src/index.js';
+import { plainFixture } from './paths.js';
+import { sleepSpec } from './servers.js';
+
+type Test = Parameters<typeof sleepSpec>[0];
+
+/** test/fixtures/talker.py. */
+export function talkerSpec(
+  test: Test,
+  words: readonly (string | number)[] = [],
+  changes: Partial<ProcessSpec> = {},
+): ProcessSpec {
+  const args = ['-I', '-S', plainFixture('talker.py'), ...(words.length === 0 ? [2] : words)].map(String);
+  return sleepSpec(test, { name: 'talker', command: 'python3', args, ...changes });
+}
+
+export class Follower {
+  readonly lines: string[] = [];
+  readonly #over = new AbortController();
+  readonly #ended: Promise<void>;
+
+  /** @param pauseMs how long it takes over each line */
+  constructor(
+    test: Test,
+    manager: ProcessManager,
+    { lines, pauseMs }: { lines?: number; pauseMs?: () => number } = {},
+  ) {
+    this.#ended = this.#follow(
+      manager.followLog({ ...(lines !== undefined && { lines }), signal: this.#over.signal }),
+      pauseMs,
+    );
+    test.after(() => this.end());
+  }
+
+  async #follow(log: AsyncIterable<string>, pauseMs = () => 0): Promise<void> {
+    for await (const line of log) {
+      this.lines.push(line);
+      const ms = pauseMs();
+      if (ms > 0) await delay(ms);
+    }
+  }
+
+  /** @throws what the loop was ended by */
+  async end(): Promise<void> {
+    this.#over.abort();
+    await this.#ended;
+  }
+}
+
+/** What this process has open of a file of that name, deleted or moved by now or not. */
+export function openLogs(logFile: string): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const link = readlinkSync(`/proc/self/fd/${fd}`);
+      return link.startsWith(logFile) ? link : [];
+    } catch (error) {
+      // The descriptor of the folder itself.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      return [];
+    }
+  });
+}

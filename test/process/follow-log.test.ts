@@ -1,0 +1,330 @@
+import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
+import {
+  appendFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Instance, ProcessManager } from '../../src/index.js';
+import { Follower, openLogs, talkerSpec } from '../helpers/followed.js';
+import { logged } from '../helpers/outside-view.js';
+import { startFixture } from '../helpers/programs.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
+
+/** A manager whose log is this. */
+function withLog(t: TestContext, text?: string): ProcessManager {
+  const logFile = join(temporaryFolder(t), 'x.log');
+  if (text !== undefined) writeFileSync(logFile, text);
+  return new ProcessManager({ name: 'x', command: 'sleep', stateDir: dirname(logFile), logFile });
+}
+
+async function hears(follower: Follower, lines: readonly string[]): Promise<void> {
+  await eventually(`${lines.length} lines`, () => follower.lines.length >= lines.length);
+  assert.deepEqual(follower.lines, lines);
+}
+
+/** The lines of a file that ends with one. */
+function linesOf(path: string): string[] {
+  return readFileSync(path, 'utf8').replace(/\n$/, '').split('\n');
+}
+
+async function hasSpoken({ spec: { logFile } }: ProcessManager, { pid }: Instance): Promise<void> {
+  await logged(logFile, new RegExp(`^${pid} .*\n`, 'm'));
+}
+
+/** How many of thirty lines come to those who ask for none in particular, none, one, and a thousand. */
+const COUNTS = [10, 0, 1, 30];
+
+test('the last ten lines, then each new one; as many as asked for', async (t) => {
+  const old = Array.from({ length: 30 }, (_, index) => `old ${index}`);
+  const manager = withLog(t, `${old.join('\n')}\n`);
+  const followers = [undefined, 0, 1, 1_000].map(
+    (lines) => new Follower(t, manager, lines === undefined ? {} : { lines }),
+  );
+  await eventually('the old ones', () => followers.every(({ lines }, index) => lines.length >= (COUNTS[index] ?? 0)));
+  appendFileSync(manager.spec.logFile, 'new 1\n\nnew 2\n');
+  for (const [index, count] of COUNTS.entries())
+    await hears(followers[index] as Follower, [...old.slice(30 - count), 'new 1', '', 'new 2']);
+});
+
+test('a line in two writes is one line, also when it is cut within a character', async (t) => {
+  const manager = withLog(t, 'one\n');
+  const follower = new Follower(t, manager);
+  await hears(follower, ['one']);
+  const bytes = Buffer.from('größe €\nnext\n');
+  for (const at of [3, 9, 10]) {
+    appendFileSync(manager.spec.logFile, bytes.subarray(0, at));
+    // Seen before the rest is there.
+    await delay(STILL_MS);
+    appendFileSync(manager.spec.logFile, bytes.subarray(at));
+  }
+  await hears(follower, ['one', ...['größe €', 'next'], ...['größe €', 'next'], ...['größe €', 'next']]);
+});
+
+test('a last line without an end counts as one of the last, and comes when nobody can end it any more', async (t) => {
+  const manager = withLog(t, 'one\ntwo\nthree');
+  const [two, one, none] = [2, 1, 0].map((lines) => new Follower(t, manager, { lines })) as [
+    Follower,
+    Follower,
+    Follower,
+  ];
+  await hears(two, ['two', 'three']);
+  await hears(one, ['three']);
+  assert.deepEqual(none.lines, []);
+});
+
+test('the last words of a server come without a line end, and not while it lives', async (t) => {
+  const script = `
+    process.stdout.write('one\\ntwo');
+    process.on('SIGTERM', () => process.stdout.write('three', () => process.exit()));
+    setInterval(() => undefined, 1 << 30);`;
+  const manager = new ProcessManager(sleepSpec(t, { command: process.execPath, args: ['-e', script] }));
+  await manager.start();
+  const follower = new Follower(t, manager);
+  await hears(follower, ['one']);
+  // Longer than an unended line is waited for.
+  await delay(1_000 + STILL_MS);
+  assert.deepEqual(follower.lines, ['one']);
+  await manager.stop();
+  await hears(follower, ['one', 'twothree']);
+});
+
+test('a log that is not there yet is followed from its first line, in a folder that is not there either', async (t) => {
+  const manager = new ProcessManager(talkerSpec(t));
+  const follower = new Follower(t, manager, { lines: 0 });
+  await delay(STILL_MS);
+  await hasSpoken(manager, await manager.start());
+  await manager.stop();
+  await hears(follower, linesOf(manager.spec.logFile));
+});
+
+for (const [what, mostMs] of Object.entries({ 'at once': 0, slowly: 8 })) {
+  test(`each line of ten runs comes, once and in order, to who reads ${what}, through a rotation at each start`, async (t) => {
+    const manager = new ProcessManager(talkerSpec(t, [2, 'unended'], { logRotation: { overBytes: 0, keep: 20 } }));
+    const { logFile } = manager.spec;
+    const follower = new Follower(t, manager, { pauseMs: () => Math.random() * mostMs });
+    await manager.start();
+    for (let run = 1; run < 10; run += 1) {
+      await eventually('a line of it', () => readFileSync(logFile, 'utf8').includes('\n'));
+      if (run % 3 === 0) process.kill((await manager.status()).pid ?? 0, 'SIGKILL');
+      await manager.restart();
+    }
+    await manager.stop();
+    const files = [...Array.from({ length: 9 }, (_, index) => `${logFile}.${9 - index}`), logFile];
+    await hears(
+      follower,
+      files.flatMap(linesOf).filter((line) => line !== ''),
+    );
+    assert.equal(openLogs(logFile).length, 1);
+  });
+}
+
+test('restarts without a rotation are followed in the one file', async (t) => {
+  const manager = new ProcessManager(talkerSpec(t));
+  const follower = new Follower(t, manager);
+  await hasSpoken(manager, await manager.start());
+  for (let run = 1; run < 4; run += 1) await hasSpoken(manager, await manager.restart());
+  await manager.stop();
+  await hears(follower, linesOf(manager.spec.logFile));
+});
+
+test('a log that is truncated is read from its begin, and what had no end is a line', async (t) => {
+  const manager = withLog(t, 'one\ntwo');
+  const follower = new Follower(t, manager);
+  await hears(follower, ['one']);
+  truncateSync(manager.spec.logFile);
+  await hears(follower, ['one', 'two']);
+  appendFileSync(manager.spec.logFile, 'three\n');
+  await hears(follower, ['one', 'two', 'three']);
+});
+
+test('a log that is deleted is read on while its server writes to it, and after the next start the new one', async (t) => {
+  const manager = new ProcessManager(talkerSpec(t));
+  const { logFile } = manager.spec;
+  const follower = new Follower(t, manager);
+  const { pid } = await manager.start();
+  await eventually('a line', () => follower.lines.length > 0);
+  rmSync(logFile);
+  const seen = follower.lines.length;
+  await eventually('more of it', () => follower.lines.length > seen + 50);
+  const next = await manager.restart();
+  await hasSpoken(manager, next);
+  await manager.stop();
+  await eventually('the end', () => follower.lines.at(-1) === linesOf(logFile).at(-1));
+  const numbers = (of: number) =>
+    follower.lines.flatMap((line) => (line.startsWith(`${of} `) ? Number(line.split(' ')[1]) : []));
+  for (const of of [pid, next.pid])
+    assert.deepEqual(
+      numbers(of),
+      Array.from(numbers(of), (_, index) => index),
+    );
+  assert.equal(numbers(pid).length + numbers(next.pid).length, follower.lines.length);
+  assert.ok(numbers(next.pid).length > 0);
+});
+
+test('an older log that lies beside one that was deleted is not read again', async (t) => {
+  const manager = withLog(t);
+  const { logFile } = manager.spec;
+  writeFileSync(`${logFile}.1`, 'older\n');
+  await delay(20);
+  writeFileSync(logFile, 'one\n');
+  const follower = new Follower(t, manager);
+  await hears(follower, ['one']);
+  rmSync(logFile);
+  await delay(20);
+  writeFileSync(logFile, 'two\n');
+  await hears(follower, ['one', 'two']);
+});
+
+test('who is slow through several rotations finds every file that is still there', async (t) => {
+  const manager = new ProcessManager({ ...withLog(t, 'a\n').spec, logRotation: { keep: 2 } });
+  const { logFile } = manager.spec;
+  const iterator = manager.followLog()[Symbol.asyncIterator]();
+  assert.deepEqual(await iterator.next(), { value: 'a', done: false });
+  for (const text of ['b\n', 'c\n', 'd\n', 'e\n']) {
+    // Files are dated by the kernel's clock, which ticks 100 times a second or more.
+    await delay(20);
+    if (text !== 'b\n') renameSync(`${logFile}.1`, `${logFile}.2`);
+    renameSync(logFile, `${logFile}.1`);
+    writeFileSync(logFile, text);
+  }
+  for (const value of ['c', 'd', 'e']) assert.deepEqual(await iterator.next(), { value, done: false });
+  await iterator.return?.();
+  assert.deepEqual(openLogs(logFile), []);
+});
+
+/** The first line of a log is read, and these follow: 100 MB. */
+async function grown(t: TestContext, options: { signal?: AbortSignal } = {}) {
+  const manager = withLog(t, 'first\n');
+  const iterator = manager.followLog(options)[Symbol.asyncIterator]();
+  await iterator.next();
+  const line = 'x'.repeat(999);
+  const million = `${line}\n`.repeat(1_000);
+  for (let part = 0; part < 100; part += 1) appendFileSync(manager.spec.logFile, million);
+  return { iterator, line };
+}
+
+test('who reads line after line hears of everything else meanwhile, and of the abort', async (t) => {
+  const controller = new AbortController();
+  const { iterator } = await grown(t, { signal: controller.signal });
+  let lines = 0;
+  setTimeout(() => controller.abort(), 20);
+  while ((await iterator.next()).done !== true) lines += 1;
+  assert.ok(lines < 100_000, String(lines));
+});
+
+test('nothing is read ahead of who is slow: the log can grow by far more than memory is to be had', async (t) => {
+  const { iterator, line } = await grown(t);
+  const before = process.memoryUsage().rss;
+  for (let number = 0; number < 100_000; number += 1) assert.equal((await iterator.next()).value, line);
+  const more = (process.memoryUsage().rss - before) / 2 ** 20;
+  assert.ok(more < 60, `${more} MiB`);
+  await iterator.return?.();
+});
+
+test('a line that never ends comes in pieces of a million characters', async (t) => {
+  const manager = withLog(t, '');
+  const follower = new Follower(t, manager);
+  appendFileSync(manager.spec.logFile, `${'x'.repeat(5_000_000)}\nlast\n`);
+  await eventually('the last one', () => follower.lines.at(-1) === 'last');
+  const pieces = follower.lines.slice(0, -1);
+  assert.equal(pieces.join('').length, 5_000_000);
+  assert.ok(
+    pieces.length === 5 && pieces.every(({ length }) => length < 1_200_000),
+    String(pieces.map((it) => it.length)),
+  );
+});
+
+const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
+test('who leaves the loop leaves nothing: no descriptor, no timer, no listener', async (t) => {
+  const manager = withLog(t, 'one\ntwo\n');
+  const { signal } = new AbortController();
+  const before = timers();
+  for (let round = 0; round < 3; round += 1) {
+    for await (const line of manager.followLog({ signal })) if (line === 'two') break;
+    await assert.rejects(async () => {
+      for await (const _ of manager.followLog({ signal })) throw new Error('enough');
+    }, /enough/);
+  }
+  assert.deepEqual([openLogs(manager.spec.logFile), getEventListeners(signal, 'abort')], [[], []]);
+  assert.ok(timers() <= before);
+});
+
+test('who leaves while it waits for a line is let go at once, and an abort ends the loop', async (t) => {
+  const manager = withLog(t, 'one\n');
+  const { logFile } = manager.spec;
+  const controller = new AbortController();
+  const before = timers();
+  const iterators = [undefined, controller.signal].map((signal) =>
+    manager.followLog({ ...(signal && { signal }) })[Symbol.asyncIterator](),
+  );
+  for (const iterator of iterators) assert.equal((await iterator.next()).value, 'one');
+  const waiting = iterators.map((iterator) => iterator.next());
+  await delay(STILL_MS);
+  assert.equal(openLogs(logFile).length, 2);
+  await iterators[0]?.return?.();
+  controller.abort();
+  for (const next of waiting) assert.deepEqual(await next, { value: undefined, done: true });
+  assert.deepEqual([openLogs(logFile), getEventListeners(controller.signal, 'abort')], [[], []]);
+  assert.ok(timers() <= before);
+});
+
+test('an abort lets go of the log of who never comes back for another line, and gives nothing more', async (t) => {
+  const manager = withLog(t, 'one\ntwo\n');
+  const controller = new AbortController();
+  const iterator = manager.followLog({ signal: controller.signal })[Symbol.asyncIterator]();
+  assert.equal((await iterator.next()).value, 'one');
+  controller.abort();
+  assert.deepEqual(openLogs(manager.spec.logFile), []);
+  assert.deepEqual(await iterator.next(), { value: undefined, done: true });
+  for await (const _ of manager.followLog({ signal: controller.signal })) assert.fail('it was aborted before');
+});
+
+test('each loop over what followLog() gives begins anew', async (t) => {
+  const log = withLog(t, 'one\n').followLog();
+  for (let round = 0; round < 2; round += 1) {
+    for await (const line of log) {
+      assert.equal(line, 'one');
+      break;
+    }
+  }
+});
+
+test('a program that has left the loop ends by itself', async (t) => {
+  const manager = withLog(t, 'one\n');
+  const { stdout, exitCode } = await startFixture(t, 'leaves-log', [JSON.stringify(manager.spec)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).ended();
+  assert.deepEqual([stdout, exitCode], ['one\n', 0]);
+});
+
+test('what is no regular file has no lines, and a log that cannot be read is an error', async (t) => {
+  const manager = withLog(t);
+  mkdirSync(manager.spec.logFile);
+  const follower = new Follower(t, manager);
+  await delay(STILL_MS);
+  rmSync(manager.spec.logFile, { recursive: true });
+  writeFileSync(manager.spec.logFile, 'one\n');
+  await hears(follower, ['one']);
+  const loop = withLog(t);
+  symlinkSync(loop.spec.logFile, loop.spec.logFile);
+  await assert.rejects(loop.followLog()[Symbol.asyncIterator]().next(), { code: 'ELOOP' });
+});
+
+test('wrong options are a TypeError in the turn of the call', (t) => {
+  const manager = withLog(t);
+  for (const lines of [-1, 1.5, Number.NaN, '3' as unknown as number])
+    assert.throws(() => manager.followLog({ lines }), /^TypeError: "lines" must be a whole number, 0 or more, not /);
+  assert.throws(() => manager.followLog({ signal: {} as AbortSignal }), /^TypeError: "signal" must be an AbortSignal/);
+});
