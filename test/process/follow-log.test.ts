@@ -113,11 +113,11 @@ for (const [what, mostMs] of Object.entries({ 'at once': 0, slowly: 8 })) {
     const manager = new ProcessManager(talkerSpec(t, [2, 'unended'], { logRotation: { overBytes: 0, keep: 20 } }));
     const { logFile } = manager.spec;
     const follower = new Follower(t, manager, { pauseMs: () => Math.random() * mostMs });
-    await manager.start();
+    let { pid } = await manager.start();
     for (let run = 1; run < 10; run += 1) {
       await eventually('a line of it', () => readFileSync(logFile, 'utf8').includes('\n'));
-      if (run % 3 === 0) process.kill((await manager.status()).pid ?? 0, 'SIGKILL');
-      await manager.restart();
+      if (run % 3 === 0) process.kill(pid, 'SIGKILL');
+      pid = (await manager.restart()).pid;
     }
     await manager.stop();
     const files = [...Array.from({ length: 9 }, (_, index) => `${logFile}.${9 - index}`), logFile];

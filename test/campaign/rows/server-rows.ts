@@ -10,6 +10,7 @@ import { eventually } from '../../helpers/waiting.js';
 import type { Row } from '../attack.js';
 import { type OddServer, oddServer } from '../odd-server.js';
 import { familyRows } from './family-rows.js';
+import { logRow } from './log-row.js';
 import { wrapperRows } from './wrapper-rows.js';
 
 interface Oddity {
@@ -150,6 +151,7 @@ export const serverRows: readonly Row[] = [
   ),
   ...familyRows,
   ...wrapperRows,
+  logRow,
 ];
 
 async function failsWith(code: string, start: Promise<unknown>): Promise<FlockProcessError> {
