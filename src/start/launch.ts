@@ -43,6 +43,8 @@ export interface ProcessManagerEvents {
   waiting: [detail: { for: 'prepare' | 'stop' | 'port' | 'ready'; pid: number | undefined }];
   /** Supervision: a check of a live process failed, or only leftovers of it are there. */
   unhealthy: [status: Status];
+  /** Supervision: after `unhealthy`, the first check that it, or whatever has replaced it, passes. */
+  healthy: [status: Status];
   /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
   restarting: [detail: { attempt: number; delayMs: number }];
   /** Supervision has ended: a crash loop. */

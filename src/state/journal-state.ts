@@ -52,6 +52,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const begun = isAfter('prepared', 'start') ? last('prepared') : last('start');
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
+  const hasExited = exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn');
   return {
     endPlace,
     isTrusted,
@@ -75,7 +76,10 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
     isOfLastStart: isAfter('spawn', 'start'),
     /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
-    hasExited: exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn'),
+    hasExited,
+    /** It ended by itself, with exit code 0, and nobody has started it since. */
+    isDone:
+      hasExited && exit?.exitCode === 0 && isAfter('exit', 'start') && !pending.some((event) => isAfter('exit', event)),
     isReady: isAfter('ready', 'spawn'),
     /** A stop() or restart() has come to its end since it was spawned: nothing of it was left. */
     isDown: isAfter('stopped', 'spawn'),

@@ -16,10 +16,12 @@ export class HealthChecks {
   #dueAt = 0;
   #running: AbortController | undefined;
   #failed = 0;
+  /** A failed check was announced last. */
+  #isUnhealthy = false;
   /** The process that the checks are about; undefined when only leftovers of it are there. */
   pid: number | undefined;
 
-  /** @param announce is told of each check that failed */
+  /** @param announce is told of each check that failed, and of the first one after these that is passed */
   constructor(ask: (signal: AbortSignal) => Promise<Status>, options: Options, announce: (report: Status) => void) {
     this.#ask = ask;
     this.#options = options;
@@ -64,9 +66,11 @@ export class HealthChecks {
   #judge(report: Status): void {
     if (report.pid !== this.pid || report.state === 'running') this.#failed = 0;
     this.pid = report.pid;
-    if (report.state !== 'unhealthy') return;
+    const isRecovered = this.#isUnhealthy && report.state === 'running';
+    if (report.state !== 'unhealthy' && !isRecovered) return;
+    this.#isUnhealthy = !isRecovered;
     // Nothing is left to recover where only leftovers have the lock.
-    this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
+    if (!isRecovered) this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
     this.#announce(report);
   }
 }

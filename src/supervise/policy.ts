@@ -1,4 +1,8 @@
-/** What `supervise()` takes and returns, the defaults of its options, and how long a restart waits. */
+/** What `supervise()` takes and returns, the defaults of its options, how long a restart waits, and what it says when it gives up. */
+import { journalOf } from '../state/journal.js';
+import { readLogTail } from '../state/log-file.js';
+import type { CompleteSpec } from '../state/process-spec.js';
+import { CrashLoopError, errorText, howEnded } from '../support/errors.js';
 import { random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
 
@@ -15,8 +19,16 @@ export interface SuperviseOptions {
    * times longer, with jitter, up to `maxMs`. @default { initialMs: 500, factor: 2, maxMs: 30_000 }
    */
   backoff?: { initialMs?: number; factor?: number; maxMs?: number };
-  /** More restarts than this within the window is a crash loop. @default { restarts: 5, withinMs: 60_000 } */
-  giveUpAfter?: { restarts?: number; withinMs?: number };
+  /**
+   * More restarts than this within the window is a crash loop. One that lived shorter than `diedWithinMs` is not started again
+   * at all. `false` never gives up. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
+   */
+  giveUpAfter?: { restarts?: number; withinMs?: number; diedWithinMs?: number } | false;
+  /**
+   * 'failure': an exit with code 0 is no crash, and the supervisor goes to standby. How it ended is known where the process that
+   * started it lives; otherwise it counts as a crash. @default 'exit'
+   */
+  restartOn?: 'exit' | 'failure';
   /** Ends supervision as `Supervisor.stop()` does. */
   signal?: AbortSignal;
 }
@@ -24,7 +36,7 @@ export interface SuperviseOptions {
 /** The handle of a supervision under way. While it is active it keeps this process alive. */
 export interface Supervisor {
   readonly state: SupervisorState;
-  /** Restarts that this supervisor made. One that another process was quicker to make is not counted. */
+  /** Restarts that this supervisor made, counted before `ready` is told. One that another process was quicker to make is not counted. */
   readonly restarts: number;
   /** Settles when supervision ends; rejects with CrashLoopError when it gave up. Ignoring it is safe: never an unhandled rejection. */
   readonly done: Promise<void>;
@@ -51,11 +63,11 @@ export type SupervisorOptions = ReturnType<typeof completeSuperviseOptions>;
 export function completeSuperviseOptions(options: SuperviseOptions) {
   checkRecord('options', options);
   const { checkIntervalMs = 5_000, respectStop = false, unhealthyAfter = 3, signal } = options;
-  const { backoff = {}, giveUpAfter = {} } = options;
+  const { backoff = {}, giveUpAfter = {}, restartOn = 'exit' } = options;
   checkRecord('backoff', backoff);
-  checkRecord('giveUpAfter', giveUpAfter);
+  if (giveUpAfter !== false) checkRecord('giveUpAfter', giveUpAfter);
   const { initialMs = 500, factor = 2, maxMs = 30_000 } = backoff;
-  const { restarts = 5, withinMs = 60_000 } = giveUpAfter;
+  const { restarts = 5, withinMs = 60_000, diedWithinMs = 0 } = giveUpAfter || { restarts: Number.POSITIVE_INFINITY };
   checkNumber('checkIntervalMs', checkIntervalMs, { least: 0 });
   checkNumber('unhealthyAfter', unhealthyAfter, { least: 1 });
   checkNumber('backoff.initialMs', initialMs, { least: 0 });
@@ -63,6 +75,8 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
   checkNumber('backoff.maxMs', maxMs, { least: 0 });
   checkNumber('giveUpAfter.restarts', restarts, { least: 0 });
   checkNumber('giveUpAfter.withinMs', withinMs, { least: 0 });
+  checkNumber('giveUpAfter.diedWithinMs', diedWithinMs, { least: 0 });
+  check('restartOn', restartOn, (it) => it === 'exit' || it === 'failure', '"exit" or "failure"');
   if (typeof respectStop !== 'boolean') throw wrongOption('respectStop', 'true or false', respectStop);
   check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
   return {
@@ -70,7 +84,8 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
     respectStop,
     unhealthyAfter,
     backoff: { initialMs, factor, maxMs },
-    giveUpAfter: { restarts, withinMs },
+    giveUpAfter: { restarts, withinMs, diedWithinMs },
+    restartOn,
     signal,
   };
 }
@@ -83,4 +98,37 @@ export function restartDelayMs(count: number, backoff: SupervisorOptions['backof
   const { initialMs, factor, maxMs } = backoff;
   if (count <= 1 || initialMs === 0) return 0;
   return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - 0.2 * random());
+}
+
+/** @param count crashes within the window */
+export function reasonToGiveUp(
+  { count, livedMs = Number.POSITIVE_INFINITY }: { count: number; livedMs: number | undefined },
+  { restarts, withinMs, diedWithinMs }: SupervisorOptions['giveUpAfter'],
+): string | undefined {
+  if (livedMs < diedWithinMs) return `it lived for less than ${diedWithinMs} ms`;
+  return count > restarts ? `it went down again after ${count - 1} restarts within ${withinMs} ms` : undefined;
+}
+
+const LOG_TAIL_LINES = 20;
+
+export function crashLoopError(
+  spec: CompleteSpec,
+  why: string,
+  { restarts, lastError }: Pick<CrashLoopError, 'restarts' | 'lastError'>,
+): CrashLoopError {
+  const { name, logFile } = spec;
+  const last = lastError === undefined ? lastExit(spec) : `; the last start: ${errorText(lastError)}`;
+  const message = `Gave up on ${name}: ${why}, see "${logFile}"${last}`;
+  return new CrashLoopError(message, {
+    restarts,
+    lastError,
+    cause: lastError,
+    logTail: readLogTail(logFile, LOG_TAIL_LINES),
+  });
+}
+
+function lastExit(spec: CompleteSpec): string {
+  const state = journalOf(spec).readIfReadable();
+  const exit = state.hasExited ? state.last('exit') : undefined;
+  return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
 }

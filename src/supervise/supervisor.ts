@@ -12,20 +12,21 @@ import type { Announce } from '../start/launch.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
-import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
 import { Alarm, onAbort } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { CrashLoopError, errorText, howEnded, StoppedError, UnhealthyError } from '../support/errors.js';
+import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
+import { processTable } from '../system/process-table.js';
 import { HealthChecks } from './health-checks.js';
-import { restartDelayMs, type Supervisor, type SupervisorOptions } from './policy.js';
+import { crashLoopError, reasonToGiveUp, restartDelayMs, type Supervisor, type SupervisorOptions } from './policy.js';
 
 /** A look costs some 100 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 100;
 
-const LOG_TAIL_LINES = 20;
+/** So long after the lock is free the parent of what had it says how that ended, if it is alive. */
+const EXIT_TOLD_MS = 500;
 
 const log = debugLog('supervisor');
 
@@ -47,13 +48,17 @@ export class ProcessSupervisor implements Supervisor {
   /** Is the restart that is due one after a crash? */
   #isAfterCrash = true;
   #lastError: unknown;
+  /** Undefined until it was started or seen to run: how it ended before that is nothing to this supervisor. */
+  #seenAt: number | undefined;
 
   constructor(spec: CompleteSpec, options: SupervisorOptions, announce: Announce) {
     this.#spec = spec;
     this.#options = options;
     this.#announce = announce;
     const ask = (signal: AbortSignal) => status(spec, { signal });
-    this.#checks = new HealthChecks(ask, options, (report) => announce('unhealthy', report));
+    this.#checks = new HealthChecks(ask, options, (report) => {
+      announce(report.state === 'running' ? 'healthy' : 'unhealthy', report);
+    });
     const forget = onAbort(options.signal, () => this.end());
     if (options.signal?.aborted) this.end();
     this.done = this.#run().finally(forget);
@@ -122,7 +127,9 @@ export class ProcessSupervisor implements Supervisor {
         // Read after the lock was asked for: a stop that came in between is the reason why it is free.
         state = journal.read();
       }
-      return { isHeld, isWanted: this.#isWanted(state), isRestarting: state.isRestarting };
+      const { spawned, isOfLastStart, isRestarting, hasExited } = state;
+      const livedMs = spawned && isOfLastStart ? processTable().age(spawned) : undefined;
+      return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, livedMs };
     } catch (error) {
       this.#log('cannot be observed', error);
       return undefined;
@@ -130,6 +137,7 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   #isWanted(state: JournalState): boolean {
+    if (this.#options.restartOn === 'failure' && state.isDone && this.#seenAt !== undefined) return false;
     return state.isWanted || !state.isStoppedSince(this.#undoneUntil);
   }
 
@@ -139,6 +147,8 @@ export class ProcessSupervisor implements Supervisor {
     if (sight?.isHeld) return await this.#watch();
     if (this.state !== 'restarting') {
       if (sight === undefined) return;
+      const isJustGone = now() - (this.#seenAt ?? 0) < EXIT_TOLD_MS;
+      if (this.#options.restartOn === 'failure' && !sight.hasExited && isJustGone) return;
       // A restart() that is at work, or has died between its halves, is no crash.
       this.#plan({ isCrash: !sight.isRestarting });
     }
@@ -147,6 +157,7 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   async #watch(): Promise<void> {
+    this.#seenAt = now();
     if (this.state !== 'watching') this.#become('watching');
     if (this.#checks.isSick) await this.#replace();
     else void this.#checks.runWhenDue();
@@ -175,28 +186,13 @@ export class ProcessSupervisor implements Supervisor {
     if (isCrash) this.#crashes.push(now());
     this.#crashes = this.#crashes.filter((time) => now() - time < giveUpAfter.withinMs);
     const count = this.#crashes.length;
-    if (count > giveUpAfter.restarts) throw this.#crashLoopError();
+    const livedMs = isCrash && giveUpAfter.diedWithinMs > 0 ? this.#look()?.livedMs : undefined;
+    const why = reasonToGiveUp({ count, livedMs }, giveUpAfter);
+    if (why !== undefined) throw crashLoopError(this.#spec, why, { restarts: count - 1, lastError: this.#lastError });
     const delayMs = isCrash ? restartDelayMs(count, backoff) : 0;
     this.#dueAt = now() + delayMs;
     if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
     this.#announce('restarting', { attempt: Math.max(1, count), delayMs });
-  }
-
-  #crashLoopError(): CrashLoopError {
-    const { name, logFile } = this.#spec;
-    const restarts = this.#crashes.length - 1;
-    const lastError = this.#lastError;
-    const within = `within ${this.#options.giveUpAfter.withinMs} ms`;
-    const last = lastError === undefined ? this.#lastExit() : `; the last start: ${errorText(lastError)}`;
-    const message = `Gave up on ${name}: it went down again after ${restarts} restarts ${within}, see "${logFile}"${last}`;
-    const logTail = readLogTail(logFile, LOG_TAIL_LINES);
-    return new CrashLoopError(message, { restarts, lastError, cause: lastError, logTail });
-  }
-
-  #lastExit(): string {
-    const state = journalOf(this.#spec).readIfReadable();
-    const exit = state.hasExited ? state.last('exit') : undefined;
-    return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
   }
 
   async #startWhenDue(): Promise<void> {
@@ -208,15 +204,19 @@ export class ProcessSupervisor implements Supervisor {
     try {
       const state = journalOf(this.#spec).read();
       if (!this.#isWanted(state)) return this.#become('standby');
-      const options = { announce: this.#announce, place: state.endPlace, signal: this.#starting.signal };
-      if (isWhole) await start(this.#spec, options);
-      else if ((await startIfFree(this.#spec, options)) !== undefined) this.restarts += 1;
+      this.#seenAt = now();
+      const announce: Announce = (name, ...values) => {
+        if (name === 'ready' && !isWhole) this.restarts += 1;
+        this.#announce(name, ...values);
+      };
+      const options = { announce, place: state.endPlace, signal: this.#starting.signal };
+      const instance = await (isWhole ? start : startIfFree)(this.#spec, options);
       // Somebody else was quicker to restart it.
-      else if (this.#isAfterCrash) this.#crashes.pop();
+      if (instance === undefined && this.#isAfterCrash) this.#crashes.pop();
       this.#lastError = undefined;
       this.#become('watching');
     } catch (error) {
-      if (error instanceof StoppedError) return this.#become('standby');
+      if (error instanceof StoppedError || this.#look()?.isWanted === false) return this.#become('standby');
       // Somebody else runs it: the checks will tell what becomes of it.
       if (error instanceof UnhealthyError) return this.#become('watching');
       this.#lastError = error;

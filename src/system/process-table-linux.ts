@@ -93,7 +93,7 @@ export function startTime(process: ProcessInfo): number {
   return Number(bootTime) + ticksMs(process.startKey) / 1000;
 }
 
-export function age({ startKey }: ProcessInfo): number {
+export function age({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
   return Math.max(0, sinceBootMs() - ticksMs(startKey));
 }
 

@@ -41,11 +41,11 @@ export function list(): ProcessInfo[] {
   return ps(['-A']).map(({ info }) => info);
 }
 
-export function startTime({ startKey }: ProcessInfo): number {
+export function startTime({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
   return Date.parse(`${startKey} UTC`) / 1000;
 }
 
-export function age(process: ProcessInfo): number {
+export function age(process: Pick<ProcessInfo, 'startKey'>): number {
   return Math.max(0, systemTimeMs() - startTime(process) * 1000);
 }
 

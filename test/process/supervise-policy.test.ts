@@ -27,9 +27,23 @@ test('only checks that fail in a row make a process sick, of one and the same pr
   await check({ state: 'unhealthy', pid: 2 });
   assert.equal(checks.isSick, false);
   await check({ state: 'unhealthy', pid: 2 });
-  assert.deepEqual([checks.isSick, checks.pid, announced.length], [true, 2, 7]);
+  assert.deepEqual([checks.isSick, checks.pid], [true, 2]);
+  const states = announced.map(({ state }) => state).join(' ');
+  assert.equal(states, 'unhealthy unhealthy running unhealthy unhealthy unhealthy unhealthy unhealthy');
   checks.reset();
   assert.equal(checks.isSick, false);
+});
+
+test('the first check that is passed after failed ones is announced, whichever process passes it, and no other', async () => {
+  const { checks, check, announced } = checked(3);
+  for (const state of ['running', 'unhealthy', 'starting', 'running', 'running', 'unhealthy'] as const)
+    await check({ state });
+  checks.reset();
+  for (const state of ['stopped', 'unknown', 'running', 'running'] as const) await check({ state, pid: 2 });
+  assert.deepEqual(
+    announced.map(({ state, pid }) => `${state} ${pid}`),
+    ['unhealthy 1', 'running 1', 'unhealthy 1', 'running 2'],
+  );
 });
 
 test('leftovers are sick at the first look, and what a check finds out about the process before is dropped', async () => {
@@ -76,6 +90,9 @@ const WRONG: [unknown, RegExp][] = [
   [{ giveUpAfter: 5 }, /"giveUpAfter" must be an object, not 5/],
   [{ giveUpAfter: { restarts: -1 } }, /"giveUpAfter.restarts" must be .*, not -1/],
   [{ giveUpAfter: { withinMs: null } }, /"giveUpAfter.withinMs" must be .*, not null/],
+  [{ giveUpAfter: { diedWithinMs: -1 } }, /"giveUpAfter.diedWithinMs" must be a number, 0 or more, not -1/],
+  [{ giveUpAfter: true }, /"giveUpAfter" must be an object, not true/],
+  [{ restartOn: 'crash' }, /"restartOn" must be "exit" or "failure", not "crash"/],
   [{ signal: {} }, /"signal" must be an AbortSignal, not {}/],
   [{ signal: null }, /"signal" must be an AbortSignal, not null/],
   [{ signal: 'aborted' }, /"signal" must be an AbortSignal, not "aborted"/],
@@ -106,7 +123,8 @@ test('the defaults are those of the documentation', () => {
     respectStop: false,
     unhealthyAfter: 3,
     backoff: { initialMs: 500, factor: 2, maxMs: 30_000 },
-    giveUpAfter: { restarts: 5, withinMs: 60_000 },
+    giveUpAfter: { restarts: 5, withinMs: 60_000, diedWithinMs: 0 },
+    restartOn: 'exit',
     signal: undefined,
   });
 });

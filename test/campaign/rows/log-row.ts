@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Instance, ProcessManager } from '../../../src/index.js';
 import { killUnlessGone } from '../../helpers/evidence.js';
 import { Follower, openLogs, talkerSpec } from '../../helpers/followed.js';
-import { logged } from '../../helpers/outside-view.js';
+import { isRunning, logged } from '../../helpers/outside-view.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Round, Row } from '../attack.js';
 
@@ -89,6 +89,8 @@ class Episode {
       const { pid } = await manager.status();
       assert.ok(pid !== undefined);
       killUnlessGone(pid);
+      // One that is just going can still be handed out.
+      await eventually('its end', () => !isRunning(pid));
       return await manager.start();
     }
     if (what === 'truncate') {

@@ -1,0 +1,187 @@
+/** When a supervisor gives up, and after which exits it does not restart. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { CrashLoopError, type Instance, ProcessManager, type SuperviseOptions } from '../../src/index.js';
+import { callElsewhere } from '../helpers/one-call.js';
+import { assertNothingLeft } from '../helpers/outside-view.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
+
+/** So many restarts within a minute are no crash loop, unless told otherwise. */
+const DEFAULT_RESTARTS = 5;
+
+const AT_ONCE = { initialMs: 0 };
+
+/** Longer than anything here lives, and shorter. */
+const AGES_MS = 600_000;
+const SHORT_MS = 200;
+
+async function gaveUp(supervisor: { done: Promise<void> }): Promise<CrashLoopError> {
+  const error = await supervisor.done.then(
+    () => assert.fail('it did not give up'),
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof CrashLoopError, String(error));
+  return error;
+}
+
+test('giveUpAfter: false never gives up, neither on crashes nor on failed starts', async (t) => {
+  const supervision = new Supervision(t);
+  const crashing = new ProcessManager(await redisSpec(t));
+  crashing.on('ready', ({ pid }) => process.kill(pid, 'SIGKILL'));
+  const failing = new ProcessManager(await nodeSpec(t, { 'exit-after': 0, 'exit-code': 3, 'listen-after': AGES_MS }));
+  const options: SuperviseOptions = { giveUpAfter: false, backoff: AT_ONCE };
+  const first = supervision.add(crashing.supervise(options));
+  const second = supervision.add(failing.supervise(options));
+  let failed = 0;
+  failing.on('restarting', () => {
+    failed += 1;
+  });
+  const isOverDefault = () => first.restarts > DEFAULT_RESTARTS + 1 && failed > DEFAULT_RESTARTS + 1;
+  // Each start looks through all processes for survivors: on a machine that has many, and is busy, that takes a second.
+  await eventually('more than the default', isOverDefault, { withinMs: 4 * MUST_HAPPEN_MS });
+  assert.ok([first, second].every(({ state }) => state === 'watching' || state === 'restarting'));
+  crashing.removeAllListeners('ready');
+  await crashing.stop();
+});
+
+test('one that lived shorter than diedWithinMs is not started again, whether it was ready or not', async (t) => {
+  const supervision = new Supervision(t);
+  const options = { backoff: AT_ONCE, giveUpAfter: { diedWithinMs: AGES_MS } };
+  const spawned: number[] = [];
+  const early = await nodeSpec(t, { 'exit-after': 0, 'exit-code': 3, print: 'no luck', 'listen-after': AGES_MS });
+  const failing = new ProcessManager(early);
+  failing.on('spawned', ({ pid }) => spawned.push(pid));
+  const error = await gaveUp(supervision.add(failing.supervise(options)));
+  assert.match(
+    error.message,
+    /^Gave up on node-server: it lived for less than 600000 ms, see ".*node-server\.log"; the last start: .*exit code 3/,
+  );
+  assert.deepEqual([error.restarts, spawned.length], [0, 1]);
+  assert.ok(error.logTail.includes('no luck'));
+  assertNothingLeft(early);
+  const ready = new ProcessManager(await redisSpec(t));
+  const supervisor = await supervision.here(ready, options);
+  process.kill((await ready.start()).pid, 'SIGKILL');
+  const { message } = await gaveUp(supervisor);
+  assert.match(
+    message,
+    /^Gave up on redis: it lived for less than 600000 ms, .*; the last one \(PID \d+\) ended by SIGKILL$/,
+  );
+  assert.deepEqual([supervisor.state, supervisor.restarts], ['gave-up', 0]);
+});
+
+test('one that lived longer than diedWithinMs is started again, also when somebody else had started it', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  await callElsewhere<Instance>(t, 'start', spec);
+  const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 100, diedWithinMs: SHORT_MS } });
+  for (let round = 1; round <= 2; round += 1) {
+    const { pid = 0 } = await eventually('one that is old enough', async () => {
+      const status = await manager.status();
+      return (status.uptimeMs ?? 0) > 2 * SHORT_MS ? status : undefined;
+    });
+    assert.ok(pid > 1);
+    process.kill(pid, 'SIGKILL');
+    await eventually('it is up again', () => supervisor.restarts === round);
+  }
+});
+
+test('a start that spawned nothing says nothing of how long one lives', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const missing = new ProcessManager({ ...spec, command: 'no-such-command' });
+  const giveUpAfter = { restarts: 2, diedWithinMs: AGES_MS };
+  const error = await gaveUp(supervision.add(missing.supervise({ backoff: AT_ONCE, giveUpAfter })));
+  assert.match(error.message, /it went down again after 2 restarts within 60000 ms, .*"no-such-command" not found/);
+});
+
+const ON_FAILURE = { restartOn: 'failure', checkIntervalMs: 20, ...NEVER_GIVE_UP } satisfies SuperviseOptions;
+
+for (const where of ['here', 'by another process, which lives'] as const) {
+  test(`restartOn 'failure': of one started ${where} exit code 0 is no crash, and a start() wakes the supervisor`, async (t) => {
+    const supervision = new Supervision(t);
+    const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2' });
+    const manager = new ProcessManager(spec);
+    const starter = where === 'here' ? manager : await startRemoteManager(t, spec);
+    let restarting = 0;
+    manager.on('restarting', () => {
+      restarting += 1;
+    });
+    await starter.start();
+    const supervisor = await supervision.here(manager, ON_FAILURE);
+    for (let round = 0; round < 5; round += 1) {
+      const { pid } = await starter.start();
+      await reaches(supervisor, 'watching');
+      process.kill(pid, 'SIGUSR2');
+      await reaches(supervisor, 'standby');
+      await delay(STILL_MS);
+      assert.deepEqual([supervisor.state, (await manager.status()).state, restarting], ['standby', 'stopped', 0]);
+    }
+    const { pid } = await manager.start();
+    await reaches(supervisor, 'watching');
+    process.kill(pid, 'SIGKILL');
+    await eventually('it is up again', () => supervisor.restarts === 1);
+  });
+}
+
+test("restartOn 'failure': any other exit code is a crash", async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await nodeSpec(t, { 'exit-on': 'SIGUSR2', 'exit-code': 3 }));
+  const supervisor = await supervision.here(manager, ON_FAILURE);
+  for (let round = 1; round <= 3; round += 1) {
+    process.kill((await manager.start()).pid, 'SIGUSR2');
+    await eventually('it is up again', () => supervisor.restarts === round);
+  }
+});
+
+test("restartOn 'failure': one that ends with 0 before it is ready is through, and supervise() begins it all the same", async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { 'exit-after': 0, 'listen-after': AGES_MS });
+  for (let round = 1; round <= 2; round += 1) {
+    const manager = new ProcessManager(spec);
+    const spawned: number[] = [];
+    manager.on('spawned', ({ pid }) => spawned.push(pid));
+    const supervisor = supervision.add(manager.supervise(ON_FAILURE));
+    await reaches(supervisor, 'standby');
+    await delay(STILL_MS);
+    assert.deepEqual([supervisor.state, spawned.length], ['standby', 1], `round ${round}`);
+    await supervisor.stop();
+  }
+});
+
+test("restartOn 'failure': how one ended whose starter is gone is not known, and it is started again", async (t) => {
+  const supervision = new Supervision(t);
+  const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2' });
+  const { pid } = await callElsewhere<Instance>(t, 'start', spec);
+  const supervisor = await supervision.here(new ProcessManager(spec), ON_FAILURE);
+  process.kill(pid, 'SIGUSR2');
+  await eventually('it is up again', () => supervisor.restarts === 1);
+});
+
+test("restartOn 'failure': who is asked to end by a restart(), or is ended since it is sick, does not end by itself", async (t) => {
+  const supervision = new Supervision(t);
+  const behaviour = { 'on-term': 0, 'pause-on': 'SIGUSR2' };
+  const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs: AGES_MS }));
+  const supervisor = await supervision.here(manager, { ...ON_FAILURE, unhealthyAfter: 1 });
+  const exits: (number | null)[] = [];
+  manager.on('exit', ({ exitCode }) => exits.push(exitCode));
+  const { pid } = await manager.restart();
+  await reaches(supervisor, 'watching');
+  assert.ok(exits.length > 0 && exits.every((exitCode) => exitCode === 0), String(exits));
+  exits.length = 0;
+  // The supervisor can be quicker than the second half of the restart.
+  const before = supervisor.restarts;
+  const ready = once(manager, 'ready');
+  process.kill(pid, 'SIGUSR2');
+  assert.notEqual((await ready)[0].pid, pid);
+  assert.deepEqual([exits, supervisor.restarts], [[0], before + 1]);
+});
