@@ -1,10 +1,15 @@
-/** What `supervise()` takes and returns, the defaults of its options, how long a restart waits, and what it says when it gives up. */
+/**
+ * What `supervise()` takes and returns, the defaults of its options, and what is decided by them: when a process is sick, how long
+ * a restart waits, and when it gives up.
+ */
 import { journalOf } from '../state/journal.js';
 import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
+import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, howEnded } from '../support/errors.js';
-import { random } from '../support/globals.js';
+import { newAbort, now, random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
+import type { Status } from '../support/status-report.js';
 
 /** When a supervisor looks, when it restarts, and when it gives up. */
 export interface SuperviseOptions {
@@ -131,4 +136,79 @@ function lastExit(spec: CompleteSpec): string {
   const state = journalOf(spec).readIfReadable();
   const exit = state.hasExited ? state.last('exit') : undefined;
   return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
+}
+
+const log = debugLog('supervisor');
+
+type CheckOptions = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
+
+/** The checks of a live process. They run beside the loop that observes its lock, since a check may take its time. */
+export class HealthChecks {
+  readonly #ask: (signal: AbortSignal) => Promise<Status>;
+  readonly #options: CheckOptions;
+  readonly #announce: (report: Status) => void;
+  #dueAt = 0;
+  #running: AbortController | undefined;
+  #failed = 0;
+  /** A failed check was announced last. */
+  #isUnhealthy = false;
+  /** The process that the checks are about; undefined when only leftovers of it are there. */
+  pid: number | undefined;
+
+  /** @param announce is told of each check that failed, and of the first one after these that is passed */
+  constructor(
+    ask: (signal: AbortSignal) => Promise<Status>,
+    options: CheckOptions,
+    announce: (report: Status) => void,
+  ) {
+    this.#ask = ask;
+    this.#options = options;
+    this.#announce = announce;
+  }
+
+  get isSick(): boolean {
+    return this.#failed >= this.#options.unhealthyAfter;
+  }
+
+  /** For another process, or for none: the first check is one interval from now. */
+  reset(): void {
+    this.#failed = 0;
+    this.#scheduleIn(this.#options.checkIntervalMs);
+  }
+
+  hurry(): void {
+    this.#scheduleIn(0);
+  }
+
+  /** A check that is under way ends at once, and nothing comes of it. */
+  #scheduleIn(ms: number): void {
+    this.#running?.abort();
+    this.#running = undefined;
+    this.#dueAt = now() + ms;
+  }
+
+  /** Never rejects. */
+  async runWhenDue(): Promise<void> {
+    if (this.#running !== undefined || now() < this.#dueAt) return;
+    this.#running = newAbort();
+    const { signal } = this.#running;
+    try {
+      const report = await this.#ask(signal);
+      if (!signal.aborted) this.#judge(report);
+    } catch (error) {
+      log('cannot be checked: %s', errorText(error));
+    }
+    if (!signal.aborted) this.#scheduleIn(this.#options.checkIntervalMs);
+  }
+
+  #judge(report: Status): void {
+    if (report.pid !== this.pid || report.state === 'running') this.#failed = 0;
+    this.pid = report.pid;
+    const isRecovered = this.#isUnhealthy && report.state === 'running';
+    if (report.state !== 'unhealthy' && !isRecovered) return;
+    this.#isUnhealthy = !isRecovered;
+    // Nothing is left to recover where only leftovers have the lock.
+    if (!isRecovered) this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
+    this.#announce(report);
+  }
 }

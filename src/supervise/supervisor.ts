@@ -19,8 +19,14 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
 import { processTable } from '../system/process-table.js';
-import { HealthChecks } from './health-checks.js';
-import { crashLoopError, reasonToGiveUp, restartDelayMs, type Supervisor, type SupervisorOptions } from './policy.js';
+import {
+  crashLoopError,
+  HealthChecks,
+  reasonToGiveUp,
+  restartDelayMs,
+  type Supervisor,
+  type SupervisorOptions,
+} from './policy.js';
 
 /** A look costs some 100 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 100;

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
-import { HealthChecks } from '../../src/supervise/health-checks.js';
-import { completeSuperviseOptions, restartDelayMs } from '../../src/supervise/policy.js';
+import { completeSuperviseOptions, HealthChecks, restartDelayMs } from '../../src/supervise/policy.js';
 
 test('the first restart within the window is immediate, each further one waits longer, up to the maximum', () => {
   const backoff = { initialMs: 500, factor: 2, maxMs: 3_000 };
