@@ -5,6 +5,7 @@ export {
   releaseLock,
   type WaitForLockOptions,
   waitForLock,
+  withLock,
 } from './lock/file-lock.js';
 export { isLocked, lockHolders } from './lock/questions.js';
 export { ProcessManager } from './manager/process-manager.js';
@@ -19,6 +20,7 @@ export {
   EarlyExitError,
   FlockBindingError,
   FlockProcessError,
+  isSupported,
   LockDroppedError,
   LockHeldError,
   LockUnavailableError,

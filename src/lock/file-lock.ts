@@ -13,11 +13,11 @@ import { Deadline, linkSignals, Pace, sleep, throwIfAborted } from '../support/d
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, LockHeldError, textOfPids } from '../support/errors.js';
 import { newAbort, now, random } from '../support/globals.js';
-import { checkNumber } from '../support/options.js';
+import { check, checkNumber, isFunction, optional } from '../support/options.js';
 import { canLockShared, flockWaiter, tryFlock } from './flock.js';
 import { type FileLock, heldLock } from './held-lock.js';
 import { asLockUnavailable, isSameFile, type LockFile, lockFileOf, openLockFile } from './lock-file.js';
-import { sharedLockPids } from './questions.js';
+import { lockHolders, sharedLockPids } from './questions.js';
 
 export type { FileLock } from './held-lock.js';
 
@@ -53,6 +53,8 @@ export interface WaitForLockOptions extends AcquireOptions {
   timeoutMs?: number;
   /** Gives up the wait; the call rejects with its reason. */
   signal?: AbortSignal;
+  /** Called once, when somebody has the lock and it has to be waited for: with the PIDs of its holders, as far as they can be seen. */
+  onWait?: (holders: readonly number[]) => void;
 }
 
 /**
@@ -73,12 +75,14 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
  * Wait until the lock is free, then take it. Blocks no thread: the addon looks again and again, and without it one helper
  * process waits in the kernel. Which of several waiters gets it is chance.
  * @throws LockHeldError after `timeoutMs`
- * @throws the signal's reason when it is aborted, before or while waiting
+ * @throws the signal's reason when it is aborted, before or while waiting; what `onWait` throws
  * @throws LockUnavailableError | TypeError as acquireLock does
  */
 export async function waitForLock(path: string, options: WaitForLockOptions = {}): Promise<FileLock> {
   const { timeoutMs = Number.POSITIVE_INFINITY, signal } = options;
+  let { onWait } = options;
   checkNumber('timeoutMs', timeoutMs, { least: 0, unit: 'milliseconds' });
+  check('onWait', onWait, optional(isFunction), 'a function');
   const file = lockFileOf(path, options);
   const deadline = Deadline.after(timeoutMs);
   // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
@@ -90,6 +94,10 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
     const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
     if (isRefused && deadline.isOver) throw refusedError(file, result);
+    if (isRefused && onWait !== undefined) {
+      onWait(result === 'holder' ? await lockHolders(path).catch(() => []) : sharedLockPids(path));
+      onWait = undefined;
+    }
     const began = now();
     // When time is over, too, a question that is in the way is no holder.
     const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;
@@ -99,6 +107,21 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     if (now() - began >= SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
     else if (isRefused) await pace.wait({ deadline, signal });
     else await sleep(1, signal);
+  }
+}
+
+/** Wait for the lock, do the work, release it, however the work ends. @throws what waitForLock and `work` throw */
+export async function withLock<T>(
+  path: string,
+  work: (lock: FileLock) => T | Promise<T>,
+  options: WaitForLockOptions = {},
+): Promise<T> {
+  check('work', work, isFunction, 'a function');
+  const lock = await waitForLock(path, options);
+  try {
+    return await work(lock);
+  } finally {
+    lock.release();
   }
 }
 

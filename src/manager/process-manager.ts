@@ -36,13 +36,9 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
 
-  /**
-   * @throws TypeError naming option, expectation and value
-   * @throws UnsupportedPlatformError on Windows
-   */
+  /** Windows is told by the calls alone: each throws UnsupportedPlatformError there. @throws TypeError naming option, expectation and value */
   constructor(spec: ProcessSpec) {
     super();
-    assertSupportedPlatform();
     this.spec = completeSpec(spec);
     this.#sharedUse = new SharedUse(this.spec, () => this.afterLastUser());
   }
@@ -88,6 +84,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws StopTimeoutError when it, or whoever is ending it already, does not come to an end
    */
   async leave(): Promise<void> {
+    assertSupportedPlatform();
     if (this.spec.lifetime !== 'shared') {
       throw new TypeError(`"lifetime" must be "shared" for leave(), not "${this.spec.lifetime}"`);
     }
@@ -132,6 +129,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /** The last lines of the log file, 64 KiB of it at most, oldest first; empty when there is none. @default 20 lines */
   async logTail(lines = 20): Promise<string[]> {
+    assertSupportedPlatform();
     check('lines', lines, isCount, 'a whole number, 0 or more');
     return readLogTail(this.spec.logFile, lines);
   }
@@ -162,6 +160,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws the system's error when the log is there and cannot be read
    */
   followLog(options: { lines?: number; signal?: AbortSignal } = {}): AsyncIterable<string> {
+    assertSupportedPlatform();
     const { lines = 10, signal } = options;
     check('lines', lines, isCount, 'a whole number, 0 or more');
     check('signal', signal, optional(isAbortSignal), 'an AbortSignal');
@@ -176,6 +175,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * @throws Error when this manager has a supervisor already
    */
   supervise(options: SuperviseOptions = {}): Supervisor {
+    assertSupportedPlatform();
     if (this.spec.lifetime === 'shared') {
       throw new TypeError('"lifetime" must not be "shared" for supervise(): its users start it again');
     }

@@ -10,7 +10,7 @@
 import { constants, existsSync, linkSync, lstatSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
-import { errorCode, errorText, type StateFileError } from '../support/errors.js';
+import { assertSupportedPlatform, errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
 import { fileError, lockJournal, READ_BYTES, readJournal, readLines, textOf, tryLockJournal } from './journal-file.js';
@@ -35,8 +35,9 @@ const NOTHING = stateOf(new Map(), { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
 
-/** One object for as long as there is this spec: what it has read already is not read again. */
+/** One object for as long as there is this spec: what it has read already is not read again. @throws UnsupportedPlatformError on Windows */
 export function journalOf(spec: Pick<CompleteSpec, 'lockFile'>): Journal {
+  assertSupportedPlatform();
   const journal = journals.get(spec) ?? new Journal(besideLockFile(spec, 'journal'));
   journals.set(spec, journal);
   return journal;

@@ -11,6 +11,7 @@ import {
   checkNumber,
   checkRecord,
   isArgument,
+  isFunction,
   isPort,
   isText,
   optional,
@@ -127,7 +128,6 @@ export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick
 };
 
 const isReadyLine = (it: unknown) => types.isRegExp(it) || (isText(it) && !it.includes('\n'));
-const isFunction = (it: unknown) => typeof it === 'function';
 const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
 const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
 

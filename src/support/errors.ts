@@ -231,6 +231,9 @@ export function stopTimeoutError(
   return new StopTimeoutError(message, { holders });
 }
 
+/** False on Windows: there every call throws UnsupportedPlatformError; making a ProcessManager does not. */
+export const isSupported: boolean = process.platform !== 'win32';
+
 /** @throws UnsupportedPlatformError on Windows, before anything is opened or made there */
 export function assertSupportedPlatform(): void {
   if (process.platform !== 'win32') return;

@@ -46,6 +46,10 @@ export function isArgument(value: unknown): value is string {
   return typeof value === 'string' && !value.includes('\0');
 }
 
+export function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
 export function isText(value: unknown): value is string {
   return isArgument(value) && value !== '';
 }
