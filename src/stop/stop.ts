@@ -15,7 +15,7 @@ import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } fro
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, StopTimeoutError, stopTimeoutError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
-import { livingSpawned, type ProcessInfo } from '../system/process-table.js';
+import { collectChildren, livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
@@ -72,6 +72,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   try {
     const isUndone = journal.readIfReadable().isUndone(work.place);
     const outcome = isUndone ? 'not-running' : await bringDown(spec, limits);
+    await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
     // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.

@@ -25,6 +25,10 @@ export function isLivingChild(process: Identity): boolean | undefined {
   return child && isUncollected(child);
 }
 
+export function ownChildren(): ChildProcess[] {
+  return [...children.values()];
+}
+
 /** Has its end not been told yet? Until then nobody else can have its PID. */
 export function isUncollected({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null;

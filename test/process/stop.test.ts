@@ -6,7 +6,7 @@ import { isLocked, ProcessManager, type StopResult } from '../../src/index.js';
 import { callElsewhere, oneCallCommand } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
-import { startProgram } from '../helpers/programs.js';
+import { startFixture, startProgram } from '../helpers/programs.js';
 import { killAfter } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
 import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
@@ -166,4 +166,26 @@ test('after a crash there is nothing to stop, and the record is removed', async 
   await eventually('its end', () => !isRunning(pid));
   assert.equal((await manager.stop()).outcome, 'not-running');
   assert.equal(existsSync(manager.spec.pidFile), false);
+});
+
+test('a child of this process is collected when stop(), or the first half of restart(), is through: no zombie is seen', async (t) => {
+  for (const lifetime of ['detached', 'tied'] as const) {
+    const manager = new ProcessManager(await redisSpec(t, { lifetime, stopSignal: 'SIGKILL' }));
+    manager.on('stopped', () => assert.equal(stateOf(pid), undefined, 'after the first half'));
+    let { pid } = await manager.start();
+    for (let round = 0; round < 10; round += 1) {
+      ({ pid } = await manager.restart());
+      await manager.stop();
+      assert.equal(stateOf(pid), undefined, `round ${round}`);
+      ({ pid } = await manager.start());
+    }
+  }
+});
+
+test('a stop() of what this process has spawned keeps it alive until that is collected', async (t) => {
+  const spec = await redisSpec(t, { stopSignal: 'SIGKILL' });
+  const { stdout, exitCode } = await startFixture(t, 'starts-and-stops', [JSON.stringify(spec)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  }).ended();
+  assert.deepEqual([stdout, exitCode], ['stopped\n'.repeat(10), 0]);
 });
