@@ -17,7 +17,7 @@ import { besideLockFile, type CompleteSpec, completeSpec } from '../state/proces
 import { Alarm, Deadline, onAbort } from '../support/deadline.js';
 import { CommandNotFoundError, errorCode, errorText, StartTimeoutError, spawnError } from '../support/errors.js';
 import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
-import { now } from '../support/globals.js';
+import { newAbort, now } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import { checkRecord } from '../support/options.js';
 import { isUncollected, rememberChild } from '../system/own-children.js';
@@ -51,7 +51,7 @@ export async function prepareSpawn(
   if (prepare === undefined) return spec;
   const began = now();
   const limit = Deadline.after(timeoutMs);
-  const over = new AbortController();
+  const over = newAbort();
   const bell = new Alarm();
   const forget = onAbort(signal, () => bell.ring());
   let isSettled = false;
