@@ -7,7 +7,6 @@
 import { instanceOf, readinessOf } from '../inspect/checks.js';
 import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
 import { refusePredecessor } from '../inspect/status.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
@@ -24,7 +23,7 @@ import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
 import { findCommand, PREPARE_GRACE_MS, prepareSpawn, type SpawnedProcess, spawnProcess } from './spawn.js';
-import { type WaitOptions, waitUntilReady } from './wait-until-ready.js';
+import { handOverAndAsk, type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
 export interface ProcessManagerEvents {
@@ -70,9 +69,6 @@ type WantedOptions = Omit<StartOptions, 'announce'>;
 export class ContendAgain extends Error {}
 
 const log = debugLog('start');
-
-/** Within this time a free lock is had, although rivals take it and give it back. */
-const DROPPED_MS = 100;
 
 /** A process whose start failed is not given the time that a stop() gives it. */
 const FAILED_START_GRACE_MS = 2_000;
@@ -208,22 +204,6 @@ async function seeItThrough(
     throw reason;
   } finally {
     if (lock !== taken) giveBack(lock);
-  }
-}
-
-/**
- * Flock itself is asked: our copy is closed, and if nobody gets the lock for so long, it lives in what was spawned. Under LOCK_EX
- * on the journal: a rival that wins the lock meanwhile is refused there, and gives it back.
- * @returns the lock, when it was free; undefined when somebody is at work on the journal
- */
-async function handOverAndAsk(spec: CompleteSpec, lock: FileLock): Promise<FileLock | true | undefined> {
-  const release = journalOf(spec).tryHoldExclusive();
-  if (release === undefined) return undefined;
-  try {
-    lock.handOver();
-    return (await poll(() => tryAcquireLock(spec.lockFile), { deadline: Deadline.after(DROPPED_MS) })) ?? true;
-  } finally {
-    release();
   }
 }
 

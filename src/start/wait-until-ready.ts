@@ -14,6 +14,9 @@ import {
 } from '../inspect/checks.js';
 import { LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
+import { journalOf } from '../state/journal.js';
 import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
@@ -46,6 +49,9 @@ const GOING_MS = 500;
 
 /** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
 const SUCCESSOR_LOOKS = 3;
+
+/** Within this time a free lock is had, although rivals take it and give it back. */
+const DROPPED_MS = 100;
 
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
@@ -114,6 +120,22 @@ export async function waitUntilReady(
       await pace.wait({ deadline, signal });
     }
     throw earlyExitError(spec, child, output);
+  }
+}
+
+/**
+ * Flock itself is asked: our copy is closed, and if nobody gets the lock for so long, it lives in what was spawned. Under LOCK_EX
+ * on the journal: a rival that wins the lock meanwhile is refused there, and gives it back.
+ * @returns the lock, when it was free; undefined when somebody is at work on the journal
+ */
+export async function handOverAndAsk(spec: CompleteSpec, lock: FileLock): Promise<FileLock | true | undefined> {
+  const release = journalOf(spec).tryHoldExclusive();
+  if (release === undefined) return undefined;
+  try {
+    lock.handOver();
+    return (await poll(() => tryAcquireLock(spec.lockFile), { deadline: Deadline.after(DROPPED_MS) })) ?? true;
+  } finally {
+    release();
   }
 }
 
