@@ -208,6 +208,8 @@ test('after kill -9 of it nothing is left that keeps anybody from anything', asy
   await next.printed(/^ready/m);
   assert.equal((await manager.status()).pid, next.pid);
   next.kill();
+  // Until it has had a turn to die it is found like any other.
+  await next.ended();
   const { pid, reused } = await manager.start();
   assert.equal(reused, false);
   assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
