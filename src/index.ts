@@ -11,9 +11,10 @@ export { isLocked, lockHolders } from './lock/questions.js';
 export { ProcessManager } from './manager/process-manager.js';
 export { type TemporalDevServerOptions, temporalDevServer } from './presets/temporal-dev-server.js';
 export type { ProcessManagerEvents } from './start/launch.js';
+export type { JournalEvent } from './state/journal-state.js';
 export type { Instance, ProcessSpec, SpawnChanges } from './state/process-spec.js';
 export type { StopResult } from './stop/stop.js';
-export type { SuperviseOptions, Supervisor, SupervisorState } from './supervise/policy.js';
+export type { SuperviseOptions, Supervisor } from './supervise/policy.js';
 export {
   CommandNotFoundError,
   CrashLoopError,
@@ -35,7 +36,7 @@ export {
   UnhealthyError,
   UnsupportedPlatformError,
 } from './support/errors.js';
-export type { ProcessState, Status } from './support/status-report.js';
+export type { ProcessState, Status, SupervisorState } from './support/status-report.js';
 export { type EphemeralInstance, startEphemeral } from './testing/start-ephemeral.js';
 export { type SharedInstance, startShared } from './testing/start-shared.js';
 export type { Preset } from './testing/test-options.js';

@@ -45,14 +45,15 @@ const searches = new Map<string, LineSearch>();
 /** Was the ready line seen, if there is one, and at which port is the process that runs? */
 export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: number | undefined } {
   const { lockFile, readyLine, port } = spec;
-  if (readyLine === undefined) return { isLineSeen: true, port };
   const state = journalOf(spec).readIfReadable();
   const key = `${lockFile} ${readyLine}`;
-  if (state.isOfLastStart && state.isReady) {
+  // One that was ready is at the port that it had then, whatever the spec says by now.
+  if (state.isOfLastStart && state.isReady && state.isTrusted) {
     searches.delete(key);
     const told = state.last('ready')?.port;
-    return { isLineSeen: true, port: isPort(told) ? told : port };
+    return { isLineSeen: true, port: isPort(told) ? told : undefined };
   }
+  if (readyLine === undefined) return { isLineSeen: true, port };
   if (!state.isOfLastStart || state.spawned?.log === undefined) return { isLineSeen: false, port };
   const { pid, startKey, log: output } = state.spawned;
   const process = `${pid} ${startKey}`;
@@ -63,9 +64,13 @@ export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: nu
   return { isLineSeen: search.found !== undefined, port: search.found?.port ?? port };
 }
 
-export function instanceOf(spec: CompleteSpec, process: ProcessInfo, { reused }: { reused: boolean }): Instance {
+export function instanceOf(
+  spec: CompleteSpec,
+  process: ProcessInfo,
+  { reused, differences = [] }: Pick<Instance, 'reused'> & Partial<Instance>,
+): Instance {
   const address = addressOf({ host: spec.host, port: readinessOf(spec).port });
-  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address, reused });
+  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address, reused, differences });
 }
 
 /** As the journal has it, the same for everybody who asks; the system tells it to a second. */

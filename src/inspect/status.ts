@@ -1,8 +1,9 @@
 /** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
 
 import { isLocked } from '../lock/questions.js';
+import { differencesOf } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState } from '../state/journal-state.js';
+import { type JournalLine, type JournalState, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
@@ -10,7 +11,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, PredecessorError, spawnError } from '../support/errors.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
-import { livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
+import { isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
 import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
 import { countUsers } from './watcher.js';
@@ -20,18 +21,57 @@ const log = debugLog('status');
 /** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
 const LOOKS = 3;
 
-/** @throws LockUnavailableError when it cannot be told whether the lock is held; the signal's reason when it is aborted */
-export async function status(
-  spec: CompleteSpec,
-  options: { usage?: boolean; signal?: AbortSignal } = {},
-): Promise<Status> {
-  const asked = await ask(spec, options.signal);
+/** @throws LockUnavailableError when it cannot be told whether the lock is held */
+export async function status(spec: CompleteSpec, options: { usage?: boolean } = {}): Promise<Status> {
+  const asked = await checkStatus(spec);
+  const used = options.usage && asked.pid !== undefined ? await usage(asked.pid) : undefined;
+  const users = spec.lifetime === 'shared' && { users: countUsers(spec) };
+  return { ...asked, ...told(spec, asked), ...users, ...(used && { usage: used }) };
+}
+
+/** For a supervisor: without what only people ask for. @throws as status(), and the signal's reason when it is aborted */
+export async function checkStatus(spec: CompleteSpec, signal?: AbortSignal): Promise<Status> {
+  const report = await ask(spec, signal);
   // A check that was aborted has failed, which says nothing.
-  throwIfAborted(options.signal);
-  const report = spec.lifetime === 'shared' ? { ...asked, users: countUsers(spec) } : asked;
-  if (options.usage !== true || report.pid === undefined) return report;
-  const used = await usage(report.pid);
-  return used === undefined ? report : { ...report, usage: used };
+  throwIfAborted(signal);
+  return report;
+}
+
+/** What the journal knows besides. */
+function told(spec: CompleteSpec, { pid, state }: Status): Partial<Status> {
+  const journal = journalOf(spec).readIfReadable();
+  const exit = journal.last('exit');
+  // Of one that ended unseen the exit of one before it says nothing.
+  const isLast = pid !== undefined || journal.hasExited || journal.spawned === undefined;
+  const supervisor = supervisorOf(spec, journal, state);
+  return {
+    differences: pid === undefined ? [] : differencesOf(spec, pid, journal),
+    ...(exit && isLast && { lastExit: lastExitOf(exit) }),
+    ...(supervisor && { supervisor }),
+  };
+}
+
+function lastExitOf({ pid, exitCode, signal, at }: JournalLine): NonNullable<Status['lastExit']> {
+  return { pid, exitCode, signal, at: new Date(at) } as NonNullable<Status['lastExit']>;
+}
+
+/** The last that began, of those that live; else one that gave up, and nobody has started or stopped it since. */
+function supervisorOf(spec: CompleteSpec, journal: JournalState, found: ProcessState): Status['supervisor'] {
+  if (journal.last('supervise') === undefined && journal.last('crash') === undefined) return undefined;
+  const lines = supervisorLines(journalOf(spec).lines());
+  const active = lines.findLast((line) => ['supervise', 'crash'].includes(line.event) && isAtWork(line));
+  const isLater = ({ place }: JournalLine) =>
+    (['start', 'stop', 'supervise'] as const).every((event) => place > (journal.last(event)?.place ?? -1));
+  const line = active ?? lines.findLast((line) => line.event === 'give-up' && isLater(line));
+  if (line === undefined) return undefined;
+  const isUp = found === 'running' || found === 'unhealthy' || found === 'unknown';
+  const state = journal.isWanted ? (isUp ? 'watching' : 'restarting') : 'standby';
+  const lastError = typeof line.error === 'string' && { lastError: line.error };
+  return { pid: line.by, state: line === active ? state : 'gave-up', ...lastError };
+}
+
+function isAtWork({ by: pid, startKey, boot }: JournalLine): boolean {
+  return typeof startKey === 'string' && boot === processTable().boot() && isAlive({ pid, startKey });
 }
 
 async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
@@ -141,6 +181,8 @@ function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | 
     uptimeMs: process && Math.round(processTable().age(process)),
     address: addressOf({ host: spec.host, port: process === undefined ? spec.port : readinessOf(spec).port }),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
+    differences: [],
+    restarts: journalOf(spec).readIfReadable().restarts,
   };
 }
 

@@ -6,8 +6,16 @@ import { isLocked } from '../lock/questions.js';
 import { type Announce, checkWanted, type ProcessManagerEvents } from '../start/launch.js';
 import { become, placeOfCall, start } from '../start/start.js';
 import { followLog } from '../state/follow-log.js';
+import { journalOf } from '../state/journal.js';
+import { eventOf, type JournalEvent } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
-import { type CompleteSpec, completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
+import {
+  besideLockFile,
+  type CompleteSpec,
+  completeSpec,
+  type Instance,
+  type ProcessSpec,
+} from '../state/process-spec.js';
 import { type StopResult, stop, stopForRestart } from '../stop/stop.js';
 import { completeSuperviseOptions, type SuperviseOptions, type Supervisor } from '../supervise/policy.js';
 import { ProcessSupervisor } from '../supervise/supervisor.js';
@@ -132,6 +140,22 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     assertSupportedPlatform();
     check('lines', lines, isCount, 'a whole number, 0 or more');
     return readLogTail(this.spec.logFile, lines);
+  }
+
+  /** What happened, newest last. @default 50 events @throws StateFileError when the journal is there and cannot be read */
+  async history(limit = 50): Promise<JournalEvent[]> {
+    assertSupportedPlatform();
+    check('limit', limit, isCount, 'a whole number, 0 or more');
+    return limit === 0 ? [] : journalOf(this.spec).lines().slice(-limit).map(eventOf);
+  }
+
+  /** Every file that it may leave but the lock file: a tool that resets deletes them while it holds that lock. */
+  get files(): readonly string[] {
+    const { pidFile, logFile, logRotation } = this.spec;
+    const logs = Array.from({ length: logRotation.keep }, (_, index) => `${logFile}.${index + 1}`);
+    // A process that is killed while it replaces a file leaves the new one.
+    const replaced = [pidFile, besideLockFile(this.spec, 'journal')].flatMap((path) => [path, `${path}.new`]);
+    return [...replaced, besideLockFile(this.spec, 'users'), logFile, ...logs];
   }
 
   /**

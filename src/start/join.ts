@@ -3,20 +3,14 @@
  * bring that about, adopt what a dead one has left, or say why it cannot be had.
  */
 
-import {
-  findHealthy,
-  foreignListener,
-  instanceOf,
-  isReady,
-  LAST_LOOK_MS,
-  obstacle,
-  readinessOf,
-} from '../inspect/checks.js';
+import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readinessOf } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeginning } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
-import { isSharedLockKept } from '../lock/file-lock.js';
+import { isSharedLockKept, tryAcquireLock } from '../lock/file-lock.js';
+import type { FileLock } from '../lock/held-lock.js';
 import { isLocked, sharedLockPids } from '../lock/questions.js';
+import { differencesOf, isToBeReplaced } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -24,18 +18,12 @@ import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-
 import { end } from '../stop/stop.js';
 import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import {
-  LockUnavailableError,
-  StateFileError,
-  stopTimeoutError,
-  textOfPids,
-  UnhealthyError,
-} from '../support/errors.js';
+import { LockUnavailableError, StateFileError, stopTimeoutError, textOfPids } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import type { Status } from '../support/status-report.js';
 import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
-import { appendSpawn, checkWanted, type StartOptions } from './launch.js';
-import { lastStatus } from './wait-until-ready.js';
+import { ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
+import { appendSpawn } from './spawn.js';
+import { lastStatus, unhealthyError } from './wait-until-ready.js';
 
 const log = debugLog('start');
 
@@ -60,6 +48,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   const isStranger = contest.patience(holder) && holder.members.length > 0;
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));
+    if (typeof isUnderWay === 'object') return isUnderWay;
     if (!isUnderWay && (isStranger || contest.deadline.isOver)) throw stopTimeoutError(spec, identify(spec).members);
     return undefined;
   }
@@ -74,6 +63,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   }
   if (holder.kind === 'process') {
     const { process } = holder;
+    if (!contest.isBecoming && isStarterThrough(spec, state) && isToBeReplaced(spec, process.pid, state)) {
+      // Pending from here on, unless somebody else was quicker: this start ends it when it looks next.
+      appendIfUnchanged(spec, state, () => journalOf(spec).append('restart'));
+      return undefined;
+    }
     const isShareable = await isReadyToShare(contest, process, state);
     // A walk through all processes. Of a shared one that is handed out the users have been counted.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
@@ -139,19 +133,31 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   return hasWaited;
 }
 
-/** Whoever was to end it has died: do it. Not while only a starter has the lock, which meets the line itself. */
-async function finishStop(contest: Contest, holder: Holder): Promise<boolean> {
+/**
+ * Nobody is at it, or whoever was to end it has died: do it. Not while only a starter has the lock, which meets the line itself.
+ * LOCK_SH is kept until the lock is had: a supervisor that wins it meanwhile, and may have another spec, is refused at the
+ * journal, and gives it back.
+ */
+async function finishStop(contest: Contest, holder: Holder): Promise<Instance | boolean> {
   const { spec, signal } = contest;
   if (holder.kind === 'starting') return false;
   const work = await journalOf(spec).holdShared();
+  let lock: FileLock | undefined;
   try {
     const { isPending, pendingBy } = checkWanted(spec, contest);
     if (!isPending) return true;
     contest.announce('waiting', { for: 'stop', pid: pendingBy });
-    return (await end(spec, ownHolders, { signal })) !== 'not-running';
+    if ((await end(spec, ownHolders, { signal })) === 'not-running') return false;
+    if (contest.isBecoming) return true;
+    lock = await poll(() => tryAcquireLock(spec.lockFile), { deadline: Deadline.after(1_000), signal });
   } finally {
     work.release();
   }
+  if (lock === undefined) return true;
+  return await launch(spec, lock, contest).catch((error: unknown) => {
+    if (!(error instanceof ContendAgain)) throw error;
+    return true;
+  });
 }
 
 async function isReadyToShare(contest: Contest, process: ProcessInfo, state: JournalState): Promise<boolean> {
@@ -174,7 +180,7 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   const isNamed = state.spawned?.pid === pid;
   const { port } = readinessOf(spec);
   const adopt = () => {
-    if (!isNamed) appendSpawn(spec, process, state.spawned?.log);
+    if (!isNamed) appendSpawn(spec, process, state.spawned ?? {});
     journalOf(spec).append('ready', { pid, port });
   };
   // Of one whose starter died before it was ready nobody else need find the line again.
@@ -182,7 +188,8 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   if (!isKnown && !appendIfUnchanged(spec, state, adopt)) return undefined;
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
-  return instanceOf(spec, process, { reused: true });
+  const differences = differencesOf(spec, process.pid, journalOf(spec).readIfReadable());
+  return instanceOf(spec, process, { reused: true, differences });
 }
 
 /** Under LOCK_EX: nobody hands out what another start abandons. */
@@ -208,16 +215,6 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   // A zombie is dead: its parent may never collect it. A thread that was ended has left its process without the lock.
   const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
   return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
-}
-
-function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
-  const isUnknown = status.state === 'unknown';
-  const holders = isUnknown ? identify(spec).members.map(({ pid }) => pid) : [];
-  const who = holders.length === 0 ? '' : ` (PID ${holders.join(', ')})`;
-  const unready = isUnknown ? `its holder${who} could not be identified; lockHolders() names it` : 'it is not ready';
-  const { what = unready, cause } = obstacle(`PID ${status.pid}`, spec, status) ?? {};
-  const message = `${spec.name} is already running (lock file held by another process) but ${what}`;
-  return new UnhealthyError(message, { status, cause });
 }
 
 /** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */

@@ -5,11 +5,12 @@
  */
 
 import { instanceOf, readinessOf } from '../inspect/checks.js';
-import { heirsOfLock, LOCK_FD, leftBehind } from '../inspect/holder.js';
+import { heirsOfLock, leftBehind } from '../inspect/holder.js';
 import { refusePredecessor } from '../inspect/status.js';
 import type { FileLock } from '../lock/held-lock.js';
+import { fingerprint } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, KILL_WAIT_MS } from '../state/process-spec.js';
 import { endLeftBehind, type StopResult } from '../stop/stop.js';
@@ -22,7 +23,15 @@ import type { Status } from '../support/status-report.js';
 import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
 import { lockPort, refuseBusyPort } from './port-lock.js';
-import { findCommand, PREPARE_GRACE_MS, prepareSpawn, type SpawnedProcess, spawnProcess } from './spawn.js';
+import {
+  appendSpawn,
+  findCommand,
+  type Origin,
+  PREPARE_GRACE_MS,
+  prepareSpawn,
+  type SpawnedProcess,
+  spawnProcess,
+} from './spawn.js';
 import { handOverAndAsk, type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
 /** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
@@ -59,6 +68,9 @@ export type Announce = <Name extends keyof ProcessManagerEvents>(
 export interface StartOptions {
   announce: Announce;
   signal?: AbortSignal | undefined;
+  /** A supervisor's after a crash: it is counted. */
+  isRestart?: boolean;
+  isBecoming?: boolean; // Nothing is spawned.
   /** What the start remembers: a stop() at this place or beyond it ends the start. A restart() ends nobody's start. */
   place: Place;
 }
@@ -96,9 +108,11 @@ export async function begin(
   };
   const startKey = await ownStartKey();
   const sinceBootMs = Math.round(processTable().sinceBootMs());
-  const begun = journal.exclusively(() =>
-    journal.begin(checkWanted(spec, options), { startKey, sinceBootMs, ...fields }),
-  );
+  const begun = journal.exclusively(() => {
+    const state = checkWanted(spec, options);
+    const restarts = options.isRestart ? state.restarts + 1 : 0;
+    journal.begin(state, { startKey, sinceBootMs, restarts, ...fields });
+  });
   if (begun === 'in use') throw new ContendAgain();
   writeLockFilePid(lock, process.pid);
   await endLeftBehind(spec, { signal, guard });
@@ -132,20 +146,23 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     await refusePredecessor(spec, signal);
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
+    const origin = fingerprint(spec, executable);
     const spawned = await spawnProcess(prepared, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { began, deadline, guard, announce, signal });
+    return await seeItThrough(spec, lock, spawned, { began, origin, deadline, guard, announce, signal });
   } finally {
     portLock?.handOver();
     giveBack(lock);
   }
 }
 
+type Launch = { began: number; origin: Origin; announce: Announce };
+
 async function seeItThrough(
   spec: CompleteSpec,
   taken: FileLock,
   spawned: SpawnedProcess,
-  { began, announce, ...waiting }: { began: number; announce: Announce } & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
+  { began, origin, announce, ...waiting }: Launch & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
 ): Promise<Instance> {
   let lock = taken;
   const guard = () => {
@@ -167,7 +184,7 @@ async function seeItThrough(
     rememberSpawned(spec.lockFile, process);
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, process, spawned.output);
+    appendSpawn(spec, process, { ...origin, log: spawned.output });
     writePidFile({ ...spec, command: spawned.command }, process);
     writeLockFilePid(lock, process.pid);
   };
@@ -205,18 +222,6 @@ async function seeItThrough(
   } finally {
     if (lock !== taken) giveBack(lock);
   }
-}
-
-/**
- * @param output of one that was adopted, as the process before it had it
- * @param fd another one of what has become the process, in a session that is not its own
- */
-export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, output: SpawnLine['log'], fd = LOCK_FD): void {
-  const { pid, startKey, sessionId } = process;
-  const { lockFile } = spec;
-  const session = fd === LOCK_FD ? sessionId : undefined;
-  const log = output && { device: output.device, inode: output.inode, offset: output.offset };
-  journalOf(spec).append('spawn', { pid, startKey, boot: processTable().boot(), fd, session, log, lockFile });
 }
 
 /** Ends what was spawned, and the last one that it has put into the background. */

@@ -5,13 +5,15 @@ import { once } from 'node:events';
 import { closeSync, existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
-import { delimiter, resolve } from 'node:path';
+import { LOCK_FD } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { markDescriptors } from '../lock/close-on-exec.js';
 import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
+import { executables } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
+import type { SpawnLine } from '../state/journal-state.js';
 import { type OpenLog, openLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec, completeSpec } from '../state/process-spec.js';
 import { Alarm, Deadline, onAbort } from '../support/deadline.js';
@@ -163,16 +165,11 @@ function commandLine(spec: CompleteSpec, executable: string): [string, ...string
   return [...watcher, executable, ...args];
 }
 
-/** Where libc looks when PATH is not set. */
-const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
-
-/** As execvp(3) does. The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */
+/** The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
-  const { PATH = DEFAULT_PATH } = { ...process.env, ...spec.env };
-  const folders = spec.command.includes('/') ? ['.'] : PATH.split(delimiter);
-  const candidates = folders.map((folder) => resolve(cwd, folder, spec.command));
+  const candidates = executables(spec);
   const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);
   return executable;
@@ -186,4 +183,19 @@ function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[])
   const hint = installHint === undefined ? '' : `. ${installHint}`;
   const message = `Cannot start ${name}: command "${command}" not found: ${why}${hint}`;
   return new CommandNotFoundError(message, { command });
+}
+
+export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
+
+/**
+ * @param origin of one that was adopted, as the process before it had it
+ * @param fd another one of what has become the process, in a session that is not its own
+ */
+export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, origin: Origin, fd = LOCK_FD): void {
+  const { pid, startKey, sessionId } = process;
+  const { log: output, salt, hashes, executable } = origin;
+  const session = fd === LOCK_FD ? sessionId : undefined;
+  const log = output && { device: output.device, inode: output.inode, offset: output.offset };
+  const identity = { pid, startKey, boot: processTable().boot(), fd, session };
+  journalOf(spec).append('spawn', { ...identity, log, lockFile: spec.lockFile, salt, hashes, executable });
 }

@@ -28,16 +28,8 @@ import {
 import { now } from '../support/globals.js';
 import { lookUpChild, processTable } from '../system/process-table.js';
 import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
-import {
-  type Announce,
-  appendSpawn,
-  begin,
-  ContendAgain,
-  checkWanted,
-  giveBack,
-  launch,
-  type StartOptions,
-} from './launch.js';
+import { type Announce, begin, ContendAgain, checkWanted, giveBack, launch, type StartOptions } from './launch.js';
+import { appendSpawn } from './spawn.js';
 
 const log = debugLog('start');
 
@@ -134,7 +126,7 @@ export async function become(spec: CompleteSpec, options: StartOptions): Promise
   const nothing = () => undefined;
   const isSpawned = processTable().carries(process.pid, LOCK_FD, spec.lockFile) === true;
   if (isSpawned) return { ready: nothing, release: nothing, [Symbol.dispose]: nothing };
-  return await contend(spec, options, takeLock, refuse);
+  return await contend(spec, { ...options, isBecoming: true }, takeLock, refuse);
 }
 
 /** Waits for the end of what is to be ended, and for what a starter makes of it. @throws LockHeldError */
@@ -164,7 +156,7 @@ async function takeLock(spec: CompleteSpec, lock: FileLock, options: StartOption
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
     removePidFile(spec.pidFile, pid);
-    appendSpawn(spec, self, undefined, lock.fd);
+    appendSpawn(spec, self, {}, lock.fd);
     writePidFile(spec, self);
     let isReady = false;
     const ready = () => {

@@ -12,7 +12,7 @@ import {
   portInUseError,
   readinessOf,
 } from '../inspect/checks.js';
-import { LOCK_FD, successor } from '../inspect/holder.js';
+import { identify, LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
@@ -20,7 +20,7 @@ import { journalOf } from '../state/journal.js';
 import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
-import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError } from '../support/errors.js';
+import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isUncollected } from '../system/own-children.js';
@@ -157,6 +157,16 @@ async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<S
   const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${what}; it was ended. See "${logFile}"`;
   const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
   return new StartTimeoutError(message, { timeoutMs, status, logTail, cause });
+}
+
+export function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {
+  const isUnknown = status.state === 'unknown';
+  const holders = isUnknown ? identify(spec).members.map(({ pid }) => pid) : [];
+  const who = holders.length === 0 ? '' : ` (PID ${holders.join(', ')})`;
+  const unready = isUnknown ? `its holder${who} could not be identified; lockHolders() names it` : 'it is not ready';
+  const { what = unready, cause } = obstacle(`PID ${status.pid}`, spec, status) ?? {};
+  const message = `${spec.name} is already running (lock file held by another process) but ${what}`;
+  return new UnhealthyError(message, { status, cause });
 }
 
 export async function lastStatus(spec: CompleteSpec): Promise<Status> {

@@ -35,6 +35,20 @@ export interface SpawnLine extends JournalLine {
   readonly session?: number;
   /** Unknown of a process that was found without a journal that names it. */
   readonly log?: { readonly device: number; readonly inode: number; readonly offset: number };
+  /** What it was spawned with, as drift.ts has it. */
+  readonly salt?: unknown;
+  readonly hashes?: unknown;
+  readonly executable?: unknown;
+}
+
+/** One line of `NAME.journal`: who started, stopped, supervised it, and how it ended. */
+export interface JournalEvent {
+  readonly at: Date;
+  readonly event: JournalEventName;
+  /** PID of the process that wrote it. */
+  readonly by: number;
+  /** Further fields, by event: `program` (the name of its script), `pid`, `exitCode`, `signal`, `tookMs`, `outcome`, `delayMs`, `error`. */
+  readonly [field: string]: unknown;
 }
 
 export type LastLines = ReadonlyMap<JournalEventName, JournalLine>;
@@ -53,6 +67,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const spawned = last('spawn') as SpawnLine | undefined;
   const exit = last('exit');
   const hasExited = exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn');
+  const numbered = Number(last('start')?.restarts) || 0;
   return {
     endPlace,
     isTrusted,
@@ -89,7 +104,20 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     preparesForMs: isAfter('spawn', 'start') ? undefined : (begun?.prepareMs as number | undefined),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
+    /** By supervisors since somebody's last start() or supervise(). One that is under way, or has failed, is none. */
+    restarts: isAfter('supervise', 'start') ? 0 : Math.max(0, numbered - (isAfter('ready', 'start') ? 0 : 1)),
   };
+}
+
+/** The last line of each supervisor; of the one that began last, the last one. */
+export function supervisorLines(lines: readonly JournalLine[]): JournalLine[] {
+  const theirs = lines.filter(({ event }) => ['supervise', 'crash', 'unsupervise', 'give-up'].includes(event));
+  return [...new Map(theirs.map((line) => [line.supervisor, line])).values()];
+}
+
+/** For people: without what only this library can use. */
+export function eventOf({ at, place, token, startKey, salt, hashes, ...fields }: JournalLine): JournalEvent {
+  return Object.freeze({ ...fields, at: new Date(at) }) as JournalEvent;
 }
 
 /** Stops, restarts and abandons before this were undone by the last `start`, which had read so far. */

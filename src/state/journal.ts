@@ -2,13 +2,12 @@
  * NAME.journal: what happened to the process, one JSON line an event, appended with one write. Whether it is wanted, and who
  * it is, follows from the lines alone (journal-state.ts). Every call opens it by name, since trimming puts another file in its
  * place, and throws a StateFileError for an error of the system.
- *
  * The locks on it say who is at work. A stop() or restart() has LOCK_SH until the process is down; the start() that won the
  * process's lock takes LOCK_EX for a moment.
  */
 
 import { constants, existsSync, linkSync, lstatSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
@@ -74,7 +73,8 @@ export class Journal {
     try {
       return withRegularFile(this.path, constants.O_RDONLY, readLines);
     } catch (error) {
-      throw fileError(this.path, 'read', error);
+      if (errorCode(error) !== 'ENOENT') throw fileError(this.path, 'read', error);
+      return [];
     }
   }
 
@@ -228,9 +228,10 @@ export class Journal {
 }
 
 function newLine(event: JournalEventName, fields: Fields): object {
-  return { at: systemTimeText(), event, by: process.pid, ...fields };
+  const [, script] = process.argv;
+  return { at: systemTimeText(), event, by: process.pid, program: script && basename(script), ...fields };
 }
 
-function randomWord(): string {
+export function randomWord(): string {
   return random().toString(36).slice(2, 12);
 }

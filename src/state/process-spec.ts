@@ -74,6 +74,14 @@ export interface ProcessSpec {
   /** Milliseconds. @default 600_000 */
   prepareTimeoutMs?: number;
   /**
+   * What a `start()` does that finds the process running with another `command`, `args`, `env` (the spec's own variables) or
+   * `cwd`, or with another file at the command's path (an upgrade). 'reuse' hands it out, and names the fields in
+   * `differences`; 'restart' restarts it, and is a TypeError for the lifetime 'shared'; 'refuse' throws OptionsMismatchError.
+   * A supervisor never looks.
+   * @default 'reuse'
+   */
+  whenDifferent?: 'reuse' | 'restart' | 'refuse';
+  /**
    * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
    * `checkTimeoutMs`, count as false; the error that a start ends with names them. With no port, readyLine or
    * isHealthy: ready when it is still alive 100 ms after the spawn.
@@ -118,6 +126,11 @@ export interface Instance {
   readonly address: string | undefined;
   /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
   readonly reused: boolean;
+  /**
+   * Of a reused one: fields in which it differs from this manager's spec: 'command', 'args', 'cwd', 'env.NAME', 'executable'.
+   * Otherwise empty, and so in what `isHealthy` is given.
+   */
+  readonly differences: readonly string[];
 }
 
 type Optional = 'port' | 'readyPort' | 'readyLine' | 'prepare' | 'cwd' | 'isHealthy' | 'predecessor' | 'installHint';
@@ -129,6 +142,7 @@ export type CompleteSpec = Readonly<Required<Omit<ProcessSpec, Optional>> & Pick
 
 const isReadyLine = (it: unknown) => types.isRegExp(it) || (isText(it) && !it.includes('\n'));
 const isLifetime = (it: unknown) => it === 'detached' || it === 'tied' || it === 'shared';
+const isDecision = (it: unknown) => it === 'reuse' || it === 'restart' || it === 'refuse';
 const isSignal = (it: unknown) => typeof it === 'string' && Object.hasOwn(osConstants.signals, it);
 
 /** @throws TypeError naming option, expectation and value */
@@ -157,6 +171,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',
     prepareTimeoutMs: spec.prepareTimeoutMs ?? 600_000,
+    whenDifferent: spec.whenDifferent ?? 'reuse',
     startTimeoutMs: spec.startTimeoutMs ?? 10_000,
     checkTimeoutMs: spec.checkTimeoutMs ?? 2_000,
     stopTimeoutMs: spec.stopTimeoutMs ?? 10_000,
@@ -174,6 +189,9 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   check('predecessor', spec.predecessor, optional(isFunction), 'a function');
   check('prepare', spec.prepare, optional(isFunction), 'a function');
   check('lifetime', complete.lifetime, isLifetime, '"detached", "tied" or "shared"');
+  check('whenDifferent', complete.whenDifferent, isDecision, '"reuse", "restart" or "refuse"');
+  const isRestart = complete.whenDifferent === 'restart' && complete.lifetime === 'shared';
+  check('whenDifferent', complete.whenDifferent, () => !isRestart, '"reuse" or "refuse" for the lifetime "shared"');
   check('stopSignal', complete.stopSignal, isSignal, 'a signal name such as "SIGTERM"');
   check('installHint', spec.installHint, optional(isArgument), 'a string without NUL');
   checkEnvironment(complete);

@@ -2,14 +2,16 @@
  * What `supervise()` takes and returns, the defaults of its options, and what is decided by them: when a process is sick, how long
  * a restart waits, and when it gives up.
  */
-import { journalOf } from '../state/journal.js';
+import { journalOf, randomWord } from '../state/journal.js';
+import type { JournalEventName } from '../state/journal-state.js';
 import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, howEnded } from '../support/errors.js';
 import { newAbort, now, random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
-import type { Status } from '../support/status-report.js';
+import type { Status, SupervisorState } from '../support/status-report.js';
+import { ownStartKey, processTable } from '../system/process-table.js';
 
 /** When a supervisor looks, when it restarts, and when it gives up. */
 export interface SuperviseOptions {
@@ -50,17 +52,6 @@ export interface Supervisor {
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
-
-/** What a supervisor is at. 'stopped' and 'gave-up' are final. */
-export type SupervisorState =
-  /** It runs, here or started elsewhere, and is looked after. */
-  | 'watching'
-  /** It is being started, or will be after a delay. */
-  | 'restarting'
-  /** It was stopped on purpose; a start() from anywhere wakes this supervisor. */
-  | 'standby'
-  | 'stopped'
-  | 'gave-up';
 
 export type SupervisorOptions = ReturnType<typeof completeSuperviseOptions>;
 
@@ -211,4 +202,19 @@ export class HealthChecks {
     if (!isRecovered) this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
     this.#announce(report);
   }
+}
+
+/** The lines of one supervisor: by the identity in each of them others can tell whether it is at work. */
+export function notesOf(spec: CompleteSpec) {
+  let identity = {};
+  return {
+    async identify(): Promise<void> {
+      const startKey = await ownStartKey().catch(() => undefined); // Then nobody is told that it is at work.
+      identity = { supervisor: randomWord(), startKey, boot: processTable().boot() };
+    },
+    note(event: JournalEventName, fields = {}, cause?: unknown): void {
+      const error = cause && errorText(cause).slice(0, 1_000); // Readers skip a line of more than 8 KiB.
+      journalOf(spec).note(event, { ...fields, error, ...identity });
+    },
+  };
 }

@@ -1,12 +1,11 @@
 /**
  * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart.
- *
  * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen within
  * POLL_MS: by its lock, of which flock(2) is only asked when the process is not seen to carry it. A supervisor never undoes a
  * stop that came after it: its starts end on it.
  */
 import { isSeenHeld } from '../inspect/holder.js';
-import { status } from '../inspect/status.js';
+import { checkStatus } from '../inspect/status.js';
 import { isLocked } from '../lock/questions.js';
 import type { Announce } from '../start/launch.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
@@ -18,10 +17,12 @@ import { Alarm, onAbort } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
+import type { Status } from '../support/status-report.js';
 import { processTable } from '../system/process-table.js';
 import {
   crashLoopError,
   HealthChecks,
+  notesOf,
   reasonToGiveUp,
   restartDelayMs,
   type Supervisor,
@@ -33,7 +34,6 @@ const POLL_MS = 100;
 
 /** So long after the lock is free the parent of what had it says how that ended, if it is alive. */
 const EXIT_TOLD_MS = 500;
-
 const log = debugLog('supervisor');
 
 export class ProcessSupervisor implements Supervisor {
@@ -46,6 +46,7 @@ export class ProcessSupervisor implements Supervisor {
   readonly #checks: HealthChecks;
   readonly #alarm = new Alarm();
   readonly #starting = newAbort();
+  readonly #notes: ReturnType<typeof notesOf>;
   #isEnding = false;
   /** Stops before this place count no more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };
@@ -58,13 +59,12 @@ export class ProcessSupervisor implements Supervisor {
   #seenAt: number | undefined;
 
   constructor(spec: CompleteSpec, options: SupervisorOptions, announce: Announce) {
-    this.#spec = spec;
+    this.#spec = { ...spec, whenDifferent: 'reuse' }; // It never looks whether what runs is different.
+    this.#notes = notesOf(spec);
     this.#options = options;
     this.#announce = announce;
-    const ask = (signal: AbortSignal) => status(spec, { signal });
-    this.#checks = new HealthChecks(ask, options, (report) => {
-      announce(report.state === 'running' ? 'healthy' : 'unhealthy', report);
-    });
+    const tell = (it: Status) => announce(it.state === 'running' ? 'healthy' : 'unhealthy', it);
+    this.#checks = new HealthChecks((signal) => checkStatus(spec, signal), options, tell);
     const forget = onAbort(options.signal, () => this.end());
     if (options.signal?.aborted) this.end();
     this.done = this.#run().finally(forget);
@@ -106,19 +106,20 @@ export class ProcessSupervisor implements Supervisor {
         if (!this.#isEnding) await this.#pause();
       }
     } catch (error) {
-      journalOf(this.#spec).note('give-up', { error: errorText(error) });
+      this.#notes.note('give-up', {}, error);
       this.#become('gave-up');
       if (error instanceof CrashLoopError) this.#announce('gaveUp', error);
       throw error;
     }
-    journalOf(this.#spec).note('unsupervise');
+    this.#notes.note('unsupervise');
     this.#become('stopped');
   }
 
   async #begin(): Promise<void> {
     const { respectStop } = this.#options;
     if (!respectStop) this.#undoneUntil = placeOfCall(this.#spec);
-    journalOf(this.#spec).note('supervise');
+    await this.#notes.identify();
+    this.#notes.note('supervise');
     if (!respectStop) await this.#start({ isWhole: true });
   }
 
@@ -197,7 +198,7 @@ export class ProcessSupervisor implements Supervisor {
     if (why !== undefined) throw crashLoopError(this.#spec, why, { restarts: count - 1, lastError: this.#lastError });
     const delayMs = isCrash ? restartDelayMs(count, backoff) : 0;
     this.#dueAt = now() + delayMs;
-    if (isCrash) journalOf(this.#spec).note('crash', { delayMs: Math.round(delayMs) });
+    if (isCrash) this.#notes.note('crash', { delayMs: Math.round(delayMs) }, this.#lastError);
     this.#announce('restarting', { attempt: Math.max(1, count), delayMs });
   }
 
@@ -215,7 +216,8 @@ export class ProcessSupervisor implements Supervisor {
         if (name === 'ready' && !isWhole) this.restarts += 1;
         this.#announce(name, ...values);
       };
-      const options = { announce, place: state.endPlace, signal: this.#starting.signal };
+      const isRestart = !isWhole && this.#isAfterCrash;
+      const options = { announce, isRestart, place: state.endPlace, signal: this.#starting.signal };
       const instance = await (isWhole ? start : startIfFree)(this.#spec, options);
       // Somebody else was quicker to restart it.
       if (instance === undefined && this.#isAfterCrash) this.#crashes.pop();

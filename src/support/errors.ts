@@ -139,9 +139,10 @@ export class CrashLoopError extends errorClass<CrashLoopError>('ERR_CRASH_LOOP')
   declare readonly logTail: readonly string[];
 }
 
-/** ERR_OPTIONS_MISMATCH: the shared instance of this key was started with another spec; says which fields differ. */
+/** ERR_OPTIONS_MISMATCH: the shared instance of this key, or the running process, was started with another spec; says which fields differ. */
 export class OptionsMismatchError extends errorClass<OptionsMismatchError>('ERR_OPTIONS_MISMATCH') {
-  declare readonly key: string;
+  /** Undefined for a process that `whenDifferent: 'refuse'` refuses. */
+  declare readonly key: string | undefined;
   /** Names of the fields that differ; a variable of the environment is `env.NAME`. */
   declare readonly differences: readonly string[];
 }

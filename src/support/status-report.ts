@@ -15,6 +15,17 @@ export type ProcessState =
   /** The lock is held by a process that could not be identified as ours. */
   | 'unknown';
 
+/** What a supervisor is at. 'stopped' and 'gave-up' are final. */
+export type SupervisorState =
+  /** It runs, here or started elsewhere, and is looked after. */
+  | 'watching'
+  /** It is being started, or will be after a delay. */
+  | 'restarting'
+  /** It was stopped on purpose; a start() from anywhere wakes this supervisor. */
+  | 'standby'
+  | 'stopped'
+  | 'gave-up';
+
 /** What `status()` saw, and which checks led to it. */
 export interface Status {
   readonly state: ProcessState;
@@ -42,6 +53,19 @@ export interface Status {
     /** The ready line was seen, and `isHealthy` said true. */
     readonly health: boolean | undefined;
   };
+  /** As in Instance; empty when nothing runs, and in what a supervisor reports. */
+  readonly differences: readonly string[];
+  /** How it ended last, where its parent lived to see it. */
+  readonly lastExit?: {
+    readonly pid: number;
+    readonly exitCode: number | null;
+    readonly signal: NodeJS.Signals | null;
+    readonly at: Date;
+  };
+  /** Restarts by supervisors since somebody's last `start()` or `supervise()`. */
+  readonly restarts: number;
+  /** Who keeps it running, in whichever process, or gave up on it; `lastError` is the message of what it met last. */
+  readonly supervisor?: { readonly pid: number; readonly state: SupervisorState; readonly lastError?: string };
   /** Lifetime 'shared': processes and threads that use it now. */
   readonly users?: number;
   /** With `{ usage: true }`: percent of one core and of memory, as the system's process list gives them. */

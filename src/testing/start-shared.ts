@@ -7,10 +7,10 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { inspect } from 'node:util';
 import { identify } from '../inspect/holder.js';
 import { isLocked } from '../lock/questions.js';
 import { ProcessManager } from '../manager/process-manager.js';
+import { hashFields } from '../state/drift.js';
 import { completeSpec, type Instance, type ProcessSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
@@ -173,22 +173,4 @@ function checkAgreed(key: string, { salt, hashes: agreed }: Agreement, spec: Pro
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `"${key}" is shared with another spec: ${fields} differ; use another key, or the same options in every caller`;
   throw new OptionsMismatchError(message, { key, differences });
-}
-
-/**
- * The same for equal values, whatever the order in which an object has its fields. Functions are left out, and so is what is
- * undefined. Each variable of the environment is a field of its own.
- */
-function hashFields({ env = {}, ...others }: ProcessSpec, salt: string): Record<string, string> {
-  const { createHash } = builtIn('node:crypto');
-  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
-  const hashes: Record<string, string> = {};
-  for (const [field, value] of [...Object.entries(others), ...variables]) {
-    if (value === undefined || typeof value === 'function') continue;
-    const text = inspect(value, { depth: null, sorted: true, maxArrayLength: null, maxStringLength: null });
-    hashes[field] = createHash('sha256')
-      .update(salt + field + text)
-      .digest('hex');
-  }
-  return hashes;
 }

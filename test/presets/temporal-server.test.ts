@@ -55,7 +55,7 @@ async function startTemporalUntil(
 
 function startHealthyTemporal(t: TestContext, options: TemporalDevServerOptions = {}): Promise<Running> {
   return startTemporalUntil(t, options, async ({ spec, address, program }, signal) => {
-    const instance: Instance = { pid: program.pid, startedAt: new Date(), address, reused: false };
+    const instance: Instance = { pid: program.pid, startedAt: new Date(), address, reused: false, differences: [] };
     return await spec.isHealthy?.(instance, signal);
   });
 }

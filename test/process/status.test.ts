@@ -28,6 +28,8 @@ test('stopped: the lock is free, nothing else was asked, and the address is know
       uptimeMs: undefined,
       address: `127.0.0.1:${spec.port}`,
       checks: undefined,
+      differences: [],
+      restarts: 0,
     },
   );
 });

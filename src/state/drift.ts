@@ -1,0 +1,112 @@
+/**
+ * What a process was spawned with, as the journal has it, and what is different now: another command, other arguments or
+ * variables, another working folder, or another file where the command is (an upgrade). Values are written as salted hashes
+ * alone, for an environment may hold secrets.
+ */
+
+import { statSync } from 'node:fs';
+import { delimiter, resolve } from 'node:path';
+import { inspect, isDeepStrictEqual } from 'node:util';
+import { debugLog } from '../support/debug.js';
+import { errorText, OptionsMismatchError } from '../support/errors.js';
+import { isExecutableFile } from '../support/files.js';
+import { builtIn } from '../support/load.js';
+import { textOf } from './journal-file.js';
+import type { JournalState } from './journal-state.js';
+import type { CompleteSpec, ProcessSpec } from './process-spec.js';
+
+const log = debugLog('drift');
+
+/** Readers skip a line that is longer than 8 KiB, and a `spawn` has more than these. */
+const MAX_HASHES_LENGTH = 4 * 1024;
+
+/** 96 bits of the hash: no two values share them by chance. */
+const HASH_LENGTH = 16;
+
+type Hashes = Readonly<Record<string, unknown>>;
+type Compared = Pick<CompleteSpec, 'command' | 'args' | 'cwd' | 'env'>;
+
+/** Fields of the `spawn` line. To be made before the spawn: a file that is replaced in between counts as another one. */
+export function fingerprint(spec: Compared, executable: string): Readonly<Record<string, unknown>> {
+  const salt = builtIn('node:crypto').randomUUID();
+  const byName = hashesOf(spec, salt, { isByName: true });
+  const isShort = textOf(byName).length <= MAX_HASHES_LENGTH;
+  // What prepare() put in its place is not compared.
+  const isOwn = executables(spec).find(isExecutableFile) === executable;
+  const identity = isOwn ? identityOf(executable) : undefined;
+  return { salt, hashes: isShort ? byName : hashesOf(spec, salt), executable: identity };
+}
+
+/** Names of the fields in which the spec differs from what the process was spawned with; none where the journal does not say. */
+export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted }: JournalState): string[] {
+  const { salt, hashes, executable } = spawned ?? {};
+  if (spawned?.pid !== pid || !isTrusted || typeof salt !== 'string' || typeof hashes !== 'object') return [];
+  const former = { ...hashes } as Hashes;
+  const own: Hashes = hashesOf(spec, salt, { isByName: !('env' in former) });
+  const fields = Object.keys({ ...former, ...own }).filter((field) => former[field] !== own[field]);
+  if (!fields.includes('command') && isReplaced(executable, spec)) fields.push('executable');
+  return fields;
+}
+
+/** For its differences, ready or not. @throws OptionsMismatchError when it is to be refused */
+export function isToBeReplaced(spec: CompleteSpec, pid: number, state: JournalState): boolean {
+  const { name, whenDifferent } = spec;
+  const differences = whenDifferent === 'reuse' ? [] : differencesOf(spec, pid, state);
+  if (differences.length === 0 || whenDifferent === 'restart') return differences.length > 0;
+  const fields = differences.map((field) => `"${field}"`).join(', ');
+  const message = `${name} runs already (PID ${pid}) with another spec: ${fields} differ; stop it first, or set whenDifferent to "restart"`;
+  throw new OptionsMismatchError(message, { key: undefined, differences });
+}
+
+/** Of a file that is missing, which is so for a moment during an upgrade, or cannot be looked at, nothing is said. */
+function isReplaced(former: unknown, spec: Compared): boolean {
+  try {
+    const executable = executables(spec).find(isExecutableFile);
+    const found = executable === undefined ? undefined : identityOf(executable);
+    return former !== undefined && found !== undefined && !isDeepStrictEqual(found, former);
+  } catch (error) {
+    log('cannot look at the file of %s: %s', spec.command, errorText(error));
+    return false;
+  }
+}
+
+/** Numbers of 64 bits as text: JSON would round them. */
+function identityOf(path: string): Readonly<Record<string, string>> | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && { device: `${found.dev}`, inode: `${found.ino}`, size: `${found.size}`, time: `${found.mtimeNs}` };
+}
+
+function hashesOf({ command, args, cwd = '', env }: Compared, salt: string, { isByName = false } = {}) {
+  const fields = hashFields({ command, args, cwd, env: isByName ? env : {} }, salt);
+  return isByName ? fields : { ...fields, env: hash(Object.entries(env).sort(), 'env', salt) };
+}
+
+/**
+ * The same for equal values, whatever the order in which an object has its fields. Functions are left out, and so is what is
+ * undefined. Each variable of the environment is a field of its own, `env.NAME`.
+ */
+export function hashFields<Spec extends Pick<ProcessSpec, 'env'>>(spec: Spec, salt: string): Record<string, string> {
+  const { env = {}, ...others } = spec;
+  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
+  const fields = [...Object.entries(others), ...variables];
+  const isHashed = ([, value]: (typeof fields)[number]) => value !== undefined && typeof value !== 'function';
+  return Object.fromEntries(fields.filter(isHashed).map(([field, value]) => [field, hash(value, field, salt)]));
+}
+
+function hash(value: unknown, field: string, salt: string): string {
+  // What a journal is compared by has to be the same in every version of Node: inspect() is not.
+  const isObject = typeof value === 'object' && !Array.isArray(value);
+  const text = isObject ? inspect(value, { depth: null, sorted: true }) : JSON.stringify(value);
+  const digest = builtIn('node:crypto').createHash('sha256').update(`${salt}${field}${text}`).digest('base64url');
+  return digest.slice(0, HASH_LENGTH);
+}
+
+/** Where libc looks when PATH is not set. */
+const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
+
+/** The files that the command can mean, the first executable one is taken: as execvp(3) does. */
+export function executables({ command, cwd = process.cwd(), env }: Compared): string[] {
+  const { PATH = DEFAULT_PATH } = { ...process.env, ...env };
+  const folders = command.includes('/') ? ['.'] : PATH.split(delimiter);
+  return folders.map((folder) => resolve(cwd, folder, command));
+}
