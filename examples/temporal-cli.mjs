@@ -79,19 +79,26 @@ async function restart(temporal, { signal }) {
 
 /** @param {ProcessManager} temporal */
 async function status(temporal) {
-  const { state, pid, address, startedAt, usage, checks } = await temporal.status({ usage: true });
+  const { state, pid, address, startedAt, usage, checks, ...told } = await temporal.status({ usage: true });
+  const { differences, lastExit, restarts, supervisor } = told;
+  const last = (await temporal.history()).findLast(({ event }) => event === 'start' || event === 'stop');
   console.log(`Temporal is ${state}`);
   const details = {
     PID: pid,
     address: address,
     since: startedAt?.toLocaleString(),
     usage: usage && `${usage.cpu} % of a core, ${usage.memory} % of the memory`,
+    differs: differences.length > 0 ? `${differences.join(', ')}: \`restart\` takes them over` : undefined,
+    'kept by': supervisor && `PID ${supervisor.pid}, ${supervisor.state}, ${restarts} restarts`,
+    error: supervisor?.lastError,
+    'last end': lastExit && `PID ${lastExit.pid} at ${time(lastExit.at)}: ${lastExit.signal ?? lastExit.exitCode}`,
+    'stopped by': last?.event === 'stop' ? `${last.program} (PID ${last.by}) at ${time(last.at)}` : undefined,
     lock: temporal.spec.lockFile,
     log: temporal.spec.logFile,
     checks: describeChecks(checks),
   };
   for (const [name, value] of Object.entries(details)) {
-    if (value !== undefined) console.log(`  ${name.padEnd(9)}${value}`);
+    if (value !== undefined) console.log(`  ${name.padEnd(12)}${value}`);
   }
   if (state !== 'running') process.exitCode = 3;
 }
@@ -99,6 +106,11 @@ async function status(temporal) {
 /** @param {ProcessManager} temporal @param {{ lines: number }} options */
 async function logs(temporal, { lines }) {
   for (const line of await temporal.logTail(lines)) console.log(line);
+}
+
+/** @param {Date} date */
+function time(date) {
+  return date.toLocaleTimeString();
 }
 
 /** The layers in the order they were asked; undefined: not reached. @param {import('flock-process').Status['checks']} checks */

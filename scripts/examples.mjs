@@ -57,9 +57,14 @@ const examples = [
     exitCode: 1,
   },
   { command: daemon, inBackground: 'begins', prints: /Temporal is ready on 127\.0\.0\.1:\d+, PID \d+/ },
-  { command: [...temporal, 'status'], prints: /Temporal is running/ },
+  { command: [...temporal, 'status'], prints: /Temporal is running.*kept by +PID \d+, watching, 0 restarts/s },
   { command: [...temporal, 'stop'], prints: /Temporal is stopped, after/ },
-  { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
+  {
+    command: [...temporal, 'status'],
+    prints:
+      /Temporal is stopped.*kept by +PID \d+, standby.*last end +PID \d+ at .+: 0.*stopped by +temporal-cli\.mjs \(PID \d+\)/s,
+    exitCode: 3,
+  },
   { command: [...temporal, 'start'], prints: /Temporal is ready on/ },
   { command: daemon, inBackground: 'ends', prints: /is ready on.*PID \d+ ended: 0\n.*the daemon ends/s },
   { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },

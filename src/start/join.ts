@@ -189,6 +189,8 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
   const differences = differencesOf(spec, process.pid, journalOf(spec).readIfReadable());
+  // Its starter was not through yet when it was looked at: the next look decides.
+  if (differences.length > 0 && spec.whenDifferent !== 'reuse') return undefined;
   return instanceOf(spec, process, { reused: true, differences });
 }
 

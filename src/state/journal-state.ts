@@ -1,9 +1,11 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
-/** Of these the last line counts, and trimming keeps it. */
-const COUNTING = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'] as const;
+type Counting = 'start' | 'stop' | 'restart' | 'abandon' | 'prepared' | 'spawn' | 'ready' | 'exit' | 'stopped';
 
-export type JournalEventName = (typeof COUNTING)[number] | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
+/** Of these the last line counts, and trimming keeps it. */
+const COUNTING: Counting[] = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'];
+
+export type JournalEventName = Counting | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
 
 /** One line: an event, when it happened, who wrote it, and where it stands, or stood before trimming copied it. */
 export interface JournalLine {

@@ -1,5 +1,6 @@
 /** All rows of the campaign, in the order of its table. */
 import type { Row } from './attack.js';
+import { driftRows } from './rows/drift-rows.js';
 import { foreignOwnerRows } from './rows/foreign-owner-rows.js';
 import { identityRows } from './rows/identity-rows.js';
 import { killRows } from './rows/kill-rows.js';
@@ -26,4 +27,5 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   supervise: superviseRows,
   identity: [...identityRows, ...foreignOwnerRows],
   shared: sharedRows,
+  drift: driftRows,
 };
