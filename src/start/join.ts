@@ -63,7 +63,8 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   }
   if (holder.kind === 'process') {
     const { process } = holder;
-    if (!contest.isBecoming && isStarterThrough(spec, state) && isToBeReplaced(spec, process.pid, state)) {
+    const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
+    if (isJudged && isToBeReplaced(spec, process.pid, state)) {
       // Pending from here on, unless somebody else was quicker: this start ends it when it looks next.
       appendIfUnchanged(spec, state, () => journalOf(spec).append('restart'));
       return undefined;

@@ -8,7 +8,7 @@ import { constants as osConstants } from 'node:os';
 import { LOCK_FD } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
-import { markDescriptors } from '../lock/close-on-exec.js';
+import { markDescriptors } from '../lock/flock.js';
 import { findWaiter } from '../lock/flock-helpers.js';
 import { openLockFile } from '../lock/lock-file.js';
 import { executables } from '../state/drift.js';

@@ -48,10 +48,10 @@ export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted 
   return fields;
 }
 
-/** For its differences, ready or not. @throws OptionsMismatchError when it is to be refused */
+/** Unless `whenDifferent` is 'reuse': is it to be restarted? @throws OptionsMismatchError when it is to be refused */
 export function isToBeReplaced(spec: CompleteSpec, pid: number, state: JournalState): boolean {
   const { name, whenDifferent } = spec;
-  const differences = whenDifferent === 'reuse' ? [] : differencesOf(spec, pid, state);
+  const differences = differencesOf(spec, pid, state);
   if (differences.length === 0 || whenDifferent === 'restart') return differences.length > 0;
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `${name} runs already (PID ${pid}) with another spec: ${fields} differ; stop it first, or set whenDifferent to "restart"`;

@@ -108,7 +108,8 @@ test('a supervisor that was killed is not told of, and its killed server is not 
 
 test('while its starts fail the state is restarting, and the last error is told; then that it gave up, until somebody starts it', async (t) => {
   const supervision = new Supervision(t);
-  const spec = await nodeSpec(t, { 'exit-after': 0, 'exit-code': 3, print: 'no such database' });
+  const behaviour = { 'exit-after': 0, 'listen-after': 60_000, 'exit-code': 3, print: 'no such database' };
+  const spec = await nodeSpec(t, behaviour);
   const options = { backoff: { initialMs: 60_000, maxMs: 60_000 }, giveUpAfter: { restarts: 3 } };
   const supervisor = supervision.launch(spec, options);
   const told = async () => (await callElsewhere<Status>(t, 'status', spec)).supervisor;
