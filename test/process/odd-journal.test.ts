@@ -62,7 +62,7 @@ test('the time that a stop took is not held against the start whose process is s
   work.release();
   assert.deepEqual(
     { ...(await start), startedAt: undefined },
-    { pid, address: undefined, reused: true, startedAt: undefined },
+    { pid, address: undefined, reused: true, differences: [], startedAt: undefined },
   );
 });
 
