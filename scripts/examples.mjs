@@ -80,6 +80,7 @@ const examples = [
   { command: daemon, inBackground: 'ends', prints: /is ready on.*PID \d+ ended: 0\n.*the daemon ends/s },
   { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
   { command: ['--test', 'in-tests/node.test.mjs'], prints: /pass 1\n.*fail 0\n/s },
+  { command: ['--test', 'in-tests/test-environment.test.mjs'], prints: /pass 1\n.*fail 0\n/s },
   { command: [installed('vitest/vitest.mjs'), 'run', '--root', 'in-tests'], prints: /1 passed/ },
   { command: [installed('jest/bin/jest.js'), '--config', 'in-tests/jest.config.mjs'], prints: /1 passed/ },
   { command: ['redis.mjs', `${await freePort()}`], prints: /is ready.*reused: true.*running.*redis: stopped/s },
