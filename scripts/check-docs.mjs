@@ -4,8 +4,8 @@
  * are run there one after the other.
  *
  * `js` is a whole program, run at once. A first line `// NAME` is the name of its file, for later blocks to import;
- * `NAME.test.mjs` runs under `node --test`. `sh` is looked at line by line: programs and scripts that are there. `text` is
- * what a program shows, and there is no other language.
+ * `NAME.test.mjs` runs under `node --test`. `diff` is a program, too: that of the lines without a minus. `sh` is looked at line by
+ * line: programs and scripts that are there. `text` is what a program shows, and there is no other language.
  * Notes in front of a block: `<!-- prints TEXT -->` is what its output must contain; `<!-- until FILE -->` runs it in the
  * background: when it has printed a line FILE is run, and then it gets the signal of Ctrl-C.
  * Ports are replaced by free ones, the home folder is a new one, and a process that is left over is a failure.
@@ -94,7 +94,7 @@ async function newProject(name, tarball) {
 /** @param {import('./markdown.mjs').Document} document @param {string} folder */
 async function runBlocks({ path: file, blocks }, folder) {
   const ports = await freePortsFor(blocks.map(({ code }) => code).join('\n'));
-  for (const [index, block] of blocks.entries()) {
+  for (const [index, block] of blocks.map(asProgram).entries()) {
     const what = `${file}, block ${index + 1} (${block.title})`;
     if (block.language === 'sh') report(what, wrongCommands(block.code));
     else if (block.language === 'text') report(what, []);
@@ -105,6 +105,13 @@ async function runBlocks({ path: file, blocks }, folder) {
         await failuresOf({ ...block, code: withPorts(block.code, ports) }, `block-${index + 1}.mjs`, folder),
       );
   }
+}
+
+/** What is left of a `diff`. @param {import('./markdown.mjs').Block} block @returns {import('./markdown.mjs').Block} */
+function asProgram(block) {
+  if (block.language !== 'diff') return block;
+  const lines = block.code.split('\n').filter((line) => !line.startsWith('-'));
+  return { ...block, language: 'js', code: lines.map((line) => line.slice(1)).join('\n') };
 }
 
 /** @param {import('./markdown.mjs').Block} block @param {string} fallback @param {string} folder @returns {Promise<string[]>} */

@@ -12,6 +12,8 @@ import { beginTestRun, endTestRun } from './test-run.mjs';
 
 const temporal = ['temporal-cli.mjs', `--port=${await freePort()}`];
 const daemon = ['daemon.mjs', ...temporal.slice(1)];
+const stack = ['stack.mjs', `--port=${await freePort()}`];
+const inForeground = [...stack, 'up', '--foreground'];
 /** @param {string} path */
 const installed = (path) => fileURLToPath(new URL(`../node_modules/${path}`, import.meta.url));
 
@@ -56,6 +58,20 @@ const examples = [
     prints: /not found.*Install the Temporal CLI/s,
     exitCode: 1,
   },
+  { command: [...stack, 'status'], prints: /temporal +stopped.*api +stopped.*metrics +stopped/s, exitCode: 3 },
+  {
+    command: [...stack, 'up'],
+    prints: /temporal is ready, PID \d+ \S+:\d+\napi is ready, PID \d+ 127\.0\.0\.1:\d+\nmetrics is ready, PID \d+/,
+  },
+  { command: [...stack, 'up'], prints: /temporal runs already.*api runs already.*metrics runs already/s },
+  { command: [...stack, 'status'], prints: /temporal +running +PID \d+.*api +running.*metrics +running/s },
+  { command: [...stack, 'logs'], prints: /api: listening on port \d+\n/ },
+  { command: [...stack, 'down'], prints: /metrics: stopped.*api: stopped.*temporal: stopped/s },
+  { command: inForeground, inBackground: 'begins', prints: /metrics is ready/ },
+  { command: [...stack, 'status'], prints: /api +running .*watching, by PID \d+/ },
+  { command: inForeground, inBackground: 'ends', prints: /temporal: stopped/ },
+  { command: [...stack, 'status'], prints: /api +stopped.*ended with SIGTERM before/, exitCode: 3 },
+  { command: [...stack, 'reset'], prints: /temporal: not-running/ },
   { command: daemon, inBackground: 'begins', prints: /Temporal is ready on 127\.0\.0\.1:\d+, PID \d+/ },
   { command: [...temporal, 'status'], prints: /Temporal is running.*kept by +PID \d+, watching, 0 restarts/s },
   { command: [...temporal, 'stop'], prints: /Temporal is stopped, after/ },
@@ -69,6 +85,7 @@ const examples = [
   { command: daemon, inBackground: 'ends', prints: /is ready on.*PID \d+ ended: 0\n.*the daemon ends/s },
   { command: [...temporal, 'status'], prints: /Temporal is stopped/, exitCode: 3 },
   { command: ['--test', 'in-tests/node.test.mjs'], prints: /pass 1\n.*fail 0\n/s },
+  { command: ['--test', 'in-tests/test-environment.test.mjs'], prints: /pass 1\n.*fail 0\n/s },
   { command: [installed('vitest/vitest.mjs'), 'run', '--root', 'in-tests'], prints: /1 passed/ },
   { command: [installed('jest/bin/jest.js'), '--config', 'in-tests/jest.config.mjs'], prints: /1 passed/ },
   { command: ['redis.mjs', `${await freePort()}`], prints: /is ready.*reused: true.*running.*redis: stopped/s },

@@ -1,0 +1,123 @@
+/** The stack of examples/stack.mjs: its parts, and the tool itself, are killed at random instants. */
+import assert from 'node:assert/strict';
+import { readlinkSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isRunningProcess, killUnlessGone } from '../../helpers/evidence.js';
+import { processesIn } from '../../helpers/outside-view.js';
+import { projectRoot } from '../../helpers/paths.js';
+import { type Program, startProgram } from '../../helpers/programs.js';
+import type { Random } from '../../helpers/random.js';
+import { freePort, temporaryFolder } from '../../helpers/resources.js';
+import { eventually } from '../../helpers/waiting.js';
+import type { Round, Row } from '../attack.js';
+
+const PARTS = ['temporal', 'api', 'metrics'] as const;
+
+const VICTIMS = { tool: 2, temporal: 1, api: 1, metrics: 1 };
+
+const MOST_BLOWS = 3;
+
+/** A whole `up` takes about a second. */
+const BETWEEN_BLOWS_MS = 1_200;
+
+const SAMPLE_MS = 15;
+
+/** Beside a start that hangs, say; an `up` and a `down` together take some three seconds. */
+const LIMIT_MS = 60_000;
+
+const PATH = [process.env.PATH, join(projectRoot, '.cache/temporal/bin')].join(delimiter);
+
+export const stackRow: Row = {
+  name: 'of the stack in the examples no part is there twice, its status is true, and nothing is left by its down, whoever is killed',
+  laws: [1, 2, 5, 6],
+  attempts: 50,
+  attack: (attack) => attack.rounds((round) => killStack(round, attack.random)),
+};
+
+async function killStack(round: Round, random: Random): Promise<void> {
+  const stateDir = join(temporaryFolder(round), 'state');
+  const port = await freePort();
+  round.after(() => Object.values(partsOf(stateDir)).flat().forEach(killUnlessGone));
+  const tool = (...words: string[]) => {
+    const args = [join(projectRoot, 'examples/stack.mjs'), ...words, `--state-dir=${stateDir}`, `--port=${port}`];
+    return startProgram(round, process.execPath, args, { env: { ...process.env, PATH } });
+  };
+  const watch = watchForTwo(round, stateDir);
+  let up = tool('up');
+  for (let blows = Math.ceil(random.between(0, MOST_BLOWS)); blows > 0; blows -= 1) {
+    await delay(random.between(0, BETWEEN_BLOWS_MS));
+    const victim = random.weighted(VICTIMS);
+    if (victim === 'tool') await killed(up);
+    else await killPart(stateDir, victim);
+    if (!up.isAlive) up = tool('up');
+  }
+  await killed(up);
+  await assertTold(await finished(tool('status')), stateDir);
+  await succeeded(tool('up'));
+  await succeeded(tool('up'));
+  for (const [name, pids] of Object.entries(partsOf(stateDir))) assert.equal(pids.length, 1, `${name}: [${pids}]`);
+  assert.equal((await assertTold(await finished(tool('status')), stateDir)).exitCode, 0);
+  await succeeded(tool('down'));
+  assert.deepEqual(processesIn(stateDir), []);
+  assert.equal((await assertTold(await finished(tool('status')), stateDir)).exitCode, 3);
+  watch.assertNeverTwo();
+}
+
+async function killed(program: Program): Promise<void> {
+  program.kill();
+  await program.exited;
+}
+
+async function killPart(stateDir: string, name: (typeof PARTS)[number]): Promise<void> {
+  const pids = partsOf(stateDir)[name];
+  pids.forEach(killUnlessGone);
+  await eventually(`the end of ${name}`, () => !pids.some(isRunningProcess));
+}
+
+async function finished(program: Program) {
+  return await program.ended({ withinMs: LIMIT_MS });
+}
+
+async function succeeded(program: Program): Promise<void> {
+  const { exitCode, stdout, stderr } = await finished(program);
+  assert.equal(exitCode, 0, `${program.child.spawnargs.join(' ')}:\n${stdout}${stderr}`);
+}
+
+/** Each line of a status names the state and, of what is there, the PID. */
+async function assertTold<Told extends { stdout: string; stderr: string }>(told: Told, stateDir: string): Promise<Told> {
+  const parts = partsOf(stateDir);
+  for (const name of PARTS) {
+    const line = told.stdout.split('\n').find((text) => text.startsWith(`${name} `)) ?? `no line: ${told.stderr}`;
+    const [pid] = parts[name];
+    if (pid === undefined) assert.match(line, /^\S+ +stopped\b/, line);
+    else assert.match(line, new RegExp(`^\\S+ +(running|starting|unhealthy)\\b.* PID ${pid}\\b`), `PID ${pid}: ${line}`);
+  }
+  return told;
+}
+
+/** Each part writes to a log of its own. */
+function partsOf(stateDir: string): Record<(typeof PARTS)[number], number[]> {
+  const pids = processesIn(stateDir).filter((pid) => pid !== process.pid);
+  const writers = (name: string) => pids.filter((pid) => outputOf(pid) === join(stateDir, 'logs', `${name}.log`));
+  return { temporal: writers('temporal'), api: writers('api'), metrics: writers('metrics') };
+}
+
+function outputOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/1`);
+  } catch {
+    return undefined; // ENOENT: it is gone.
+  }
+}
+
+function watchForTwo(round: Round, stateDir: string): { assertNeverTwo(): void } {
+  const seen: string[] = [];
+  const timer = setInterval(() => {
+    for (const [name, pids] of Object.entries(partsOf(stateDir))) {
+      if (pids.length > 1) seen.push(`${name}: ${pids.join(' and ')}`);
+    }
+  }, SAMPLE_MS);
+  round.after(() => clearInterval(timer));
+  return { assertNeverTwo: () => assert.deepEqual(seen, [], 'parts that were there twice') };
+}
