@@ -42,7 +42,7 @@ class Copy {
 
   constructor() {
     chmodSync(this.folder, 0o755); // some rows run as another user
-    for (const name of ['src', 'test', 'scripts', 'package.json', 'tsconfig.json']) {
+    for (const name of ['src', 'test', 'scripts', 'examples', 'package.json', 'tsconfig.json']) {
       cpSync(join(root, name), join(this.folder, name), { recursive: true });
     }
     for (const name of ['node_modules', '.cache']) {

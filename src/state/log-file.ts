@@ -75,7 +75,13 @@ export function reasonLines(logged: readonly string[]): string[] {
     GO_PLACE.test(lines[index + 1] ?? '') ||
     (PYTHON_PLACE.test(lines[index - 1] ?? '') && line.startsWith('    '));
   const reasons = lines.filter((line, index) => !isTrace(line, index));
-  return (reasons.length === 0 ? lines : reasons).slice(-REASON_LINES).map((line) => line.slice(0, REASON_LENGTH));
+  return (reasons.length === 0 ? lines : reasons).slice(-REASON_LINES).map(shorten);
+}
+
+/** Of what a Go program has wrapped again and again the reason is the end. */
+function shorten(line: string): string {
+  if (line.length <= REASON_LENGTH) return line;
+  return `${line.slice(0, REASON_LENGTH / 2)} … ${line.slice(-REASON_LENGTH / 2)}`;
 }
 
 function readEnd(path: string, offset: number): string {

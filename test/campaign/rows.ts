@@ -9,6 +9,7 @@ import { randomRows } from './rows/random-rows.js';
 import { serverRows } from './rows/server-rows.js';
 import { sharedRows } from './rows/shared-rows.js';
 import { soakRows } from './rows/soak-rows.js';
+import { stackRow } from './rows/stack-row.js';
 import { superviseRows } from './rows/supervise-rows.js';
 import { surroundingsRows } from './rows/surroundings-rows.js';
 import { suspendRows } from './rows/suspend-rows.js';
@@ -28,4 +29,5 @@ export const groups: Readonly<Record<string, readonly Row[]>> = {
   identity: [...identityRows, ...foreignOwnerRows],
   shared: sharedRows,
   drift: driftRows,
+  stack: [stackRow],
 };
