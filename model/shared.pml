@@ -1,4 +1,5 @@
 /* The shared lifetime: users hold LOCK_SH on NAME.users, the watcher of each server waits for LOCK_EX. -DU=users -DR=rounds per user -DK=kills -DC=crashes
+   -DL=1: the server lingers. How long is left out: a linger may be over at once, or last until all have come.
    The agreement file in the folder is there when the folder is. */
 #ifndef U
 #define U 3
@@ -12,9 +13,15 @@
 #ifndef C
 #define C 1
 #endif
+#ifndef L
+#define L 0
+#endif
 #define MAX 9
+#define NEVER 255
 #define FREE (starter == 0 && carrier == 0)
 byte sh = 0; byte ex = 0;      /* users file: how many LOCK_SH; who has LOCK_EX (0: nobody) */
+byte lines = 0;                /* of the users file */
+byte used = 0;                 /* how often a server was handed out */
 byte starter = 0, carrier = 0; /* server lock */
 bool alive[MAX], ready[MAX], crashed[MAX]; byte in[MAX]; byte made = 0, up = 0, kills = 0, crashes = 0, watchers = 0; bool folder = false;
 #define MAYKILL if :: (kills < K) -> kills++; goto killed :: true fi
@@ -22,17 +29,39 @@ inline fall(k) { atomic { if :: alive[k] -> alive[k] = false; up--; if :: carrie
 inline kill_(k) { atomic { assert(!alive[k] || in[k] == 0); fall(k) } }
 
 /* src/start/watcher.sh#watch */
-proctype Watcher(byte k) {
+proctype Watcher(byte k) { byte seen = NEVER, at = 0;
 endw:
 #ifdef MUT_EARLY
   atomic { (sh == 0 && ex == 0) -> skip };                       /* does not keep the lock while it ends the server */
   kill_(k)
 #else
   atomic { (sh == 0 && ex == 0) -> ex = 100 + k };
+#if L
+  do
+#ifdef MUT_ONCE
+  :: seen == NEVER && alive[k] ->                                   /* whoever has come and left meanwhile does not count */
+#else
+  :: seen != lines && alive[k] ->
+#endif
+     at = used;
+#ifdef MUT_LATELINES
+     ex = 0; seen = lines;                                          /* reads the lines when it has given the lock back */
+#else
+     seen = lines; ex = 0;
+#endif
+#ifdef MUT_NOASK
+     kill_(k); goto outw                                            /* ends it without asking whether anybody is in */
+#else
+     atomic { (sh == 0 && ex == 0) -> ex = 100 + k }
+#endif
+  :: else -> break
+  od;
+  assert(!alive[k] || (seen != NEVER && at == used));               /* it has lingered since anybody used it */
+#endif
   kill_(k);
   ex = 0
 #endif
-  ; watchers--
+  ; outw: watchers--
 }
 proctype Server(byte k) { if :: alive[k] -> ready[k] = true :: !alive[k] -> skip fi;
 ends: if :: (crashes < C && alive[k]) -> atomic { crashes++; crashed[k] = true; fall(k) } :: !alive[k] -> skip fi }
@@ -55,7 +84,15 @@ join:
         ex = 0                                                      /* from LOCK_EX to LOCK_SH: not in one step */
      :: (sh > 0 && ex == 0)
      fi;
+#ifdef MUT_EARLYLINE
+     lines++;                                                       /* not under LOCK_SH */
+#endif
      if :: atomic { ex == 0 -> sh++; mine = true } :: ex != 0 -> goto join fi; MAYKILL;
+#if L
+#ifndef MUT_EARLYLINE
+     lines++; MAYKILL;
+#endif
+#endif
 #ifdef MUT_AGREEMENT
      folder = false; folder = true;                                 /* not under LOCK_EX */
 #endif
@@ -63,6 +100,7 @@ join:
 again:
      if
      :: atomic { FREE -> starter = id }; MAYKILL;
+        lines = 0;                                                  /* spawn.ts: emptied for the next watcher */
         atomic { made < MAX - 1; made++; k = made; alive[k] = true; up++; assert(up == 1); carrier = k; watchers++; run Watcher(k); run Server(k) }; MAYKILL;
         if :: ready[k] :: !alive[k] fi; starter = 0; MAYKILL
      :: !FREE ->
@@ -73,21 +111,27 @@ again:
 #endif
      fi;
      assert(k != 0 && (alive[k] || crashed[k]));                    /* nobody is handed a server that was ended */
-     atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; assert(folder) :: else fi };
+     atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; used = used + L; assert(folder) :: else fi };
      MAYKILL;                                                       /* using it */
      atomic { assert(!inn || folder); if :: inn -> in[k]--; inn = false :: else fi };
-     atomic { sh--; mine = false };
-     if
+     atomic { sh--; mine = false }
+#if L
+#ifdef MUT_TAKEAWAY
+     ; if :: sh == 0 && ex == 0 -> folder = false :: else fi        /* the last one out removes the folder, not under LOCK_EX */
+#endif
+#else
+     ; if
      :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* last one out */
         MAYKILL;
         if :: carrier != 0 -> k = carrier; kill_(k) :: carrier == 0 fi;
         folder = false; MAYKILL; ex = 0
      :: sh > 0 && ex == 0                                       /* there are others; while somebody ends it, this one waits */
      fi
+#endif
   :: r >= R -> break
   od; goto out;
 killed: atomic { if :: inn -> in[k]-- :: else fi; if :: mine -> sh-- :: else fi; if :: starter == id -> starter = 0 :: else fi; if :: ex == id -> ex = 0 :: else fi };
 out: skip
 }
 init { byte i = 0; atomic { do :: i < U -> i++; run User(i) :: i >= U -> break od };
-  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0); assert(kills > 0 || !folder) }
+  (_nr_pr == 1); assert(up == 0); assert(sh == 0 && ex == 0 && watchers == 0); assert(kills > 0 || L || !folder) }

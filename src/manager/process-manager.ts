@@ -86,8 +86,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * Lifetime 'shared': this manager needs it no longer; the last one out ends it. Resolves at once for all but the last. Two
-   * `start()` calls of one manager count once. Without a `start()` before it does nothing.
+   * Lifetime 'shared': this manager needs it no longer; the last one out ends it, with `lingerMs` later. Resolves at once for
+   * all but the last. Two `start()` calls of one manager count once. Without a `start()` before it does nothing.
    * @throws TypeError for another lifetime
    * @throws StopTimeoutError when it, or whoever is ending it already, does not come to an end
    */

@@ -37,7 +37,10 @@ export class SharedUse {
   async leave(): Promise<void> {
     const user = this.#user;
     this.#user = undefined;
-    if (user !== undefined) {
+    if (this.#spec.lingerMs > 0) {
+      // Its watcher ends it in time.
+      user?.release();
+    } else if (user !== undefined) {
       this.#leaving = this.#leaveAs(user).finally(() => {
         this.#leaving = undefined;
       });

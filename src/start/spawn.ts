@@ -2,7 +2,7 @@
 
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { LOCK_FD } from '../inspect/holder.js';
@@ -91,7 +91,7 @@ export async function prepareSpawn(
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { lifetime, cwd, env, dataDirs } = spec;
+  const { lifetime, lingerMs, cwd, env, dataDirs } = spec;
   const [command, ...args] = commandLine(spec, executable);
   // The users file is opened once more: the watcher must not share our LOCK_SH.
   const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
@@ -100,6 +100,8 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   let output: OpenLog | undefined;
   let child: ChildProcess;
   try {
+    // The lines of earlier users tell this watcher nothing, and what earlier watchers watched is dead.
+    if (usersFd !== undefined && lingerMs > 0) ftruncateSync(usersFd);
     dataDirs.forEach(makeFolders);
     output = openLog(spec);
     const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
@@ -151,18 +153,19 @@ async function lookUpSpawned(child: ChildProcess, pid: number): Promise<ProcessI
 }
 
 /** Shell arithmetic has at least 32 bits; this is 24 days. */
-const MAX_GRACE_MS = 0x7fffffff;
+const MAX_SHELL_MS = 0x7fffffff;
+
+const inShell = (ms: number) => String(Math.ceil(Math.min(ms, MAX_SHELL_MS)));
 
 /** The executable, or the shell that begins a watcher and then becomes the executable. @throws FlockBindingError */
 function commandLine(spec: CompleteSpec, executable: string): [string, ...string[]] {
-  const { lifetime, args, stopSignal, stopTimeoutMs } = spec;
+  const { lifetime, args, stopSignal, stopTimeoutMs, lingerMs } = spec;
   if (lifetime === 'detached') return [executable, ...args];
   // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
   const signalNumber = String(osConstants.signals[stopSignal]);
-  const graceMs = String(Math.ceil(Math.min(stopTimeoutMs, MAX_GRACE_MS)));
   const waiter = lifetime === 'shared' ? findWaiter() : '';
-  const watcher = ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, lifetime, signalNumber, graceMs, waiter] as const;
-  return [...watcher, executable, ...args];
+  const watched = [lifetime, signalNumber, inShell(stopTimeoutMs), waiter, inShell(lingerMs)];
+  return ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, ...watched, executable, ...args];
 }
 
 /** The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */

@@ -1,12 +1,13 @@
 # The watcher of a tied or shared process: forked before the server is exec'd, so the server has the PID that Node knows.
 #
-#   sh -c TEXT flock-process-watcher tied|shared STOP_SIGNAL GRACE_MS WAITER COMMAND [ARG ...]
+#   sh -c TEXT flock-process-watcher tied|shared STOP_SIGNAL GRACE_MS WAITER LINGER_MS COMMAND [ARG ...]
 #
 # TEXT is this file without its comments (scripts/embed-watcher.mjs): neither a bundle nor an archive has a file beside it.
 # Descriptor 3 is the lock, for the server alone. What ends the server's group is at descriptor 4.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
 # shared: the file on which every user holds LOCK_SH; WAITER, a path of flock(1) or perl, gets LOCK_EX when the last one is
-# gone, and the watcher keeps it until the server is.
+# gone, and the watcher keeps it until the server is. With LINGER_MS it gives it back first, waits, and asks again. Whoever
+# has come meanwhile has left a line in the file.
 # The watcher is in that group: while it lives, the group's number cannot be given to another one. So it must not die
 # before its work is done, neither of the group's signals nor of a terminal's.
 
@@ -35,25 +36,58 @@ wait_until_gone() {
   done
 }
 
-# STOP_SIGNAL GRACE_MS WAITER
+# FLAG NUMBER: flock(2) on the users, -x 2 to wait for LOCK_EX and -u 8 to give it back. A waiter that fails, or that somebody
+# kills, has not done it.
+lock_users() {
+  until case $waiter in
+    */perl) "$waiter" -e 'open(my $f, "+<&=", 4) or die; flock($f, shift) or die' "$2" ;;
+    *) "$waiter" "$1" 4 ;;
+  esac; do
+    sleep 1
+  done
+}
+
+# Has anybody come since `came` was emptied? What is read of a descriptor is not read again.
+has_come() {
+  while read -r line <&4; do came=1; done
+  [ -n "$came" ]
+}
+
+# Under LOCK_EX nobody comes, and all who have come have left: from here on LINGER_MS count. They count anew when somebody else
+# has come, as soon as that one has left.
+linger() {
+  came=1
+  while [ "$linger_ms" -gt 0 ] && has_come && ! is_gone; do
+    came=
+    lock_users -u 8
+    left_ms=$linger_ms
+    until [ "$left_ms" -le 0 ] || has_come || is_gone; do
+      sleep 0.2 || { sleep 1 && left_ms=$((left_ms - 800)); }
+      left_ms=$((left_ms - 200))
+    done
+    lock_users -x 2
+  done
+}
+
+# STOP_SIGNAL GRACE_MS WAITER LINGER_MS
 watch() {
   server=$$
   stop_signal=$1
   grace_ms=$2
+  waiter=$3
+  linger_ms=$4
   cd /
   PATH=$PATH:/usr/bin:/bin
   # A shell that cannot fork ends. Without a watcher the server must not go on, and here it can still be ended.
   trap 'kill -s KILL -- "-$server"' EXIT
-  # A waiter that fails, or that somebody kills, has not got the lock. The end of the pipe is closed for all to see that the
-  # server is on its way out.
-  case $3 in
-    '')
-      while read -r line <&4; do :; done
-      exec 4<&-
-      ;;
-    */perl) until "$3" -e 'open(my $f, "+<&=", 4) or die; flock($f, 2) or die'; do sleep 1; done ;;
-    *) until "$3" -x 4; do sleep 1; done ;;
-  esac
+  if [ -n "$waiter" ]; then
+    lock_users -x 2
+    linger
+  else
+    while read -r line <&4; do :; done
+    # The end of the pipe is closed for all to see that the server is on its way out.
+    exec 4<&-
+  fi
   case $stop_signal in
     9 | KILL) ;;
     *)
@@ -82,7 +116,7 @@ case $(
   command trap '' "$2" 2>/dev/null
   (
     exec </dev/null >/dev/null 2>&1
-    watch "$2" "$3" "$4"
+    watch "$2" "$3" "$4" "$5"
   ) &
   echo watched
 ) in
@@ -93,5 +127,5 @@ case $(
     ;;
 esac
 exec 4<&-
-shift 4
+shift 5
 exec "$@"

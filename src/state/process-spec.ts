@@ -103,6 +103,11 @@ export interface ProcessSpec {
    * @default 'detached'
    */
   lifetime?: 'detached' | 'tied' | 'shared';
+  /**
+   * Lifetime 'shared': how long it is kept after the last user has left or died, in milliseconds. Whoever comes meanwhile
+   * joins it. @default 0
+   */
+  lingerMs?: number;
   /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
   startTimeoutMs?: number;
   /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
@@ -170,6 +175,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     dataDirs: (spec.dataDirs ?? []).map((folder, index) => absolutePath(`dataDirs[${index}]`, folder)),
     host: spec.host ?? '127.0.0.1',
     lifetime: spec.lifetime ?? 'detached',
+    lingerMs: spec.lingerMs ?? 0,
     prepareTimeoutMs: spec.prepareTimeoutMs ?? 600_000,
     whenDifferent: spec.whenDifferent ?? 'reuse',
     startTimeoutMs: spec.startTimeoutMs ?? 10_000,
@@ -178,7 +184,7 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
     stopSignal: spec.stopSignal ?? 'SIGTERM',
     ...(spec.cwd === undefined ? {} : { cwd: absolutePath('cwd', spec.cwd) }),
   };
-  for (const option of ['prepareTimeoutMs', 'startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
+  for (const option of ['lingerMs', 'prepareTimeoutMs', 'startTimeoutMs', 'checkTimeoutMs', 'stopTimeoutMs'] as const) {
     checkNumber(option, complete[option], { least: 0, unit: 'milliseconds' });
   }
   check('host', complete.host, isText, 'a non-empty string without NUL');

@@ -1,10 +1,11 @@
 /**
  * NAME.users: the users of a shared process, counted by the kernel. Each holds LOCK_SH on the file; the watcher beside the
  * process waits for LOCK_EX, and keeps it while it ends the process. Whoever comes takes LOCK_SH before it looks at the
- * process's lock: refused, the process is on its way out.
+ * process's lock: refused, the process is on its way out. A watcher that lingers has given LOCK_EX back, and asks for it again:
+ * from the lines in the file it knows whether somebody has come and left meanwhile.
  */
 
-import { closeSync } from 'node:fs';
+import { closeSync, fstatSync, writeSync } from 'node:fs';
 import { tryFlock } from '../lock/flock.js';
 import type { Operation } from '../lock/flock-helpers.js';
 import { asLockUnavailable, isSameFile, openLockFile } from '../lock/lock-file.js';
@@ -14,7 +15,7 @@ import { stopTimeoutError } from '../support/errors.js';
 import { closeOnce } from '../support/files.js';
 import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.js';
 
-type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs'>;
+type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs' | 'lingerMs'>;
 
 /** Its `release` is idempotent. */
 export type User = { release(): void };
@@ -33,12 +34,13 @@ export async function joinUsers(
   throwIfAborted(signal);
   const path = besideLockFile(spec, 'users');
   const deadline = Deadline.after(stopLimitMs(spec));
-  const user = await poll(() => tryToJoin(path, whenUnused), { deadline, signal, pace: new Pace({ maxMs: 10 }) });
+  const join = () => tryToJoin(path, spec.lingerMs > 0, whenUnused);
+  const user = await poll(join, { deadline, signal, pace: new Pace({ maxMs: 10 }) });
   if (user === undefined) throw stopTimeoutError(spec, []);
   return user;
 }
 
-async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promise<User | undefined> {
+async function tryToJoin(path: string, lingers: boolean, whenUnused?: () => Promise<void>): Promise<User | undefined> {
   const fd = openUsers(path);
   const user = { release: closeOnce(fd) };
   let isUser = false;
@@ -46,9 +48,12 @@ async function tryToJoin(path: string, whenUnused?: () => Promise<void>): Promis
     // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
     if (!isGranted(path, fd, 'question')) return undefined;
     if (whenUnused !== undefined && isGranted(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
-    isUser = isGranted(path, fd, 'sh') && isSameFile(fd, path);
-    if (isUser) log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
-    return isUser ? user : undefined;
+    if (!isGranted(path, fd, 'sh') || !isSameFile(fd, path)) return undefined;
+    // Under LOCK_SH, for the watcher reads them under LOCK_EX. Two who write at the same place leave one line, which is enough.
+    if (lingers) asLockUnavailable(path, 'lock', () => writeSync(fd, '\n', fstatSync(fd).size));
+    log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
+    isUser = true;
+    return user;
   } finally {
     if (!isUser) user.release();
   }

@@ -2,7 +2,7 @@
  * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
  * users and journal lie beside it and stay. The first user makes the folder anew, with what all have to agree on in it, and the
  * last one out removes it, both under LOCK_EX on the users file: while anybody uses it, it is there. So a server that
- * crashed under its users finds its port again.
+ * crashed under its users finds its port again. Of one that lingers the next first user removes it.
  */
 
 import { readFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ export interface SharedInstance extends Instance {
   readonly port: number;
   readonly stateDir: string;
   readonly manager: ProcessManager;
-  /** Idempotent. The last one out ends the instance and removes its folder. */
+  /** Idempotent. The last one out ends the instance and removes its folder; with `lingerMs` that is left to later. */
   leave(): Promise<void>;
   /** The same as `leave()`: `await using server = await startShared(…)`. */
   [Symbol.asyncDispose](): Promise<void>;
@@ -39,22 +39,22 @@ export interface SharedInstance extends Instance {
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
  * ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by the
  * next call. Its log can be read until the last one leaves. `key`: 1 to 100 letters, digits, `.`, `_`, `-`, the first a
- * letter or digit.
+ * letter or digit. `lingerMs`: how long it is kept after that, for whoever comes meanwhile; its folder goes with a later call.
  * @throws OptionsMismatchError when the running one was started with another spec (functions left out)
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
  * @throws TypeError when `key` is not one, or the preset gives neither a port nor a ready line that names one
  */
 export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
-  options: NonNullable<O> & { key: string; signal?: AbortSignal },
+  options: NonNullable<O> & { key: string; lingerMs?: number; signal?: AbortSignal },
 ): Promise<SharedInstance> {
-  const { key, signal, ...given }: TestDefaults & typeof options = options;
+  const { key, lingerMs, signal, ...given }: TestDefaults & typeof options = options;
   assertSupportedPlatform();
   const place = placeOf(key);
   const makeSpec = (port: number): ProcessSpec => {
     const { folder: stateDir, lockFile } = place;
     const spec = specForTest(preset, { stateDir, port }, given);
-    return { ...spec, lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
+    return { ...spec, lingerMs: lingerMs ?? spec.lingerMs ?? 0, lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
   };
   // When all have left after a failure, the folder is gone, and the next one chooses another port.
   return await tryPorts({ given: given.port, signal }, () => joinInstance(place, makeSpec, given.port, signal));
@@ -129,8 +129,8 @@ function placeOf(key: string) {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  // It is killed: whoever ends it, a user that leaves or the watcher, needs no longer.
-  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000 };
+  // It is killed: whoever ends it, a user that leaves or the watcher, needs no longer. Who has come its manager tells.
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
 }
 
 /**

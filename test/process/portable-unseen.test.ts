@@ -65,7 +65,7 @@ test('a watcher whose ps(1) fails gives its server the time that it has to end',
 }, async (t) => {
   const { env } = failing(t, 'ps', 'silent');
   const server = 'trap "sleep 0.5; echo ended in peace; exit" TERM; echo up; while :; do sleep 0.1; done';
-  const words = watcherArguments('tied', '15', '5000', '', 'sh', '-c', server);
+  const words = watcherArguments('tied', '15', '5000', '', '0', 'sh', '-c', server);
   const withoutProc = 'mount -t tmpfs none /proc && exec setsid sh "$@"';
   const program = startProgram(t, 'unshare', ['--mount', 'sh', '-c', withoutProc, 'sh', ...words], {
     stdio: ['ignore', 'pipe', 'pipe', 'ignore', 'pipe'],

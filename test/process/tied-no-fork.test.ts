@@ -32,7 +32,7 @@ function asLimitedUser(
     'prlimit',
     `--nproc=${processes}`,
   ];
-  const watched = [...shell, ...watcherArguments('tied', '15', '300', '', ...command)];
+  const watched = [...shell, ...watcherArguments('tied', '15', '300', '', '0', ...command)];
   const program = startProgram(t, 'setpriv', [...user, ...watched], {
     detached: true,
     cwd: '/',

@@ -52,7 +52,7 @@ function startWatched(
   // Registered first: as long as it is open, the end of the program is not complete.
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
-  const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), '', ...command)];
+  const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), '', '0', ...command)];
   const program = startProgram(t, shell as string, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', lock, 'pipe'],

@@ -47,7 +47,7 @@ for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh'
       const path = join(folder, 'x.users');
       const [lock, users, watched] = [openSync(join(folder, 'x.lock'), 'w'), openSync(path, 'w'), openSync(path, 'w')];
       assert.equal(tryFlock(users, 'sh'), true);
-      const args = watcherArguments('shared', 'TERM', '10000', whereIs(tool), 'sleep', '300');
+      const args = watcherArguments('shared', 'TERM', '10000', whereIs(tool), '0', 'sleep', '300');
       const program = startProgram(t, shell, [...words, ...args], {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe', lock, watched],

@@ -4,13 +4,14 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { bundleWorkflowCode } from '@temporalio/worker';
+import { isLocked } from '../../src/index.js';
 import type { Report, TestRun } from '../fixtures/temporal-file.js';
 import { fixture, projectRoot } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { rounds } from '../helpers/resources.js';
-import { nothingIsLeft, ownKey, sharedFolder } from '../helpers/shared.js';
+import { lockFileOf, nothingIsLeft, ownKey, sharedFolder } from '../helpers/shared.js';
 import { temporalBinary } from '../helpers/temporal.js';
-import { eventually } from '../helpers/waiting.js';
+import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 const FILES = rounds(8, { least: 2 });
 
@@ -19,6 +20,13 @@ const KILLED_FILES = Math.min(FILES, 4);
 
 /** Runners and the client's packages load slowly: 26 s for eight files on a machine that did nothing else. */
 const RUN_WITHIN_MS = 270_000;
+
+interface RunOptions {
+  count: number;
+  awaited: number;
+  sideBySide?: number;
+  lingerMs?: number;
+}
 
 type Runner = 'node --test' | 'vitest forks' | 'vitest threads';
 
@@ -29,7 +37,7 @@ before(async () => {
 });
 
 /** Files in a folder inside the project, where they can resolve what they import; and the runner, in a group of its own. */
-function startRun(t: TestContext, runner: Runner, { count, awaited }: { count: number; awaited: number }) {
+function startRun(t: TestContext, runner: Runner, { count, awaited, sideBySide = count, lingerMs }: RunOptions) {
   const root = mkdtempSync(join(projectRoot, 'build', 'run-'));
   t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
   const folder = join(root, 'reports');
@@ -37,7 +45,15 @@ function startRun(t: TestContext, runner: Runner, { count, awaited }: { count: n
   writeFileSync(join(root, 'bundle.js'), bundle);
   const namespaces = Array.from({ length: count }, (_, index) => `file-${index + 1}`);
   const command = temporalBinary();
-  const run: TestRun = { key: ownKey(), command, namespaces, bundle: join(root, 'bundle.js'), folder, awaited };
+  const run: TestRun = {
+    key: ownKey(),
+    command,
+    namespaces,
+    bundle: join(root, 'bundle.js'),
+    folder,
+    awaited,
+    lingerMs,
+  };
   const files = namespaces.map((namespace) => {
     const path = join(root, `${namespace}.test.mjs`);
     writeFileSync(path, testFile(runner, run, namespace));
@@ -49,7 +65,7 @@ function startRun(t: TestContext, runner: Runner, { count, awaited }: { count: n
   );
   const vitest = ['run', '--root', root, `--maxWorkers=${count}`];
   const args = {
-    'node --test': ['--test', `--test-concurrency=${count}`, ...files],
+    'node --test': ['--test', `--test-concurrency=${sideBySide}`, ...files],
     'vitest forks': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=forks'],
     'vitest threads': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=threads'],
   }[runner];
@@ -72,6 +88,16 @@ function reportsIn(folder: string): Report[] {
   return readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8') || '{}') as Report);
 }
 
+/** One Temporal was started in all, and every workflow completed on it. */
+function oneServedAll(folder: string): void {
+  const reports = reportsIn(folder);
+  assert.equal(reports.length, FILES);
+  assert.equal(new Set(reports.map(({ pid }) => pid)).size, 1);
+  assert.equal(reports.filter(({ reused }) => !reused).length, 1);
+  const results = reports.map(({ result }) => result).sort();
+  assert.deepEqual(results, Array.from({ length: FILES }, (_, index) => `Hello Ada, from file-${index + 1}`).sort());
+}
+
 function killGroup({ pid }: Program): void {
   try {
     process.kill(-pid, 'SIGKILL');
@@ -83,9 +109,9 @@ function killGroup({ pid }: Program): void {
 /** Temporal picks further ports itself, and ends by itself when another process was quicker at one: its own log says so. */
 const LOST_A_PORT = /^panic: |address already in use/m;
 
-async function completeRun(t: TestContext, runner: Runner) {
+async function completeRun(t: TestContext, runner: Runner, options: Omit<RunOptions, 'count'>) {
   for (let attempt = 1; ; attempt += 1) {
-    const { program, key, folder } = startRun(t, runner, { count: FILES, awaited: FILES });
+    const { program, key, folder } = startRun(t, runner, { count: FILES, ...options });
     const { exitCode, stdout, stderr } = await program.ended({ withinMs: RUN_WITHIN_MS });
     const output = `${stdout}${stderr}`;
     if (exitCode === 0 || attempt === 3 || !LOST_A_PORT.test(output)) return { key, folder, exitCode, output };
@@ -95,14 +121,9 @@ async function completeRun(t: TestContext, runner: Runner) {
 
 for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
   test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
-    const { key, folder, exitCode, output } = await completeRun(t, runner);
+    const { key, folder, exitCode, output } = await completeRun(t, runner, { awaited: FILES });
     assert.equal(exitCode, 0, output);
-    const reports = reportsIn(folder);
-    assert.equal(reports.length, FILES);
-    assert.equal(new Set(reports.map(({ pid }) => pid)).size, 1);
-    assert.equal(reports.filter(({ reused }) => !reused).length, 1);
-    const results = reports.map(({ result }) => result).sort();
-    assert.deepEqual(results, Array.from({ length: FILES }, (_, index) => `Hello Ada, from file-${index + 1}`).sort());
+    oneServedAll(folder);
     await nothingIsLeft(key);
     assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   });
@@ -122,3 +143,15 @@ for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const)
     t.diagnostic(`gone after ${Math.round(await nothingIsLeft(key))} ms`);
   });
 }
+
+test(`${FILES} test files of node --test, one after another, have one Temporal that lingers between them, and nothing is left`, async (t) => {
+  // Each file loads for seconds before it joins.
+  const lingerMs = 20_000;
+  const options = { awaited: 1, sideBySide: 1, lingerMs };
+  const { key, folder, exitCode, output } = await completeRun(t, 'node --test', options);
+  assert.equal(exitCode, 0, output);
+  oneServedAll(folder);
+  const isOver = () => !isLocked(lockFileOf(key));
+  await eventually('the end of the linger', isOver, { withinMs: lingerMs + MUST_HAPPEN_MS });
+  await nothingIsLeft(key);
+});

@@ -24,6 +24,12 @@ import { crowdRow } from './crowd-row.js';
 const CRASHES = 60;
 const HAND_OVERS = 200;
 const KILLED_RUNS = 60;
+const LINGERS = 60;
+
+const LINGER_MS = 400;
+
+/** What a stop, and a machine that is busy, may take besides. */
+const BESIDES_MS = 5_000;
 
 export const sharedRows: readonly Row[] = [
   crowdRow,
@@ -47,6 +53,13 @@ export const sharedRows: readonly Row[] = [
     attempts: KILLED_RUNS,
     least: 2,
     attack: killRuns,
+  },
+  {
+    name: 'whoever comes at any instant of a linger has a working server, and killed users leave nothing for longer',
+    laws: [7, 6],
+    attempts: LINGERS,
+    least: 4,
+    attack: comeWhileLingering,
   },
 ];
 
@@ -162,6 +175,47 @@ async function killRuns(attack: Attack): Promise<void> {
   });
   for (const user of await next) user.kill();
   attack.remark(`the last process gone after ${Math.round(Math.max(...endsMs))} ms at most`);
+}
+
+async function comeWhileLingering(attack: Attack): Promise<void> {
+  const { random } = attack;
+  const outcomes = { found: 0, anew: 0 };
+  const keptMs: number[] = [];
+  await attack.rounds(async ({ index, after }) => {
+    const key = ownKey();
+    const users = await startUsers(attack, 3, { key, lingerMs: LINGER_MS });
+    const [user, newcomer, last] = users;
+    const killAll = () => {
+      for (const each of users) each.kill();
+    };
+    after(killAll);
+    const before = await user.join();
+    const leftAt = performance.now();
+    const offset = random.between(0, LINGER_MS * 1.8);
+    if (random.next() < 0.5) user.kill();
+    else await user.leave();
+    await delay(Math.max(0, leftAt + offset - performance.now()));
+    const joined = await newcomer.join();
+    const what = `attempt ${index + 1}, ${offset} ms after the last user`;
+    if (performance.now() - leftAt < LINGER_MS) assert.equal(joined.pid, before.pid, what);
+    outcomes[joined.reused ? 'found' : 'anew'] += 1;
+    // A watcher that had begun to end it would be through when it is asked for the second time.
+    for (const waitMs of [LINGER_MS, 0]) {
+      assert.equal(await redisPid(joined.port), joined.pid, what);
+      assert.equal(existsSync(joined.stateDir), true, what);
+      await delay(waitMs);
+    }
+    const joining = random.next() < 0.5 ? last?.join() : undefined;
+    joining?.catch(() => undefined); // It is killed while it comes, or when it is in.
+    await delay(random.between(0, 100));
+    const killedAt = performance.now();
+    killAll();
+    await nothingIsLeft(key);
+    keptMs.push(performance.now() - killedAt);
+    assert.ok((keptMs.at(-1) ?? 0) < LINGER_MS + BESIDES_MS, `${what}: ${keptMs.at(-1)} ms after the last was killed`);
+  });
+  attack.remark(`${outcomes.found} newcomers found it, ${outcomes.anew} started it anew`);
+  attack.remark(`the last process gone ${Math.round(Math.max(...keptMs))} ms after the last user at most`);
 }
 
 async function pidsOf(users: Promise<readonly SharedUser[]>): Promise<number[]> {

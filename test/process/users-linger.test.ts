@@ -1,0 +1,165 @@
+/** `lingerMs` of a shared process: it is kept for whoever comes after the last user, and no longer. */
+import assert from 'node:assert/strict';
+import { closeSync, existsSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { ProcessManager } from '../../src/index.js';
+import { tryFlock } from '../../src/lock/flock.js';
+import { isRunning } from '../helpers/outside-view.js';
+import { whereIs } from '../helpers/path-with-only.js';
+import { startProgram } from '../helpers/programs.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec } from '../helpers/servers.js';
+import { argumentsOf, groupEnds, watcherArguments } from '../helpers/tied.js';
+import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
+
+/** Long enough that whoever comes in its first part is in time, however busy the machine is. */
+const LINGER_MS = 3_000;
+
+/** No test waits for its end. */
+const ENDLESS_MS = 600_000;
+
+async function startLingering(t: TestContext, lingerMs: number) {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared', lingerMs }));
+  const { pid } = await manager.start();
+  return { manager, pid, usersFile: manager.spec.lockFile.replace(/lock$/, 'users') };
+}
+
+/** As a user that comes and has its lock at this descriptor until it is closed. */
+function come(path: string): number {
+  const fd = openSync(path, 'r+');
+  assert.equal(tryFlock(fd, 'sh'), true, 'a newcomer is refused');
+  writeSync(fd, '\n', fstatSync(fd).size);
+  return fd;
+}
+
+for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const) {
+  for (const tool of ['flock', 'perl'] as const) {
+    test(`${[shell, ...words].join(' ')} with ${tool}: a linger counts anew from the end of each who came meanwhile`, async (t) => {
+      const [folder, lingerMs] = [temporaryFolder(t), 1_500];
+      const path = join(folder, 'x.users');
+      const [lock, users, watched] = [openSync(join(folder, 'x.lock'), 'w'), openSync(path, 'w'), openSync(path, 'r+')];
+      assert.equal(tryFlock(users, 'sh'), true);
+      const args = watcherArguments('shared', 'TERM', '10000', whereIs(tool), String(lingerMs), 'sleep', '300');
+      const program = startProgram(t, shell, [...words, ...args], {
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe', lock, watched],
+      });
+      closeSync(lock);
+      closeSync(watched);
+      await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
+      closeSync(users);
+      let leftAt = performance.now();
+      for (const staysMs of [0, lingerMs * 1.3, 0]) {
+        await delay(lingerMs / 4);
+        const newcomer = come(path);
+        await delay(staysMs);
+        assert.equal(program.isAlive, true);
+        leftAt = performance.now();
+        closeSync(newcomer);
+      }
+      assert.equal((await program.ended()).signal, 'SIGTERM');
+      const keptMs = performance.now() - leftAt;
+      assert.ok(keptMs >= lingerMs, `${keptMs} ms`);
+      await groupEnds(program.pid);
+    });
+  }
+}
+
+test('the last to leave leaves it running without a user, and after lingerMs it is gone', async (t) => {
+  const { manager, pid } = await startLingering(t, LINGER_MS);
+  const leftAt = performance.now();
+  await manager.leave();
+  const left = await manager.status();
+  assert.deepEqual([left.state, left.pid, left.users], ['running', pid, 0]);
+  await groupEnds(pid);
+  const keptMs = performance.now() - leftAt;
+  assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
+  assert.equal((await manager.status()).state, 'stopped');
+  const again = await manager.start();
+  assert.deepEqual([again.reused, isRunning(again.pid)], [false, true]);
+});
+
+test('whoever comes meanwhile joins it, keeps it beyond lingerMs, and leaves it to linger again', async (t) => {
+  const { manager, pid } = await startLingering(t, LINGER_MS);
+  await manager.leave();
+  const newcomer = new ProcessManager(manager.spec);
+  const found = await newcomer.start();
+  assert.deepEqual([found.pid, found.reused], [pid, true]);
+  await delay(LINGER_MS * 1.2);
+  assert.equal((await newcomer.status()).state, 'running');
+  const leftAt = performance.now();
+  await newcomer.leave();
+  await groupEnds(pid);
+  const keptMs = performance.now() - leftAt;
+  assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
+});
+
+test('killed users, one of whom came while it lingered, leave nothing for longer than lingerMs', async (t) => {
+  const { manager, pid } = await startLingering(t, LINGER_MS);
+  const [one, other] = await Promise.all([startRemoteManager(t, manager.spec), startRemoteManager(t, manager.spec)]);
+  await one.start();
+  await manager.leave();
+  one.kill();
+  await one.program.exited;
+  assert.equal((await other.start()).pid, pid);
+  const killedAt = performance.now();
+  other.kill();
+  await groupEnds(pid);
+  const keptMs = performance.now() - killedAt;
+  t.diagnostic(`gone ${Math.round(keptMs)} ms after the last user was killed`);
+  // One that lingered to the end, and then once more for the one who came, would take nearly twice as long.
+  assert.ok(keptMs < LINGER_MS * 1.7, `${keptMs} ms`);
+});
+
+test('stop() ends a lingering process at once, and its watcher with it', async (t) => {
+  const { manager, pid } = await startLingering(t, ENDLESS_MS);
+  await manager.leave();
+  const { outcome, tookMs } = await new ProcessManager(manager.spec).stop();
+  assert.deepEqual([outcome, isRunning(pid)], ['stopped', false]);
+  assert.ok(tookMs < MUST_HAPPEN_MS);
+  await groupEnds(pid);
+});
+
+test('a lingering process that crashes takes its watcher with it, and the next start is a new one', async (t) => {
+  const { manager, pid } = await startLingering(t, ENDLESS_MS);
+  await manager.leave();
+  process.kill(pid, 'SIGKILL');
+  await groupEnds(pid);
+  const again = await manager.start();
+  assert.notEqual(again.pid, pid);
+  await manager.stop();
+});
+
+test('a start that fails as the only user ends what lingers', async (t) => {
+  const { manager, pid } = await startLingering(t, ENDLESS_MS);
+  await manager.leave();
+  const sick = new ProcessManager({ ...manager.spec, isHealthy: () => false, startTimeoutMs: 300 });
+  await assert.rejects(sick.start(), { name: 'UnhealthyError' });
+  assert.equal(isRunning(pid), false);
+});
+
+test('who joins leaves a line, which each spawn removes; without lingerMs the file stays empty', async (t) => {
+  const { manager, usersFile } = await startLingering(t, ENDLESS_MS);
+  const sizeWithOne = statSync(usersFile).size;
+  await new ProcessManager(manager.spec).start();
+  assert.ok(statSync(usersFile).size > sizeWithOne);
+  await manager.stop();
+  await manager.start();
+  assert.ok(statSync(usersFile).size <= sizeWithOne + 1);
+  await manager.stop();
+  const short = await startLingering(t, 0);
+  assert.equal(existsSync(short.usersFile) && statSync(short.usersFile).size, 0);
+  await short.manager.leave();
+  assert.equal(isRunning(short.pid), false);
+});
+
+for (const lingerMs of [-1, Number.NaN, '5']) {
+  test(`lingerMs ${inspect(lingerMs)} is a TypeError that names it`, async (t) => {
+    const spec = { ...(await redisSpec(t, { lifetime: 'shared' })), lingerMs: lingerMs as number };
+    assert.throws(() => new ProcessManager(spec), { name: 'TypeError', message: /"lingerMs" must be a number/ });
+  });
+}
