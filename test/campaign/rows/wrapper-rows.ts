@@ -11,6 +11,7 @@ import { startRemoteManager } from '../../helpers/remote-manager.js';
 import { NEVER_GIVE_UP } from '../../helpers/supervisor-process.js';
 import { argumentsOf, processesNaming } from '../../helpers/tied.js';
 import { undumpable } from '../../helpers/unreadable.js';
+import { eventually } from '../../helpers/waiting.js';
 import { serversOf, type Wrapper, wrappedSpec } from '../../helpers/wrapped.js';
 import type { Round, Row } from '../attack.js';
 
@@ -88,7 +89,8 @@ async function survive(round: Round, random: Random, { spec, servers, behind = [
   await supervisor.exited;
   await caller.stop();
   assert.deepEqual(servers(), [], `servers that ${method} and a stop left`);
-  assert.equal(isLocked(lockFile), false);
+  // A start that was under way at the stop can win the lock for an instant before it reads that it is not wanted.
+  await eventually('a free lock', () => !isLocked(lockFile));
   watch.assertNeverTwo();
 }
 
