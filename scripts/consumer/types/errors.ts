@@ -9,6 +9,7 @@ import {
   LockUnavailableError,
   OptionsMismatchError,
   PortInUseError,
+  PredecessorError,
   SpawnError,
   StartTimeoutError,
   StateFileError,
@@ -28,10 +29,10 @@ export function explain(error: unknown): string {
   if (error instanceof EarlyExitError) return [...error.logTail, error.exitCode?.toFixed(), error.signal].join('\n');
   if (error instanceof StartTimeoutError) return `${error.timeoutMs.toFixed()} ${error.status.state} ${error.logTail}`;
   if (error instanceof UnhealthyError) return error.status.state;
-  if (error instanceof LockDroppedError) return error.pid.toFixed();
+  if (error instanceof LockDroppedError || error instanceof PredecessorError) return error.pid.toFixed();
   if (error instanceof StopTimeoutError) return error.holders.map((pid) => pid.toFixed()).join();
   if (error instanceof CrashLoopError) return `${error.restarts.toFixed()} ${error.logTail.length} ${error.lastError}`;
-  if (error instanceof OptionsMismatchError) return error.key;
+  if (error instanceof OptionsMismatchError) return `${error.key ?? error.differences}`;
   if (isPlain(error)) return error.message;
   return error instanceof FlockProcessError ? error.code : String(error);
 }

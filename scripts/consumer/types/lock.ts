@@ -3,11 +3,13 @@ import {
   acquireLock,
   type FileLock,
   isLocked,
+  isSupported,
   LockHeldError,
   lockHolders,
   releaseLock,
   type WaitForLockOptions,
   waitForLock,
+  withLock,
 } from 'flock-process';
 
 const options: AcquireOptions = { mode: 0o600 };
@@ -38,3 +40,7 @@ acquireLock(descriptor);
 lock.path = 'another.lock';
 // @ts-expect-error the duration is in milliseconds, and its name says so
 waitForLock('types.lock', { timeout: 1_000 });
+
+const supported: boolean = isSupported;
+const onWait = (holders: readonly number[]) => holders.length;
+export const work: Promise<string> = withLock('types.lock', ({ path }) => `${path} ${supported}`, { onWait });

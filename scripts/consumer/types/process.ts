@@ -1,9 +1,11 @@
 import {
   type Instance,
+  type JournalEvent,
   ProcessManager,
   type ProcessManagerEvents,
   type ProcessSpec,
   type ProcessState,
+  type SpawnChanges,
   type Status,
   type StopResult,
   type SuperviseOptions,
@@ -20,6 +22,12 @@ const spec: ProcessSpec = {
   port: 7_000,
   isHealthy: async ({ address, reused }: Instance, signal: AbortSignal) =>
     reused || (address !== undefined && (await fetch(`http://${address}`, { signal })).ok),
+  readyLine: /on port (?<port>\d+)/,
+  prepare: async ({ signal }): Promise<SpawnChanges | undefined> =>
+    signal.aborted ? undefined : { args: ['--port', '0'] },
+  predecessor: () => undefined,
+  logRotation: { overBytes: 0, keep: 2 },
+  whenDifferent: 'refuse',
   lifetime: 'tied',
   stopSignal: 'SIGINT',
 };
@@ -85,3 +93,10 @@ new ProcessManager({ ...spec, lifetime: 'forever' });
 manager.on('started', () => undefined);
 // @ts-expect-error an outcome is one of three words
 (await manager.stop()).outcome satisfies 'stopped';
+
+export async function follow(signal: AbortSignal): Promise<JournalEvent | undefined> {
+  for await (const line of manager.followLog({ lines: 1, signal })) log(manager.files.length, line);
+  using self = await manager.become({ signal });
+  self.ready();
+  return (await manager.history(1))[0];
+}
