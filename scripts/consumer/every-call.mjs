@@ -11,17 +11,29 @@ export async function callAll(library) {
     waitForLock: () => library.waitForLock('/nonexistent/x.lock'),
     isLocked: () => library.isLocked('/nonexistent/x.lock'),
     lockHolders: () => library.lockHolders('/nonexistent/x.lock'),
-    ProcessManager: () => new library.ProcessManager(spec),
+    withLock: () => library.withLock('/nonexistent/x.lock', () => undefined),
     startEphemeral: () => library.startEphemeral(preset),
     startShared: () => library.startShared(preset, { key: 'x' }),
     temporalDevServer: () => library.temporalDevServer(),
   };
-  const errors = await Promise.all(Object.entries(calls).map(([name, call]) => refusal(name, call)));
+  const errors = await Promise.all(
+    Object.entries({ ...calls, ...methodsOf(library) }).map(([name, call]) => refusal(name, call)),
+  );
   for (const error of errors) assert.equal(String(error), String(errors[0]));
   // releaseLock takes a lock, which nobody can have.
-  const functions = Object.keys(library).filter((name) => !name.endsWith('Error'));
-  assert.deepEqual(functions.sort(), [...Object.keys(calls), 'releaseLock'].sort());
+  const others = Object.keys(library).filter((name) => !name.endsWith('Error') && !(name in calls));
+  assert.deepEqual(others.sort(), ['ProcessManager', 'isSupported', 'releaseLock']);
+  assert.equal(library.isSupported, false);
   console.log(String(errors[0]));
+}
+
+/** A manager can be made anywhere. @param {typeof import('flock-process')} library */
+function methodsOf(library) {
+  const manager = new library.ProcessManager(spec);
+  const isMethod = (name) => name !== 'constructor' && name !== 'afterLastUser' && typeof manager[name] === 'function';
+  // What it has from EventEmitter refuses nothing, and `files` is no call.
+  const names = Object.getOwnPropertyNames(library.ProcessManager.prototype).filter((name) => name !== 'files');
+  return Object.fromEntries(names.filter(isMethod).map((name) => [name, () => manager[name]()]));
 }
 
 async function refusal(name, call) {
