@@ -6,9 +6,10 @@ import { journalOf } from '../state/journal.js';
 import { type JournalLine, type JournalState, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
-import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
+import { abortAfter, linkSignals, Pace, sleep, throwIfAborted, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText, PredecessorError, spawnError } from '../support/errors.js';
+import { newAbort } from '../support/globals.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
@@ -65,7 +66,8 @@ function supervisorOf(spec: CompleteSpec, journal: JournalState, found: ProcessS
   const line = active ?? lines.findLast((line) => line.event === 'give-up' && isLater(line));
   if (line === undefined) return undefined;
   const isUp = found === 'running' || found === 'unhealthy' || found === 'unknown';
-  const state = journal.isWanted ? (isUp ? 'watching' : 'restarting') : 'standby';
+  const isLeft = line.isForFailures === true && journal.isDone;
+  const state = journal.isWanted && !isLeft ? (isUp ? 'watching' : 'restarting') : 'standby';
   const lastError = typeof line.error === 'string' && { lastError: line.error };
   return { pid: line.by, state: line === active ? state : 'gave-up', ...lastError };
 }
@@ -121,10 +123,29 @@ async function askPredecessor(
   }
 }
 
+/** So often a start that waits for an answer sees whether it is still wanted: a stop() waits for it. */
+const GUARD_MS = 100;
+
 /** Last of all before the process is there. @throws PredecessorError; SpawnError when it cannot be told; the signal's reason */
-export async function refusePredecessor(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<void> {
-  const pid = await askPredecessor(spec, signal).catch((error: unknown) => {
-    throwIfAborted(signal);
+export async function refusePredecessor(
+  spec: CompleteSpec,
+  { signal, guard }: { signal: AbortSignal | undefined; guard: () => void },
+): Promise<void> {
+  const over = newAbort();
+  const linked = linkSignals(signal, over.signal);
+  const watch = async (): Promise<never> => {
+    for (;;) {
+      guard();
+      await sleep(GUARD_MS, over.signal);
+    }
+  };
+  const asked = Promise.race([askPredecessor(spec, linked.signal), watch()]).finally(() => {
+    over.abort();
+    linked.clear();
+  });
+  const pid = await asked.catch((error: unknown) => {
+    // A stop(), or the signal, is the reason then.
+    guard();
     throw spawnError(spec, `it cannot be told whether an older owner lives: ${errorText(error)}`, error);
   });
   if (pid === undefined) return;

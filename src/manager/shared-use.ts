@@ -37,10 +37,7 @@ export class SharedUse {
   async leave(): Promise<void> {
     const user = this.#user;
     this.#user = undefined;
-    if (this.#spec.lingerMs > 0) {
-      // Its watcher ends it in time.
-      user?.release();
-    } else if (user !== undefined) {
+    if (user !== undefined) {
       this.#leaving = this.#leaveAs(user).finally(() => {
         this.#leaving = undefined;
       });
@@ -49,6 +46,8 @@ export class SharedUse {
   }
 
   async #leaveAs(user: User): Promise<void> {
+    // Its watcher ends it in time; what a failed start has spawned, that has ended itself.
+    if (this.#spec.lingerMs > 0) return user.release();
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
       // A process that was found running keeps the lifetime that it was started with.

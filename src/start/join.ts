@@ -7,23 +7,23 @@ import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readin
 import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { isBeginning } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
-import { isSharedLockKept, tryAcquireLock } from '../lock/file-lock.js';
+import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
-import { isLocked, sharedLockPids } from '../lock/questions.js';
+import { isLocked } from '../lock/questions.js';
 import { differencesOf, isToBeReplaced } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
 import { type CompleteSpec, type Instance, stopLimitMs } from '../state/process-spec.js';
-import { end } from '../stop/stop.js';
+import { becoming, end } from '../stop/stop.js';
 import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { LockUnavailableError, StateFileError, stopTimeoutError, textOfPids } from '../support/errors.js';
+import { StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
-import { appendSpawn } from './spawn.js';
-import { lastStatus, unhealthyError } from './wait-until-ready.js';
+import { appendSpawn, findCommand } from './spawn.js';
+import { lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready.js';
 
 const log = debugLog('start');
 
@@ -47,7 +47,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   // Who is not seen can be one that is just going.
   const isStranger = contest.patience(holder) && holder.members.length > 0;
   if (state.isPending) {
-    const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder));
+    const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder, signal));
     if (typeof isUnderWay === 'object') return isUnderWay;
     if (!isUnderWay && (isStranger || contest.deadline.isOver)) throw stopTimeoutError(spec, identify(spec).members);
     return undefined;
@@ -56,24 +56,20 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     // One that is healthy goes on as the process, otherwise all are ended.
     const found = await findHealthy(spec, holder.candidates, signal);
     throwIfAborted(signal);
-    if (found !== undefined) return reuse(contest, found.process, state);
+    if (found !== undefined) return await reuse(contest, found.process, state);
     // From here on nobody adopts them, and whoever meets them ends them, as this start does when it looks next.
-    appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'));
+    if (!appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'))) await waitForStopAtWork(contest);
     return undefined;
   }
   if (holder.kind === 'process') {
     const { process } = holder;
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
-    if (isJudged && isToBeReplaced(spec, process.pid, state)) {
-      // Pending from here on, unless somebody else was quicker: this start ends it when it looks next.
-      appendIfUnchanged(spec, state, () => journalOf(spec).append('restart'));
-      return undefined;
-    }
+    if (isJudged && isToBeReplaced(spec, process.pid, state)) return await replace(contest, holder, state);
     const isShareable = await isReadyToShare(contest, process, state);
     // A walk through all processes. Of a shared one that is handed out the users have been counted.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
     if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
-    if (isShareable) return reuse(contest, process, state);
+    if (isShareable) return await reuse(contest, process, state);
   }
   const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];
   if (state.preparesForMs !== undefined && holder.kind !== 'process' && isBeginning(state, holder, spec)) {
@@ -89,6 +85,27 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (status.state !== 'stopped') throw unhealthyError(spec, status);
   refuseSharedLock(spec);
   return undefined;
+}
+
+/** Pending from here on, unless somebody else was quicker, and ended whether this start is aborted or not: nobody else need do it. */
+async function replace(contest: Contest, holder: Holder, before: JournalState): Promise<Instance | undefined> {
+  const { spec } = contest;
+  const journal = journalOf(spec);
+  // What runs is not ended for a command that is not there.
+  if (spec.prepare === undefined) findCommand(spec);
+  const appendRestart = () => {
+    journal.append('restart');
+    const { last } = journal.read();
+    const [stop = -1, restart = -1] = [last('stop')?.place, last('restart')?.place];
+    // A stop() writes without a lock: one that came between the look and this line would be undone by it.
+    if (stop >= before.endPlace.offset && stop < restart) journal.append('stop');
+  };
+  if (!appendIfUnchanged(spec, before, appendRestart)) {
+    await waitForStopAtWork(contest);
+    return undefined;
+  }
+  const done = await finishStop(contest, holder, undefined);
+  return typeof done === 'object' ? done : undefined;
 }
 
 /** What its watcher, or its last user, takes to end it does not count as start time. */
@@ -139,14 +156,20 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
  * LOCK_SH is kept until the lock is had: a supervisor that wins it meanwhile, and may have another spec, is refused at the
  * journal, and gives it back.
  */
-async function finishStop(contest: Contest, holder: Holder): Promise<Instance | boolean> {
-  const { spec, signal } = contest;
+async function finishStop(contest: Contest, holder: Holder, signal: Contest['signal']): Promise<Instance | boolean> {
+  const { spec } = contest;
   if (holder.kind === 'starting') return false;
   const work = await journalOf(spec).holdShared();
   let lock: FileLock | undefined;
   try {
-    const { isPending, pendingBy } = checkWanted(spec, contest);
+    const { isPending, pendingBy } = checkWanted(spec, { ...contest, signal });
     if (!isPending) return true;
+    const release = becoming.get(spec.lockFile);
+    if (release !== undefined) {
+      // This process has become the managed one: it ends that, not itself.
+      release();
+      return true;
+    }
     contest.announce('waiting', { for: 'stop', pid: pendingBy });
     if ((await end(spec, ownHolders, { signal })) === 'not-running') return false;
     if (contest.isBecoming) return true;
@@ -173,7 +196,7 @@ async function isReadyToShare(contest: Contest, process: ProcessInfo, state: Jou
 }
 
 /** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
-function reuse(contest: Contest, process: ProcessInfo, before: JournalState): Instance | undefined {
+async function reuse(contest: Contest, process: ProcessInfo, before: JournalState): Promise<Instance | undefined> {
   const { spec } = contest;
   const state = checkWanted(spec, contest);
   if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
@@ -186,7 +209,10 @@ function reuse(contest: Contest, process: ProcessInfo, before: JournalState): In
   };
   // Of one whose starter died before it was ready nobody else need find the line again.
   const isKnown = isNamed && (state.isReady || spec.readyLine === undefined);
-  if (!isKnown && !appendIfUnchanged(spec, state, adopt)) return undefined;
+  if (!isKnown && !appendIfUnchanged(spec, state, adopt)) {
+    await waitForStopAtWork(contest);
+    return undefined;
+  }
   if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
   log('%s runs already: PID %d', spec.name, process.pid);
   const differences = differencesOf(spec, process.pid, journalOf(spec).readIfReadable());
@@ -218,12 +244,4 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   // A zombie is dead: its parent may never collect it. A thread that was ended has left its process without the lock.
   const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
   return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
-}
-
-/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
-export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
-  const pids = sharedLockPids(path);
-  if (pids.length === 0 && !isSharedLockKept(path)) return;
-  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${textOfPids(pids)}`;
-  throw new LockUnavailableError(message, { path });
 }

@@ -143,7 +143,7 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
       portLock = await lockPort(spec, spec.port, { deadline, guard, onWait });
       await refuseBusyPort(spec, spec.port, { deadline, guard, signal });
     }
-    await refusePredecessor(spec, signal);
+    await refusePredecessor(spec, { signal, guard });
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
     const origin = fingerprint(spec, executable);

@@ -70,6 +70,6 @@ export async function refuseBusyPort(
   };
   if (await poll(isFree, { deadline: Deadline.after(LISTENER_GRACE_MS), signal })) return;
   // Of an older owner that error says more.
-  await refusePredecessor(spec, signal);
+  await refusePredecessor(spec, { signal, guard });
   throw portInUseError(name, port, processTable().listeners(port)[0]);
 }

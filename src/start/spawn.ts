@@ -67,7 +67,7 @@ export async function prepareSpawn(
     while (!isSettled) {
       guard();
       if (limit.isOver) {
-        const message = `Cannot start ${name}: prepare() did not come to its end within ${timeoutMs} ms`;
+        const message = `Cannot start ${name}: prepare() did not come to its end within ${timeoutMs} ms; its log is "${spec.logFile}"`;
         throw new StartTimeoutError(message, { timeoutMs, status: await status(spec), logTail: [] });
       }
       await bell.wait(Math.min(PREPARE_LOOK_MS, limit.remainingMs));
@@ -85,7 +85,13 @@ export async function prepareSpawn(
   const { command = spec.command, args = spec.args, env = spec.env, cwd = spec.cwd } = changes;
   const tookMs = Math.round(now() - began);
   journalOf(spec).append('prepared', { tookMs, sinceBootMs: Math.round(processTable().sinceBootMs()) });
-  return completeSpec({ ...spec, command, args, env, ...(cwd === undefined ? {} : { cwd }) });
+  try {
+    return completeSpec({ ...spec, command, args, env, ...(cwd === undefined ? {} : { cwd }) });
+  } catch (cause) {
+    // Without the value, which may be secret: a supervisor writes the message into the journal.
+    const [option] = /^"[^"]+"/.exec(errorText(cause)) ?? ['an option'];
+    throw new TypeError(`Cannot start ${name}: what prepare() returned has a wrong ${option}`, { cause });
+  }
 }
 
 /** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */

@@ -27,9 +27,10 @@ import {
 } from '../support/errors.js';
 import { now } from '../support/globals.js';
 import { lookUpChild, processTable } from '../system/process-table.js';
-import { type Contest, join, LOOK_EVERY_MS, refuseSharedLock, waitForStopAtWork } from './join.js';
+import { type Contest, join, LOOK_EVERY_MS, waitForStopAtWork } from './join.js';
 import { type Announce, begin, ContendAgain, checkWanted, giveBack, launch, type StartOptions } from './launch.js';
 import { appendSpawn } from './spawn.js';
+import { refuseSharedLock } from './wait-until-ready.js';
 
 const log = debugLog('start');
 
@@ -152,7 +153,7 @@ async function takeLock(spec: CompleteSpec, lock: FileLock, options: StartOption
     const self = lookUpChild(process.pid);
     const { pid, startKey } = self;
     const guard = await begin(spec, lock, options);
-    await refusePredecessor(spec, options.signal);
+    await refusePredecessor(spec, { signal: options.signal, guard });
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
     removePidFile(spec.pidFile, pid);

@@ -14,13 +14,22 @@ import {
 } from '../inspect/checks.js';
 import { identify, LOCK_FD, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
-import { tryAcquireLock } from '../lock/file-lock.js';
+import { isSharedLockKept, tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
+import { sharedLockPids } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
-import { EarlyExitError, howEnded, LockDroppedError, StartTimeoutError, UnhealthyError } from '../support/errors.js';
+import {
+  EarlyExitError,
+  howEnded,
+  LockDroppedError,
+  LockUnavailableError,
+  StartTimeoutError,
+  textOfPids,
+  UnhealthyError,
+} from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isUncollected } from '../system/own-children.js';
@@ -178,4 +187,12 @@ function lockDroppedError({ name }: CompleteSpec, { pid }: ProcessInfo): LockDro
     `Cannot start ${name}: PID ${pid} closed descriptor ${LOCK_FD}, which carries its lock, so nothing would keep a second one ` +
     'from being started; it was ended. It must leave inherited descriptors open';
   return new LockDroppedError(message, { pid });
+}
+
+/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
+export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
+  const pids = sharedLockPids(path);
+  if (pids.length === 0 && !isSharedLockKept(path)) return;
+  const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${textOfPids(pids)}`;
+  throw new LockUnavailableError(message, { path });
 }

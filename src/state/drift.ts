@@ -87,7 +87,8 @@ function hashesOf({ command, args, cwd = '', env }: Compared, salt: string, { is
  */
 export function hashFields<Spec extends Pick<ProcessSpec, 'env'>>(spec: Spec, salt: string): Record<string, string> {
   const { env = {}, ...others } = spec;
-  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value] as const);
+  // One that is to be removed is a field, too.
+  const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value ?? null] as const);
   const fields = [...Object.entries(others), ...variables];
   const isHashed = ([, value]: (typeof fields)[number]) => value !== undefined && typeof value !== 'function';
   return Object.fromEntries(fields.filter(isHashed).map(([field, value]) => [field, hash(value, field, salt)]));

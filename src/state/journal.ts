@@ -123,6 +123,8 @@ export class Journal {
   /** As append(); a journal that cannot be written is a line in the log. */
   note(event: JournalEventName, fields: Fields = {}): void {
     try {
+      // A supervisor that respects a stop can be the first who writes.
+      if (event === 'supervise') this.create();
       if (!UNCOUNTED.includes(event) || !this.#isCrowded()) this.append(event, fields);
     } catch (error) {
       log('%s', errorText(error));

@@ -161,7 +161,8 @@ export function completeSpec(spec: ProcessSpec): CompleteSpec {
   checkRecord('logRotation', spec.logRotation ?? {});
   const { overBytes = 10 * 1024 * 1024, keep = 1 } = spec.logRotation ?? {};
   checkNumber('logRotation.overBytes', overBytes, { least: 0 });
-  checkNumber('logRotation.keep', keep, { least: 0 });
+  const isKeep = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 1_000;
+  check('logRotation.keep', keep, isKeep, 'a whole number from 0 to 1000');
   const stateDir = absolutePath('stateDir', spec.stateDir);
   const complete: CompleteSpec = {
     ...spec,

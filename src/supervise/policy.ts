@@ -205,12 +205,13 @@ export class HealthChecks {
 }
 
 /** The lines of one supervisor: by the identity in each of them others can tell whether it is at work. */
-export function notesOf(spec: CompleteSpec) {
+export function notesOf(spec: CompleteSpec, restartOn: SupervisorOptions['restartOn']) {
+  const isForFailures = restartOn === 'failure' || undefined;
   let identity = {};
   return {
     async identify(): Promise<void> {
       const startKey = await ownStartKey().catch(() => undefined); // Then nobody is told that it is at work.
-      identity = { supervisor: randomWord(), startKey, boot: processTable().boot() };
+      identity = { supervisor: randomWord(), startKey, boot: processTable().boot(), isForFailures };
     },
     note(event: JournalEventName, fields = {}, cause?: unknown): void {
       const error = cause && errorText(cause).slice(0, 1_000); // Readers skip a line of more than 8 KiB.

@@ -60,7 +60,7 @@ export class ProcessSupervisor implements Supervisor {
 
   constructor(spec: CompleteSpec, options: SupervisorOptions, announce: Announce) {
     this.#spec = { ...spec, whenDifferent: 'reuse' }; // It never looks whether what runs is different.
-    this.#notes = notesOf(spec);
+    this.#notes = notesOf(spec, options.restartOn);
     this.#options = options;
     this.#announce = announce;
     const tell = (it: Status) => announce(it.state === 'running' ? 'healthy' : 'unhealthy', it);

@@ -91,9 +91,12 @@ async function joinInstance(
       const leave = () => manager.leave();
       return { ...instance, leave, [Symbol.asyncDispose]: leave };
     } catch (error) {
-      const wasLast = await leaveUsers(place, user, () => manager.afterLastUser());
-      // Whoever agreed on something else was killed a moment ago.
-      if (wasLast && error instanceof OptionsMismatchError) return undefined;
+      const isMismatch = error instanceof OptionsMismatchError;
+      // One that lingers is not ended because this caller was aborted, say.
+      const isLingering = own === undefined && manager.spec.lingerMs > 0 && !isMismatch;
+      const wasLast = !isLingering && (await leaveUsers(place, user, () => manager.afterLastUser()));
+      // Nobody uses what somebody else agreed on: whoever did has left, or was killed a moment ago.
+      if (wasLast && isMismatch) return undefined;
       throw error;
     }
   } finally {

@@ -185,7 +185,7 @@ test('a start that does not get the port lock within its start time spawns nothi
   assert.ok(performance.now() - began >= 300);
   assert.deepEqual(
     manager.events.map(({ event }) => event),
-    ['up'],
+    ['up', 'waiting'],
   );
   await assertNothingLeft(new ProcessManager(spec), spec);
 });

@@ -84,7 +84,7 @@ for (const [language, { words, reasons }] of Object.entries(crashes)) {
 const outputs: Record<string, { words: readonly [string, ...string[]]; reason: string }> = {
   'in Python whose text is not at hand': {
     words: ['python3', '-c', 'def f():\n  raise ValueError("no such table\\nrun the migration")\nf()'],
-    reason: 'last in its log:\n    ValueError: no such table\n    run the migration',
+    reason: 'last in its log "LOG":\n    ValueError: no such table\n    run the migration',
   },
   'in Node with colours': {
     words: [
@@ -92,11 +92,11 @@ const outputs: Record<string, { words: readonly [string, ...string[]]; reason: s
       '-c',
       `printf '\\033[31mError: no such table\\033[39m\\n\\033[90m    at main (x.js:1:1)\\033[39m\\n'; exit 1`,
     ],
-    reason: 'last in its log:\n    Error: no such table',
+    reason: 'last in its log "LOG":\n    Error: no such table',
   },
   'that ends its lines as on Windows': {
     words: ['/bin/sh', '-c', `printf 'no such table\\r\\n\\r\\n'; exit 1`],
-    reason: 'last in its log:\n    no such table',
+    reason: 'last in its log "LOG":\n    no such table',
   },
   'that logs empty lines': {
     words: ['/bin/sh', '-c', `printf '\\n \\n\\t\\r\\n'; exit 1`],

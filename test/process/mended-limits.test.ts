@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { outcomeOf } from '../helpers/gate.js';
+import { journalFile } from '../helpers/journal.js';
 import { callElsewhere } from '../helpers/one-call.js';
 import { assertNothingLeft, logged } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
@@ -100,6 +101,8 @@ test('a start ends at once when it is aborted or stopped while it looks at a por
 test('an attempt to connect that gets no answer does not keep the process alive', async (t) => {
   const spec = sleepSpec(t, { checkTimeoutMs: 200 });
   await new ProcessManager(spec).start();
+  // With it, it would be asked on the port that it was started with: on none.
+  unlinkSync(journalFile(spec));
   // The kernel tries for more than two minutes; callElsewhere() waits until the process is gone, and not that long.
   const { checks } = await callElsewhere<{ checks: { port: boolean } }>(t, 'status', {
     ...spec,
