@@ -1,7 +1,7 @@
 /** A managed server that finds out by itself, without any help of the library, whether it is alone: fixtures/witness.py. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { isLocked, type ProcessSpec } from '../../src/index.js';
@@ -15,6 +15,8 @@ export interface Witness {
   pids(): number[];
   /** @throws when a server has ever met another one */
   assertNeverTwo(): void;
+  /** Whoever met another one is not told of any more. */
+  forget(): void;
   /** PIDs of the servers that are alive, whether they wrote anything yet or not; zombies are not. */
   alive(): number[];
   /** No server is alive, lock and port are free. */
@@ -50,6 +52,7 @@ export async function witnessedServer(
         journal().filter((line) => !line.startsWith('up ')),
         [],
       ),
+    forget: () => writeFileSync(`${folder}/journal`, ''),
     alive,
     assertNothingThere: async () => {
       assert.deepEqual(alive(), []);

@@ -41,7 +41,8 @@ test('each field that differs is named by start() and status(), and an equal spe
   assert.deepEqual(first.differences, []);
   const changes: [Partial<ProcessSpec>, string[]][] = [
     [{}, []],
-    [{ env: { SHAPE: 'round', COLOUR: 'red', GONE: undefined } }, []],
+    [{ env: { SHAPE: 'round', COLOUR: 'red' } }, []],
+    [{ env: { ...env, GONE: undefined } }, ['env.GONE']],
     [{ startTimeoutMs: 20_000, isHealthy: () => true, stopSignal: 'SIGINT' }, []],
     [{ command: 'node' }, ['command']],
     [{ args: [...args, '--more=1'] }, ['args']],

@@ -193,8 +193,8 @@ test('what prepare throws is what start throws, and the next start works', async
 test('a result of prepare that is none is a TypeError that names it', async (t) => {
   for (const [result, message] of [
     [5, /"the result of prepare\(\)" must be an object, not 5/],
-    [{ args: 'one two' }, /"args" must be an array of strings/],
-    [{ env: { A: 1 } }, /"env.A" must be a string/],
+    [{ args: 'one two' }, /what prepare\(\) returned has a wrong "args"/],
+    [{ env: { A: 1 } }, /what prepare\(\) returned has a wrong "env.A"/],
     [{ cwd: '/no/such/folder' }, /the working directory "\/no\/such\/folder" does not exist/],
   ] as const) {
     const spec = await redisSpec(t, { prepare: () => result as unknown as SpawnChanges });

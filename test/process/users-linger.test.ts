@@ -134,12 +134,14 @@ test('a lingering process that crashes takes its watcher with it, and the next s
   await manager.stop();
 });
 
-test('a start that fails as the only user ends what lingers', async (t) => {
+test('a start that fails as the only user leaves what lingers to its watcher', async (t) => {
   const { manager, pid } = await startLingering(t, ENDLESS_MS);
   await manager.leave();
   const sick = new ProcessManager({ ...manager.spec, isHealthy: () => false, startTimeoutMs: 300 });
   await assert.rejects(sick.start(), { name: 'UnhealthyError' });
-  assert.equal(isRunning(pid), false);
+  assert.equal(isRunning(pid), true);
+  assert.equal((await manager.start()).pid, pid);
+  await manager.stop();
 });
 
 test('who joins leaves a line, which each spawn removes; without lingerMs the file stays empty', async (t) => {
