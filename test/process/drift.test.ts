@@ -14,7 +14,8 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Instance, OptionsMismatchError, ProcessManager, type ProcessSpec, type Status } from '../../src/index.js';
-import { journalEntries } from '../helpers/journal.js';
+import { journalEntries, journalFile } from '../helpers/journal.js';
+import { startLockAgent } from '../helpers/lock-agent.js';
 import { callElsewhere } from '../helpers/one-call.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
@@ -365,4 +366,38 @@ test('a journal that says nothing of it is no difference', async (t) => {
   const other = new ProcessManager({ ...spec, args: [...(spec.args ?? []), '--appendonly', 'no'] });
   assert.deepEqual((await other.start()).differences, []);
   assert.deepEqual((await other.status()).differences, []);
+});
+
+test('what runs is not ended for a command that is not there', async (t) => {
+  const spec = await nodeSpec(t, {});
+  const { pid } = await new ProcessManager(spec).start();
+  const other = new ProcessManager({ ...spec, command: '/no/such/program', whenDifferent: 'restart' });
+  await assert.rejects(other.start(), { name: 'CommandNotFoundError' });
+  const { state, pid: found } = await new ProcessManager(spec).status();
+  assert.deepEqual([state, found], ['running', pid]);
+});
+
+test('a restart of another spec that is aborted leaves nothing to be ended by others', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 300 });
+  const { pid } = await new ProcessManager(spec).start();
+  const abort = new AbortController();
+  const other = new ProcessManager({ ...spec, env: { LEVEL: '2' }, whenDifferent: 'restart' });
+  const started = other.start({ signal: abort.signal });
+  started.catch(() => undefined);
+  await eventually('its line', () => journalEntries(spec, 'restart').length > 0);
+  abort.abort(new Error('enough'));
+  await assert.rejects(started, { message: 'enough' });
+  assert.equal(isRunning(pid), false);
+  assert.equal((await other.status()).state, 'stopped');
+});
+
+test('with the journal locked by somebody for long, a restart of another spec ends in time, and what runs goes on', async (t) => {
+  const spec = await nodeSpec(t, {}, { startTimeoutMs: 1_000 });
+  const { pid } = await new ProcessManager(spec).start();
+  const keeper = startLockAgent(t);
+  await keeper.acquire(journalFile(spec));
+  const other = new ProcessManager({ ...spec, env: { LEVEL: '2' }, whenDifferent: 'restart' });
+  await assert.rejects(other.start(), { name: 'StateFileError' });
+  assert.equal(isRunning(pid), true);
+  await keeper.kill();
 });

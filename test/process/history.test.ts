@@ -206,3 +206,20 @@ test('files has all that it leaves but the lock file, which a tool that resets c
   assert.equal((await manager.start()).reused, false);
   await manager.stop();
 });
+
+test('a supervisor that waits on standby since it ended well is told of as that, and one that respects a stop is told of from its begin', async (t) => {
+  const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 0 });
+  const manager = new ProcessManager(spec);
+  const supervisor = manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 });
+  await eventually('a running process', async () => await manager.isRunning());
+  const { pid } = await manager.status();
+  process.kill(Number(pid), 'SIGUSR1');
+  await eventually('standby', () => supervisor.state === 'standby');
+  assert.equal((await callElsewhere<Status>(t, 'status', spec)).supervisor?.state, 'standby');
+  await supervisor.stop();
+
+  const quiet = new ProcessManager(sleepSpec(t));
+  const other = quiet.supervise({ respectStop: true });
+  await eventually('its line', async () => (await quiet.status()).supervisor !== undefined);
+  await other.stop();
+});

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, PredecessorError, ProcessManager, type ProcessSpec, SpawnError } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
+import { outcomeOf } from '../helpers/gate.js';
 import { journalEntries } from '../helpers/journal.js';
 import { startProgram } from '../helpers/programs.js';
 import { freePort } from '../helpers/resources.js';
@@ -130,4 +131,21 @@ test('what is no function is a TypeError', (t) => {
     name: 'TypeError',
     message: '"predecessor" must be a function, not 4242',
   });
+});
+
+test('a stop() ends a start that waits for the answer of a predecessor', async (t) => {
+  let asked = () => {};
+  const isAsked = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const predecessor = async () => {
+    asked();
+    return await new Promise<undefined>(() => undefined);
+  };
+  const manager = new ProcessManager(sleepSpec(t, { predecessor, checkTimeoutMs: Infinity, stopTimeoutMs: 100 }));
+  const started = outcomeOf(manager.start());
+  await isAsked;
+  await new ProcessManager(manager.spec).stop();
+  assert.equal(((await started) as Error).name, 'StoppedError');
+  assert.equal(isLocked(manager.spec.lockFile), false);
 });

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager, type ProcessSpec, type SpawnChanges } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { timed } from '../helpers/gate.js';
-import { journalEntries } from '../helpers/journal.js';
+import { journalEntries, journalFile } from '../helpers/journal.js';
 import { onDarwin } from '../helpers/one-call.js';
 import { assertNothingLeft } from '../helpers/outside-view.js';
 import { startFixture } from '../helpers/programs.js';
@@ -238,4 +238,14 @@ test('a supervisor asks prepare at each restart, and what it returned before doe
   }
   await supervisor.stop();
   assert.equal(pids.filter(isRunningProcess).length, 1);
+});
+
+test('what prepare returned wrongly is nowhere in the journal of a supervisor', async (t) => {
+  const prepare = () => ({ env: { TOKEN: 'very secret\0' } });
+  const manager = new ProcessManager(sleepSpec(t, { prepare }));
+  const supervisor = manager.supervise({ giveUpAfter: { restarts: 1 }, backoff: { initialMs: 10 } });
+  await assert.rejects(supervisor.done, { name: 'CrashLoopError' });
+  const journal = readFileSync(journalFile(manager.spec), 'utf8');
+  assert.match(journal, /env\.TOKEN/);
+  assert.doesNotMatch(journal, /very secret/);
 });

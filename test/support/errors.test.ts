@@ -32,6 +32,7 @@ const CODES: Record<string, string> = {
   StopTimeoutError: 'ERR_STOP_TIMEOUT',
   CrashLoopError: 'ERR_CRASH_LOOP',
   OptionsMismatchError: 'ERR_OPTIONS_MISMATCH',
+  PredecessorError: 'ERR_PREDECESSOR',
   StateFileError: 'ERR_STATE_FILE',
 };
 
