@@ -65,11 +65,18 @@ export function leaveStale({ folder }: OlderWorld, deadPid: number, ...names: re
   for (const name of names) writeFileSync(join(folder, name), `${deadPid}\n`);
 }
 
+/** Two calls of the system take some 50 µs, and a start that has won takes longer than this until it asks. */
+const MADE_IN_MS = 1;
+
 /**
  * One start of each, `delayMs` apart: exactly one of them has a server, the files name whoever has it, and there were never two.
- * @returns who it was
+ * @returns who it was; 'suspended' when the older one did not run between making its lock file and writing into it (docs/limits.md)
  */
-export async function raceOnce(world: OlderWorld, isOlderFirst: boolean, delayMs: number): Promise<'older' | 'ours'> {
+export async function raceOnce(
+  world: OlderWorld,
+  isOlderFirst: boolean,
+  delayMs: number,
+): Promise<'older' | 'ours' | 'suspended'> {
   const { manager, server, folder } = world;
   const program = await world.owner();
   let older: OlderOutcome | undefined;
@@ -87,6 +94,11 @@ export async function raceOnce(world: OlderWorld, isOlderFirst: boolean, delayMs
     const outcome = older as OlderOutcome | undefined;
     const named = (file: string) => Number.parseInt(readFileSync(join(folder, file), 'utf8'), 10);
     if (outcome !== undefined && 'server' in outcome) {
+      if (!(ours instanceof Error) && outcome.madeInMs > MADE_IN_MS) {
+        await manager.stop();
+        server.forget();
+        return 'suspended';
+      }
       assert.ok(ours instanceof FlockProcessError, `both have started it: ${JSON.stringify(ours)}`);
       await eventually('its server', () => server.pids().includes(outcome.server));
       assert.deepEqual(server.alive(), [outcome.server]);
