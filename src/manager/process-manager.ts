@@ -57,8 +57,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * never reused: the call waits for its end and spawns. A start that fails or is aborted leaves nothing behind:
    * `stopSignal` to the group, SIGKILL after at most 2 s, lock free.
    * @throws CommandNotFoundError | SpawnError | PortInUseError | EarlyExitError | StoppedError | StartTimeoutError |
-   * UnhealthyError | LockDroppedError | LockUnavailableError | PredecessorError, and StopTimeoutError when it had to finish
-   * somebody's stop first and could not; the signal's reason when it is aborted
+   * UnhealthyError | LockDroppedError | LockUnavailableError | StateFileError | PredecessorError | OptionsMismatchError, and
+   * StopTimeoutError when it had to finish somebody's stop first and could not; the signal's reason when it is aborted
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
