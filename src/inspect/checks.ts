@@ -64,6 +64,11 @@ export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: nu
   return { isLineSeen: search.found !== undefined, port: search.found?.port ?? port };
 }
 
+/** Of a start that failed: what was read of its output is kept for nobody. */
+export function forgetReadyLine({ lockFile, readyLine }: CompleteSpec): void {
+  searches.delete(`${lockFile} ${readyLine}`);
+}
+
 export function instanceOf(
   spec: CompleteSpec,
   process: ProcessInfo,

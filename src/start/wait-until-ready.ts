@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import {
   ALIVE_MS,
   foreignListener,
+  forgetReadyLine,
   hasChecks,
   isReady,
   LAST_LOOK_MS,
@@ -110,6 +111,9 @@ export async function waitUntilReady(
       // The exit wakes us, or `guard` says why.
       await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
     }
+  } catch (error) {
+    forgetReadyLine(spec);
+    throw error;
   } finally {
     signalOrExit.clear();
   }
