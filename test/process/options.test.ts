@@ -75,7 +75,7 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
   ['installHint', 5, STRING, '5'],
   ['logRotation', 5, /an object/, '5'],
   ['logRotation.overBytes', { overBytes: -1 }, /a number, 0 or more/, '-1'],
-  ['logRotation.keep', { keep: Number.NaN }, /a number, 0 or more/, 'NaN'],
+  ['logRotation.keep', { keep: Number.NaN }, /a whole number from 0 to 1000/, 'NaN'],
   ['pidFile', '/nowhere/state/x.lock', /another file than "lockFile"/, '"/nowhere/state/x.lock"'],
   ['logFile', '/nowhere/state/x.pid', /another file than "pidFile"/, '"/nowhere/state/x.pid"'],
   [
