@@ -64,6 +64,8 @@ test('variables are compared one by one, in whatever order, and their values are
   const one = await startShared(withEnv({ TOKEN: 'correct horse', COLOUR: 'turquoise' }), { key });
   const same = await startShared(withEnv({ COLOUR: 'turquoise', TOKEN: 'correct horse' }), { key });
   assert.equal(same.pid, one.pid);
+  const removed = withEnv({ COLOUR: 'turquoise', TOKEN: 'correct horse', REMOVED: undefined });
+  await assert.rejects(startShared(removed, { key }), { differences: ['env.REMOVED'] });
   await assert.rejects(startShared(withEnv({ TOKEN: 'battery staple', SHAPE: 'octagon' }), { key }), (error) => {
     assert.ok(error instanceof OptionsMismatchError);
     assert.deepEqual(error.differences.toSorted(), ['env.COLOUR', 'env.SHAPE', 'env.TOKEN']);
