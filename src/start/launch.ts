@@ -60,10 +60,7 @@ export interface ProcessManagerEvents {
 }
 
 /** Tells the listeners of a manager. */
-export type Announce = <Name extends keyof ProcessManagerEvents>(
-  name: Name,
-  ...values: ProcessManagerEvents[Name]
-) => void;
+export type Announce = <E extends keyof ProcessManagerEvents>(name: E, ...values: ProcessManagerEvents[E]) => void;
 
 export interface StartOptions {
   announce: Announce;
@@ -201,8 +198,9 @@ async function seeItThrough(
     const tookMs = Math.round(now() - began);
     journal.append('ready', { pid: process.pid, tookMs, port: readinessOf(spec).port });
     log('%s is ready: PID %d', spec.name, process.pid);
-    // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
     guard();
+    // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
+    waiting.guard();
     lock.handOver();
     const instance = instanceOf(spec, process, { reused: false });
     announce('ready', instance);

@@ -13,10 +13,14 @@ export function journalFile(spec: ProcessSpec): string {
   return `${new ProcessManager(spec).spec.lockFile.replace(/\.lock$/, '')}.journal`;
 }
 
-/** Its lines, oldest first; of the given events alone. Empty when there is no journal. */
+/**
+ * Its lines, oldest first; of the given events alone. Empty when there is no journal. A line is there once its end is: a reader
+ * can see the first part of one that another process is just writing, or was suspended while it wrote.
+ */
 export function journalEntries(spec: ProcessSpec, ...events: string[]): JournalEntry[] {
   return textOf(journalFile(spec))
     .split('\n')
+    .slice(0, -1)
     .flatMap((line) => (line === '' ? [] : (JSON.parse(line) as JournalEntry)))
     .filter(({ event }) => (events.length === 0 ? event !== undefined : events.includes(event)));
 }
