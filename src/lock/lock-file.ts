@@ -104,12 +104,11 @@ function createLockFile(path: string, mode: number): number {
 }
 
 function openAndWarn(path: string, flags: number, mode?: number): number {
-  const fd = openRegularFile(path, flags, mode);
-  // Once for each device: at every lock the question alone would be a fifth of its cost.
-  const { dev } = fstatSync(fd);
-  if (!knownDevices.has(dev)) warnOfFileSystem(path);
-  knownDevices.add(dev);
-  return fd;
+  return openRegularFile(path, flags, mode, ({ dev }) => {
+    // Once for each device: at every lock the question alone would be a fifth of its cost.
+    if (!knownDevices.has(dev)) warnOfFileSystem(path);
+    knownDevices.add(dev);
+  });
 }
 
 function warnOfFileSystem(path: string): void {

@@ -84,7 +84,7 @@ class Targets {
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
       return left.length === 0;
     };
-    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.25 }) });
+    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.1 }) });
   }
 
   survivors(): ProcessInfo[] {

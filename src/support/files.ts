@@ -46,11 +46,14 @@ export function isFolder(path: string): boolean {
 /**
  * Opens a regular file, never through a symbolic link; one that is made is ours alone. O_NONBLOCK: opening a FIFO must not
  * block. O_NOCTTY: a terminal must not become this process's own.
+ * @param see is shown what was opened
  * @throws the system's error, or an Error when it is something else than a regular file
  */
-export function openRegularFile(path: string, flags: number, mode = 0o600): number {
+export function openRegularFile(path: string, flags: number, mode = 0o600, see?: (opened: Stats) => void): number {
   const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
-  if (fstatSync(fd).isFile()) return fd;
+  const opened = fstatSync(fd);
+  see?.(opened);
+  if (opened.isFile()) return fd;
   closeSync(fd);
   throw new Error('it is not a regular file');
 }
