@@ -56,9 +56,9 @@ export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: nu
   if (readyLine === undefined) return { isLineSeen: true, port };
   if (!state.isOfLastStart || state.spawned?.log === undefined) return { isLineSeen: false, port };
   const { pid, startKey, log: output } = state.spawned;
-  const process = `${pid} ${startKey}`;
+  const identity = `${pid} ${startKey}`;
   let search = searches.get(key);
-  if (search?.process !== process) search = { process, position: output.offset, rest: Buffer.alloc(0) };
+  if (search?.process !== identity) search = { process: identity, position: output.offset, rest: Buffer.alloc(0) };
   searches.set(key, search);
   if (search.found === undefined) searchReadyLine(spec.logFile, output, search, readyLine);
   return { isLineSeen: search.found !== undefined, port: search.found?.port ?? port };
@@ -71,30 +71,30 @@ export function forgetReadyLine({ lockFile, readyLine }: CompleteSpec): void {
 
 export function instanceOf(
   spec: CompleteSpec,
-  process: ProcessInfo,
+  info: ProcessInfo,
   { reused, differences = [] }: Pick<Instance, 'reused'> & Partial<Instance>,
 ): Instance {
   const address = addressOf({ host: spec.host, port: readinessOf(spec).port });
-  return Object.freeze({ pid: process.pid, startedAt: startedAt(spec, process), address, reused, differences });
+  return Object.freeze({ pid: info.pid, startedAt: startedAt(spec, info), address, reused, differences });
 }
 
 /** As the journal has it, the same for everybody who asks; the system tells it to a second. */
-export function startedAt(spec: CompleteSpec, process: ProcessInfo): Date {
+export function startedAt(spec: CompleteSpec, info: ProcessInfo): Date {
   const { spawned } = journalOf(spec).readIfReadable();
-  const isNamed = spawned?.pid === process.pid && spawned.startKey === process.startKey;
-  return new Date(isNamed ? spawned.at : processTable().startTime(process) * 1000);
+  const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
+  return new Date(isNamed ? spawned.at : processTable().startTime(info) * 1000);
 }
 
-export async function isReady(spec: CompleteSpec, process: ProcessInfo, options: CheckOptions): Promise<boolean> {
-  return !process.isSuspended && arePassed(spec, process, await runChecks(spec, process, options));
+export async function isReady(spec: CompleteSpec, info: ProcessInfo, options: CheckOptions): Promise<boolean> {
+  return !info.isSuspended && arePassed(spec, info, await runChecks(spec, info, options));
 }
 
 export function hasChecks({ port, readyPort, readyLine, isHealthy }: CompleteSpec): boolean {
   return [port, readyPort, readyLine, isHealthy].some((check) => check !== undefined);
 }
 
-export function arePassed(spec: CompleteSpec, process: ProcessInfo, { port, health }: CheckResult): boolean {
-  if (!hasChecks(spec)) return processTable().age(process) >= ALIVE_MS;
+export function arePassed(spec: CompleteSpec, info: ProcessInfo, { port, health }: CheckResult): boolean {
+  if (!hasChecks(spec)) return processTable().age(info) >= ALIVE_MS;
   return port !== false && health !== false;
 }
 
@@ -104,9 +104,9 @@ export async function findHealthy(
   signal: AbortSignal | undefined,
 ): Promise<{ process: ProcessInfo; checks: CheckResult } | undefined> {
   if (!hasChecks(spec)) return undefined;
-  for (const process of candidates) {
-    const checks = await runChecks(spec, process, { signal });
-    if (arePassed(spec, process, checks) && foreignListener(spec, process) === undefined) return { process, checks };
+  for (const info of candidates) {
+    const checks = await runChecks(spec, info, { signal });
+    if (arePassed(spec, info, checks) && foreignListener(spec, info) === undefined) return { process: info, checks };
   }
   return undefined;
 }
@@ -117,7 +117,7 @@ export async function findHealthy(
  */
 export async function runChecks(
   spec: CompleteSpec,
-  process: ProcessInfo,
+  info: ProcessInfo,
   { signal, ...options }: CheckOptions,
 ): Promise<CheckResult> {
   const gone = newAbort();
@@ -127,12 +127,12 @@ export async function runChecks(
   const watch = async () => {
     const pace = new Pace({ firstMs: 50, maxMs: 500 });
     do await pace.wait({ signal: over.signal });
-    while (isAlive(process));
+    while (isAlive(info));
     gone.abort(new Error('the process is gone'));
   };
   watch().catch(() => undefined); // The look is over, or the process cannot be looked up: then time ends it.
   try {
-    return await runBoth(spec, process, { ...options, signal: goneOrSignal.signal });
+    return await runBoth(spec, info, { ...options, signal: goneOrSignal.signal });
   } finally {
     over.abort();
     goneOrSignal.clear();
@@ -141,7 +141,7 @@ export async function runChecks(
 
 async function runBoth(
   spec: CompleteSpec,
-  process: ProcessInfo,
+  info: ProcessInfo,
   { reused = true, signal, limit }: CheckOptions,
 ): Promise<CheckResult> {
   const { host, readyPort, checkTimeoutMs } = spec;
@@ -155,7 +155,7 @@ async function runBoth(
   const { isHealthy } = spec;
   if (isOpen !== false && !isLineSeen) return { port: isOpen, health: false };
   if (isOpen === false || isHealthy === undefined) return { port: isOpen, health: undefined };
-  const instance = instanceOf(spec, process, { reused });
+  const instance = instanceOf(spec, info, { reused });
   return { port: isOpen, health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(timeoutMs(), signal)) };
 }
 
@@ -199,15 +199,15 @@ export function foreignListener(spec: CompleteSpec, ours: ProcessInfo): ProcessI
   const listeners = table.listeners(port, ours.pid);
   // One whose descriptors are not to be seen may be among them.
   const isUnseen = table.hasDescriptor(ours.pid, LOCK_FD) === undefined;
-  if (isUnseen || listeners.some((process) => isFamily(process, ours))) return undefined;
+  if (isUnseen || listeners.some((info) => isFamily(info, ours))) return undefined;
   const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, spec.lockFile) !== undefined;
-  return listeners.find((process) => table.age(process) > table.age(ours) || isManagedElsewhere(process));
+  return listeners.find((info) => table.age(info) > table.age(ours) || isManagedElsewhere(info));
 }
 
 /** Of its session, or begun by it: a process that runs under a lock of its own can be ours all the same. */
-function isFamily(process: ProcessInfo, ours: ProcessInfo): boolean {
-  if (process.pid === ours.pid || process.sessionId === ours.sessionId) return true;
-  const parent = process.pid > 1 ? processTable().lookUp(process.parentPid) : undefined;
+function isFamily(info: ProcessInfo, ours: ProcessInfo): boolean {
+  if (info.pid === ours.pid || info.sessionId === ours.sessionId) return true;
+  const parent = info.pid > 1 ? processTable().lookUp(info.parentPid) : undefined;
   return parent !== undefined && isFamily(parent, ours);
 }
 

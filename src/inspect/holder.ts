@@ -49,7 +49,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const { managed, starters } = lockCarriers(spec);
   if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
   const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state) && starters.length === 0;
-  const family = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map(({ process }) => process);
+  const family = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map((carrier) => carrier.process);
   // By the journal's word alone when its descriptors are not to be seen, and nobody is seen with the lock who is no heir of it.
   const isUnseen = isNamed && named !== undefined && isHolder === undefined && family.length === managed.length;
   if (isUnseen && isOfSpawn(named, state, spec) && isLocked(spec.lockFile)) {
@@ -64,7 +64,7 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   }
   if (managed.length === 0) return NOBODY;
   const found = bestMatch(managed, spec);
-  if (found === undefined) return { kind: 'strangers', members: managed.map(({ process }) => process) };
+  if (found === undefined) return { kind: 'strangers', members: managed.map((carrier) => carrier.process) };
   return withHeirs(found, managed, spec);
 }
 
@@ -72,7 +72,7 @@ function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files)
   // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
   // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
   if (isCarrying(found, spec) === false) return NOBODY;
-  const heirs = managed.map(({ process }) => process).filter(({ pid }) => pid !== found.pid);
+  const heirs = managed.map((carrier) => carrier.process).filter(({ pid }) => pid !== found.pid);
   return { kind: 'process', process: found, members: [found, ...heirs] };
 }
 
@@ -92,12 +92,12 @@ export function leftBehind(spec: Files): ProcessInfo[] {
   const own = livingSpawned(spec.lockFile);
   if (own && processTable().lostLock(own.pid, LOCK_FD, spec.lockFile) !== 'elsewhere') return [own];
   const state = journalOf(spec).readIfReadable();
-  const process = namedProcess(state);
-  if (process === undefined || process.isExiting) return survivors(state);
-  const lost = processTable().lostLock(process.pid, state.fdOf(process.pid) ?? LOCK_FD, spec.lockFile);
-  if (lost !== undefined) return lost === 'deleted' ? [process] : [];
+  const info = namedProcess(state);
+  if (info === undefined || info.isExiting) return survivors(state);
+  const lost = processTable().lostLock(info.pid, state.fdOf(info.pid) ?? LOCK_FD, spec.lockFile);
+  if (lost !== undefined) return lost === 'deleted' ? [info] : [];
   // With the lock free the journal's word alone is believed of one that leads a session, as whatever start() spawns does.
-  return !state.hasBecome && isSessionLeader(process) && isOfSpawn(process, state, spec) ? [process] : [];
+  return !state.hasBecome && isSessionLeader(info) && isOfSpawn(info, state, spec) ? [info] : [];
 }
 
 /** Is it in the session in which it was spawned or adopted, if it was, and under the lock file of this name? */
@@ -108,9 +108,9 @@ function isOfSpawn({ pid, sessionId }: ProcessInfo, state: JournalState, { lockF
 
 /** Whoever writes to the log of the process that was spawned last, in its session. */
 function survivors(state: JournalState): ProcessInfo[] {
-  const log = state.spawned?.log;
-  if (log === undefined || state.isDown) return [];
-  return sessionMembers(state).filter(({ pid }) => processTable().logsTo(pid, log));
+  const output = state.spawned?.log;
+  if (output === undefined || state.isDown) return [];
+  return sessionMembers(state).filter(({ pid }) => processTable().logsTo(pid, output));
 }
 
 /**
@@ -141,7 +141,7 @@ export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starter
   const managed = carriers.filter(isManagedCarrier);
   // One that has it at both has made a copy for itself.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
-  return { managed, starters: carriers.map(({ process }) => process).filter((process) => !isManaged(process)) };
+  return { managed, starters: carriers.map((carrier) => carrier.process).filter((info) => !isManaged(info)) };
 }
 
 /** A holder that is neither ours to end nor at work is waited for so long, and is told of within 5 s. */
@@ -193,7 +193,7 @@ export function successor(spec: Files): ProcessInfo | undefined {
 
 /** While we hold the lock: then whoever carries it as a managed process does shares our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
-  return managedCarriers(spec).map(({ process }) => process);
+  return managedCarriers(spec).map((carrier) => carrier.process);
 }
 
 /** Undefined when that is not to be seen. */
@@ -230,8 +230,8 @@ function isManagedCarrier({ fd, process: { pid } }: Carrier): boolean {
 }
 
 function bestMatch(managed: readonly Carrier[], spec: Files): ProcessInfo | undefined {
-  const ours = managed.filter(({ process, isOpenedByUs }) => isSessionLeader(process) && isOpenedByUs !== false);
-  return oldest(ours) ?? oldest(managed.filter(({ process }) => hasCommandName(process, spec)));
+  const ours = managed.filter((it) => isSessionLeader(it.process) && it.isOpenedByUs !== false);
+  return oldest(ours) ?? oldest(managed.filter((carrier) => hasCommandName(carrier.process, spec)));
 }
 
 function oldest(carriers: readonly Carrier[]): ProcessInfo | undefined {

@@ -90,7 +90,7 @@ async function reportFree(spec: CompleteSpec, signal: AbortSignal | undefined): 
   const [left] = leftBehind(spec);
   if (left === undefined) return await reportNobody(spec, signal);
   const known = [journalOf(spec).readIfReadable().spawned, livingSpawned(spec.lockFile)];
-  const isSurvivor = known.every((process) => process?.pid !== left.pid);
+  const isSurvivor = known.every((info) => info?.pid !== left.pid);
   if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });
   const pidFile = isNamedIn(spec.pidFile, left);
   return report(spec, 'unhealthy', left, { lock: false, pidFile, process: true, identity: true });
@@ -158,27 +158,26 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
   const unlessPending = (found: ProcessState) => (state.isPending ? 'stopping' : found);
   switch (holder.kind) {
     case 'process': {
-      const { process } = holder;
-      const pidFile = isNamedIn(spec.pidFile, process);
-      if (process.isSuspended) return report(spec, unlessPending('unhealthy'), process, { pidFile, process: false });
-      const checks = await runChecks(spec, process, { signal });
-      const isNamed = state.spawned?.pid === process.pid;
+      const { process: info } = holder;
+      const pidFile = isNamedIn(spec.pidFile, info);
+      if (info.isSuspended) return report(spec, unlessPending('unhealthy'), info, { pidFile, process: false });
+      const checks = await runChecks(spec, info, { signal });
+      const isNamed = state.spawned?.pid === info.pid;
       const wasReady = state.isReady && isNamed;
-      const isYoung =
-        !wasReady && (processTable().age(process) < spec.startTimeoutMs || isBeginning(state, holder, spec));
+      const isYoung = !wasReady && (processTable().age(info) < spec.startTimeoutMs || isBeginning(state, holder, spec));
       // What has become the process says itself when it is ready.
       const canPass = wasReady || !(isNamed && state.hasBecome);
-      const isPassed = canPass && ((wasReady && !hasChecks(spec)) || arePassed(spec, process, checks));
+      const isPassed = canPass && ((wasReady && !hasChecks(spec)) || arePassed(spec, info, checks));
       const found = isPassed ? 'running' : isYoung ? 'starting' : 'unhealthy';
-      return report(spec, unlessPending(found), process, { pidFile, process: true, identity: true, ...checks });
+      return report(spec, unlessPending(found), info, { pidFile, process: true, identity: true, ...checks });
     }
     case 'leftovers': {
-      const { process, checks } = (await findHealthy(spec, holder.candidates, signal)) ?? {};
-      if (process === undefined) {
+      const { process: info, checks } = (await findHealthy(spec, holder.candidates, signal)) ?? {};
+      if (info === undefined) {
         return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
       }
       const layers = { pidFile: false, process: true, identity: true, ...checks };
-      return report(spec, unlessPending('running'), process, layers);
+      return report(spec, unlessPending('running'), info, layers);
     }
     case 'strangers':
       return report(spec, 'unknown', undefined, { pidFile: false, process: true, identity: false });
@@ -193,14 +192,14 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
 
 type Layers = Partial<Status['checks']>;
 
-function report(spec: CompleteSpec, state: ProcessState, process: ProcessInfo | undefined, layers: Layers): Status {
+function report(spec: CompleteSpec, state: ProcessState, info: ProcessInfo | undefined, layers: Layers): Status {
   const { lock = true, pidFile, process: processLayer, identity, port, health } = layers;
   return {
     state,
-    pid: process?.pid,
-    startedAt: process && startedAt(spec, process),
-    uptimeMs: process && Math.round(processTable().age(process)),
-    address: addressOf({ host: spec.host, port: process === undefined ? spec.port : readinessOf(spec).port }),
+    pid: info?.pid,
+    startedAt: info && startedAt(spec, info),
+    uptimeMs: info && Math.round(processTable().age(info)),
+    address: addressOf({ host: spec.host, port: info === undefined ? spec.port : readinessOf(spec).port }),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
     differences: [],
     restarts: journalOf(spec).readIfReadable().restarts,

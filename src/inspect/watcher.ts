@@ -10,22 +10,22 @@ export const WATCHER_NAME = 'flock-process-watcher';
 export const WATCHED_FD = 4;
 
 /** The shell that is about to become the process itself is none. */
-export function isWatcher(process: ProcessInfo): boolean {
-  return watchedLifetime(process) !== undefined;
+export function isWatcher(info: ProcessInfo): boolean {
+  return watchedLifetime(info) !== undefined;
 }
 
-export function isShared(process: ProcessInfo): boolean {
-  return watchersOf(process, 'shared').length > 0;
+export function isShared(info: ProcessInfo): boolean {
+  return watchersOf(info, 'shared').length > 0;
 }
 
 /**
  * By its watcher, or by the last user of a shared one: either has LOCK_EX on the users meanwhile. Of a tied one the owner is
  * gone: its watcher closes what it watched before it signals.
  */
-export function isBeingEnded(process: ProcessInfo, spec: Pick<CompleteSpec, 'lockFile'>): boolean {
+export function isBeingEnded(info: ProcessInfo, spec: Pick<CompleteSpec, 'lockFile'>): boolean {
   if (isLocked(besideLockFile(spec, 'users'))) return true;
   const { hasDescriptor } = processTable();
-  return watchersOf(process, 'tied').some((watcher) => hasDescriptor(watcher.pid, WATCHED_FD) === false);
+  return watchersOf(info, 'tied').some((watcher) => hasDescriptor(watcher.pid, WATCHED_FD) === false);
 }
 
 function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): ProcessInfo[] {
@@ -45,6 +45,6 @@ function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
 /** Where the system tells only who has the file open, the watcher and what waits for it in its group are among them. */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
-  const watched = carriers.filter(({ process }) => isWatcher(process)).map(({ process }) => process.groupId);
+  const watched = carriers.filter((carrier) => isWatcher(carrier.process)).map((carrier) => carrier.process.groupId);
   return carriers.filter((carrier) => !watched.includes(carrier.process.groupId)).length;
 }

@@ -64,5 +64,5 @@ export function sharedLockPids(path: string): number[] {
 }
 
 function pidsOf(carriers: readonly Carrier[]): number[] {
-  return [...new Set(carriers.map(({ process }) => process.pid))].toSorted((one, other) => one - other);
+  return [...new Set(carriers.map((carrier) => carrier.process.pid))].toSorted((one, other) => one - other);
 }

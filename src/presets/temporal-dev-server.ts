@@ -169,11 +169,11 @@ const CLOCK_MS = 2_000;
 function olderOwner(stateDir: string): number | undefined {
   const lockFile = join(stateDir, 'temporal.lock');
   const table = processTable();
-  const isOlder = ({ process, writtenMs }: NonNullable<ReturnType<typeof livingNamed>>) =>
-    table.startTime(process) * 1_000 <= writtenMs + CLOCK_MS &&
-    table.commandNames(process.pid).some((name) => OLDER_COMMANDS.includes(name)) &&
-    table.lostLock(process.pid, LOCK_FD, lockFile) === undefined &&
-    !table.carriers(lockFile).some((carrier) => carrier.process.pid === process.pid);
+  const isOlder = ({ process: info, writtenMs }: NonNullable<ReturnType<typeof livingNamed>>) =>
+    table.startTime(info) * 1_000 <= writtenMs + CLOCK_MS &&
+    table.commandNames(info.pid).some((name) => OLDER_COMMANDS.includes(name)) &&
+    table.lostLock(info.pid, LOCK_FD, lockFile) === undefined &&
+    !table.carriers(lockFile).some((carrier) => carrier.process.pid === info.pid);
   const named = [lockFile, join(stateDir, 'temporal.pid')].flatMap((file) => livingNamed(file) ?? []);
   return named.find(isOlder)?.process.pid;
 }

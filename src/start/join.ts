@@ -62,14 +62,14 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     return undefined;
   }
   if (holder.kind === 'process') {
-    const { process } = holder;
+    const { process: info } = holder;
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
-    if (isJudged && isToBeReplaced(spec, process.pid, state)) return await replace(contest, holder, state);
-    const isShareable = await isReadyToShare(contest, process, state);
+    if (isJudged && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
+    const isShareable = await isReadyToShare(contest, info, state);
     // A walk through all processes. Of a shared one that is handed out the users have been counted.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
-    if (isAsked && isBeingEnded(process, spec)) return await waitForEnd(contest, process);
-    if (isShareable) return await reuse(contest, process, state);
+    if (isAsked && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
+    if (isShareable) return await reuse(contest, info, state);
   }
   const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];
   if (state.preparesForMs !== undefined && holder.kind !== 'process' && isBeginning(state, holder, spec)) {
@@ -109,19 +109,19 @@ async function replace(contest: Contest, holder: Holder, before: JournalState): 
 }
 
 /** What its watcher, or its last user, takes to end it does not count as start time. */
-async function waitForEnd(contest: Contest, process: ProcessInfo): Promise<undefined> {
+async function waitForEnd(contest: Contest, info: ProcessInfo): Promise<undefined> {
   const { spec, signal } = contest;
   const began = now();
   contest.announce('waiting', { for: 'stop', pid: undefined });
   const isOver = () => {
     checkWanted(spec, contest);
-    return !isAlive(process) || !isBeingEnded(process, spec);
+    return !isAlive(info) || !isBeingEnded(info, spec);
   };
   const deadline = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 200 });
-  if (!(await poll(isOver, { deadline, signal, pace }))) throw stopTimeoutError(spec, [process]);
+  if (!(await poll(isOver, { deadline, signal, pace }))) throw stopTimeoutError(spec, [info]);
   // Somebody else can be quicker to start the next one.
-  if (isAlive(process)) contest.deadline = contest.deadline.extendedBy(now() - began);
+  if (isAlive(info)) contest.deadline = contest.deadline.extendedBy(now() - began);
   else contest.deadline = Deadline.after(spec.startTimeoutMs);
 }
 
@@ -184,27 +184,27 @@ async function finishStop(contest: Contest, holder: Holder, signal: Contest['sig
   });
 }
 
-async function isReadyToShare(contest: Contest, process: ProcessInfo, state: JournalState): Promise<boolean> {
+async function isReadyToShare(contest: Contest, info: ProcessInfo, state: JournalState): Promise<boolean> {
   const { spec, signal, deadline } = contest;
   const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
-  if (!(await isReady(spec, process, { signal, limit }))) return false;
+  if (!(await isReady(spec, info, { signal, limit }))) return false;
   // Whoever is still starting it can be about to give it up.
   if (!isStarterThrough(spec, state)) return false;
   // Older than any start can take: its listener was looked at, or has been there all the time.
-  if (processTable().age(process) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
-  return foreignListener(spec, process) === undefined;
+  if (processTable().age(info) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
+  return foreignListener(spec, info) === undefined;
 }
 
 /** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
-async function reuse(contest: Contest, process: ProcessInfo, before: JournalState): Promise<Instance | undefined> {
+async function reuse(contest: Contest, info: ProcessInfo, before: JournalState): Promise<Instance | undefined> {
   const { spec } = contest;
   const state = checkWanted(spec, contest);
-  if (!isUnchanged(state, before) || !isAlive(process) || isCarrying(process, spec) === false) return undefined;
-  const { pid } = process;
+  if (!isUnchanged(state, before) || !isAlive(info) || isCarrying(info, spec) === false) return undefined;
+  const { pid } = info;
   const isNamed = state.spawned?.pid === pid;
   const { port } = readinessOf(spec);
   const adopt = () => {
-    if (!isNamed) appendSpawn(spec, process, state.spawned ?? {});
+    if (!isNamed) appendSpawn(spec, info, state.spawned ?? {});
     journalOf(spec).append('ready', { pid, port });
   };
   // Of one whose starter died before it was ready nobody else need find the line again.
@@ -213,12 +213,12 @@ async function reuse(contest: Contest, process: ProcessInfo, before: JournalStat
     await waitForStopAtWork(contest);
     return undefined;
   }
-  if (!isNamedIn(spec.pidFile, process)) writePidFile(spec, process);
-  log('%s runs already: PID %d', spec.name, process.pid);
-  const differences = differencesOf(spec, process.pid, journalOf(spec).readIfReadable());
+  if (!isNamedIn(spec.pidFile, info)) writePidFile(spec, info);
+  log('%s runs already: PID %d', spec.name, info.pid);
+  const differences = differencesOf(spec, info.pid, journalOf(spec).readIfReadable());
   // Its starter was not through yet when it was looked at: the next look decides.
   if (differences.length > 0 && spec.whenDifferent !== 'reuse') return undefined;
-  return instanceOf(spec, process, { reused: true, differences });
+  return instanceOf(spec, info, { reused: true, differences });
 }
 
 /** Under LOCK_EX: nobody hands out what another start abandons. */

@@ -176,14 +176,14 @@ async function seeItThrough(
     announce('exit', { pid, exitCode, signal });
   });
   let current = spawned.process;
-  const record = (process: ProcessInfo) => {
-    current = process;
-    rememberSpawned(spec.lockFile, process);
+  const record = (info: ProcessInfo) => {
+    current = info;
+    rememberSpawned(spec.lockFile, info);
     // Whoever has locked the file that is there now has files, and a process, of its own.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, process, { ...origin, log: spawned.output });
-    writePidFile({ ...spec, command: spawned.command }, process);
-    writeLockFilePid(lock, process.pid);
+    appendSpawn(spec, info, { ...origin, log: spawned.output });
+    writePidFile({ ...spec, command: spawned.command }, info);
+    writeLockFilePid(lock, info.pid);
   };
   try {
     record(spawned.process);
@@ -194,15 +194,15 @@ async function seeItThrough(
       lock = asked;
       return false;
     };
-    const process = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
+    const info = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
     const tookMs = Math.round(now() - began);
-    journal.append('ready', { pid: process.pid, tookMs, port: readinessOf(spec).port });
-    log('%s is ready: PID %d', spec.name, process.pid);
+    journal.append('ready', { pid: info.pid, tookMs, port: readinessOf(spec).port });
+    log('%s is ready: PID %d', spec.name, info.pid);
     guard();
     // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
     waiting.guard();
     lock.handOver();
-    const instance = instanceOf(spec, process, { reused: false });
+    const instance = instanceOf(spec, info, { reused: false });
     announce('ready', instance);
     return instance;
   } catch (error) {

@@ -139,9 +139,9 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
     child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }));
   });
   try {
-    const process = await lookUpSpawned(child, child.pid);
-    rememberChild(process, child);
-    return { child, process, output, command: spec.command, ended };
+    const info = await lookUpSpawned(child, child.pid);
+    rememberChild(info, child);
+    return { child, process: info, output, command: spec.command, ended };
   } catch (error) {
     // Hidden from us, or no descriptor is left to look with (EMFILE).
     child.kill('SIGKILL');
@@ -200,11 +200,11 @@ export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
  * @param origin of one that was adopted, as the process before it had it
  * @param fd another one of what has become the process, in a session that is not its own
  */
-export function appendSpawn(spec: CompleteSpec, process: ProcessInfo, origin: Origin, fd = LOCK_FD): void {
-  const { pid, startKey, sessionId } = process;
+export function appendSpawn(spec: CompleteSpec, info: ProcessInfo, origin: Origin, fd = LOCK_FD): void {
+  const { pid, startKey, sessionId } = info;
   const { log: output, salt, hashes, executable } = origin;
   const session = fd === LOCK_FD ? sessionId : undefined;
-  const log = output && { device: output.device, inode: output.inode, offset: output.offset };
+  const logIdentity = output && { device: output.device, inode: output.inode, offset: output.offset };
   const identity = { pid, startKey, boot: processTable().boot(), fd, session };
-  journalOf(spec).append('spawn', { ...identity, log, lockFile: spec.lockFile, salt, hashes, executable });
+  journalOf(spec).append('spawn', { ...identity, log: logIdentity, lockFile: spec.lockFile, salt, hashes, executable });
 }

@@ -51,7 +51,7 @@ export interface WaitOptions {
   /** Does the lock live in a process whose descriptors are not to be seen? Undefined when that is to be asked again. */
   askLock: () => Promise<boolean | undefined>;
   /** It put itself into the background: this is the process now. */
-  onSuccessor: (process: ProcessInfo) => void;
+  onSuccessor: (info: ProcessInfo) => void;
 }
 
 /** A process closes its descriptors an instant before it is seen to be dead, and more than that on a starved machine. */
@@ -78,32 +78,32 @@ export async function waitUntilReady(
   const wake = () => (exit.signal.aborted ? signal : signalOrExit.signal);
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.25 });
   let began = now();
-  let process = spawned;
+  let info = spawned;
   try {
     for (;;) {
       guard();
-      const current = await lookOften(process);
-      process = current ?? (await findSuccessor());
+      const current = await lookOften(info);
+      info = current ?? (await findSuccessor());
       if (current === undefined) {
-        onSuccessor(process);
+        onSuccessor(info);
         began = now();
       }
       // With nothing to ask its age counts, on our own clock: start times can be known to the second only.
       const isReadyNow = hasChecks(spec)
-        ? await isReady(spec, process, { reused: false, signal: wake(), limit: deadline })
-        : !process.isSuspended && now() - began >= ALIVE_MS;
+        ? await isReady(spec, info, { reused: false, signal: wake(), limit: deadline })
+        : !info.isSuspended && now() - began >= ALIVE_MS;
       guard();
-      const seen = isReadyNow ? await lookAgainAside(process) : undefined;
+      const seen = isReadyNow ? await lookAgainAside(info) : undefined;
       if (seen !== undefined && !seen.isSuspended) {
-        const foreign = foreignListener(spec, process);
+        const foreign = foreignListener(spec, info);
         const { port } = readinessOf(spec);
         if (foreign !== undefined && port !== undefined) throw portInUseError(spec.name, port, foreign);
         const { carriesAside } = processTable();
-        const isHolder = (await carriesAside(process.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
-        if (isHolder === true) return process;
+        const isHolder = (await carriesAside(info.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
+        if (isHolder === true) return info;
         if (isHolder === false) {
-          const isGone = await poll(() => !isAlive(process), { deadline: Deadline.after(GOING_MS) });
-          if (!isGone) throw lockDroppedError(spec, process);
+          const isGone = await poll(() => !isAlive(info), { deadline: Deadline.after(GOING_MS) });
+          if (!isGone) throw lockDroppedError(spec, info);
           continue;
         }
       }

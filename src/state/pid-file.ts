@@ -31,16 +31,13 @@ export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): b
 }
 
 /** A failure is a line in the log: everything works without the file. */
-export function writePidFile(
-  { pidFile, command }: Pick<CompleteSpec, 'pidFile' | 'command'>,
-  process: ProcessInfo,
-): void {
+export function writePidFile({ pidFile, command }: Pick<CompleteSpec, 'pidFile' | 'command'>, info: ProcessInfo): void {
   try {
     if (isLiving(readRecord(pidFile))) return;
     makeFolders(dirname(pidFile));
-    const startTime = Math.floor(processTable().startTime(process));
-    replaceFile(pidFile, `${process.pid}\n${basename(command)}\n${startTime}\n`);
-    log('%s names PID %d', pidFile, process.pid);
+    const startTime = Math.floor(processTable().startTime(info));
+    replaceFile(pidFile, `${info.pid}\n${basename(command)}\n${startTime}\n`);
+    log('%s names PID %d', pidFile, info.pid);
   } catch (error) {
     log('cannot write %s: %s', pidFile, errorText(error));
   }
@@ -77,11 +74,11 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
 
 function isLiving({ pid, startTime }: PidRecord): boolean {
   if (pid === undefined) return false;
-  const process = processTable().lookUp(pid);
-  if (process === undefined) return processTable().isHidden(pid);
-  if (process.isZombie) return false;
+  const info = processTable().lookUp(pid);
+  if (info === undefined) return processTable().isHidden(pid);
+  if (info.isZombie) return false;
   // Wall clock and boot time are each rounded to a second on their way into the file.
-  return startTime === undefined || Math.abs(processTable().startTime(process) - startTime) <= 2;
+  return startTime === undefined || Math.abs(processTable().startTime(info) - startTime) <= 2;
 }
 
 /** Who is named, unless that is this process, and when the file was written last. */

@@ -13,15 +13,15 @@ const children = new Map<string, ChildProcess>();
 /** Those that ended long ago are forgotten: a supervisor may start any number. */
 const MOST_CHILDREN = 50;
 
-export function rememberChild(process: Identity, child: ChildProcess): void {
+export function rememberChild(info: Identity, child: ChildProcess): void {
   const [oldest] = children.keys();
   if (children.size >= MOST_CHILDREN && oldest !== undefined) children.delete(oldest);
-  children.set(keyOf(process), child);
+  children.set(keyOf(info), child);
 }
 
 /** Of a child that is remembered: does it live, as far as its events have told? Undefined of everybody else. */
-export function isLivingChild(process: Identity): boolean | undefined {
-  const child = children.get(keyOf(process));
+export function isLivingChild(info: Identity): boolean | undefined {
+  const child = children.get(keyOf(info));
   return child && isUncollected(child);
 }
 
@@ -41,9 +41,9 @@ function keyOf({ pid, startKey }: Identity): string {
 /** By the lock file that it was spawned under. */
 const spawned = new Map<string, ProcessInfo>();
 
-/** @param process another one than before when it has put itself into the background */
-export function rememberSpawned(lockFile: string, process: ProcessInfo): void {
-  spawned.set(lockFile, process);
+/** @param info another one than before when it has put itself into the background */
+export function rememberSpawned(lockFile: string, info: ProcessInfo): void {
+  spawned.set(lockFile, info);
 }
 
 /** It may be dead. */

@@ -86,11 +86,11 @@ export function list(): ProcessInfo[] {
 }
 
 /** Unix seconds, with fraction, as every process of this machine works it out. */
-export function startTime(process: ProcessInfo): number {
+export function startTime(info: ProcessInfo): number {
   const bootTime = /^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1];
   // A /proc that was mounted with subset=pid has no such file.
-  if (bootTime === undefined) return (systemTimeMs() - age(process)) / 1000;
-  return Number(bootTime) + ticksMs(process.startKey) / 1000;
+  if (bootTime === undefined) return (systemTimeMs() - age(info)) / 1000;
+  return Number(bootTime) + ticksMs(info.startKey) / 1000;
 }
 
 export function age({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
@@ -141,8 +141,8 @@ export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
       const lock = only !== undefined || isFile(pid, fd) ? lockOn(path, pid, fd, kind) : undefined;
-      const process = lock ? lookUp(pid) : undefined;
-      return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: lock?.isOpenedByUs }];
+      const info = lock ? lookUp(pid) : undefined;
+      return info === undefined || info.isZombie ? [] : [{ process: info, fd, isOpenedByUs: lock?.isOpenedByUs }];
     }),
   );
 }

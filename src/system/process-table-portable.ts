@@ -45,8 +45,8 @@ export function startTime({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
   return Date.parse(`${startKey} UTC`) / 1000;
 }
 
-export function age(process: Pick<ProcessInfo, 'startKey'>): number {
-  return Math.max(0, systemTimeMs() - startTime(process) * 1000);
+export function age(info: Pick<ProcessInfo, 'startKey'>): number {
+  return Math.max(0, systemTimeMs() - startTime(info) * 1000);
 }
 
 /** Of start times that are wall-clock times. */
@@ -70,8 +70,8 @@ export function carriers(path: string): Carrier[] {
   // lsof fails when it is asked about a file that is not there.
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return [];
   return openDescriptors(['--', path], path).flatMap(({ pid, fd }) => {
-    const process = lookUp(pid);
-    return process === undefined || process.isZombie ? [] : [{ process, fd, isOpenedByUs: undefined }];
+    const info = lookUp(pid);
+    return info === undefined || info.isZombie ? [] : [{ process: info, fd, isOpenedByUs: undefined }];
   });
 }
 

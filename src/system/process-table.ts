@@ -33,13 +33,13 @@ export function hasProc(): boolean {
   return processTable() === linux;
 }
 
-export function isAlive(process: Identity): boolean {
-  return childByItsEvents(process) ?? lookAgain(process) !== undefined;
+export function isAlive(info: Identity): boolean {
+  return childByItsEvents(info) ?? lookAgain(info) !== undefined;
 }
 
 /** Without /proc alone: there a zombie is told from the living, and a look costs nothing. */
-function childByItsEvents(process: Identity): boolean | undefined {
-  return hasProc() ? undefined : isLivingChild(process);
+function childByItsEvents(info: Identity): boolean | undefined {
+  return hasProc() ? undefined : isLivingChild(info);
 }
 
 /**
@@ -47,9 +47,9 @@ function childByItsEvents(process: Identity): boolean | undefined {
  * later turn, and of the group of a zombie macOS says EPERM, as of one that this user may not signal.
  */
 export function livingSpawned(lockFile: string): ProcessInfo | undefined {
-  const process = spawnedUnder(lockFile);
-  if (process === undefined) return undefined;
-  const living = childByItsEvents(process) === false ? undefined : lookAgain(process);
+  const info = spawnedUnder(lockFile);
+  if (info === undefined) return undefined;
+  const living = childByItsEvents(info) === false ? undefined : lookAgain(info);
   if (living === undefined) forgetSpawned(lockFile);
   return living;
 }
@@ -71,14 +71,14 @@ export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined 
 }
 
 /** As lookAgain(), in some later turn: no proof, and nothing that blocks the event loop. */
-export async function lookAgainAside(process: Identity): Promise<ProcessInfo | undefined> {
-  if (childByItsEvents(process) === false) return undefined;
-  return ifLiving(await processTable().lookUpAside(process.pid), process.startKey);
+export async function lookAgainAside(info: Identity): Promise<ProcessInfo | undefined> {
+  if (childByItsEvents(info) === false) return undefined;
+  return ifLiving(await processTable().lookUpAside(info.pid), info.startKey);
 }
 
 /** As lookAgainAside(), to be called often: of a child without /proc not whether it is suspended. */
-export async function lookOften(process: ProcessInfo): Promise<ProcessInfo | undefined> {
-  return childByItsEvents(process) ? process : await lookAgainAside(process);
+export async function lookOften(info: ProcessInfo): Promise<ProcessInfo | undefined> {
+  return childByItsEvents(info) ? info : await lookAgainAside(info);
 }
 
 function ifLiving(found: ProcessInfo | undefined, startKey: string): ProcessInfo | undefined {
