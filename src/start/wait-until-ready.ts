@@ -88,10 +88,14 @@ export async function waitUntilReady(
         onSuccessor(info);
         began = now();
       }
-      // With nothing to ask its age counts, on our own clock: start times can be known to the second only.
-      const isReadyNow = hasChecks(spec)
+      // The age is counted on our own clock, because the system can tell start times to the second only.
+      const isOldEnough = now() - began >= ALIVE_MS;
+      const isPassed = hasChecks(spec)
         ? await isReady(spec, info, { reused: false, signal: wake(), limit: deadline })
-        : !info.isSuspended && now() - began >= ALIVE_MS;
+        : !info.isSuspended && isOldEnough;
+      // Of a server that puts itself into the background the first child can still be about to exit when the second child
+      // already accepts connections, so a successor must stay alive, too.
+      const isReadyNow = isPassed && (isOldEnough || info.pid === spawned.pid);
       guard();
       const seen = isReadyNow ? await lookAgainAside(info) : undefined;
       if (seen !== undefined && !seen.isSuspended) {

@@ -3,6 +3,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { isLocked, ProcessManager, type StopResult } from '../../src/index.js';
+import { oddServer } from '../campaign/odd-server.js';
 import { callElsewhere, oneCallCommand } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
@@ -149,6 +150,17 @@ test('a server that puts itself into the background is adopted under its new PID
   assert.equal((await manager.start()).pid, pid);
   assert.equal((await manager.stop()).outcome, 'stopped');
   assert.equal(isRunning(pid), false);
+});
+
+test('a child that exits only after its own child listens is not taken for the server in the background', async (t) => {
+  const server = await oddServer({ index: 1, after: (end) => t.after(end), diagnostic: (text) => t.diagnostic(text) }, [
+    'daemonise',
+    50,
+  ]);
+  const { pid } = await server.manager.start();
+  assert.equal(pid, server.members().at(-1));
+  assert.equal((await server.manager.stop()).outcome, 'stopped');
+  await server.assertNothingLeft();
 });
 
 test('with the PID file gone it is found and stopped', async (t) => {
