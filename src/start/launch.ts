@@ -133,7 +133,6 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     const guard = await begin(spec, lock, options, { prepareMs });
     const prepared = await prepareSpawn(spec, { guard, signal });
     const deadline = Deadline.after(spec.startTimeoutMs);
-    removePidFile(spec.pidFile);
     const executable = findCommand(prepared);
     if (spec.port !== undefined) {
       const onWait = (pid: number | undefined) => announce('waiting', { for: 'port', pid });
@@ -143,6 +142,8 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     await refusePredecessor(spec, { signal, guard });
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
+    // Not before that: a tool of an older scheme deletes our lock file first, and then writes a PID file of its own.
+    removePidFile(spec.pidFile);
     const origin = fingerprint(spec, executable);
     const spawned = await spawnProcess(prepared, executable, lock.fd);
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
