@@ -90,6 +90,11 @@ const examples = [
   { command: [installed('jest/bin/jest.js'), '--config', 'in-tests/jest.config.mjs'], prints: /1 passed/ },
   { command: ['redis.mjs', `${await freePort()}`], prints: /is ready.*reused: true.*running.*redis: stopped/s },
   {
+    command: ['nats.mjs'],
+    prints: /^nats is ready on 127\.0\.0\.1:\d+, PID \d+\na message came back: hello\nstored by JetStream: 1\n$/,
+  },
+  { command: ['nats.mjs', '--command=./no-nats'], prints: /not found.*Install nats-server/s, exitCode: 1 },
+  {
     command: ['--test', '--require=./shared-temporal/hold.cjs', ...testsIn('shared-temporal/node-test')],
     prints: /has PID (\d+)\n(.*has PID \1\n){3}.*pass 4/s,
   },
@@ -105,8 +110,11 @@ const folder = fileURLToPath(new URL('../examples', import.meta.url));
 const run = beginTestRun();
 const home = join(run.folder, 'home');
 mkdirSync(home);
-/** The temporal on PATH, else the one that the set-up fetched. */
-const path = [process.env.PATH, fileURLToPath(new URL('../.cache/temporal/bin', import.meta.url))].join(delimiter);
+/** The programs on PATH, else those that the set-up fetched. */
+const fetched = ['temporal', 'nats-server'].map((name) =>
+  fileURLToPath(new URL(`../.cache/${name}/bin`, import.meta.url)),
+);
+const path = [process.env.PATH, ...fetched].join(delimiter);
 const options = { cwd: folder, env: { ...run.environment, HOME: home, PATH: path } };
 
 /** @type {Map<string, { child: import('node:child_process').ChildProcess, output: string, ended: Promise<unknown[]> }>} */
