@@ -12,11 +12,14 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startEphemeral } from 'flock-process';
 
-/** Everything is optional: startEphemeral() fills in a folder and a free port.
- * @typedef {{ stateDir?: string, port?: number, command?: string, jetStream?: boolean }} NatsOptions */
+/**
+ * Everything is optional: startEphemeral() fills in a folder and a free port.
+ * @typedef {{ stateDir?: string, port?: number, command?: string, jetStream?: boolean }} NatsOptions
+ */
 
 /**
- * nats-server on the loopback address. The folder is written out, since nobody expands a `~` inside `args`. It counts as ready when it answers a PING of its own protocol.
+ * nats-server on the loopback address. It counts as ready when it answers a PING of its own protocol.
+ * The default folder is an absolute path: it is a part of an argument, and nothing expands a `~` in arguments.
  * @param {NatsOptions} options `jetStream`: it keeps streams, below `stateDir`
  * @returns {import('flock-process').ProcessSpec}
  */
