@@ -74,9 +74,9 @@ function published(subject, message, answersTo = '') {
  * Sends the text, and resolves with what the server has sent when that ends with `until`; with nothing when it closes before.
  * @param {string} address @param {string} text @param {string} until @param {AbortSignal} [signal]
  */
-async function talk(address, text, until, signal) {
+async function talk(address, text, until, signal = AbortSignal.timeout(5_000)) {
   const [host = '', port] = address.split(':');
-  const socket = connect({ host, port: Number(port), ...(signal && { signal }) });
+  const socket = connect({ host, port: Number(port), signal });
   socket.setEncoding('utf8').write(`CONNECT {"verbose":false}\r\n${text}`);
   let received = '';
   for await (const part of socket) {
