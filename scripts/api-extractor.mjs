@@ -1,4 +1,4 @@
-/** API Extractor as both its users here need it: the build, which rolls up the declarations, and the report on the surface. */
+/** API Extractor as its users here need it: the build rolls up the declarations, the others report on the surface. */
 // @ts-check
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /**
  * @param {string} declarations the file that exports the surface
- * @param {Pick<import('@microsoft/api-extractor').IConfigFile, 'apiReport' | 'dtsRollup'>} outputs
+ * @param {Pick<import('@microsoft/api-extractor').IConfigFile, 'apiReport' | 'dtsRollup' | 'docModel'>} outputs
  * @param {import('@microsoft/api-extractor').IExtractorInvokeOptions} [options]
  */
 export function extractApi(declarations, outputs, options) {
@@ -18,8 +18,8 @@ export function extractApi(declarations, outputs, options) {
       mainEntryPointFilePath: declarations,
       // Of the types that declaration files may name; the files themselves are compiled already.
       compiler: { tsconfigFilePath: join(root, 'tsconfig.json') },
-      ...outputs,
       docModel: { enabled: false },
+      ...outputs,
       tsdocMetadata: { enabled: false },
       newlineKind: 'lf',
       messages: {

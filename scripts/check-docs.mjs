@@ -6,6 +6,8 @@
  * `js` is a whole program, run at once. A first line `// NAME` is the name of its file, for later blocks to import;
  * `NAME.test.mjs` runs under `node --test`. `diff` is a program, too: that of the lines without a minus. `sh` is looked at line by
  * line: programs and scripts that are there. `text` is what a program shows, and there is no other language.
+ * docs/api.md is compared with the declarations: api-document.mjs. What the README links to is in the package, and every
+ * document or folder that it names is there.
  * Notes in front of a block: `<!-- prints TEXT -->` is what its output must contain; `<!-- until FILE -->` runs it in the
  * background: when it has printed a line FILE is run, and then it gets the signal of Ctrl-C.
  * Ports are replaced by free ones, the home folder is a new one, and a process that is left over is a failure.
@@ -16,6 +18,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { wrongApiDocument } from './api-document.mjs';
 import { freePort } from './free-port.mjs';
 import { deadLinks, readDocument } from './markdown.mjs';
 import { describe, mustRun, runProgram, userEnvironment } from './run-program.mjs';
@@ -44,7 +47,9 @@ try {
     const dead = [...deadLinks(root, document, documents), ...wrongCommands(commands), ...missingNames(document)];
     report(`the links of ${document.path}`, dead);
   }
-  const tarball = await pack();
+  const { tarball, packed } = await pack();
+  report('what docs/api.md says of the public surface', await wrongApiDocument(root, 'docs/api.md'));
+  report('the README on the page of the package', wrongOnPackagePage(documents, packed));
   for (const [index, document] of documents.entries()) {
     if (document.blocks.length > 0) await runBlocks(document, await newProject(`project-${index + 1}`, tarball));
   }
@@ -56,7 +61,13 @@ process.exitCode = failures > 0 ? 1 : 0;
 
 function documentPaths() {
   const inDocs = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`);
-  return ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...inDocs.filter((name) => name.endsWith('.md'))];
+  return [
+    'README.md',
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'examples/README.md',
+    ...inDocs.filter((name) => name.endsWith('.md')),
+  ];
 }
 
 /** Of the sources and names in them, as `room/file.ts#name`. @param {import('./markdown.mjs').Document} document */
@@ -78,8 +89,23 @@ async function pack() {
   const options = { cwd: root, env: userEnvironment({}) };
   const { stdout } = await mustRun('npm', ['pack', '--json', '--silent', '--pack-destination', run.folder], options);
   // An array up to npm 11, an object by package name since.
-  const [{ filename }] = /** @type {[{ filename: string }]} */ (Object.values(JSON.parse(stdout)));
-  return join(run.folder, filename);
+  const [{ filename, files }] = /** @type {[{ filename: string, files: { path: string }[] }]} */ (
+    Object.values(JSON.parse(stdout))
+  );
+  return { tarball: join(run.folder, filename), packed: files.map((file) => file.path) };
+}
+
+/** There nothing is but the package: other documents are named without a link. @param {import('./markdown.mjs').Document[]} documents @param {string[]} packed */
+function wrongOnPackagePage(documents, packed) {
+  const { links, spans } = /** @type {import('./markdown.mjs').Document} */ (
+    documents.find((document) => document.path === 'README.md')
+  );
+  const files = links.flatMap((link) => (/^https?:|^#/.test(link) ? [] : (link.split('#')[0] ?? [])));
+  const named = spans.filter((span) => /^[\w/-]+\.md$/.test(span));
+  return [
+    ...files.filter((file) => !packed.includes(file)).map((file) => `${file} is not in the package`),
+    ...named.filter((file) => !existsSync(join(root, file))).map((file) => `there is no ${file}`),
+  ];
 }
 
 /** An empty folder with nothing but the package. @param {string} name @param {string} tarball */

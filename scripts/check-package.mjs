@@ -15,7 +15,6 @@ const tools = join(root, 'node_modules/.bin');
 
 /** All that is packed. */
 const FILES = [
-  'CHANGELOG.md',
   'LICENSE',
   'README.md',
   'dist/index.cjs',
@@ -25,6 +24,7 @@ const FILES = [
   'dist/index.js',
   'dist/index.js.map',
   'docs/api.md',
+  'docs/guarantees.md',
   'docs/limits.md',
   'package.json',
 ];
@@ -34,6 +34,16 @@ const RESOLUTIONS = [
   ['--module', 'node16'],
   ['--module', 'nodenext'],
   ['--module', 'esnext', '--moduleResolution', 'bundler'],
+  ['--module', 'commonjs'],
+  ['--module', 'preserve'],
+];
+
+/** The same for the oldest TypeScript: "node10" is no more in the newest. */
+const OLD_RESOLUTIONS = [
+  ['--module', 'node16'],
+  ['--module', 'nodenext'],
+  ['--module', 'esnext', '--moduleResolution', 'bundler'],
+  ['--module', 'commonjs', '--moduleResolution', 'node10'],
 ];
 
 /** The README names it: before 5.4 there was no NoInfer. */
@@ -54,9 +64,11 @@ try {
     check(`types, as used with ${options.join(' ')}`, () => run(join(tools, 'tsc'), ['-p', '.', ...options], consumer));
   }
   const oldest = join(await cachedPackage('typescript', OLDEST_TYPESCRIPT), 'node_modules/.bin/tsc');
-  check(`types, with TypeScript ${OLDEST_TYPESCRIPT} and ES2022 alone`, () =>
-    run(oldest, ['-p', '.', '--lib', 'ES2022'], consumer),
-  );
+  for (const options of OLD_RESOLUTIONS) {
+    check(`types, with TypeScript ${OLDEST_TYPESCRIPT}, ES2022 alone and ${options.join(' ')}`, () =>
+      run(oldest, ['-p', '.', '--lib', 'ES2022', ...options], consumer),
+    );
+  }
   check('types, all of them used', () => compareImports(consumer));
 } catch (error) {
   console.error(`✖ ${error instanceof Error ? error.message : error}`);

