@@ -64,7 +64,10 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'process') {
     const { process: info } = holder;
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
-    if (isJudged && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
+    // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.
+    const isDiffering = isJudged && differencesOf(spec, info.pid, state).length > 0;
+    if (isDiffering && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
+    if (isDiffering && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
     const isShareable = await isReadyToShare(contest, info, state);
     // A walk through all processes. Of a shared one that is handed out the users have been counted.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;

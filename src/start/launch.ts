@@ -196,10 +196,11 @@ async function seeItThrough(
       return false;
     };
     const info = await waitUntilReady(spec, spawned, { ...waiting, guard, askLock, onSuccessor: record });
+    // Asking for the lock can take a while: what is unwanted by now must not be ready to others for an instant.
+    guard();
     const tookMs = Math.round(now() - began);
     journal.append('ready', { pid: info.pid, tookMs, port: readinessOf(spec).port });
     log('%s is ready: PID %d', spec.name, info.pid);
-    guard();
     // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
     waiting.guard();
     lock.handOver();

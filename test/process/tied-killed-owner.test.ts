@@ -5,12 +5,13 @@ import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager } from '../../src/index.js';
+import { WATCHED_FD } from '../../src/inspect/watcher.js';
 import { isRunning, logged } from '../helpers/outside-view.js';
 import { seededRandom } from '../helpers/random.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { rounds } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
-import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
+import { descriptorsOf, groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
 
@@ -60,6 +61,23 @@ test('an owner killed at a random instant of start, or right after the spawn, le
   );
   assert.ok(pids().length > rounds(200) / 4);
   assertInTime(ends);
+});
+
+test('a start with another spec waits for the end of one whose owner was killed, and neither refuses nor ends it', async (t) => {
+  for (const whenDifferent of ['refuse', 'restart'] as const) {
+    const spec = await nodeSpec(t, { 'on-term': 1_500 }, { env: { LEVEL: '1' } });
+    const owner = await startOwner(t, spec);
+    const watcher = watcherOf(owner.pid);
+    owner.program.kill();
+    await eventually('its watcher ends it', () => !(WATCHED_FD in descriptorsOf(watcher)), { everyMs: 2 });
+    const manager = new ProcessManager({ ...spec, env: { LEVEL: '2' }, lifetime: 'tied', whenDifferent });
+    assert.equal(isRunning(owner.pid), true);
+    const { pid, reused, differences } = await manager.start();
+    assert.deepEqual([isRunning(owner.pid), reused, differences], [false, false, []]);
+    assert.notEqual(pid, owner.pid);
+    assert.equal((await manager.history()).filter(({ event }) => event === 'restart').length, 0);
+    await manager.stop();
+  }
 });
 
 test('an owner of a server that is ready is killed: the server and its watcher are gone', async (t) => {

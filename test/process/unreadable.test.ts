@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
-import { journalEntries } from '../helpers/journal.js';
+import { journalEntries, journalFile } from '../helpers/journal.js';
 import { unlessRoot } from '../helpers/one-call.js';
 import { logged, processesIn } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
@@ -137,6 +137,25 @@ test('an unreadable server that dropped its lock is ended with LockDroppedError,
     processesIn(spec.stateDir).filter((pid) => !managers.some(({ program }) => program.pid === pid)),
     [],
   );
+});
+
+test('an unreadable server that is stopped while its lock is asked for is never called ready', async (t) => {
+  let isStopped = false;
+  // On a busy machine the stop can come when the question, which takes 100 ms, is answered.
+  for (let round = 1; round <= 5 && !isStopped; round += 1) {
+    const { spec, behind } = await undumpable(t);
+    const manager = await startRemoteManager(t, spec, { behind });
+    const starting = manager.start().catch((error: Error) => error);
+    await eventually('it accepts', () => accepts(spec.port), { everyMs: 2 });
+    await eventually('its lock is asked for', () => isLocked(journalFile(spec)), { everyMs: 1 });
+    await new ProcessManager(spec).stop();
+    const outcome = await starting;
+    isStopped = outcome instanceof Error;
+    if (!isStopped) continue;
+    assert.equal((outcome as Error).name, 'StoppedError');
+    assert.deepEqual(journalEntries(spec, 'ready'), []);
+  }
+  assert.equal(isStopped, true);
 });
 
 test('an unreadable server without a port is started, found and stopped', async (t) => {
