@@ -166,7 +166,7 @@ export function tryAcquireLock(path: string): FileLock | undefined {
   return typeof result === 'string' ? undefined : result;
 }
 
-/** Does somebody, perhaps unseen, keep a shared lock that refuses an acquireLock()? Made out by the same attempts. */
+/** Does somebody, perhaps unseen, keep a shared lock that refuses an acquireLock()? It makes the same attempts. */
 export function isSharedLockKept(path: string): boolean {
   const result = lockOrRefusal(lockFileOf(path, {}));
   if (typeof result !== 'string') result.handOver();

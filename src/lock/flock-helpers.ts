@@ -36,7 +36,7 @@ const PERL = [
     'for (@ARGV) { flock($f, $_) and next; exit 201 if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }',
 ];
 
-/** It can outlive its caller, so it closes what that has inherited: above descriptor 15 Node hands such things on. */
+/** A waiting helper can outlive its caller, so it closes the caller's descriptors: Node hands on some above 15. */
 const PERL_ALONE = [
   '-e',
   `if (opendir(my $d, "/dev/fd")) { for (readdir $d) { open(my $other, "<&=", $_) if $_ > 3 } } ${PERL[1]}`,

@@ -102,7 +102,7 @@ export function markDescriptors(): void {
     const open = descriptors(process.pid);
     for (const fd of open.length > 0 ? open : FIRST_FDS) if (fd > 2) mark(fd, fcntlSync);
   } catch (error) {
-    // When no descriptor was left to look with, say, a later call may succeed.
+    // This process may only have been short of descriptors: then a later call succeeds.
     isImpossible = !isOwnLimit(error);
     log('descriptors of the caller may reach what is spawned: %s', errorText(error));
   }

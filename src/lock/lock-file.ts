@@ -85,7 +85,7 @@ export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'ex
 /** Another user's file, a read-only file system, a running program: flock(2) needs no more than an open descriptor. */
 const NOT_WRITABLE = ['EACCES', 'EPERM', 'EROFS', 'ETXTBSY'];
 
-/** Writable where that is permitted: for the PID of the process, and since NFS locks no other descriptors. */
+/** Opens for writing where permitted: the PID of the process is written, and NFS locks no other descriptors. */
 function openExisting(path: string): number | undefined {
   try {
     return openIfThere(path, LOCK_OPEN_FLAGS | constants.O_RDWR);
@@ -115,7 +115,7 @@ function openAndWarn(path: string, flags: number, mode?: number): number {
 function warnOfFileSystem(path: string): void {
   let type: number;
   try {
-    // A 32-bit system has numbers above 2^31 as negative ones.
+    // On a 32-bit system numbers above 2^31 are negative.
     type = statfsSync(path).type >>> 0;
   } catch {
     // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. Only the warning is lost, not the lock.
@@ -123,6 +123,6 @@ function warnOfFileSystem(path: string): void {
   }
   const name = DOUBTFUL_FILE_SYSTEMS.get(type);
   if (name === undefined) return;
-  const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;
+  const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or may be lost with a connection. Keep it on a local disk`;
   process.emitWarning(message, { type: 'FlockProcessWarning', code: 'FLOCK_PROCESS_FILE_SYSTEM' });
 }

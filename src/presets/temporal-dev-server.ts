@@ -95,8 +95,7 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     stateDir,
     // Temporal does not create the folder of its database.
     dataDirs: database === undefined ? [] : [dirname(database)],
-    // The server's own services use 127.0.0.1 for a wildcard address, so that is there wherever the server works; ::1
-    // is not.
+    // For a wildcard address the server's services use 127.0.0.1: a server that works is there, but not always on ::1.
     host: ['0.0.0.0', '::', 'localhost'].includes(ip) ? LOOPBACK : ip,
     port,
     isHealthy: async ({ address = '' }, signal) => await canStartWorkflows({ address, namespaces, signal }),

@@ -4,9 +4,9 @@
  * - GetSystemInfo is what every client asks first
  * - DescribeNamespace reads the database: the namespace is there
  * - DescribeWorkflowExecution of a workflow that nobody started takes the path of a start, through the frontend's
- *   namespace cache to the history service, which answers "not found". Without it a server whose services do not reach
- *   each other looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and starts no
- *   workflow.
+ *   namespace cache to the history service, which answers "not found". Without this question a server whose services do
+ *   not reach each other looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and
+ *   starts no workflow.
  */
 import { askGrpc, GRPC_STATUS, isServing, lengthDelimited, type UnaryCall } from './grpc-health.js';
 

@@ -2,11 +2,11 @@
 #
 #   sh -c TEXT flock-process-watcher tied|shared STOP_SIGNAL GRACE_MS WAITER LINGER_MS COMMAND [ARG ...]
 #
-# TEXT is this file without its comments (scripts/embed-watcher.mjs): neither a bundle nor an archive has a file beside it.
+# TEXT is this file without comments (scripts/embed-watcher.mjs): neither a bundle nor an archive has a file beside it.
 # Descriptor 3 is the lock, for the server alone. Descriptor 4 tells the watcher when to end the server's group.
 # tied: a pipe whose other end only the owner holds; it is closed by the owner, or by the kernel when the owner dies.
-# shared: the file on which every user holds LOCK_SH; WAITER, a path of flock(1) or perl, gets LOCK_EX when the last user
-# is gone, and the watcher keeps it until the server is gone. With LINGER_MS the watcher first releases it, waits, and
+# shared: the file on which every user holds LOCK_SH; WAITER, a path of flock(1) or perl, gets LOCK_EX when no user is
+# left, and the watcher keeps it until the server is gone. With LINGER_MS the watcher first releases it, waits, and
 # asks again. A user that comes meanwhile leaves a line in the file.
 # The watcher is in that group: while it lives, the group's number cannot be reused. So it must not die before its work
 # is done, neither of a signal to the group nor of one from a terminal.

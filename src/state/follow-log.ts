@@ -66,7 +66,7 @@ async function* follow(files: Files, options: Options, left: AbortSignal): Async
         file?.close();
         file = opened;
       }
-      // Also between two reads: timers, sockets and the abort must have their turn under a log that never ends.
+      // The loop sleeps between two reads, too: an endless log must not keep timers, sockets and the abort waiting.
       await sleep(read === undefined && opened === undefined ? LOOK_EVERY_MS : 0, signal).catch(() => undefined);
     }
   } finally {
@@ -87,7 +87,7 @@ function nextPath({ logFile, logRotation: { keep } }: Files, file: LogFile | und
   let next = logFile;
   for (let moved = 1; moved <= keep; moved += 1) {
     const path = `${logFile}.${moved}`;
-    // This file was moved or deleted: its last write is older than any later file.
+    // This file was moved or deleted: it was last written before any later file existed.
     if ((statOf(path)?.mtimeNs ?? 0n) <= mtimeNs) break;
     next = path;
   }

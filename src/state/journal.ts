@@ -27,7 +27,7 @@ const PLACES_GAP = 1024 * 1024;
 /** Lines that only inform. A day of short supervisions of one process makes 256 KiB of them. */
 const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'crash', 'give-up'];
 
-/** Codes for a file of another user, or for what is no regular file; of the latter the code can be undefined. */
+/** Error codes of another user's file, and of what is not a regular file; the latter may have no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
 const NOTHING = stateOf(new Map(), { id: '', offset: 0 }, false);

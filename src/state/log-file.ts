@@ -93,7 +93,7 @@ function readEnd(path: string, offset: number): string {
     const bytes = Buffer.alloc(file.size - start);
     const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
     if (start === offset) return text;
-    // A line that was cut is kept only if it is the only one, from its first whole character on: U+FFFD is not one.
+    // A line that was cut is kept only if it is the only one, and without the rest of a cut character (U+FFFD).
     return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
   } finally {
     closeSync(fd);

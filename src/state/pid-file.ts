@@ -89,7 +89,7 @@ export function livingNamed(pidFile: string): { process: ProcessInfo; writtenMs:
   return found && { process: found, writtenMs };
 }
 
-/** No PID when there is no file, or it cannot hold one. @throws the system's error, above all EACCES */
+/** No PID when there is no file, or it names none. @throws the system's error, above all EACCES */
 function readRecord(pidFile: string): PidRecord {
   try {
     return withRegularFile(pidFile, constants.O_RDONLY, (fd) => ({

@@ -43,8 +43,8 @@ export interface ProcessSpec {
   /** stdout and stderr are appended here, straight from the process (no pipe that dies with us). @default STATE_DIR/logs/NAME.log */
   logFile?: string;
   /**
-   * A start that spawns rotates a log over `overBytes` (0: every log) under the lock: it moves to `.1`, `.1` to `.2`
-   * and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
+   * A start that spawns rotates a log over `overBytes` (0: at each start) under the lock: it moves to `.1`, `.1` to
+   * `.2` and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
    */
   logRotation?: { overBytes?: number; keep?: number };
   /** Folders that the process needs, created (0700) under the lock before it is spawned. */
@@ -60,16 +60,16 @@ export interface ProcessSpec {
   readyPort?: number;
   /**
    * A line of the output (stdout, stderr) of this start that must appear before the process counts as ready, besides
-   * port and isHealthy. Colour codes are removed, and of a long line the first 64 KiB count. The line must contain a
-   * string. A RegExp with a group named `port` gives the port of a server that chose it itself: `port` may then be left
-   * out, and `address` has the port of the line. Later callers learn from the journal that the line was seen.
+   * port and isHealthy. Colour codes are removed, and of a long line the first 64 KiB count. A string must be contained
+   * in the line. A RegExp with a group named `port` gives the port of a server that chose it itself: `port` may then be
+   * left out, and `address` has the port of the line. Later callers learn from the journal that the line was seen.
    */
   readyLine?: string | RegExp;
   /**
-   * Provides what must be there first (a download, a migration): called under the lock before the spawn, by the one
-   * start() that spawns, while the others wait. What it returns replaces those fields for this spawn. Its time is not
-   * start time. The signal is aborted when the start is unwanted, or `prepareTimeoutMs` is over; 2 s later start()
-   * rejects at the latest.
+   * Provides what must be there first (a download, a migration). The one start() that spawns calls it under the lock
+   * before the spawn, while the others wait. What it returns replaces those fields for this spawn. Its time is not
+   * start time. The signal is aborted when the start is unwanted, or `prepareTimeoutMs` is over; if that is ignored,
+   * start() rejects 2 s later.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: it need not return anything.
   prepare?: (context: { readonly signal: AbortSignal }) => SpawnChanges | void | Promise<SpawnChanges | void>;

@@ -163,10 +163,10 @@ export function errorText(error: unknown): string {
   const flag = PERMISSION_FLAGS[textOf(error, 'permission') ?? ''];
   if (flag === undefined) return messageOf(error);
   const place = flag.startsWith('--allow-fs') ? ` for "${textOf(error, 'resource')}"` : '';
-  return `Node's permission model denies it, it takes ${flag}${place}`;
+  return `Node's permission model denies it without ${flag}${place}`;
 }
 
-/** Node's error for a connection that every address of a host refused has an empty message, and the `errors`. */
+/** Node's error for a connection that every address of a host refused has no message of its own, but `errors`. */
 function messageOf(error: unknown): string {
   if (typeof error === 'string') return error;
   const { errors } = Object(error) as { errors?: unknown };
@@ -185,7 +185,7 @@ export function isDenied(error: unknown): boolean {
   return errorCode(error) === 'ERR_ACCESS_DENIED';
 }
 
-/** Did a call fail for want of descriptors, of memory, or of Node's permission? That says nothing about its object. */
+/** Did a call fail for want of descriptors, memory or Node's permission? Then it says nothing of what it asked for. */
 export function isOwnLimit(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '') || isDenied(error);
 }

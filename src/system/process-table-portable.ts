@@ -170,7 +170,7 @@ function entriesOf(stdout: string): Entry[] {
     };
     return [{ info, command }];
   });
-  if (entries.length === 0 && stdout.trim() !== '') throw systemError(`ps printed what is no table: ${stdout.trim()}`);
+  if (entries.length === 0 && stdout.trim() !== '') throw systemError(`ps printed no process table: ${stdout.trim()}`);
   return entries;
 }
 

@@ -115,7 +115,7 @@ class SharedManager extends ProcessManager {
     this.#folder = folder;
   }
 
-  /** This place is for sharing alone: a process without a watcher has lost its own, and nobody else would end it. */
+  /** This place is for sharing alone: a process without a watcher there would be ended by nobody else. */
   override async afterLastUser(): Promise<void> {
     if (identify(this.spec).kind !== 'strangers') await bringDown(this.spec, {});
     await removeFolder(this.#folder);
@@ -124,7 +124,7 @@ class SharedManager extends ProcessManager {
 
 type Place = ReturnType<typeof placeOf>;
 
-/** Where the users of one key meet. The last user removes the folder alone. */
+/** Where the users of one key meet. The last user removes only the folder. */
 function placeOf(key: string) {
   checkName('key', key);
   const parent = userFolder();
@@ -134,8 +134,8 @@ function placeOf(key: string) {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  // The server is killed, so whoever ends it, a leaving user or the watcher, needs no longer than this. The lines of
-  // the users file are written by the manager: here nothing lingers.
+  // The server is killed, so whoever ends it, a leaving user or the watcher, needs no longer than this. Only the
+  // manager writes lines into the users file, so `lingerMs` is 0 here.
   return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
 }
 

@@ -78,7 +78,7 @@ export async function startManager(manager: ProcessManager, signal: AbortSignal 
   const { name, port, readyLine, stateDir } = manager.spec;
   if (port === undefined && !(types.isRegExp(readyLine) && readyLine.source.includes('(?<port>'))) {
     throw new TypeError(
-      `"preset" must give its spec a port, or a readyLine with a group named port, as ${name} does not`,
+      `"preset" must give its spec a port, or a readyLine with a group named port; ${name} has neither`,
     );
   }
   const instance = await manager.start({ ...(signal && { signal }) });
