@@ -1,11 +1,11 @@
 /**
  * An exclusive flock(2) on a file: acquire it, wait for it.
  *
- * A question asks for LOCK_SH (questions.ts). An acquirer that is refused LOCK_EX asks for LOCK_SH too: granted, only questions
- * were in the way, and it tries again; refused, there is a real holder.
+ * A question asks for LOCK_SH (questions.ts). An acquirer that is refused LOCK_EX asks for LOCK_SH, too: if it is
+ * granted, only questions were in the way, and the acquirer tries again; if it is refused, there is a real holder.
  *
- * The file is never deleted. When somebody else deletes it, a second process could lock a new file of the same name: so the
- * locked descriptor is compared with what the path leads to, and opened anew on a difference.
+ * The file is never deleted. When somebody else deletes it, a second process could lock a new file of the same name: so
+ * the locked descriptor is compared with the file at the path, which is opened anew on a difference.
  */
 
 import { closeSync } from 'node:fs';
@@ -25,20 +25,20 @@ const log = debugLog('lock');
 
 /**
  * A LOCK_SH that is met in so many attempts in a row, which takes more than 100 ms, counts as a holder. Attempts are
- * counted, not time: a process that the system keeps from running has few attempts in 100 ms.
+ * counted, not time: a process that the system keeps from running makes few attempts in 100 ms.
  */
 const SHARED_LOCK_ATTEMPTS = 250;
 
-/** As often a waiter compares the file: when it is deleted or replaced, it would wait for nothing. */
+/** How often a waiter compares its file with the one at the path: on a deleted or replaced one it waits in vain. */
 const COMPARE_EVERY_MS = 1_000;
 
-/** So long nobody's questions keep the kernel from granting LOCK_EX to a helper that waits for it there. */
+/** Questions never keep the kernel from granting LOCK_EX to a waiting helper for as long as this. */
 const SHARED_LOCK_MS = 2_000;
 
-/** In so many pieces acquireLock() waits for that: after each it is seen whether there is a holder by now. */
+/** In how many pieces acquireLock() waits in the kernel for that time: after each it checks for a holder. */
 const KERNEL_WAITS = 4;
 
-/** A file that is replaced faster than it can be locked is given up after as many attempts. */
+/** How many attempts are made on a file that is replaced faster than it can be locked. */
 const MAX_REOPENS = 1_000;
 
 /** How `acquireLock` makes a lock file that is missing. */
@@ -53,15 +53,17 @@ export interface WaitForLockOptions extends AcquireOptions {
   timeoutMs?: number;
   /** Gives up the wait; the call rejects with its reason. */
   signal?: AbortSignal;
-  /** Called once, when somebody has the lock and it has to be waited for: with the PIDs of its holders, as far as they can be seen. */
+  /** Called once, when there is a holder to wait for: with the PIDs of all holders, as far as they can be seen. */
   onWait?: (holders: readonly number[]) => void;
 }
 
 /**
- * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders (0700).
- * The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
- * @throws LockHeldError when another holder has it, be it another lock object of this same process. A LOCK_SH that somebody keeps counts as a holder after 100 ms of retries; without the addon, after two seconds
- * @throws LockUnavailableError when it cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular file, …)
+ * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders
+ * (0700). The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
+ * @throws LockHeldError when there is another holder, be it another lock object of this same process. A LOCK_SH that
+ * somebody keeps counts as a holder after 100 ms of retries; without the addon, after two seconds
+ * @throws LockUnavailableError when the file cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular
+ * file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
  */
 export function acquireLock(path: string, options: AcquireOptions = {}): FileLock {
@@ -72,8 +74,8 @@ export function acquireLock(path: string, options: AcquireOptions = {}): FileLoc
 }
 
 /**
- * Wait until the lock is free, then take it. Blocks no thread: the addon looks again and again, and without it one helper
- * process waits in the kernel. Which of several waiters gets it is chance.
+ * Wait until the lock is free, then take it. Blocks no thread: the addon tries again and again, and without it one
+ * helper process waits in the kernel. Which of several waiters gets the lock is chance.
  * @throws LockHeldError after `timeoutMs`
  * @throws the signal's reason when it is aborted, before or while waiting; what `onWait` throws
  * @throws LockUnavailableError | TypeError as acquireLock does
@@ -85,7 +87,7 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
   check('onWait', onWait, optional(isFunction), 'a function');
   const file = lockFileOf(path, options);
   const deadline = Deadline.after(timeoutMs);
-  // What is waited for is seen a fifth later at most, and a wait that lasts costs a look in a tenth of a second.
+  // A wait is lengthened by a fifth at most, and a long one costs an attempt in a tenth of a second.
   const pace = new Pace({ maxMs: 100, growth: 1.25 });
   for (let sharedLocks = 0; ; ) {
     throwIfAborted(signal);
@@ -99,11 +101,11 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
       onWait = undefined;
     }
     const began = now();
-    // When time is over, too, a question that is in the way is no holder.
+    // Even when time is over, a question that is in the way is no holder.
     const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;
     const lock = await waitInKernel(file, { deadline: limit, signal });
     if (lock !== undefined) return lock;
-    // Whoever kept the kernel from granting it for so long keeps a lock.
+    // What kept the kernel from granting the lock for so long is no question, but a lock that somebody keeps.
     if (now() - began >= SHARED_LOCK_MS) sharedLocks = SHARED_LOCK_ATTEMPTS;
     else if (isRefused) await pace.wait({ deadline, signal });
     else await sleep(1, signal);
@@ -125,7 +127,7 @@ export async function withLock<T>(
   }
 }
 
-/** Without the addon. Undefined with it, and when the file was replaced, time is over, or somebody has killed the helper. */
+/** Waits in a helper. Undefined with the addon, when the file was replaced, time is over, or the helper was killed. */
 async function waitInKernel(
   { path, mode }: LockFile,
   { deadline, signal }: { deadline: Deadline; signal: AbortSignal | undefined },
@@ -142,7 +144,7 @@ async function waitInKernel(
   };
   let lock: FileLock | undefined;
   try {
-    // What is wrong with the path, the next attempt tells.
+    // The next attempt tells what is wrong with the path.
     void compare().then(
       () => over.abort(),
       () => over.abort(),
@@ -158,13 +160,13 @@ async function waitInKernel(
   }
 }
 
-/** The same as `acquireLock(path)`, with undefined instead of a LockHeldError: who is in the way is not looked for. */
+/** The same as `acquireLock(path)`, with undefined instead of a LockHeldError: it does not look for the holders. */
 export function tryAcquireLock(path: string): FileLock | undefined {
   const result = lockOrRefusal(lockFileOf(path, {}));
   return typeof result === 'string' ? undefined : result;
 }
 
-/** Does somebody, who may not be seen, keep a shared lock that refuses an acquireLock()? Tried as that does it. */
+/** Does somebody, perhaps unseen, keep a shared lock that refuses an acquireLock()? It makes the same attempts. */
 export function isSharedLockKept(path: string): boolean {
   const result = lockOrRefusal(lockFileOf(path, {}));
   if (typeof result !== 'string') result.handOver();
@@ -177,14 +179,14 @@ export function releaseLock(lock: FileLock): void {
   lock.release();
 }
 
-/** Who was in the way: somebody has LOCK_EX, or nobody has, and somebody had LOCK_SH. */
+/** What was in the way: a LOCK_EX, or, without one, a LOCK_SH. */
 type Refusal = 'holder' | 'shared lock';
 
 function lockOrRefusal(file: LockFile): FileLock | Refusal {
   for (let attempts = 1; ; attempts += 1) {
     const result = attemptLock(file, attempts === 1 ? undefined : SHARED_LOCK_MS / KERNEL_WAITS);
     if (typeof result !== 'string') return result;
-    // Without the addon all attempts but the first wait, in the kernel.
+    // Without the addon every attempt but the first waits in the kernel.
     const most = flockWaiter() === undefined ? SHARED_LOCK_ATTEMPTS : 1 + KERNEL_WAITS;
     if (result === 'holder' || attempts >= most) return result;
     // A synchronous function can only put its whole thread to sleep.
@@ -212,7 +214,7 @@ function attemptLock({ path, mode }: LockFile, patienceMs?: number): FileLock | 
 function lockDescriptor(fd: number, path: string, patienceMs?: number): 'locked' | 'replaced' | Refusal {
   if (tryFlock(fd, 'ex', patienceMs)) return isSameFile(fd, path) ? 'locked' : 'replaced';
   if (canLockShared(fd)) return 'shared lock';
-  // Whoever holds a file that is no longer there holds nothing that concerns this path.
+  // The holder of a file that is no longer at this path does not matter here.
   return isSameFile(fd, path) ? 'holder' : 'replaced';
 }
 

@@ -1,6 +1,7 @@
 /**
- * perl and flock(1), which take the lock for a program without the addon, as children that have our descriptor as their 3. The
- * lock belongs to the open file description, which the two share, so it stays ours when the helper exits.
+ * perl and flock(1), which take the lock for a program without the addon. They run as children with our descriptor as
+ * their descriptor 3. The lock belongs to the open file description, which both share, so it stays ours when the helper
+ * exits.
  */
 
 import { once } from 'node:events';
@@ -15,8 +16,8 @@ import { builtIn } from '../support/load.js';
 const log = debugLog('flock');
 
 /**
- * LOCK_EX and LOCK_SH, both with LOCK_NB. LOCK_UN, which frees the lock for every process that shares the open file
- * description. 'question' is LOCK_SH, given back at once.
+ * 'ex' and 'sh' are LOCK_EX and LOCK_SH with LOCK_NB. 'un' is LOCK_UN, which frees the lock for every process that
+ * shares the open file description. 'question' is LOCK_SH, released at once.
  */
 export type Operation = 'ex' | 'sh' | 'un' | 'question';
 
@@ -26,8 +27,8 @@ export interface Flock {
 }
 
 /**
- * Its arguments are flags of flock(2), the same on every system: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Exit status 201
- * says refused: it is not 1, and none that `die` makes of an errno.
+ * The arguments are flags of flock(2), the same on every system: LOCK_SH 1, LOCK_EX 2, LOCK_NB 4, LOCK_UN 8. Exit
+ * status 201 means refused: it is neither 1 nor a status that `die` makes of an errno.
  */
 const PERL = [
   '-e',
@@ -35,7 +36,7 @@ const PERL = [
     'for (@ARGV) { flock($f, $_) and next; exit 201 if $!{EWOULDBLOCK} or $!{EAGAIN}; die "flock: $!\\n" }',
 ];
 
-/** It can outlive its caller: it keeps nothing that the caller has inherited, and Node hands on, above descriptor 15. */
+/** A waiting helper can outlive its caller, so it closes the caller's descriptors: Node hands on some above 15. */
 const PERL_ALONE = [
   '-e',
   `if (opendir(my $d, "/dev/fd")) { for (readdir $d) { open(my $other, "<&=", $_) if $_ > 3 } } ${PERL[1]}`,
@@ -52,7 +53,8 @@ const HELPERS = [
     name: 'flock',
     // busybox's flock has no `-E` for another status.
     refusedStatus: 1,
-    // A question's lock is freed when the descriptor is closed: later than by perl, but before another program would run.
+    // The lock of a question is freed when the descriptor is closed: later than by perl, but sooner than by a second
+    // program.
     arguments: { ex: ['-n', '-x', '3'], sh: ['-n', '-s', '3'], un: ['-u', '3'], question: ['-n', '-s', '3'] },
     waiting: ['-x', '3'],
   },
@@ -60,7 +62,7 @@ const HELPERS = [
 
 type Helper = (typeof HELPERS)[number] & { path: string };
 
-/** The quoted commands are what the install test runs. */
+/** The install test runs the quoted commands. */
 const BUILD_ADDON =
   'build the addon (it needs Python 3, make and a C++ compiler): ' +
   'npm: "npm rebuild fs-ext --ignore-scripts=false" (npm 12: first "npm install-scripts approve fs-ext"), ' +
@@ -75,7 +77,7 @@ export function helperFlock(addonError: unknown): Flock {
   const attempt = (fd: number, operation: Operation, patienceMs?: number) => {
     const args = (it: Helper) => (patienceMs === undefined ? it.arguments[operation] : it.waiting);
     const [helper, result] = firstThatWorks(helpers, (it) => runHelper(it, args(it), fd, patienceMs));
-    // One that is broken is tried once: the next call begins with the one that works.
+    // A broken helper is tried once: the next call begins with the one that works.
     if (helper !== helpers[0]) {
       log('locking through %s', helper.path);
       helpers = [helper, ...helpers.filter((other) => other !== helper)];
@@ -97,7 +99,7 @@ function bindingError(addonError: unknown): FlockBindingError {
   );
 }
 
-/** The first on PATH can be the shim of a version manager that has no such program. @throws what all of them have thrown */
+/** The first one on PATH can be the shim of a version manager without such a program. @throws what all of them threw */
 function firstThatWorks<T>(helpers: readonly Helper[], use: (helper: Helper) => T): [Helper, T] {
   const failures: unknown[] = [];
   for (const helper of helpers) {
@@ -130,7 +132,7 @@ function runHelper({ path, refusedStatus }: Helper, args: string[], fd: number, 
   throw new Error(`helper failed (${signal ?? `exit code ${status}`}): ${stderr.trim()} [${line}]`);
 }
 
-/** One that fails, or that somebody kills, says that the lock was not granted: the next attempt tells why. */
+/** False also when the helper fails, or somebody kills it: the next attempt tells why. */
 async function waitInHelper({ path, waiting }: Helper, fd: number, signal: AbortSignal): Promise<boolean> {
   if (signal.aborted) return false;
   const child = builtIn('node:child_process').spawn(path, waiting, {
@@ -142,7 +144,7 @@ async function waitInHelper({ path, waiting }: Helper, fd: number, signal: Abort
     const [status] = await once(child, 'exit');
     return status === 0;
   } catch {
-    // EAGAIN, EMFILE, ENOENT: it was not started.
+    // EAGAIN, EMFILE, ENOENT: the helper was not started.
     return false;
   } finally {
     forget();
@@ -150,8 +152,8 @@ async function waitInHelper({ path, waiting }: Helper, fd: number, signal: Abort
 }
 
 /**
- * Without what makes any program complain, or perl do something else: a preload or a locale that is not there, its own
- * options. In a folder that nobody wants to remove or to unmount.
+ * The environment lacks what makes any program complain, or perl behave otherwise: a preload or a locale that is
+ * missing, perl's options. The working directory is one that nobody wants to remove or to unmount.
  */
 function surroundings() {
   return { cwd: '/', env: { ...process.env, LC_ALL: 'C', LD_PRELOAD: undefined, PERL5OPT: undefined } };
@@ -160,9 +162,9 @@ function surroundings() {
 let waiter: string | undefined;
 
 /**
- * The program with which a shell waits for a lock: of flock(1) and perl the first that works, for the shell would try it again
- * for ever. Absolute, so that it does not depend on the PATH of whoever runs it.
- * @throws FlockBindingError when none does: the addon cannot wait for a shell
+ * The program with which a shell waits for a lock: the first of flock(1) and perl that works, for the shell would try a
+ * broken one again for ever. The path is absolute, so that it does not depend on the PATH of the shell.
+ * @throws FlockBindingError when none works: the addon cannot wait for a shell
  */
 export function findWaiter(): string {
   const helpers = findHelpers().toSorted((one, other) => one.name.localeCompare(other.name));
@@ -171,7 +173,7 @@ export function findWaiter(): string {
     throw new FlockBindingError(message, { cause });
   };
   if (helpers.length === 0) fail('neither is on PATH: install one of them');
-  // Any file will do to try them on, and this one is always there.
+  // Any file will do for a trial, and this one always exists.
   const fd = openSync('/', constants.O_RDONLY);
   try {
     waiter ??= firstThatWorks(helpers, (it) => runHelper(it, it.arguments.un, fd))[0].path;
@@ -183,7 +185,7 @@ export function findWaiter(): string {
   }
 }
 
-/** Every one on PATH, in the order of HELPERS. */
+/** Every helper on PATH, in the order of HELPERS. */
 function findHelpers(): Helper[] {
   const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
   const all = HELPERS.flatMap((helper) => folders.map((folder) => ({ ...helper, path: join(folder, helper.name) })));

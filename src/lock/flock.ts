@@ -4,9 +4,9 @@
  * Where the addon is missing or was installed without being built (npm 12, pnpm and bun do not run build scripts unless
  * told to), a helper takes the very same lock (flock-helpers.ts).
  *
- * Of fs-ext only `flockSync` is used: its asynchronous `flock` aborts the process when it is called in a worker thread, and
- * four blocked ones stall all of `fs`. And only in the main thread: fs-ext 2.1.1 keeps handles of the thread that loaded it
- * last in static variables, and a thread that loads it after that one ended aborts the process.
+ * Of fs-ext only `flockSync` is used: its asynchronous `flock` aborts the process when it is called in a worker thread,
+ * and four blocked calls stall all of `fs`. It is used in the main thread only: fs-ext 2.1.1 keeps handles of the
+ * thread that loaded it last in static variables, and a thread that loads it after that one ended aborts the process.
  */
 
 import { debugLog } from '../support/debug.js';
@@ -30,15 +30,15 @@ export function tryFlock(fd: number, operation: Operation, patienceMs?: number):
 }
 
 /**
- * Waits for LOCK_EX on a descriptor through one helper that is blocked in the kernel, until it is granted or the signal is
- * aborted: the helper is gone then. Undefined with the addon, which could only block this thread.
+ * Waits for LOCK_EX on a descriptor through one helper that is blocked in the kernel, until it is granted or the signal
+ * is aborted, which ends the helper. Undefined with the addon, which could only block this thread.
  */
 export function flockWaiter(): Flock['wait'] {
   chosen ??= chooseFlock();
   return chosen.wait;
 }
 
-/** Would LOCK_SH be granted on the descriptor, which has no lock? It is given back at once: it keeps LOCK_EX from others. */
+/** Would LOCK_SH be granted on this descriptor, which has no lock? It is released at once: it keeps LOCK_EX away. */
 export function canLockShared(fd: number): boolean {
   return tryFlock(fd, 'question');
 }
@@ -86,14 +86,14 @@ const FD_CLOEXEC = 1;
 
 let isImpossible = false;
 
-/** Where there is no /proc to tell which are open. */
+/** The descriptors that are marked where there is no /proc to tell which are open. */
 const FIRST_FDS = Array.from({ length: 253 }, (_, index) => index + 3);
 
 /**
- * What this process has inherited is not for the servers that it spawns: the lock of a calling script (`flock 200`) would be
- * held for as long as they live. At its start Node marks inherited descriptors close-on-exec up to the first gap above 15 only.
- * To be called in the turn of a spawn. Node hands on what is named in `stdio` all the same. Does nothing without the addon, which
- * alone has fcntl(2).
+ * Marks the descriptors of this process close-on-exec. What it inherited is not for the servers that it spawns: they
+ * would hold the lock of a calling script (`flock 200`) for as long as they live. At its start Node marks inherited
+ * descriptors only up to the first gap above 15. To be called in the turn of a spawn; Node still hands on what `stdio`
+ * names. Does nothing without the addon, which alone has fcntl(2).
  */
 export function markDescriptors(): void {
   if (isImpossible) return;
@@ -102,7 +102,7 @@ export function markDescriptors(): void {
     const open = descriptors(process.pid);
     for (const fd of open.length > 0 ? open : FIRST_FDS) if (fd > 2) mark(fd, fcntlSync);
   } catch (error) {
-    // No descriptor left to look with, say: the next time there can be one.
+    // This process may only have been short of descriptors: then a later call succeeds.
     isImpossible = !isOwnLimit(error);
     log('descriptors of the caller may reach what is spawned: %s', errorText(error));
   }
@@ -113,7 +113,7 @@ function mark(fd: number, fcntlSync: ReturnType<typeof loadAddon>['fcntlSync']):
     const flags = fcntlSync(fd, 'getfd');
     if ((flags & FD_CLOEXEC) === 0) fcntlSync(fd, 'setfd', flags | FD_CLOEXEC);
   } catch (error) {
-    // EBADF: it was closed meanwhile, as the one with which the folder was read.
+    // EBADF: the descriptor was closed meanwhile, as is the one with which the folder was read.
     if (errorCode(error) !== 'EBADF') throw error;
   }
 }

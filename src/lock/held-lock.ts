@@ -20,7 +20,8 @@ export interface FileLock {
   isIntact(): boolean;
   /**
    * LOCK_UN and close: frees the lock, also for children that share it. Idempotent. Never deletes the file.
-   * @throws LockUnavailableError when it cannot be unlocked; it is closed all the same, and children that share it keep it
+   * @throws LockUnavailableError when LOCK_UN fails; the file is closed all the same, and children that share the lock
+   * keep it
    */
   release(): void;
   /** Close this process's descriptor without unlocking: the lock then lives exactly as long as the children that share it. Idempotent. */

@@ -1,5 +1,5 @@
 /**
- * Opening a lock file, safely: never through a symbolic link, never something that is no regular file, never at a
+ * Opens a lock file safely: never through a symbolic link, never something that is no regular file, never at a
  * descriptor that means something to others, and on a doubtful file system with a warning.
  */
 
@@ -16,8 +16,8 @@ import { LOCK_OPEN_FLAGS, makeFolders, openRegularFile } from '../support/files.
 import { check, isText } from '../support/options.js';
 
 /**
- * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from linux/magic.h:
- * on other systems than Linux none of them is recognised. virtiofs has the number of FUSE.
+ * File systems on which a lock may not mean what it means on a local disk, by their number in statfs(2), from
+ * linux/magic.h: they are recognised on Linux only. virtiofs has the number of FUSE.
  */
 const DOUBTFUL_FILE_SYSTEMS = new Map([
   [0x6969, 'NFS'],
@@ -38,16 +38,17 @@ export function lockFileOf(path: string, { mode = 0o600 }: { mode?: number }): L
   check('path', path, isText, 'a non-empty string without NUL');
   const isPermission = (it: unknown) => Number.isInteger(it) && Number(it) >= 0 && Number(it) <= 0o777;
   check('mode', mode, isPermission, 'permission bits between 0 and 0o777');
-  // It cannot be made absolute in a working directory that was removed.
+  // resolve() throws in a working directory that was removed.
   return asLockUnavailable(path, 'examine', () => ({ path: resolve(path), mode }));
 }
 
-/** Opens the lock file to lock it; makes it, and its folders, when it is missing. The descriptor is above 3. */
+/** Opens the lock file to lock it; creates it, and its folders, when it is missing. The descriptor is above 3. */
 export function openLockFile(path: string, mode: number): number {
   const fd = openExisting(path) ?? createLockFile(path, mode);
   if (fd > 3) return fd;
-  // Descriptor 3 is where a managed process carries its lock, so who has the lock there is taken for one. A forked Node
-  // child that disconnected its IPC channel gets 3 from its next open: it is kept busy until there is a higher one.
+  // Descriptor 3 is where a managed process carries its lock, so a process that has a lock there is taken for one. A
+  // forked Node child that disconnected its IPC channel gets 3 from its next open: 3 is kept busy until a higher one is
+  // open.
   try {
     return openLockFile(path, mode);
   } finally {
@@ -71,7 +72,7 @@ export function isSameFile(fd: number, path: string): boolean {
   return atPath?.ino === opened.ino && atPath.dev === opened.dev;
 }
 
-/** @throws LockUnavailableError, which names the file, for what the system says */
+/** @throws LockUnavailableError, which names the file, for an error of the system */
 export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'examine', act: () => T): T {
   try {
     return act();
@@ -81,10 +82,10 @@ export function asLockUnavailable<T>(path: string, verb: 'lock' | 'unlock' | 'ex
   }
 }
 
-/** Another user's, on a read-only file system, a program that runs: flock(2) asks for no more than an open descriptor. */
+/** Another user's file, a read-only file system, a running program: flock(2) needs no more than an open descriptor. */
 const NOT_WRITABLE = ['EACCES', 'EPERM', 'EROFS', 'ETXTBSY'];
 
-/** To write, too, where that is permitted: for the PID of the process, and since NFS locks no others. */
+/** Opens for writing where permitted: the PID of the process is written, and NFS locks no other descriptors. */
 function openExisting(path: string): number | undefined {
   try {
     return openIfThere(path, LOCK_OPEN_FLAGS | constants.O_RDWR);
@@ -95,8 +96,8 @@ function openExisting(path: string): number | undefined {
 }
 
 /**
- * O_CREAT for a file that is missing only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
- * another user's existing file in /tmp, be that writable for everybody.
+ * O_CREAT is for a missing file only: with `fs.protected_regular` (on by default under systemd) Linux refuses it on
+ * another user's existing file in /tmp, even if everybody may write to that.
  */
 function createLockFile(path: string, mode: number): number {
   makeFolders(dirname(path));
@@ -105,7 +106,7 @@ function createLockFile(path: string, mode: number): number {
 
 function openAndWarn(path: string, flags: number, mode?: number): number {
   return openRegularFile(path, flags, mode, ({ dev }) => {
-    // Once for each device: at every lock the question alone would be a fifth of its cost.
+    // Each device is checked once: at every lock the check would be a fifth of its cost.
     if (!knownDevices.has(dev)) warnOfFileSystem(path);
     knownDevices.add(dev);
   });
@@ -114,14 +115,14 @@ function openAndWarn(path: string, flags: number, mode?: number): number {
 function warnOfFileSystem(path: string): void {
   let type: number;
   try {
-    // A 32-bit system has those above 2^31 as negative numbers.
+    // On a 32-bit system numbers above 2^31 are negative.
     type = statfsSync(path).type >>> 0;
   } catch {
-    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. A warning less, not a lock that is lost.
+    // ENOENT: deleted meanwhile. ENOSYS: the file system does not say. Only the warning is lost, not the lock.
     return;
   }
   const name = DOUBTFUL_FILE_SYSTEMS.get(type);
   if (name === undefined) return;
-  const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or be lost with a connection. Keep it on a local disk`;
+  const message = `The lock file "${path}" is on ${name}, where a lock may not reach all who see the file, or may be lost with a connection. Keep it on a local disk`;
   process.emitWarning(message, { type: 'FlockProcessWarning', code: 'FLOCK_PROCESS_FILE_SYSTEM' });
 }

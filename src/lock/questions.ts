@@ -1,6 +1,6 @@
 /**
- * Questions about a lock. They change nothing: LOCK_SH is asked for, which is given back at once, so two questions never see
- * each other, and an acquirer that meets one tries again.
+ * Questions about a lock. They change nothing: they ask for LOCK_SH, which is released at once, so two questions never
+ * see each other, and an acquirer that meets one tries again.
  */
 
 import { closeSync, constants } from 'node:fs';
@@ -40,7 +40,7 @@ export function isLocked(path: string): boolean {
  */
 export async function lockHolders(path: string): Promise<number[]> {
   const file = lockFileOf(path, {});
-  // A lock that is held, and by nobody that is seen, may have been freed and taken again in between.
+  // A held lock without a visible holder may have been freed and taken again in between.
   for (let look = 1; look <= 3; look += 1) {
     if (!isLocked(file.path)) return [];
     const pids = asLockUnavailable(file.path, 'examine', () => pidsOf(processTable().carriers(file.path)));
@@ -51,8 +51,8 @@ export async function lockHolders(path: string): Promise<number[]> {
 }
 
 /**
- * Who has LOCK_SH, for a message: nobody when that cannot be told, for want of lsof or of a descriptor. lockHolders() does not
- * name them, it tells who has the exclusive lock.
+ * The holders of LOCK_SH, for a message: none when they cannot be told, for want of lsof or of a descriptor.
+ * lockHolders() does not name them: it names holders of the exclusive lock.
  */
 export function sharedLockPids(path: string): number[] {
   try {

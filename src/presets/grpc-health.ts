@@ -1,8 +1,8 @@
 /**
- * gRPC over node:http2: the health check, and the unary call that it is made of. Messages of one or two fields do not need a
- * protobuf library: they are written by hand.
+ * gRPC over node:http2: the health check, and the unary call that it consists of. Messages of one or two fields do not
+ * need a protobuf library: they are encoded by hand.
  *
- * The other side may be anybody: every answer that is not gRPC is an error here and "not healthy" for the caller.
+ * The other side may be any server: every answer that is not gRPC is an error here and "not healthy" for the caller.
  */
 
 import type { ClientHttp2Session, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
@@ -15,24 +15,24 @@ import { builtIn } from '../support/load.js';
 
 const log = debugLog('health');
 
-/** A HealthCheckResponse begins with its `status` (field 1, a number): here SERVING. Fields that a newer server adds come after it. */
+/** A HealthCheckResponse begins with its `status` (field 1, a number): here SERVING. Newer servers append fields. */
 const SERVING = Buffer.from([0x08, 1]);
 
 /** The wire type of protobuf for text and messages. */
 const LENGTH_DELIMITED = 2;
 
-/** Enough for every answer that is asked for here, and an end to a stranger that never stops sending. */
+/** Enough for every answer that is requested here, and a limit for a stranger that never stops sending. */
 const MAX_REPLY_BYTES = 1024 * 1024;
 
 export const GRPC_STATUS = { ok: 0, notFound: 5, unimplemented: 12 };
 
-/** One request, one reply: without a message unless the status is GRPC_STATUS.ok. Rejects when what comes back is not a gRPC reply. */
+/** One request, one reply, with a message only if the status is GRPC_STATUS.ok. Rejects when the reply is not gRPC. */
 export type UnaryCall = (method: string, request: Uint8Array) => Promise<{ status: number; message: Buffer }>;
 
 /**
- * Asks several things of the server at `address` (`host:port` without TLS, an IPv6 address in brackets) over one HTTP/2
- * session, which is closed at the end whatever happens. False when `ask` says so, when it throws, when the connection fails,
- * and on abort; the reason is logged as `flock-process:health`.
+ * Makes several calls to the server at `address` (`host:port` without TLS, an IPv6 address in brackets) over one HTTP/2
+ * session, which is closed at the end whatever happens. False when `ask` returns false or throws, when the connection
+ * fails, and on abort; the reason is logged as `flock-process:health`.
  */
 export async function askGrpc(
   { address, signal }: { address: string; signal: AbortSignal },
@@ -51,10 +51,11 @@ export async function askGrpc(
       },
       settings: { enablePush: false },
     });
-    // The calls fail with its errors. The listener stays: a session can have a second one, which must not be unhandled.
+    // The calls fail with the session's errors. The listener stays: a second error must not be unhandled.
     session.on('error', () => undefined);
-    // Ends the calls, too. Not at once: this may run inside a callback of nghttp2, and what is destroyed there is freed while
-    // it is still being read (Node 20.20; in a server the heap is corrupted within a few sessions).
+    // destroy() ends the calls, too. It runs in a later turn: this may be inside a callback of nghttp2, and what is
+    // destroyed there is freed while it is still being read (Node 20.20; in a server the heap is corrupted within a few
+    // sessions).
     const destroy = () => {
       session.destroy();
       // After a GOAWAY a destroyed session waits for the server to close the socket, and keeps this process alive meanwhile.
@@ -101,7 +102,7 @@ async function callUnary(session: ClientHttp2Session, method: string, request: U
     'content-type': 'application/grpc',
     te: 'trailers',
   });
-  // The trailers, too: an error without a message has its status in the headers ("trailers-only").
+  // Trailers join the headers: an error without a message has its status in the headers ("trailers-only").
   const headers: IncomingHttpHeaders & IncomingHttpStatusHeader = {};
   let body = Buffer.alloc(0);
   await new Promise<void>((resolve, reject) => {

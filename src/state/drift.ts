@@ -1,7 +1,7 @@
 /**
- * What a process was spawned with, as the journal has it, and what is different now: another command, other arguments or
- * variables, another working folder, or another file where the command is (an upgrade). Values are written as salted hashes
- * alone, for an environment may hold secrets.
+ * What a process was spawned with, as the journal records it, and what differs now: the command, the arguments,
+ * variables, the working directory, or the file at the path of the command (an upgrade). Values are recorded only as
+ * salted hashes, for an environment may hold secrets.
  */
 
 import { statSync } from 'node:fs';
@@ -17,7 +17,7 @@ import type { CompleteSpec, ProcessSpec } from './process-spec.js';
 
 const log = debugLog('drift');
 
-/** Readers skip a line that is longer than 8 KiB, and a `spawn` has more than these. */
+/** Readers skip a line that is longer than 8 KiB, and a `spawn` line holds more than the hashes. */
 const MAX_HASHES_LENGTH = 4 * 1024;
 
 /** 96 bits of the hash: no two values share them by chance. */
@@ -26,18 +26,18 @@ const HASH_LENGTH = 16;
 type Hashes = Readonly<Record<string, unknown>>;
 type Compared = Pick<CompleteSpec, 'command' | 'args' | 'cwd' | 'env'>;
 
-/** Fields of the `spawn` line. To be made before the spawn: a file that is replaced in between counts as another one. */
+/** Fields of the `spawn` line. To be made before the spawn: a file replaced in between then counts as another one. */
 export function fingerprint(spec: Compared, executable: string): Readonly<Record<string, unknown>> {
   const salt = builtIn('node:crypto').randomUUID();
   const byName = hashesOf(spec, salt, { isByName: true });
   const isShort = textOf(byName).length <= MAX_HASHES_LENGTH;
-  // What prepare() put in its place is not compared.
+  // A file that prepare() has chosen instead is not compared.
   const isOwn = executables(spec).find(isExecutableFile) === executable;
   const identity = isOwn ? identityOf(executable) : undefined;
   return { salt, hashes: isShort ? byName : hashesOf(spec, salt), executable: identity };
 }
 
-/** Names of the fields in which the spec differs from what the process was spawned with; none where the journal does not say. */
+/** The fields in which the spec differs from what the process was spawned with; none if the journal does not say. */
 export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted }: JournalState): string[] {
   const { salt, hashes, executable } = spawned ?? {};
   if (spawned?.pid !== pid || !isTrusted || typeof salt !== 'string' || typeof hashes !== 'object') return [];
@@ -48,7 +48,7 @@ export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted 
   return fields;
 }
 
-/** Unless `whenDifferent` is 'reuse': is it to be restarted? @throws OptionsMismatchError when it is to be refused */
+/** When there are differences: is the process to be restarted? @throws OptionsMismatchError if it is to be refused */
 export function isToBeReplaced(spec: CompleteSpec, pid: number, state: JournalState): boolean {
   const { name, whenDifferent } = spec;
   const differences = differencesOf(spec, pid, state);
@@ -58,7 +58,7 @@ export function isToBeReplaced(spec: CompleteSpec, pid: number, state: JournalSt
   throw new OptionsMismatchError(message, { key: undefined, differences });
 }
 
-/** Of a file that is missing, which is so for a moment during an upgrade, or cannot be looked at, nothing is said. */
+/** False for a file that cannot be examined, or is missing, as it is for a moment during an upgrade. */
 function isReplaced(former: unknown, spec: Compared): boolean {
   try {
     const executable = executables(spec).find(isExecutableFile);
@@ -82,12 +82,12 @@ function hashesOf({ command, args, cwd = '', env }: Compared, salt: string, { is
 }
 
 /**
- * The same for equal values, whatever the order in which an object has its fields. Functions are left out, and so is what is
- * undefined. Each variable of the environment is a field of its own, `env.NAME`.
+ * The hash of each field: the same for equal values, whatever the order of an object's fields. Functions and undefined
+ * values are left out. Each variable of the environment is a field of its own, `env.NAME`.
  */
 export function hashFields<Spec extends Pick<ProcessSpec, 'env'>>(spec: Spec, salt: string): Record<string, string> {
   const { env = {}, ...others } = spec;
-  // One that is to be removed is a field, too.
+  // A variable that is to be removed is a field, too.
   const variables = Object.entries(env).map(([name, value]) => [`env.${name}`, value ?? null] as const);
   const fields = [...Object.entries(others), ...variables];
   const isHashed = ([, value]: (typeof fields)[number]) => value !== undefined && typeof value !== 'function';
@@ -95,17 +95,17 @@ export function hashFields<Spec extends Pick<ProcessSpec, 'env'>>(spec: Spec, sa
 }
 
 function hash(value: unknown, field: string, salt: string): string {
-  // What a journal is compared by has to be the same in every version of Node: inspect() is not.
+  // The hashes in a journal, of texts and lists, are the same in every version of Node: inspect() would differ.
   const isObject = typeof value === 'object' && !Array.isArray(value);
   const text = isObject ? inspect(value, { depth: null, sorted: true }) : JSON.stringify(value);
   const digest = builtIn('node:crypto').createHash('sha256').update(`${salt}${field}${text}`).digest('base64url');
   return digest.slice(0, HASH_LENGTH);
 }
 
-/** Where libc looks when PATH is not set. */
+/** Where libc searches when PATH is not set. */
 const DEFAULT_PATH = '/usr/local/bin:/bin:/usr/bin';
 
-/** The files that the command can mean, the first executable one is taken: as execvp(3) does. */
+/** The files that the command can mean. As with execvp(3) the first executable one is run. */
 export function executables({ command, cwd = process.cwd(), env }: Compared): string[] {
   const { PATH = DEFAULT_PATH } = { ...process.env, ...env };
   const folders = command.includes('/') ? ['.'] : PATH.split(delimiter);

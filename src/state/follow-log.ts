@@ -1,6 +1,6 @@
 /**
- * A log that is followed. Each file is read to its end before the next one is opened, so that a rotation loses no line; a
- * consumer that is slow finds what came meanwhile in the files, for nothing is read ahead of it.
+ * Follows a log. Each file is read to its end before the next one is opened, so that a rotation loses no line. Nothing
+ * is read ahead of a slow consumer: it finds what came meanwhile in the files.
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
@@ -18,10 +18,10 @@ type Options = { lines: number; signal: AbortSignal | undefined };
 
 const LOOK_EVERY_MS = 100;
 
-/** A longer line comes in pieces: a program that never ends one must not fill the memory. */
+/** A longer line is delivered in pieces: a program that never ends one must not fill the memory. */
 const MAX_LINE_LENGTH = 1024 * 1024;
 
-/** A line without an end is waited for as long as somebody has the lock, and in any case for so long. */
+/** A line without an end is waited for as long as somebody holds the lock, and in any case for this time. */
 const UNENDED_MS = 1_000;
 
 /** @throws the system's error when the log is there and cannot be read */
@@ -31,7 +31,7 @@ export function followLog(files: Files, { lines, signal }: Options): AsyncIterab
       const left = newAbort();
       const iterator = follow(files, { lines, signal }, left.signal);
       const leave = iterator.return.bind(iterator);
-      // By itself a generator hears that its consumer has left only after the line that it waits for.
+      // By itself a generator learns that its consumer has left only after the line that it waits for.
       iterator.return = (value) => {
         left.abort();
         return leave(value);
@@ -44,7 +44,7 @@ export function followLog(files: Files, { lines, signal }: Options): AsyncIterab
 async function* follow(files: Files, options: Options, left: AbortSignal): AsyncGenerator<string, undefined> {
   const { signal, clear } = linkSignals(options.signal, left);
   let file: LogFile | undefined;
-  // Also of a consumer that never comes back for another line.
+  // This also closes the file of a consumer that never comes back for another line.
   const forget = onAbort(signal, () => file?.close());
   try {
     file = openLogFile(files.logFile);
@@ -55,7 +55,8 @@ async function* follow(files: Files, options: Options, left: AbortSignal): Async
         yield line;
       }
       if (signal.aborted) return;
-      // Looked up before the read: the process of a file that was moved away has ended, so that nothing comes after this read.
+      // Looked up before the read: a file that was moved away has no writer any more, so nothing follows what is read
+      // now.
       const next = nextPath(files, file);
       const read = file?.read();
       const opened = read === undefined && next !== undefined ? openLogFile(next) : undefined;
@@ -65,7 +66,7 @@ async function* follow(files: Files, options: Options, left: AbortSignal): Async
         file?.close();
         file = opened;
       }
-      // Also between two reads: whoever reads what never ends must hear of timers and sockets, and of the abort.
+      // The loop sleeps between two reads, too: an endless log must not keep timers, sockets and the abort waiting.
       await sleep(read === undefined && opened === undefined ? LOOK_EVERY_MS : 0, signal).catch(() => undefined);
     }
   } finally {
@@ -75,25 +76,25 @@ async function* follow(files: Files, options: Options, left: AbortSignal): Async
   }
 }
 
-/** Of the files that came after this one the oldest; undefined while there is none. */
+/** The oldest of the files that came after this one; undefined while there is none. */
 function nextPath({ logFile, logRotation: { keep } }: Files, file: LogFile | undefined): string | undefined {
   if (file === undefined) return logFile;
   const statOf = (path: string) => statSync(path, { bigint: true, throwIfNoEntry: false });
   const { dev, ino, mtimeNs } = fstatSync(file.fd, { bigint: true });
   const current = statOf(logFile);
-  // One that was deleted is read on, for its process still writes to it.
+  // A deleted file is read on, for its process still writes to it.
   if (current === undefined || (current.ino === ino && current.dev === dev)) return undefined;
   let next = logFile;
   for (let moved = 1; moved <= keep; moved += 1) {
     const path = `${logFile}.${moved}`;
-    // Moved or deleted, this file was not written to when a later one was there.
+    // This file was moved or deleted: it was last written before any later file existed.
     if ((statOf(path)?.mtimeNs ?? 0n) <= mtimeNs) break;
     next = path;
   }
   return next;
 }
 
-/** Undefined when there is none, or something else than a regular file. */
+/** Undefined when there is no file, or it is not a regular one. */
 function openLogFile(path: string): LogFile | undefined {
   let fd: number;
   try {
@@ -121,7 +122,7 @@ class LogFile {
     this.close = closeOnce(fd);
   }
 
-  /** The last lines of the last 64 KiB. One that is not ended counts as one of them, and comes later. */
+  /** The last lines of the last 64 KiB. A line without an end counts as one of them, and is delivered later. */
   readTail(count: number): string[] {
     const { size } = fstatSync(this.fd);
     this.#position = count === 0 ? size : Math.max(0, size - TAIL_BYTES);

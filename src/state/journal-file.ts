@@ -9,13 +9,13 @@ import { closeOnce, openRegularFile } from '../support/files.js';
 import { setImmediate } from '../support/globals.js';
 import { type JournalLine, type JournalState, type LastLines, stateOf } from './journal-state.js';
 
-/** What was read of a journal. Not its lines: in a process that runs for long they would gather. */
+/** What was read of a journal. The lines are not kept: in a long-running process they would accumulate. */
 export interface Seen {
-  /** Device, inode and first bytes: a file that was deleted leaves its inode to the next one. */
+  /** Device, inode and first bytes: the next file can have the inode of a deleted one. */
   readonly file: string;
   readonly size: number;
   readonly id: string;
-  /** What to add to an offset for a place. */
+  /** What to add to an offset to get a place. */
   readonly base: number;
   readonly last: LastLines;
   /** The offset behind the last whole line. */
@@ -26,14 +26,14 @@ export interface Seen {
 /** Readers take no more than this of the end, and of the first line. */
 export const READ_BYTES = 256 * 1024;
 
-/** A longer line is skipped; not so the first one, which has what trimming kept. */
+/** A longer line is skipped, except the first one, which has what trimming kept. */
 const MAX_LINE_BYTES = 8 * 1024;
 
-/** Of what has only grown since `before`, what is new is read alone: a start looks at the journal again and again. */
+/** Reads only what is new if the file has merely grown since `before`: a start reads the journal again and again. */
 export function readJournal(fd: number, before: Seen | undefined): Seen {
   const { dev, ino, uid, mode, size: bytes } = fstatSync(fd, { bigint: true });
   const size = Number(bytes);
-  // In its first 32 bytes a journal has its id.
+  // The first 32 bytes of a journal contain its id.
   const file = `${dev} ${ino} ${readRange(fd, 0, Math.min(size, 32))}`;
   const isTrusted = Number(uid) === process.getuid?.() && (Number(mode) & 0o022) === 0;
   if (before?.file === file && before.size === size && before.state.isTrusted === isTrusted) return before;
@@ -42,23 +42,24 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
   const text = readRange(fd, from, size);
   const last = new Map([...known, ...byEvent(parseLines(text, base + from))]);
   const readTo = from + text.lastIndexOf('\n') + 1;
-  // Not the size: in the middle of a write across two pages it is that of a part, and the line lies before it, unread.
+  // The size is not the end: in the middle of a write across two pages it covers a part of the line, which is still
+  // unread.
   const state = stateOf(last, { id, offset: base + readTo }, isTrusted);
   return { file, size, id, base, last, readTo, state };
 }
 
-/** The lines that a reader takes, oldest first; without those that are in the first line alone. */
+/** The lines that a reader takes, oldest first, except those that only the first line contains. */
 export function readLines(fd: number): JournalLine[] {
   const { size } = fstatSync(fd);
   const { base, readTo: from } = readHead(fd, size);
   return parseLines(readRange(fd, from, size), base + from);
 }
 
-/** The first line says whose journal it is, what to add to an offset for a place, and which lines still count. */
+/** The first line has the journal's id, what to add to an offset to get a place, and the lines that still count. */
 function readHead(fd: number, size: number): Pick<Seen, 'id' | 'base' | 'last' | 'readTo'> {
   const text = readRange(fd, 0, Math.min(size, READ_BYTES));
   const head = (parseJson(text.slice(0, text.indexOf('\n'))) ?? {}) as Record<string, unknown>;
-  // Each `start` repeats it, and a line that is too long for readers would undo nothing.
+  // Each `start` line repeats the id, and a line that is too long for readers would undo nothing.
   const id = typeof head.id === 'string' && head.id.length <= 100 ? head.id : '';
   const base = isPlace(head.base) ? head.base : 0;
   const kept: unknown[] = Array.isArray(head.kept) ? head.kept : [];
@@ -75,7 +76,7 @@ function readRange(fd: number, from: number, to: number): string {
   return bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, from));
 }
 
-/** The last that was parsed in this turn: of calls side by side each looks for its own line in it. */
+/** What was parsed last in this turn: of several calls side by side each searches it for its own line. */
 let parsed: { text: string; base: number; lines: JournalLine[] } | undefined;
 
 function parseLines(text: string, base: number): JournalLine[] {
@@ -84,7 +85,7 @@ function parseLines(text: string, base: number): JournalLine[] {
   const lines: JournalLine[] = [];
   parsed = { text, base, lines };
   let place = base;
-  // What comes after the last line end is not written to its end yet.
+  // What comes after the last line end is not completely written yet.
   for (const piece of text.split('\n').slice(0, -1)) {
     const isSkipped = piece === '' || piece.length > MAX_LINE_BYTES;
     const line = isSkipped ? undefined : asLine(parseJson(piece), place);
@@ -98,12 +99,12 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // SyntaxError: a torn line, or somebody else's.
+    // SyntaxError: a torn line, or one that somebody else has written.
     return undefined;
   }
 }
 
-/** Undefined for what is no line. One that trimming has copied says itself where it stood: before its own place. */
+/** Undefined for what is no line. A line that trimming copied says where it stood: before its present place. */
 function asLine(value: unknown, ownPlace: number): JournalLine | undefined {
   const line = (value ?? {}) as Partial<JournalLine>;
   const { at, event, by, place = 0 } = line;
@@ -111,18 +112,18 @@ function asLine(value: unknown, ownPlace: number): JournalLine | undefined {
   return isLine ? { ...line, at, event, by, place: Math.min(line.place ?? ownPlace, ownPlace) } : undefined;
 }
 
-/** Half of what can be counted exactly: sizes are added to a place. */
+/** At most half of what can be counted exactly, because sizes are added to a place. */
 function isPlace(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < Number.MAX_SAFE_INTEGER / 2;
 }
 
-/** Places count bytes, and readers characters: what is not ASCII is escaped. */
+/** Places count bytes, but readers count characters: everything that is not ASCII is escaped. */
 export function textOf(line: object): string {
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   return `${JSON.stringify(line).replace(/[\u0080-\uffff]/g, escaped)}\n`;
 }
 
-/** Until the function is called. Undefined when a lock of somebody else conflicts, or trimming has just put another file there. */
+/** @returns what releases the lock; undefined when another lock conflicts, or trimming has just replaced the file */
 export function tryLockJournal(path: string, kind: 'ex' | 'sh'): (() => void) | undefined {
   let release: (() => void) | undefined;
   try {

@@ -2,7 +2,7 @@
 
 type Counting = 'start' | 'stop' | 'restart' | 'abandon' | 'prepared' | 'spawn' | 'ready' | 'exit' | 'stopped';
 
-/** Of these the last line counts, and trimming keeps it. */
+/** The last line of each of these events counts, and trimming keeps it. */
 const COUNTING: Counting[] = ['start', 'stop', 'restart', 'abandon', 'prepared', 'spawn', 'ready', 'exit', 'stopped'];
 
 export type JournalEventName = Counting | 'supervise' | 'unsupervise' | 'crash' | 'give-up';
@@ -17,8 +17,9 @@ export interface JournalLine {
 }
 
 /**
- * Where a line stands, or the end, where the next one will: exact however many processes write at once. It only grows, also
- * when the journal is trimmed. The `id` is the journal's: a place in another one counts as its begin.
+ * Where a line stands, or the end, where the next one will: exact however many processes write at once. A place only
+ * grows, also when the journal is trimmed. The `id` is the journal's: a place in another journal counts as the
+ * beginning.
  */
 export interface Place {
   readonly id: string;
@@ -31,19 +32,19 @@ export interface SpawnLine extends JournalLine {
   readonly startKey: string;
   /** Boot and PID namespace in which the PID means this process. */
   readonly boot: string;
-  /** At which descriptor it carries the lock. */
+  /** The descriptor at which it carries the lock. */
   readonly fd: number;
-  /** Undefined of one that has become the process: its session, and its group, are its starter's. */
+  /** Undefined for a process that called become(): its session and its group are its starter's. */
   readonly session?: number;
-  /** Unknown of a process that was found without a journal that names it. */
+  /** Undefined for a process that was found without a journal that names it. */
   readonly log?: { readonly device: number; readonly inode: number; readonly offset: number };
-  /** What it was spawned with, as drift.ts has it. */
+  /** What the process was spawned with: see drift.ts. */
   readonly salt?: unknown;
   readonly hashes?: unknown;
   readonly executable?: unknown;
 }
 
-/** One line of `NAME.journal`: who started, stopped, supervised it, and how it ended. */
+/** One line of `NAME.journal`: who started, stopped or supervised the process, and how it ended. */
 export interface JournalEvent {
   readonly at: Date;
   readonly event: JournalEventName;
@@ -57,7 +58,7 @@ export type LastLines = ReadonlyMap<JournalEventName, JournalLine>;
 
 export type JournalState = ReturnType<typeof stateOf>;
 
-/** @param isTrusted false when others than this user could have written them: then nobody is signalled on their word */
+/** @param isTrusted false when others could have written the lines: no process is signalled on their word */
 export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolean) {
   const last = (event: JournalEventName) => lastLines.get(event);
   const placeOf = (event: JournalEventName) => last(event)?.place ?? -1;
@@ -75,57 +76,57 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isTrusted,
     last,
     counting: COUNTING.flatMap((event) => last(event) ?? []),
-    /** No stop() wants it down, or a restart() that came later wants it up again. */
+    /** No stop() wants the process down, or a later restart() wants it up again. */
     isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
     /** A server that is there is to be ended, or is being ended. */
     isPending: pending.length > 0,
-    /** Whoever wants it ended. */
+    /** PID of the process that wants the server ended. */
     pendingBy: pending[0] && last(pending[0])?.by,
-    /** A restart() is at work, or has died between its halves. */
+    /** A restart() is at work, or died between its two halves. */
     isRestarting: placeOf('restart') >= undone && isAfter('restart', 'stop'),
     isStoppedSince: (place: Place) => placeOf('stop') >= offsetOf(place),
     isUndone: (place: Place) => offsetOf(place) < undone,
     /** The process that was spawned or adopted last, dead or alive. */
     spawned,
-    /** It wrote its own line, in become(). */
+    /** The process wrote its own line, in become(). */
     hasBecome: spawned !== undefined && spawned.by === spawned.pid,
     fdOf: (pid: number) => (spawned?.pid === pid && Number.isInteger(spawned.fd) ? spawned.fd : undefined),
-    /** It was spawned by the last start. Before that one has, nothing is said of who holds the lock now. */
+    /** The last start has spawned it. Until then the journal does not say who holds the lock. */
     isOfLastStart: isAfter('spawn', 'start'),
-    /** Its parent saw it end. By start ticks too: in another container the one before it can have had the same PID. */
+    /** Its parent saw it end. Start ticks count, too: in another container an earlier process can have had this PID. */
     hasExited,
     /** It ended by itself, with exit code 0, and nobody has started it since. */
     isDone:
       hasExited && exit?.exitCode === 0 && isAfter('exit', 'start') && !pending.some((event) => isAfter('exit', event)),
     isReady: isAfter('ready', 'spawn'),
-    /** A stop() or restart() has come to its end since it was spawned: nothing of it was left. */
+    /** A stop() or restart() has finished since the spawn: nothing of the process was left. */
     isDown: isAfter('stopped', 'spawn'),
     /** The line from which start time counts. */
     begun,
-    /** How long prepare() of the last start can take, while that is not through. */
+    /** How long prepare() of the last start can take; undefined when it has finished. */
     preparesForMs: isAfter('spawn', 'start') ? undefined : (begun?.prepareMs as number | undefined),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
-    /** By supervisors since somebody's last start() or supervise(). One that is under way, or has failed, is none. */
+    /** By supervisors since somebody's last start() or supervise(), without one that is under way or has failed. */
     restarts: isAfter('supervise', 'start') ? 0 : Math.max(0, numbered - (isAfter('ready', 'start') ? 0 : 1)),
   };
 }
 
-/** The last line of each supervisor; of the one that began last, the last one. */
+/** The last line of each supervisor, in the order in which the supervisors began. */
 export function supervisorLines(lines: readonly JournalLine[]): JournalLine[] {
   const theirs = lines.filter(({ event }) => ['supervise', 'crash', 'unsupervise', 'give-up'].includes(event));
   return [...new Map(theirs.map((line) => [line.supervisor, line])).values()];
 }
 
-/** For people: without what only this library can use. */
+/** The event for people: without what only this library can use. */
 export function eventOf({ at, place, token, startKey, salt, hashes, ...fields }: JournalLine): JournalEvent {
   return Object.freeze({ ...fields, at: new Date(at) }) as JournalEvent;
 }
 
-/** Stops, restarts and abandons before this were undone by the last `start`, which had read so far. */
+/** The last `start` undid the stops, restarts and abandons before this place: its writer had read so far. */
 function undoneBefore(start: JournalLine | undefined, { id }: Place): number {
   const undoes = start?.undoes as Partial<Place> | null | undefined;
   if (start === undefined || undoes?.id !== id || typeof undoes.offset !== 'number') return 0;
-  // Whoever wrote it can have read no further than to where it stands.
+  // The writer can have read no further than to its own line.
   return Math.min(undoes.offset, start.place);
 }

@@ -1,9 +1,9 @@
 /**
- * NAME.journal: what happened to the process, one JSON line an event, appended with one write. Whether it is wanted, and who
- * it is, follows from the lines alone (journal-state.ts). Every call opens it by name, since trimming puts another file in its
- * place, and throws a StateFileError for an error of the system.
- * The locks on it say who is at work. A stop() or restart() has LOCK_SH until the process is down; the start() that won the
- * process's lock takes LOCK_EX for a moment.
+ * NAME.journal: what happened to the process, one JSON line an event, appended with one write. Whether the process is
+ * wanted, and which process it is, follows from the lines alone (journal-state.ts). Every call opens the journal by
+ * name, since trimming puts another file in its place, and throws a StateFileError for an error of the system. The
+ * locks on it say who is at work. A stop() or restart() holds LOCK_SH until the process is down; the start() that won
+ * the process's lock takes LOCK_EX for a moment.
  */
 
 import { constants, existsSync, linkSync, lstatSync, rmSync, writeFileSync, writeSync } from 'node:fs';
@@ -21,20 +21,20 @@ const log = debugLog('journal');
 const TRIM_OVER_BYTES = 1024 * 1024;
 const KEPT_LINES = 200;
 
-/** Places go on so far beyond the old end: what others wrote into the old file meanwhile lies before every new line. */
+/** Trimming moves places so far beyond the old end: lines that others still write into the old file lie before it. */
 const PLACES_GAP = 1024 * 1024;
 
-/** Lines that only tell. A day of short supervisions of one process makes 256 KiB of them. */
+/** Lines that only inform. A day of short supervisions of one process makes 256 KiB of them. */
 const UNCOUNTED: readonly JournalEventName[] = ['supervise', 'unsupervise', 'crash', 'give-up'];
 
-/** What a file of another user, or no regular file, is met with; the latter has no code. */
+/** Error codes of another user's file, and of what is not a regular file; the latter may have no code. */
 const UNREADABLE = ['EACCES', 'EPERM', 'ELOOP', 'ENXIO', undefined];
 
 const NOTHING = stateOf(new Map(), { id: '', offset: 0 }, false);
 
 const journals = new WeakMap<object, Journal>();
 
-/** One object for as long as there is this spec: what it has read already is not read again. @throws UnsupportedPlatformError on Windows */
+/** One object for as long as the spec exists: it reads only what is new. @throws UnsupportedPlatformError on Windows */
 export function journalOf(spec: Pick<CompleteSpec, 'lockFile'>): Journal {
   assertSupportedPlatform();
   const journal = journals.get(spec) ?? new Journal(besideLockFile(spec, 'journal'));
@@ -58,7 +58,7 @@ export class Journal {
     this.path = path;
   }
 
-  /** What the lines add up to now; nothing when there is no journal. */
+  /** What the lines add up to now; an empty state when there is no journal. */
   read(): JournalState {
     try {
       this.#seen = withRegularFile(this.path, constants.O_RDONLY, (fd) => readJournal(fd, this.#seen));
@@ -78,7 +78,7 @@ export class Journal {
     }
   }
 
-  /** One that this user may not read says as little as none. @throws the system's error for want of our own (EMFILE, …) */
+  /** A journal that this user may not read says as little as none. @throws the system's error, EMFILE for example */
   readIfReadable(): JournalState {
     try {
       return this.read();
@@ -90,7 +90,7 @@ export class Journal {
     }
   }
 
-  /** Makes it when it is missing, complete from its first instant. */
+  /** Creates the journal when it is missing. It is complete from its first instant. */
   create(): void {
     if (existsSync(this.path)) return;
     const draft = `${this.path}.${process.pid}-${randomWord()}`;
@@ -103,12 +103,12 @@ export class Journal {
         rmSync(draft, { force: true });
       }
     } catch (error) {
-      // Unless another process was quicker.
+      // Another process may have been quicker.
       if (!existsSync(this.path)) throw fileError(this.path, 'create', error);
     }
   }
 
-  /** In one write: between two there could be another process's line. Behind a line end: a torn line swallows no other. */
+  /** One write: another process's line could come between two. It begins a new line: a torn line swallows no other. */
   append(event: JournalEventName, fields: Fields = {}): void {
     const bytes = Buffer.from(`\n${textOf(newLine(event, fields))}`, 'latin1');
     try {
@@ -120,10 +120,10 @@ export class Journal {
     log('%s: %s (PID %d)', this.path, event, process.pid);
   }
 
-  /** As append(); a journal that cannot be written is a line in the log. */
+  /** As append(), but a journal that cannot be written is only a line in the log. */
   note(event: JournalEventName, fields: Fields = {}): void {
     try {
-      // A supervisor that respects a stop can be the first who writes.
+      // A supervisor that respects a stop can be the first writer.
       if (event === 'supervise') this.create();
       if (!UNCOUNTED.includes(event) || !this.#isCrowded()) this.append(event, fields);
     } catch (error) {
@@ -131,15 +131,15 @@ export class Journal {
     }
   }
 
-  /** Is so much behind the last `start` that more would push this line, or a stop, out of what readers take? */
+  /** Is so much behind the last `start` that more would push that line, or a stop, out of what readers take? */
   #isCrowded(): boolean {
     const state = this.read();
     return state.endPlace.offset - (state.last('start')?.place ?? 0) > READ_BYTES / 2;
   }
 
   /**
-   * Appends a line in the turn of the call, then takes LOCK_SH, until `release()`. A line that trimming has cut off, or that
-   * went into a file which was replaced at that moment, is written again, and counts from there.
+   * Appends a line in the turn of the call, then takes LOCK_SH, until `release()`. A line that trimming has cut off, or
+   * that went into a file which was replaced at that moment, is written again, and counts from there.
    */
   async workOn(event: 'stop' | 'restart'): Promise<JournalWork> {
     const token = randomWord();
@@ -164,14 +164,14 @@ export class Journal {
     }
   }
 
-  /** When earlier lines of this process are settled: where those stand that were written again, older than they look. */
+  /** Waits until earlier lines of this process are settled. @returns places of those written again: they are older */
   async earlierLines(): Promise<Place[]> {
     const ours = Array.from(unsettled).flatMap(([settled, path]) => (path === this.path ? settled : []));
     const works = await Promise.allSettled(ours);
     return works.flatMap((work) => (work.status === 'fulfilled' && work.value.isRewritten ? work.value.place : []));
   }
 
-  /** Decides in one turn, under LOCK_EX: nobody else does anything meanwhile. 'in use' while a stop() or restart() is at work. */
+  /** Decides in one turn, under LOCK_EX: nobody changes anything. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
     const release = this.tryHoldExclusive();
@@ -183,12 +183,12 @@ export class Journal {
     }
   }
 
-  /** LOCK_EX for longer than a turn, until it is released. Undefined when somebody is at work. */
+  /** Holds LOCK_EX for longer than a turn, until it is released. Undefined when somebody is at work. */
   tryHoldExclusive(): (() => void) | undefined {
     return tryLockJournal(this.path, 'ex');
   }
 
-  /** Under LOCK_EX: the `start` line of the start that won the process's lock. It undoes what was read so far. */
+  /** Under LOCK_EX: writes the `start` line of the start that won the process's lock. It undoes what was read. */
   begin(state: JournalState, fields: Fields): void {
     const start = { ...fields, undoes: state.endPlace };
     const isLarge = this.#seen !== undefined && this.#seen.size > TRIM_OVER_BYTES;
@@ -196,9 +196,10 @@ export class Journal {
   }
 
   /**
-   * The new file is complete before it is there. What still counts is in its first line, too: there it is read however much is
-   * written behind it. It keeps owner and mode: what others could have written is not believed more afterwards.
-   * @returns false when there is no room for it, say, or it is somebody else's: then the journal stays as it is
+   * The new file is complete before it gets its name. Its first line repeats what still counts: there it is read
+   * however much is written behind it. The file keeps owner and mode: lines that others could have written are not
+   * trusted more afterwards.
+   * @returns false when there is no room for it, say, or it is another user's: then the journal stays as it is
    */
   #trim({ endPlace: { id, offset }, counting }: JournalState, start: Fields): boolean {
     const head = { id, base: offset + PLACES_GAP, kept: counting };
@@ -214,15 +215,15 @@ export class Journal {
   }
 
   async isStopAtWork(): Promise<boolean> {
-    // LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
+    // A LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
     const release = await lockJournal(this.path, 'ex', 10);
     release?.();
     return release === undefined;
   }
 
-  /** LOCK_SH, to take part in a stop whose line somebody else wrote. */
+  /** Takes LOCK_SH, to take part in a stop whose line somebody else wrote. */
   async holdShared(): Promise<{ release(): void }> {
-    // Whoever has LOCK_EX appends a line: microseconds, unless it is suspended in between.
+    // A holder of LOCK_EX appends one line: that takes microseconds, unless it is suspended in between.
     const release = await lockJournal(this.path, 'sh', 1_000);
     if (release === undefined) throw fileError(this.path, 'lock', new Error('another process keeps it locked'));
     return { release };

@@ -1,4 +1,4 @@
-/** The log of a managed process: opened for it, moved away when it is large, read back for errors and `logTail`. */
+/** The log of a managed process: opened for the process, rotated when large, read back for errors and `logTail`. */
 
 import { closeSync, constants, existsSync, fstatSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -11,13 +11,13 @@ import type { CompleteSpec } from './process-spec.js';
 
 const log = debugLog('log');
 
-/** So much of the end of a log is read. */
+/** How much of the end of a log is read. */
 export const TAIL_BYTES = 64 * 1024;
 
 /** The output of this start begins at `offset`. */
 export type OpenLog = { fd: number; offset: number; device: number; inode: number };
 
-/** Rotated first when it is too large; open for appending; the caller closes it. @throws the system's error */
+/** Opens the log for appending, and rotates a large one first; the caller closes it. @throws the system's error */
 export function openLog({ logFile, logRotation }: Pick<CompleteSpec, 'logFile' | 'logRotation'>): OpenLog {
   makeFolders(dirname(logFile));
   const former = statSync(logFile, { throwIfNoEntry: false });
@@ -33,7 +33,7 @@ export function openLog({ logFile, logRotation }: Pick<CompleteSpec, 'logFile' |
   throw new Error(`"${logFile}" is not a regular file`);
 }
 
-/** The oldest first, up to the first number that is free: none is lost before `keep` are there. */
+/** Moves the oldest file first, up to the first number that is free: none is lost before there are `keep`. */
 function rotate(logFile: string, keep: number): void {
   const pathOf = (moved: number) => (moved === 0 ? logFile : `${logFile}.${moved}`);
   let last = 0;
@@ -42,7 +42,7 @@ function rotate(logFile: string, keep: number): void {
   for (; last > 0; last -= 1) renameSync(pathOf(last - 1), pathOf(last));
 }
 
-/** The last lines after `offset`, oldest first, of the last 64 KiB alone. None when there is no log, or it cannot be read. */
+/** The last lines after `offset`, oldest first, of the last 64 KiB only. Empty for a missing or unreadable log. */
 export function readLogTail(logFile: string, lines: number, { offset = 0 }: { offset?: number } = {}): string[] {
   if (lines === 0) return [];
   try {
@@ -58,15 +58,15 @@ export function readLogTail(logFile: string, lines: number, { offset = 0 }: { of
 const REASON_LINES = 10;
 const REASON_LENGTH = 300;
 
-/** Where a stack leads through, in the traces of Node, Java, Python and Go, and what stands around them. */
+/** The lines of a stack trace in Node, Java, Python and Go, and what stands around it. */
 const TRACE =
   /^\s+at |^\s+\.\.\. \d+ more|^Node\.js v\d|^\s*[~^]+$|^\s*File "|^Traceback |^\s*\[Previous line |^goroutine \d|^created by |^exit status \d/;
 
-/** Go names a function, and its place in the next line; Python has the line of the program, where it is at hand, after its place. */
+/** Go names a function, and its place in the next line; Python prints the source line, if it can, after its place. */
 const GO_PLACE = /^\t\S+:\d+( \+0x[\da-f]+)?$/;
 const PYTHON_PLACE = /^\s*File ".*", line \d+/;
 
-/** Of the lines of a log, or of its end, the last ones that say why: not the trace that follows or precedes them, nor colours. */
+/** The last lines of a log that tell why something failed: without colours, and the trace before or after them. */
 export function reasonLines(logged: readonly string[]): string[] {
   const lines = logged.map((line) => stripVTControlCharacters(line).trimEnd()).filter((line) => line !== '');
   const isTrace = (line: string, index: number) =>
@@ -78,7 +78,7 @@ export function reasonLines(logged: readonly string[]): string[] {
   return (reasons.length === 0 ? lines : reasons).slice(-REASON_LINES).map(shorten);
 }
 
-/** Of what a Go program has wrapped again and again the reason is the end. */
+/** Keeps both ends: when a Go program has wrapped an error again and again, the end is the reason. */
 function shorten(line: string): string {
   if (line.length <= REASON_LENGTH) return line;
   return `${line.slice(0, REASON_LENGTH / 2)} … ${line.slice(-REASON_LENGTH / 2)}`;
@@ -93,31 +93,31 @@ function readEnd(path: string, offset: number): string {
     const bytes = Buffer.alloc(file.size - start);
     const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, start));
     if (start === offset) return text;
-    // A line that was cut stays only when there is no other, from its first whole character on: U+FFFD is none.
+    // A line that was cut is kept only if it is the only one, and without the rest of a cut character (U+FFFD).
     return text.replace(/^[^\n]*\n(?=.)/s, '').replace(/^\uFFFD{1,3}/, '');
   } finally {
     closeSync(fd);
   }
 }
 
-/** Of a line no more is looked at, nor kept while its end is missing. */
+/** No more of a line is examined, nor kept while its end is missing. */
 const LINE_BYTES = 64 * 1024;
 
-/** One look reads no more, so that the event loop has its turn; the next look goes on from there. */
+/** One search reads no more, so that the event loop has its turn; the next search goes on from there. */
 const LOOK_BYTES = 4 * 1024 * 1024;
 
 export interface LineSearch {
-  /** Whose output it is about. */
+  /** The process whose output is searched. */
   readonly process: string;
-  /** Up to here the log was read. */
+  /** The log was read up to here. */
   position: number;
-  /** The begin of a line whose end was not there yet. */
+  /** The beginning of a line whose end was not there yet. */
   rest: Buffer;
   /** The port, when the line names one. */
   found?: { readonly port?: number } | undefined;
 }
 
-/** Looks on for a ready line, in the log of which the `spawn` line of the journal tells. */
+/** Continues the search for a ready line, in the log that the `spawn` line of the journal names. */
 export function searchReadyLine(
   path: string,
   { device, inode }: Omit<OpenLog, 'fd'>,
@@ -129,7 +129,7 @@ export function searchReadyLine(
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const file = fstatSync(fd);
-    // Another one is there when it was moved away.
+    // After a rotation another file has this name.
     if (!file.isFile() || file.dev !== device || file.ino !== inode) return;
     if (file.size < search.position) Object.assign(search, { position: 0, rest: Buffer.alloc(0) });
     const bytes = Buffer.alloc(Math.min(file.size - search.position, LOOK_BYTES));
@@ -137,7 +137,7 @@ export function searchReadyLine(
     search.position += count;
     search.found = findIn(Buffer.concat([search.rest, bytes.subarray(0, count)]), search, match);
   } catch (error) {
-    // ENOENT, EACCES: a later look may find it.
+    // ENOENT, EACCES: a later search may find it.
     log('cannot read %s: %s', path, errorText(error));
   } finally {
     if (fd !== undefined) closeSync(fd);
@@ -156,7 +156,7 @@ function findIn(text: Buffer, search: LineSearch, match: (line: string) => LineS
   return undefined;
 }
 
-/** By a RegExp of our own, which has no `lastIndex`. One that names a port counts only where it is one. */
+/** Uses a RegExp of our own, without a `lastIndex`. A line whose group `port` is not a port is no match. */
 function matcher(readyLine: string | RegExp): (line: string) => LineSearch['found'] {
   if (typeof readyLine === 'string') return (line) => (line.includes(readyLine) ? {} : undefined);
   const pattern = new RegExp(readyLine.source, readyLine.flags.replace(/[gy]/g, ''));

@@ -1,7 +1,7 @@
 /**
- * The PID file, and the PID in the lock file: for people and for other tools, never trusted. The PID file has three lines,
- * PID, command name, start time as a Unix second; a lone PID is understood too. One that names a living process which is not
- * proven to be ours is left as it is: it may be all by which another tool can stop that process.
+ * The PID file, and the PID in the lock file: for people and for other tools, never trusted. The PID file has three
+ * lines, PID, command name, start time as a Unix second; a lone PID is understood too. A file that names a living
+ * process which is not proven ours is left as it is: it may be the only way for another tool to stop that process.
  */
 
 import { constants, fstatSync, ftruncateSync, readSync, rmSync, writeSync } from 'node:fs';
@@ -15,10 +15,10 @@ import type { CompleteSpec } from './process-spec.js';
 
 const log = debugLog('pid-file');
 
-/** Three lines are shorter than this: longer is no PID file. */
+/** Three lines are shorter than this: a longer file is no PID file. */
 const MAX_BYTES = 1024;
 
-/** The start time in Unix seconds; undefined in a file that holds a lone PID. */
+/** The start time is in Unix seconds; undefined in a file that holds a lone PID. */
 type PidRecord = { pid?: number; startTime?: number | undefined; writtenMs?: number };
 
 export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): boolean {
@@ -30,7 +30,7 @@ export function isNamedIn(pidFile: string, { pid }: Pick<ProcessInfo, 'pid'>): b
   }
 }
 
-/** A failure is a line in the log: everything works without the file. */
+/** A failure is only a line in the log: everything works without the file. */
 export function writePidFile({ pidFile, command }: Pick<CompleteSpec, 'pidFile' | 'command'>, info: ProcessInfo): void {
   try {
     if (isLiving(readRecord(pidFile))) return;
@@ -43,7 +43,7 @@ export function writePidFile({ pidFile, command }: Pick<CompleteSpec, 'pidFile' 
   }
 }
 
-/** To be called when our process is gone, or is this very one: whoever else is named and lives is a stranger. */
+/** To be called when our process is gone, or is this very one: any other living process that is named is a stranger. */
 export function removePidFile(pidFile: string, ownPid?: number): void {
   try {
     const named = readRecord(pidFile);
@@ -54,8 +54,8 @@ export function removePidFile(pidFile: string, ownPid?: number): void {
 }
 
 /**
- * Under the lock; undefined empties the file. Written only into a file that is empty or holds one decimal number, which names
- * no living process of somebody else, and has no second name.
+ * To be called under the lock; undefined empties the file. Writes only into a file with one link that is empty or holds
+ * one decimal number, and only if that names no other living process.
  */
 export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pid: number | undefined): void {
   try {
@@ -64,7 +64,7 @@ export function writeLockFilePid({ fd, path }: Pick<FileLock, 'fd' | 'path'>, pi
     const named = parse(text);
     if (named.pid !== process.pid && isLiving(named)) return;
     const line = pid === undefined ? '' : `${pid}\n`;
-    // In this order the first line always names somebody: Stigmer's tool deletes a file that names nobody.
+    // In this order the first line always names a process: Stigmer's tool deletes a file that names none.
     writeSync(fd, line, 0);
     ftruncateSync(fd, line.length);
   } catch (error) {
@@ -77,11 +77,11 @@ function isLiving({ pid, startTime }: PidRecord): boolean {
   const info = processTable().lookUp(pid);
   if (info === undefined) return processTable().isHidden(pid);
   if (info.isZombie) return false;
-  // Wall clock and boot time are each rounded to a second on their way into the file.
+  // Wall clock and boot time are each rounded to a second when the file is written.
   return startTime === undefined || Math.abs(processTable().startTime(info) - startTime) <= 2;
 }
 
-/** Who is named, unless that is this process, and when the file was written last. */
+/** The living process that the file names, unless it is this one, and when the file was last written. */
 export function livingNamed(pidFile: string): { process: ProcessInfo; writtenMs: number } | undefined {
   const { writtenMs = 0, ...named } = readRecord(pidFile);
   if (named.pid === undefined || named.pid === process.pid || !isLiving(named)) return undefined;
@@ -89,7 +89,7 @@ export function livingNamed(pidFile: string): { process: ProcessInfo; writtenMs:
   return found && { process: found, writtenMs };
 }
 
-/** No PID when there is no file, or nothing in it that can be one. @throws the system's error, EACCES most of all */
+/** No PID when there is no file, or it names none. @throws the system's error, above all EACCES */
 function readRecord(pidFile: string): PidRecord {
   try {
     return withRegularFile(pidFile, constants.O_RDONLY, (fd) => ({
@@ -97,7 +97,7 @@ function readRecord(pidFile: string): PidRecord {
       writtenMs: fstatSync(fd).mtimeMs,
     }));
   } catch (error) {
-    // ELOOP: a symbolic link names nobody, and neither does what is no regular file, which has no code. ENXIO: a socket.
+    // ELOOP: a symbolic link names nobody. ENXIO: a socket. No code: something else that is not a regular file.
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', undefined].includes(errorCode(error))) return {};
     throw error;
   }
@@ -111,6 +111,6 @@ function readText(fd: number): string {
 function parse(text: string): PidRecord {
   const numbers = text.split('\n').map((line) => (/^\d{1,15}$/.test(line.trim()) ? Number(line) : undefined));
   const [pid = 0, , startTime] = numbers;
-  // 0 and 1 are never a process that we started, and to kill(2) 0 and negative ones are whole groups.
+  // 0 and 1 are never a process that we started, and kill(2) takes 0 and negative numbers as whole groups.
   return text.length > MAX_BYTES || pid <= 1 || pid > 0x7fffffff ? {} : { pid, startTime };
 }

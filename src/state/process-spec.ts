@@ -1,4 +1,4 @@
-/** What a caller says of a process, checked and completed: the one place where each default exists. */
+/** The spec of a process, checked and completed: the one place where each default exists. */
 
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
@@ -18,17 +18,18 @@ import {
   wrongOption,
 } from '../support/options.js';
 
-/** One process under one lock. Managers of the same `lockFile` mean the same process, and are to be given the same spec. */
+/** One process under one lock. Managers of one `lockFile` mean the same process, and must be given the same spec. */
 export interface ProcessSpec {
   /** Short name: file names, PID file, messages. 1 to 100 letters, digits, `.`, `_`, `-`, the first a letter or digit. */
   name: string;
   /** Executable: a path, or a name found on PATH. Never run through a shell. A relative path counts from `cwd`. */
   command: string;
-  /** As they are: nothing is split or expanded. @default [] */
+  /** Passed as they are: nothing is split or expanded. @default [] */
   args?: readonly string[];
   /**
-   * Merged over `process.env`; `undefined` removes a variable. A tied or shared process gets only variables that a shell can
-   * name: letters, digits and `_`, the first no digit. It does not inherit others, and here they are a TypeError.
+   * Merged over `process.env`; `undefined` removes a variable. A tied or shared process gets only variables that a
+   * shell can name: letters, digits and `_`, the first no digit. It inherits no others, and in `env` they are a
+   * TypeError.
    */
   env?: Readonly<Record<string, string | undefined>>;
   /** Working directory. @default the caller's */
@@ -42,55 +43,57 @@ export interface ProcessSpec {
   /** stdout and stderr are appended here, straight from the process (no pipe that dies with us). @default STATE_DIR/logs/NAME.log */
   logFile?: string;
   /**
-   * By a start that spawns, under the lock: when it is over `overBytes` (0: at each start), the log moves to `.1`, `.1` to `.2`
-   * and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
+   * A start that spawns rotates a log over `overBytes` (0: at each start) under the lock: it moves to `.1`, `.1` to
+   * `.2` and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
    */
   logRotation?: { overBytes?: number; keep?: number };
   /** Folders that the process needs, created (0700) under the lock before it is spawned. */
   dataDirs?: readonly string[];
-  /** Where `port` is asked for. @default '127.0.0.1' */
+  /** Host of `port` and `readyPort`. @default '127.0.0.1' */
   host?: string;
   /** TCP port that must accept connections before the process counts as ready; nobody else may listen there. */
   port?: number;
   /**
-   * A port that must accept connections too, but belongs to somebody else (a child's, a backend's), on the same `host`: asked
-   * for, neither reserved nor owned, never refused as used.
+   * A port on the same `host` that must accept connections too, but belongs to another process (a child, a backend): it
+   * is checked, but neither reserved nor owned, and never refused as used.
    */
   readyPort?: number;
   /**
-   * A line of the output (stdout, stderr) of this start that must appear before the process counts as ready, besides port and
-   * isHealthy; without colour codes, and of a long one the first 64 KiB. A string is contained in the line. A RegExp with a group
-   * named `port` gives the port of a server that chose it itself: `port` may then be left out, and `address` has the one that
-   * the line named. Whoever finds the process running later learns from the journal that the line was seen.
+   * A line of the output (stdout, stderr) of this start that must appear before the process counts as ready, besides
+   * port and isHealthy. Colour codes are removed, and of a long line the first 64 KiB count. A string must be contained
+   * in the line. A RegExp with a group named `port` gives the port of a server that chose it itself: `port` may then be
+   * left out, and `address` has the port of the line. Later callers learn from the journal that the line was seen.
    */
   readyLine?: string | RegExp;
   /**
-   * What must be there first (a download, a migration): called under the lock before the spawn, by the one start() that spawns,
-   * while the others wait. What it returns replaces those fields for this spawn. Its time is not start time. The signal is aborted
-   * when the start is not wanted any more, or `prepareTimeoutMs` is over; when it ignores that, start() rejects 2 s later.
+   * Provides what must be there first (a download, a migration). The one start() that spawns calls it under the lock
+   * before the spawn, while the others wait. What it returns replaces those fields for this spawn. Its time is not
+   * start time. The signal is aborted when the start is unwanted, or `prepareTimeoutMs` is over; if that is ignored,
+   * start() rejects 2 s later.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: it need not return anything.
   prepare?: (context: { readonly signal: AbortSignal }) => SpawnChanges | void | Promise<SpawnChanges | void>;
   /** Milliseconds. @default 600_000 */
   prepareTimeoutMs?: number;
   /**
-   * What a `start()` does that finds the process running with another `command`, `args`, `env` (the spec's own variables) or
-   * `cwd`, or with another file at the command's path (an upgrade). 'reuse' hands it out, and names the fields in
-   * `differences`; 'restart' restarts it, and is a TypeError for the lifetime 'shared'; 'refuse' throws OptionsMismatchError.
-   * A supervisor never looks.
+   * What a `start()` does that finds the process running with another `command`, `args`, `env` (the spec's own
+   * variables) or `cwd`, or with another file at the command's path (an upgrade). 'reuse' returns it, and names the
+   * fields in `differences`; 'restart' restarts it, and is a TypeError for the lifetime 'shared'; 'refuse' throws
+   * OptionsMismatchError. A supervisor ignores differences.
    * @default 'reuse'
    */
   whenDifferent?: 'reuse' | 'restart' | 'refuse';
   /**
-   * Asked after the port accepts; must say true before the process counts as ready or healthy. An exception, and no answer within
-   * `checkTimeoutMs`, count as false; the error that a start ends with names them. With no port, readyLine or
-   * isHealthy: ready when it is still alive 100 ms after the spawn.
+   * Called after the port accepts; must return true before the process counts as ready or healthy. An exception, or no
+   * answer within `checkTimeoutMs`, counts as false, and the error that a start ends with names it. With no port,
+   * readyLine or isHealthy the process is ready when it is still alive 100 ms after the spawn.
    */
   isHealthy?: (instance: Instance, signal: AbortSignal) => boolean | Promise<boolean>;
   /**
-   * PID of a living owner under another scheme (a PID in a file, an older release). Asked by `start()` and `become()` under the
-   * lock, right before the spawn, within `checkTimeoutMs`: they then throw PredecessorError; by `status()` only when the lock is
-   * free: 'unknown' with that PID; never by `stop()`. What it throws, and no answer in time, is an error of the start.
+   * PID of a living owner under another scheme (a PID in a file, an older release). Called by `start()` and `become()`
+   * under the lock, right before the spawn, within `checkTimeoutMs`: they then throw PredecessorError; by `status()`
+   * only when the lock is free: 'unknown' with that PID; never by `stop()`. An exception, or no answer in time, is an
+   * error of the start.
    */
   predecessor?: () => number | undefined | Promise<number | undefined>;
   /**
@@ -104,13 +107,13 @@ export interface ProcessSpec {
    */
   lifetime?: 'detached' | 'tied' | 'shared';
   /**
-   * Lifetime 'shared': how long it is kept after the last user has left or died, in milliseconds. Whoever comes meanwhile
-   * joins it. @default 0
+   * Lifetime 'shared': for how many milliseconds the process is kept after the last user has left or died. Whoever
+   * calls start() meanwhile joins it. @default 0
    */
   lingerMs?: number;
-  /** From the call to ready, in milliseconds; a contender that gets to spawn has the whole time again. @default 10_000 */
+  /** Milliseconds from the call to ready; a contender that gets to spawn has the whole time again. @default 10_000 */
   startTimeoutMs?: number;
-  /** One look at port and health, in milliseconds; longer counts as failed. @default 2_000 */
+  /** Milliseconds for one check of port and health; a longer one counts as failed. @default 2_000 */
   checkTimeoutMs?: number;
   /** Milliseconds between `stopSignal` and SIGKILL, both sent to the whole process group. 0 kills at once. @default 10_000 */
   stopTimeoutMs?: number;
@@ -123,17 +126,17 @@ export interface ProcessSpec {
 /** What `prepare` may replace for one spawn. */
 export type SpawnChanges = Partial<Pick<ProcessSpec, 'command' | 'args' | 'env' | 'cwd'>>;
 
-/** The process as it was when the call resolved: what it says does not change with it. */
+/** The process as it was when the call resolved; the object does not change with it. */
 export interface Instance {
   readonly pid: number;
   readonly startedAt: Date;
   /** `host:port`, when the spec has a port, or its ready line named one. */
   readonly address: string | undefined;
-  /** True when the call did not spawn it itself: it ran already, or another process was quicker. */
+  /** True when the call did not spawn the process: it ran already, or another process was quicker. */
   readonly reused: boolean;
   /**
-   * Of a reused one: fields in which it differs from this manager's spec: 'command', 'args', 'cwd', 'env.NAME', 'executable'.
-   * Otherwise empty, and so in what `isHealthy` is given.
+   * For a reused process: fields in which it differs from this manager's spec: 'command', 'args', 'cwd', 'env.NAME',
+   * 'executable'. Otherwise empty, also in what `isHealthy` is given.
    */
   readonly differences: readonly string[];
 }
@@ -238,10 +241,10 @@ function checkDistinct({ lockFile, pidFile, logFile }: CompleteSpec): void {
   }
 }
 
-/** How long a killed process may take to go: the kernel needs milliseconds, unless it hangs in a device. */
+/** How long a killed process may take to end: the kernel needs milliseconds, unless the process hangs in a device. */
 export const KILL_WAIT_MS = 5_000;
 
-/** The longest that a stop may take, and so the longest that one is waited for. */
+/** The longest time that a stop may take, and so the longest that anybody waits for one. */
 export function stopLimitMs({ stopTimeoutMs }: Pick<CompleteSpec, 'stopTimeoutMs'>): number {
   return 2 * stopTimeoutMs + KILL_WAIT_MS;
 }

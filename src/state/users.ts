@@ -1,8 +1,8 @@
 /**
- * NAME.users: the users of a shared process, counted by the kernel. Each holds LOCK_SH on the file; the watcher beside the
- * process waits for LOCK_EX, and keeps it while it ends the process. Whoever comes takes LOCK_SH before it looks at the
- * process's lock: refused, the process is on its way out. A watcher that lingers has given LOCK_EX back, and asks for it again:
- * from the lines in the file it knows whether somebody has come and left meanwhile.
+ * NAME.users: the users of a shared process, counted by the kernel. Each holds LOCK_SH on the file; the watcher beside
+ * the process waits for LOCK_EX, and keeps it while it ends the process. A newcomer takes LOCK_SH before it looks at
+ * the process's lock: if it is refused, the process is being ended. A watcher that lingers has released LOCK_EX, and
+ * will ask for it again: the lines in the file tell it whether a user has come and left meanwhile.
  */
 
 import { closeSync, fstatSync, writeSync } from 'node:fs';
@@ -17,14 +17,14 @@ import { besideLockFile, type CompleteSpec, stopLimitMs } from './process-spec.j
 
 type Shared = Pick<CompleteSpec, 'name' | 'lockFile' | 'stopTimeoutMs' | 'lingerMs'>;
 
-/** Its `release` is idempotent. */
+/** `release` is idempotent. */
 export type User = { release(): void };
 
 const log = debugLog('users');
 
 /**
- * Waits while the process is being ended.
- * @param whenUnused done first, when nobody is a user; nobody can become one meanwhile
+ * Becomes a user; waits while the process is being ended.
+ * @param whenUnused is called first when there is no user; nobody can become one meanwhile
  * @throws StopTimeoutError | LockUnavailableError; the signal's reason; what `whenUnused` throws
  */
 export async function joinUsers(
@@ -45,11 +45,12 @@ async function tryToJoin(path: string, lingers: boolean, whenUnused?: () => Prom
   const user = { release: closeOnce(fd) };
   let isUser = false;
   try {
-    // First a question: a watcher that is just going would refuse LOCK_EX, and an instant later LOCK_SH is granted.
+    // The question comes first: a watcher about to exit would refuse LOCK_EX, and an instant later LOCK_SH is granted.
     if (!isGranted(path, fd, 'question')) return undefined;
     if (whenUnused !== undefined && isGranted(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
     if (!isGranted(path, fd, 'sh') || !isSameFile(fd, path)) return undefined;
-    // Under LOCK_SH, for the watcher reads them under LOCK_EX. Two who write at the same place leave one line, which is enough.
+    // Written under LOCK_SH, since the watcher reads the lines under LOCK_EX. Two users that write at the same place
+    // leave one line, which is enough.
     if (lingers) asLockUnavailable(path, 'lock', () => writeSync(fd, '\n', fstatSync(fd).size));
     log('joined %s (PID %d, descriptor %d)', path, process.pid, fd);
     isUser = true;
@@ -60,9 +61,9 @@ async function tryToJoin(path: string, lingers: boolean, whenUnused?: () => Prom
 }
 
 /**
- * @param end what the last one out does, under LOCK_EX: nobody can come meanwhile
- * @returns whether it was the last one
- * @throws StopTimeoutError when somebody else ends it and does not come to an end; what `end` throws
+ * @param end is called for the last user, under LOCK_EX: nobody can become a user meanwhile
+ * @returns whether this was the last user
+ * @throws StopTimeoutError when somebody else is ending the process and does not finish; what `end` throws
  */
 export async function leaveUsers(spec: Shared, user: User, end: () => Promise<void>): Promise<boolean> {
   user.release();
@@ -77,13 +78,13 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
         return 'last';
       }
       shared = isGranted(path, fd, 'question') ? shared + 1 : 0;
-      // Met six times in a row, which takes some 10 ms, it is another user's, not somebody's question.
+      // A LOCK_SH that is met six times in a row, which takes some 10 ms, is another user's, not somebody's question.
       return shared === 6 ? 'others' : undefined;
     } finally {
       closeSync(fd);
     }
   };
-  // Neither: the watcher, or another who leaves, is ending it.
+  // While `look` returns undefined, the watcher or another leaving user is ending the process.
   const left = await poll(look, { deadline: Deadline.after(stopLimitMs(spec)), pace: new Pace({ maxMs: 4 }) });
   if (left === undefined) throw stopTimeoutError(spec, []);
   return left === 'last';

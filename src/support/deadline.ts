@@ -5,15 +5,15 @@ import { clearTimeout, newAbort, now, random, setImmediate, setTimeout } from '.
 /** setTimeout() treats a delay above 2^31 − 1 ms as 1 ms. */
 const MAX_TIMER_MS = 0x7fffffff;
 
-/** Whoever waits asks when the time is over: one who asks so much later was kept from running. */
+/** A process that asks this much after the end of its time was kept from running. */
 const LATE_MS = 250;
 
-/** What that one has for a look more, unless the whole time is shorter. */
+/** By how much the time of such a process is extended, unless the whole time is shorter. */
 const ONE_LOOK_MS = 2_000;
 
 /**
- * A process that did not run (a blocked event loop, SIGSTOP, a stalled machine) knows nothing of what came meanwhile: when it
- * first asks long after the end, the time is over only after one fair look more.
+ * A time limit that allows for a process that did not run (a blocked event loop, SIGSTOP, a stalled machine). Such a
+ * process has not seen what happened meanwhile: when it first asks long after the end, it gets time for one more check.
  */
 export class Deadline {
   readonly #lookMs: number;
@@ -30,7 +30,7 @@ export class Deadline {
     return new Deadline(now() + ms, ms);
   }
 
-  /** For who can be sure of the last look: it has no time for one more. */
+  /** For a caller that can rely on its last check: it gets no time for another one. */
   static exactly(ms: number): Deadline {
     return new Deadline(now() + ms, 0);
   }
@@ -62,9 +62,9 @@ class Waiters {
 const waiters = new WeakMap<AbortSignal, Waiters>();
 
 /**
- * One listener on a signal, however many wait for it: a program gives the one of its own end to hundreds of calls, and Node
- * warns of more than ten.
- * @returns to be called when this one waits no more
+ * Calls `act` when the signal is aborted. The signal gets one listener, however many callers wait for it: a program
+ * passes its own shutdown signal to hundreds of calls, and Node warns of more than ten listeners.
+ * @returns a function that withdraws `act`
  */
 export function onAbort(signal: AbortSignal | undefined, act: () => void): () => void {
   if (signal === undefined) return () => undefined;
@@ -82,7 +82,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw reasonOf(signal);
 }
 
-/** The signal of a polyfill, or of an older jsdom, has no reason, and no `throwIfAborted` either. */
+/** The signal of a polyfill, or of an older jsdom, has neither a reason nor `throwIfAborted`. */
 function reasonOf({ reason }: AbortSignal): unknown {
   if (reason !== undefined) return reason;
   return Object.assign(new Error('This operation was aborted'), { name: 'AbortError', code: 'ABORT_ERR' });
@@ -92,8 +92,8 @@ function reasonOf({ reason }: AbortSignal): unknown {
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   throwIfAborted(signal);
   await new Promise<void>((resolve) => {
-    // Node hears its sockets and children only when no timer is due. Of two loops whose looks take longer than their sleeps one
-    // always is: the whole process would hear nothing until they end.
+    // Node reads its sockets and learns of the ends of its children only when no timer is due. With two loops whose
+    // checks take longer than their sleeps a timer is always due: the whole process would learn nothing until they end.
     const timer = setTimeout(() => setImmediate(wake), ms);
     const forget = onAbort(signal, wake);
     function wake() {
@@ -105,12 +105,12 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   throwIfAborted(signal);
 }
 
-/** `clear` is to be called when nobody waits for the signal any more. */
+/** `clear` removes the listeners; call it when nobody waits for the signal any more. */
 export type LinkedSignal = { signal: AbortSignal; clear(): void };
 
 /**
- * Aborted with any of these. Not AbortSignal.any(): that refuses signals of another realm, as under jsdom, and what waits on a
- * signal that lives for long would gather.
+ * A signal that is aborted as soon as one of the sources is. AbortSignal.any() is no substitute: it refuses signals of
+ * another realm, as under jsdom, and its listeners on a long-lived signal would accumulate.
  */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
   const linked = newAbort();
@@ -127,8 +127,8 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
 }
 
 /**
- * Aborted after so many milliseconds, or with the given signal. When this process was kept from running, answers that came
- * meanwhile are heard before the time is over, and there is time for one more.
+ * A signal that is aborted after so many milliseconds, or with the given signal. When this process was kept from
+ * running, answers that came meanwhile are processed before the time is over, and there is time for one more.
  */
 export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const deadline = Deadline.after(ms);
@@ -136,7 +136,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const linked = linkSignals(over.signal, signal);
   let timer: NodeJS.Timeout | undefined;
   let isCleared = false;
-  // Not AbortSignal.timeout(): that would not keep the process alive while somebody waits for it.
+  // AbortSignal.timeout() would not keep the process alive while somebody waits for it.
   const wait = () => {
     timer = setTimeout(() => setImmediate(look), Math.min(deadline.remainingMs, MAX_TIMER_MS));
   };
@@ -154,7 +154,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   return { signal: linked.signal, clear };
 }
 
-/** Rejects with the signal's reason, for a race with what does not listen to it. */
+/** Rejects with the signal's reason, for a race with a promise that ignores the signal. */
 export function whenAborted(signal: AbortSignal): Promise<never> {
   const aborted = signal.aborted ? Promise.resolve() : once(signal, 'abort');
   const rejected = aborted.then(() => Promise.reject(reasonOf(signal)));
@@ -168,7 +168,7 @@ export class Pace {
   readonly #maxMs: number;
   readonly #growth: number;
 
-  /** @param growth each step to the one before; with 1.25 what is waited for is seen a seventh later on average, half at most */
+  /** @param growth ratio of one step to the last; at 1.25 an event is seen a seventh later on average, half at most */
   constructor({ firstMs = 1, maxMs = 20, growth = 2 }: { firstMs?: number; maxMs?: number; growth?: number } = {}) {
     this.#nextMs = firstMs;
     this.#maxMs = maxMs;
@@ -184,7 +184,7 @@ export class Pace {
 }
 
 /**
- * Asks until the answer is neither false nor undefined, the first time at once.
+ * Calls `ask` until the answer is neither false nor undefined, the first time at once.
  * @returns that answer, or the last one when the deadline is over
  * @throws the signal's reason, as soon as it is aborted; what `ask` throws
  */
@@ -199,7 +199,7 @@ export async function poll<T>(
   }
 }
 
-/** A wait that can be cut short. Who rings while nobody waits cuts the next wait short. */
+/** A wait that can be cut short. A ring() while nobody waits cuts the next wait short. */
 export class Alarm {
   #bell = newAbort();
 
@@ -207,9 +207,9 @@ export class Alarm {
     this.#bell.abort();
   }
 
-  /** Until it rings, and no longer than so many milliseconds. */
+  /** Waits until the alarm rings, and no longer than so many milliseconds. */
   async wait(ms: number): Promise<void> {
-    await sleep(ms, this.#bell.signal).catch(() => undefined); // It rang.
+    await sleep(ms, this.#bell.signal).catch(() => undefined); // The alarm rang.
     this.#bell = newAbort();
   }
 }

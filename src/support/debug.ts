@@ -1,4 +1,4 @@
-/** The `debug` package, loaded with the first line that is logged. */
+/** The `debug` package, loaded when the first line is logged. */
 import { errorCode, errorText } from './errors.js';
 import { loadPackage } from './load.js';
 
@@ -19,7 +19,7 @@ function loadDebug(name: string): Log {
   try {
     return (loadPackage('debug') as typeof import('debug')).default(name);
   } catch (error) {
-    // MODULE_NOT_FOUND, in a bundle; EMFILE. That costs the lines of the log, not a lock.
+    // MODULE_NOT_FOUND, in a bundle; EMFILE. Only log lines are lost: locks work without them.
     if (!isMissingSaid && isAskedFor(name)) {
       isMissingSaid = true;
       const why = errorCode(error) ?? errorText(error);
@@ -31,7 +31,7 @@ function loadDebug(name: string): Log {
   }
 }
 
-/** As the package reads DEBUG: "*" stands for anything, and what has "-" in front is left out. */
+/** Reads DEBUG as the package does: "*" stands for any text, and a name with "-" in front is excluded. */
 function isAskedFor(name: string): boolean {
   const words = (process.env.DEBUG ?? '').split(/[\s,]+/).filter((word) => word !== '');
   const isMatch = (word: string) => new RegExp(`^${word.replace(/[^\w*]/g, '\\$&').replaceAll('*', '.*')}$`).test(name);

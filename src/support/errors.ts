@@ -1,6 +1,6 @@
 /**
- * The errors that this library throws on purpose: one class per decision that a caller can take, all with one base.
- * The wording is made where the facts are known; the classes carry the facts.
+ * The errors that this library throws on purpose: one class per decision that a caller can take, all with one base. The
+ * code that knows the facts words the message; the classes carry the facts.
  */
 import { inspect } from 'node:util';
 import type { Status } from './status-report.js';
@@ -20,12 +20,12 @@ export class FlockProcessError extends Error {
 }
 brand(FlockProcessError, 'FlockProcessError', (asked) => asked === FlockProcessError);
 
-/** A cause, and the fields that the class `Self` declares, if any. */
+/** What a constructor takes after the message: a cause, and the fields that the class `Self` declares, if any. */
 type Facts<Self> = keyof Self extends keyof FlockProcessError
   ? [options?: ErrorOptions]
   : [facts: ErrorOptions & Omit<Self, keyof FlockProcessError>];
 
-/** What the class of this code is derived from. Its name is made from the code: a minifier gives the class another one. */
+/** The base of the class with this code. Its name is made from the code, because a minifier renames the class. */
 function errorClass<Self>(code: string): new (message: string, ...facts: Facts<Self>) => FlockProcessError {
   class SpecificError extends FlockProcessError {
     constructor(message: string, ...[facts]: Facts<Self>) {
@@ -40,8 +40,8 @@ function errorClass<Self>(code: string): new (message: string, ...facts: Facts<S
 }
 
 /**
- * By a symbol on the prototype two copies of the library in one process recognise each other's errors.
- * @param isOurs false for a class that somebody else has derived: it is an ordinary one
+ * A symbol on the prototype lets two copies of the library in one process recognise each other's errors.
+ * @param isOurs false for a class that a caller derives from one of ours: it gets the ordinary `instanceof`
  */
 function brand(errorClass: { prototype: object }, name: string, isOurs: (asked: unknown) => boolean): void {
   const symbol = Symbol.for(`flock-process.${name}`);
@@ -60,7 +60,7 @@ export class LockHeldError extends errorClass<LockHeldError>('ERR_LOCK_HELD') {
   declare readonly path: string;
 }
 
-/** ERR_LOCK_UNAVAILABLE: the file cannot be opened, locked or examined at all. It says nothing about whether it is held. */
+/** ERR_LOCK_UNAVAILABLE: the file cannot be opened, locked or examined. Whether the lock is held remains unknown. */
 export class LockUnavailableError extends errorClass<LockUnavailableError>('ERR_LOCK_UNAVAILABLE') {
   /** Absolute path of the lock file. */
   declare readonly path: string;
@@ -78,10 +78,10 @@ export class CommandNotFoundError extends errorClass<CommandNotFoundError>('ERR_
   declare readonly command: string;
 }
 
-/** ERR_SPAWN: the system refused to start it: no such cwd, E2BIG, EAGAIN, not a program, or a file of ours that cannot be written (`cause`). */
+/** ERR_SPAWN: the system refused (`cause`): no such cwd, E2BIG, EAGAIN, not a program, log or state file unwritable. */
 export class SpawnError extends errorClass('ERR_SPAWN') {}
 
-/** ERR_PORT_IN_USE: somebody else listens there. */
+/** ERR_PORT_IN_USE: another process listens on the port. */
 export class PortInUseError extends errorClass<PortInUseError>('ERR_PORT_IN_USE') {
   declare readonly port: number;
   /** The process that listens, where the system shows it. */
@@ -99,37 +99,37 @@ export class EarlyExitError extends errorClass<EarlyExitError>('ERR_EARLY_EXIT')
 /** ERR_START_TIMEOUT: the process that this call spawned was not ready in time. It was ended. */
 export class StartTimeoutError extends errorClass<StartTimeoutError>('ERR_START_TIMEOUT') {
   declare readonly timeoutMs: number;
-  /** As it was when time ran out, before the process was ended. */
+  /** The status when time ran out, before the process was ended. */
   declare readonly status: Status;
   /** The last lines that this start logged. */
   declare readonly logTail: readonly string[];
 }
 
-/** ERR_UNHEALTHY: it runs already, and did not become healthy while we waited. It was left alone. */
+/** ERR_UNHEALTHY: the process runs already, and did not become healthy while this call waited. It was left alone. */
 export class UnhealthyError extends errorClass<UnhealthyError>('ERR_UNHEALTHY') {
   declare readonly status: Status;
 }
 
-/** ERR_STOPPED: a stop() called after this start() ended it. */
+/** ERR_STOPPED: a stop() that was called after this start() ended the start. */
 export class StoppedError extends errorClass('ERR_STOPPED') {}
 
-/** ERR_PREDECESSOR: a living owner under another scheme. The message says how to stop it. */
+/** ERR_PREDECESSOR: an owner under another scheme is alive. The message says how to stop it. */
 export class PredecessorError extends errorClass<PredecessorError>('ERR_PREDECESSOR') {
   declare readonly pid: number;
 }
 
-/** ERR_LOCK_DROPPED: the process closed the descriptor it inherited, so the lock cannot live with it. It was stopped. */
+/** ERR_LOCK_DROPPED: the process closed the inherited descriptor, so the lock cannot live with it. It was stopped. */
 export class LockDroppedError extends errorClass<LockDroppedError>('ERR_LOCK_DROPPED') {
   declare readonly pid: number;
 }
 
-/** ERR_STOP_TIMEOUT: still held 5 s after SIGKILL, or by a process that may not be signalled. */
+/** ERR_STOP_TIMEOUT: the lock is still held 5 s after SIGKILL, or by a process that may not be signalled. */
 export class StopTimeoutError extends errorClass<StopTimeoutError>('ERR_STOP_TIMEOUT') {
-  /** PIDs that still held it. */
+  /** PIDs of the processes that still held the lock. */
   declare readonly holders: readonly number[];
 }
 
-/** ERR_CRASH_LOOP: it went down more often than `giveUpAfter` allows. Nothing is left running. */
+/** ERR_CRASH_LOOP: the process went down more often than `giveUpAfter` allows. Nothing is left running. */
 export class CrashLoopError extends errorClass<CrashLoopError>('ERR_CRASH_LOOP') {
   /** Restarts within the window. */
   declare readonly restarts: number;
@@ -139,9 +139,9 @@ export class CrashLoopError extends errorClass<CrashLoopError>('ERR_CRASH_LOOP')
   declare readonly logTail: readonly string[];
 }
 
-/** ERR_OPTIONS_MISMATCH: the shared instance of this key, or the running process, was started with another spec; says which fields differ. */
+/** ERR_OPTIONS_MISMATCH: the shared instance or the running process has another spec; the message names the fields. */
 export class OptionsMismatchError extends errorClass<OptionsMismatchError>('ERR_OPTIONS_MISMATCH') {
-  /** Undefined for a process that `whenDifferent: 'refuse'` refuses. */
+  /** The key of the shared instance; undefined when `whenDifferent: 'refuse'` refused a process. */
   declare readonly key: string | undefined;
   /** Names of the fields that differ; a variable of the environment is `env.NAME`. */
   declare readonly differences: readonly string[];
@@ -158,15 +158,15 @@ export function errorCode(error: unknown): string | undefined {
   return textOf(error, 'code');
 }
 
-/** What went wrong, for use inside a longer message. What Node's permission model denies, Node 20 does not name. */
+/** What went wrong, for use inside a longer message. Node 20 does not say what its permission model denied. */
 export function errorText(error: unknown): string {
   const flag = PERMISSION_FLAGS[textOf(error, 'permission') ?? ''];
   if (flag === undefined) return messageOf(error);
   const place = flag.startsWith('--allow-fs') ? ` for "${textOf(error, 'resource')}"` : '';
-  return `Node's permission model denies it, it takes ${flag}${place}`;
+  return `Node's permission model denies it without ${flag}${place}`;
 }
 
-/** Of a connection that every address of a host refused, Node gives an error with an empty message and the `errors`. */
+/** Node's error for a connection that every address of a host refused has no message of its own, but `errors`. */
 function messageOf(error: unknown): string {
   if (typeof error === 'string') return error;
   const { errors } = Object(error) as { errors?: unknown };
@@ -180,12 +180,12 @@ const PERMISSION_FLAGS: Record<string, string> = {
   ChildProcess: '--allow-child-process',
 };
 
-/** By Node's permission model. */
+/** Did Node's permission model deny the call? */
 export function isDenied(error: unknown): boolean {
   return errorCode(error) === 'ERR_ACCESS_DENIED';
 }
 
-/** Is there no descriptor or memory left, or does Node's permission model deny it? That says nothing of what was asked for. */
+/** Did a call fail for want of descriptors, memory or Node's permission? Then it says nothing of what it asked for. */
 export function isOwnLimit(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '') || isDenied(error);
 }
@@ -195,12 +195,12 @@ export function isSystemError(error: unknown): boolean {
   return textOf(error, 'syscall') !== undefined || isDenied(error);
 }
 
-/** What the system does not tell: as an error of its own, which is translated where those are. */
+/** An error of our own for what the system does not tell. It counts as a system error, and is translated like one. */
 export function systemError(message: string): Error {
   return Object.assign(new Error(message), { syscall: 'open' });
 }
 
-/** Not by `instanceof Error`: what `fs` throws comes from another realm under jest and in the vm pools of vitest. */
+/** Does without `instanceof Error`: under jest and in vitest's vm pools errors of `fs` come from another realm. */
 function textOf(error: unknown, field: string): string | undefined {
   const value = (error as Record<string, unknown> | null | undefined)?.[field];
   return typeof value === 'string' ? value : undefined;
@@ -210,7 +210,7 @@ export function howEnded(exitCode: unknown, signal: unknown): string {
   return typeof signal === 'string' ? `by ${signal}` : `with exit code ${exitCode}`;
 }
 
-/** Whoever keeps a lock, for use inside a longer message. */
+/** The holders of a lock, for use inside a longer message. */
 export function textOfPids(pids: readonly number[]): string {
   return pids.length === 0 ? 'a process that cannot be seen' : `PID ${pids.join(', ')}`;
 }

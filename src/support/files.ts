@@ -21,14 +21,14 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { debugLog } from './debug.js';
 import { errorText, isDenied } from './errors.js';
 
-/** Level by level, with mode 0700: on Node 20.20 `fs.mkdirSync('/proc/x/y', { recursive: true })` never returns. */
+/** Makes folders one by one (0700): Node 20.20 never returns from `fs.mkdirSync('/proc/x/y', { recursive: true })`. */
 export function makeFolders(path: string): void {
   if (isFolder(path)) return;
   if (!existsSync(dirname(path))) makeFolders(dirname(path));
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
-    // EEXIST: it was there, or another process was quicker.
+    // EEXIST: the folder was there, or another process was quicker.
     if (!isFolder(path)) throw error;
   }
 }
@@ -37,16 +37,16 @@ export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch (error) {
-    // ENOENT, ENOTDIR, EACCES, ELOOP: no folder that could be used.
+    // ENOENT, ENOTDIR, EACCES, ELOOP: there is no folder that can be used.
     if (isDenied(error)) throw error;
     return false;
   }
 }
 
 /**
- * Opens a regular file, never through a symbolic link; one that is made is ours alone. O_NONBLOCK: opening a FIFO must not
- * block. O_NOCTTY: a terminal must not become this process's own.
- * @param see is shown what was opened
+ * Opens a regular file, never through a symbolic link. Only this user may use a file that it creates, unless `mode`
+ * says otherwise. O_NONBLOCK: opening a FIFO must not block. O_NOCTTY: a terminal must not become this process's own.
+ * @param see is called with the status of what was opened
  * @throws the system's error, or an Error when it is something else than a regular file
  */
 export function openRegularFile(path: string, flags: number, mode = 0o600, see?: (opened: Stats) => void): number {
@@ -58,7 +58,7 @@ export function openRegularFile(path: string, flags: number, mode = 0o600, see?:
   throw new Error('it is not a regular file');
 }
 
-/** Opens it as openRegularFile() does, for as long as `act` takes. */
+/** Opens the file as openRegularFile() does, and closes it after `act`. */
 export function withRegularFile<T>(path: string, flags: number, act: (fd: number) => T): T {
   const fd = openRegularFile(path, flags);
   try {
@@ -69,9 +69,9 @@ export function withRegularFile<T>(path: string, flags: number, act: (fd: number
 }
 
 /**
- * Puts a new file there in one step. One name for the drafts of all writers: only one writes at a time, or all write the same,
- * and a killed one leaves at most this file.
- * @param like whose owner and mode it gets; without it the file is ours, with mode 0600
+ * Puts a new file at the path in one step. All writers use one name for their draft: only one writes at a time, or all
+ * write the same, and a killed one leaves at most this file.
+ * @param like the file whose owner and mode the new one gets; without it the file is ours, with mode 0600
  */
 export function replaceFile(path: string, text: string, like?: Stats): void {
   const draft = `${path}.new`;
@@ -81,7 +81,8 @@ export function replaceFile(path: string, text: string, like?: Stats): void {
       writeFileSync(fd, text);
       if (like === undefined) return;
       const { uid, gid, mode } = fstatSync(fd);
-      // By the descriptor, for the name can lead elsewhere by now; not in vain, for Node's permission model denies both.
+      // Both take the descriptor, since the name can lead elsewhere by now. They are called only on a difference, since
+      // Node's permission model denies both.
       if (uid !== like.uid || gid !== like.gid) fchownSync(fd, like.uid, like.gid);
       if (((mode ^ like.mode) & 0o777) !== 0) fchmodSync(fd, like.mode & 0o777);
     });
@@ -92,17 +93,17 @@ export function replaceFile(path: string, text: string, like?: Stats): void {
   }
 }
 
-/** The path without symbolic links in its folder. The file itself is not looked at: it may be gone. */
+/** The path without symbolic links in its folder. The file itself need not exist. */
 export function realPath(path: string): string {
   try {
     return join(realpathSync(dirname(path)), basename(path));
   } catch {
-    // ENOENT, EACCES: then nothing that is open can have this name.
+    // ENOENT, EACCES: then no open file can have this name.
     return path;
   }
 }
 
-/** Closes it at the first call alone: afterwards the number can be somebody else's. */
+/** Only the first call closes the descriptor: afterwards its number can belong to another file. */
 export function closeOnce(fd: number): () => void {
   let isOpen = true;
   return () => {
@@ -116,7 +117,7 @@ export function isExecutableFile(path: string): boolean {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch (error) {
-    // ENOENT, EACCES, ENOTDIR, ELOOP: not one that this process can run.
+    // ENOENT, EACCES, ENOTDIR, ELOOP: this process cannot run it.
     if (isDenied(error)) throw error;
     return false;
   }
@@ -125,12 +126,12 @@ export function isExecutableFile(path: string): boolean {
 const log = debugLog('folder');
 
 export function userFolderPath(): string {
-  // Not os.userInfo(): a user without an entry in the user database, as in many containers, has none.
-  // Absolute, for TMPDIR may be relative, and the working directory may change until the folder is removed.
+  // os.userInfo() fails for a user without an entry in the user database, as in many containers. The path is absolute
+  // because TMPDIR may be relative, and the working directory may change before the folder is removed.
   return resolve(tmpdir(), `flock-process-${process.getuid?.()}`);
 }
 
-/** Where processes of one user meet, whatever their state folders are. Undefined when others may write to it, or it cannot be made. */
+/** The one folder of all processes of a user. Undefined when others may write to it, or it cannot be made. */
 export function userFolder(): string | undefined {
   const folder = userFolderPath();
   try {
@@ -144,5 +145,5 @@ export function userFolder(): string | undefined {
   return undefined;
 }
 
-/** How we open a lock file to lock it: so it can be told from a descriptor that flock(1) or another program opened. */
+/** The flags with which we open a lock file to lock it: flock(1) and other programs open it with others. */
 export const LOCK_OPEN_FLAGS = constants.O_NONBLOCK | constants.O_NOFOLLOW;

@@ -1,7 +1,7 @@
 /**
- * Clock, timers and chance as they are when the library is loaded. Test runners replace those of the globals, and the
- * exports of node:timers, at any time: under a fake clock no time limit would fire, and every loop that waits for one would
- * be endless.
+ * Clock, timers and random numbers as they are when the library is loaded. Test runners replace those of the globals,
+ * and the exports of node:timers, at any time: under a fake clock no time limit would fire, and every loop that waits
+ * for one would be endless.
  */
 
 import { performance } from 'node:perf_hooks';
@@ -13,30 +13,30 @@ export const now = performance.now.bind(performance);
 export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
 
 /**
- * Globals of Node's own realm. jest gives the tests others, and a copy of `process`, and can replace theirs before it loads the
- * library (`fakeTimers: { enableGlobally: true }`).
+ * The globals of Node's own realm. jest gives the tests other globals and a copy of `process`, and can replace those
+ * before it loads the library (`fakeTimers: { enableGlobally: true }`).
  */
 const node = builtIn('node:vm').runInThisContext('globalThis') as typeof globalThis;
 const { AbortController: SystemAbortController, Date: SystemDate, process: systemProcess } = node;
 
 export const { nextTick, uptime } = systemProcess;
 
-/** By default sinon replaces that one as well. */
+/** By default sinon replaces process.nextTick as well. */
 export function isNextTickReplaced(): boolean {
   return systemProcess.nextTick !== nextTick;
 }
 
 export const { random } = Math;
 
-/** Seconds since the boot, sleeps of the machine included; under lxcfs since the container's own start. */
+/** Seconds since the boot, including sleeps of the machine; under lxcfs, since the start of the container. */
 export const { uptime: systemUptime } = builtIn('node:os');
 
-/** When the library is loaded: the age of this process on the monotonic clock, less that uptime. */
+/** The age of this process on the monotonic clock minus the system's uptime, both when the library is loaded. */
 export const ageLessUptimeMs = (uptime() - systemUptime()) * 1000;
 
-/** Milliseconds since 1970, as the system's clock has it. */
+/** Milliseconds since 1970 on the system's clock. */
 export const systemTimeMs = SystemDate.now;
 export const systemTimeText = () => new SystemDate().toISOString();
 
-/** Node's own modules hear its signal, which has a reason, whatever jsdom or a polyfill has put into the globals. */
+/** Node's own modules accept this signal, and it has a reason, whatever jsdom or a polyfill puts into the globals. */
 export const newAbort = () => new SystemAbortController();

@@ -1,13 +1,13 @@
 /**
- * Loads what costs much or may be missing when it is first needed. Without import and require: a bundler would follow them,
- * and cannot take in a native addon or a package that is not installed; and Node 20.20 remembers an import() that failed
- * once, for example for want of a descriptor (EMFILE): all later ones fail as well.
+ * Loads what is expensive or may be missing, when it is first needed. It uses neither import nor require: a bundler
+ * would follow them, and cannot include a native addon or a package that is not installed. Besides, Node 20.20
+ * remembers an import() that failed once, for example for want of a descriptor (EMFILE): all later ones fail as well.
  */
 
 export const builtIn = ((name: string) => process.getBuiltinModule(name)) as typeof process.getBuiltinModule;
 
 /**
- * A package, as a CommonJS or an ES module, that is installed beside this library or its bundle, or beside the program.
+ * A package, CommonJS or ES module, that is installed beside this library or its bundle, or beside the program.
  * @throws MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, EMFILE, …
  */
 export function loadPackage(name: string): unknown {
@@ -24,10 +24,10 @@ export function loadPackage(name: string): unknown {
 }
 
 /**
- * Files of the library, of its bundle, and of a CommonJS program. A bundler may replace `import.meta.url` by the path on the
- * machine that it ran on, or leave nothing of it. `__filename` is known to CommonJS only, and to webpack for browsers it is
- * "/index.js". Never the working folder, which others may write in, nor `process.argv[1]`, which somebody else hands to
- * `node -e` or to a program that carries its own Node.
+ * The files beside which packages are looked for: of the library, of its bundle, and of a CommonJS program. A bundler
+ * may replace `import.meta.url` by the path on the machine on which it ran, or remove it. `__filename` exists only in
+ * CommonJS, and under webpack for browsers it is "/index.js". The working directory is not used, for others may write
+ * to it; nor is `process.argv[1]`, which the caller chooses under `node -e` and in a program that carries its own Node.
  */
 function places(): string[] {
   const bundle = typeof __filename === 'string' ? __filename : undefined;

@@ -1,4 +1,4 @@
-/** What is asked of options: a wrong one is a TypeError that names option, expectation and value. */
+/** Checks of options: a wrong one is a TypeError that names option, expectation and value. */
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { inspect } from 'node:util';
@@ -14,7 +14,7 @@ export function check(option: string, value: unknown, isRight: Predicate, expect
   if (!isRight(value)) throw wrongOption(option, expectation, value);
 }
 
-/** The names of processes and of what is shared: they become file names. */
+/** Checks the name of a process, or the key of a shared instance: both become file names. */
 export function checkName(option: string, value: unknown): void {
   const isName = (it: unknown) => typeof it === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(it);
   check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');
@@ -31,7 +31,7 @@ export function checkRecord(option: string, value: unknown): void {
   check(option, value, (it) => typeof it === 'object' && it !== null && !Array.isArray(it), 'an object');
 }
 
-/** Infinity is a number here, NaN is none. */
+/** Infinity is accepted, NaN is not. */
 export function checkNumber(option: string, value: unknown, { least, unit }: { least: number; unit?: string }): void {
   const isRight = (it: unknown) => typeof it === 'number' && it >= least;
   check(option, value, isRight, `a number${unit === undefined ? '' : ` of ${unit}`}, ${least} or more`);
@@ -41,7 +41,7 @@ export function optional(isRight: Predicate): Predicate {
   return (value) => value === undefined || isRight(value);
 }
 
-/** Fit for a command line: a NUL would cut it off. */
+/** Can the value stand on a command line? A NUL would cut it off. */
 export function isArgument(value: unknown): value is string {
   return typeof value === 'string' && !value.includes('\0');
 }
@@ -54,7 +54,7 @@ export function isText(value: unknown): value is string {
   return isArgument(value) && value !== '';
 }
 
-/** By its shape: a signal that was made in another realm, as under jsdom, is as good. */
+/** Checks the shape: a signal that was made in another realm, as under jsdom, is as good. */
 export function isAbortSignal(value: unknown): boolean {
   const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
   return typeof aborted === 'boolean' && typeof addEventListener === 'function';
@@ -68,7 +68,7 @@ export function isPort(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535;
 }
 
-/** A leading `~` is the home folder. `~user` is refused, since only a shell knows what it is. */
+/** Replaces a leading `~` by the home folder. `~user` is refused, since only a shell knows what it is. */
 export function absolutePath(option: string, path: unknown): string {
   check(option, path, isText, 'a non-empty path without NUL');
   const expanded = expandHome(String(path));
@@ -76,7 +76,7 @@ export function absolutePath(option: string, path: unknown): string {
   return resolve(expanded);
 }
 
-/** @throws TypeError when HOME is empty or relative: "~" would be the root folder, or one in the working folder */
+/** @throws TypeError when HOME is empty or relative: "~" would be the root folder, or lie in the working directory */
 export function expandHome(path: string): string {
   if (path !== '~' && !path.startsWith('~/')) return path;
   const home = homedir();

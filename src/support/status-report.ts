@@ -1,27 +1,27 @@
-/** What `status()` reports: plain data, named by the errors too. */
+/** What `status()` reports: plain data, which errors carry too. */
 
-/** The process in a word. */
+/** The state of the process in a word. */
 export type ProcessState =
   /** The lock is free, and no live process of ours lost its lock file. */
   | 'stopped'
-  /** The lock is held, not ready yet, still inside `startTimeoutMs`. */
+  /** The lock is held, and the process is not ready yet, still inside `startTimeoutMs`. */
   | 'starting'
-  /** The lock is held, and a `stop()` wants it down. */
+  /** The lock is held, and a `stop()` wants the process down. */
   | 'stopping'
-  /** Every configured check passes. The PID file is only a cache: without it the holder is searched. */
+  /** Every configured check passes. The PID file is only a cache: without it the holder is searched for. */
   | 'running'
-  /** Our process is there and a check fails after the start time; or it lost its lock file; or only leftovers of it hold the lock. */
+  /** Our process fails a check after the start time, or it lost its lock file, or only its survivors hold the lock. */
   | 'unhealthy'
-  /** The lock is held by a process that could not be identified as ours. */
+  /** The lock is held by a process that could not be identified as ours; or a predecessor lives. */
   | 'unknown';
 
-/** What a supervisor is at. 'stopped' and 'gave-up' are final. */
+/** What a supervisor is doing. 'stopped' and 'gave-up' are final. */
 export type SupervisorState =
-  /** It runs, here or started elsewhere, and is looked after. */
+  /** The process runs, started here or elsewhere, and is supervised. */
   | 'watching'
-  /** It is being started, or will be after a delay. */
+  /** The process is being started, or will be after a delay. */
   | 'restarting'
-  /** It was stopped on purpose; a start() from anywhere wakes this supervisor. */
+  /** The process was stopped on purpose; a start() from anywhere wakes this supervisor. */
   | 'standby'
   | 'stopped'
   | 'gave-up';
@@ -36,8 +36,8 @@ export interface Status {
   /** `host:port`, when the spec has a port, or the ready line of the process named one. */
   readonly address: string | undefined;
   /**
-   * The layers, in the order they are asked; undefined: not configured, or not reached because an earlier one failed.
-   * A false `pidFile` does not end the chain: the holder is searched.
+   * The layers, in the order in which they are checked. Undefined: not configured, or not reached because an earlier
+   * one failed. A false `pidFile` does not end the chain: the holder is searched for.
    */
   readonly checks: {
     /** Somebody holds the exclusive lock. */
@@ -46,16 +46,16 @@ export interface Status {
     readonly pidFile: boolean | undefined;
     /** A live process was found. */
     readonly process: boolean | undefined;
-    /** It is proven to be the one that was started under this lock. */
+    /** The process is proven to be the one that was started under this lock. */
     readonly identity: boolean | undefined;
     /** `port` and `readyPort` accept connections. */
     readonly port: boolean | undefined;
     /** The ready line was seen, and `isHealthy` said true. */
     readonly health: boolean | undefined;
   };
-  /** As in Instance; empty when nothing runs, and in what a supervisor reports. */
+  /** As in Instance; empty when nothing runs, and in the statuses that a supervisor reports. */
   readonly differences: readonly string[];
-  /** How it ended last, where its parent lived to see it. */
+  /** How the process ended last, if its parent lived to see that. */
   readonly lastExit?: {
     readonly pid: number;
     readonly exitCode: number | null;
@@ -64,7 +64,7 @@ export interface Status {
   };
   /** Restarts by supervisors since somebody's last `start()` or `supervise()`. */
   readonly restarts: number;
-  /** Who keeps it running, in whichever process, or gave up on it; `lastError` is the message of what it met last. */
+  /** The supervisor, in any process, that keeps it running or gave up; `lastError` is the message of its last error. */
   readonly supervisor?: { readonly pid: number; readonly state: SupervisorState; readonly lastError?: string };
   /** Lifetime 'shared': processes and threads that use it now. */
   readonly users?: number;

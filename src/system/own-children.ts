@@ -1,6 +1,6 @@
 /**
- * What this thread has spawned itself, and knows of without asking anybody: somebody may have removed the folder, and where there
- * is no /proc a look takes the run of a program. Until the end of a child is told nobody else can have its PID.
+ * The children that this thread has spawned, known without asking the system: the state folder may have been removed,
+ * and without /proc a lookup runs a program. Until the end of a child is reported no other process can have its PID.
  */
 
 import type { ChildProcess } from 'node:child_process';
@@ -10,7 +10,7 @@ type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
 const children = new Map<string, ChildProcess>();
 
-/** Those that ended long ago are forgotten: a supervisor may start any number. */
+/** Only the newest are remembered: a supervisor may start any number. */
 const MOST_CHILDREN = 50;
 
 export function rememberChild(info: Identity, child: ChildProcess): void {
@@ -19,7 +19,7 @@ export function rememberChild(info: Identity, child: ChildProcess): void {
   children.set(keyOf(info), child);
 }
 
-/** Of a child that is remembered: does it live, as far as its events have told? Undefined of everybody else. */
+/** Does this child live, as far as its events have told? Undefined for every process that is not remembered. */
 export function isLivingChild(info: Identity): boolean | undefined {
   const child = children.get(keyOf(info));
   return child && isUncollected(child);
@@ -29,7 +29,7 @@ export function ownChildren(): ChildProcess[] {
   return [...children.values()];
 }
 
-/** Has its end not been told yet? Until then nobody else can have its PID. */
+/** Has the end of the child not been reported yet? Until then no other process can have its PID. */
 export function isUncollected({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null;
 }
@@ -38,20 +38,20 @@ function keyOf({ pid, startKey }: Identity): string {
   return `${pid} ${startKey}`;
 }
 
-/** By the lock file that it was spawned under. */
+/** The process that was spawned last under each lock file. */
 const spawned = new Map<string, ProcessInfo>();
 
-/** @param info another one than before when it has put itself into the background */
+/** @param info another process than before when the server has put itself into the background */
 export function rememberSpawned(lockFile: string, info: ProcessInfo): void {
   spawned.set(lockFile, info);
 }
 
-/** It may be dead. */
+/** The process may be dead. */
 export function spawnedUnder(lockFile: string): ProcessInfo | undefined {
   return spawned.get(lockFile);
 }
 
-/** When it is dead: each test may have a lock file of its own. */
+/** To be called when the process is dead: each test may have a lock file of its own, and entries would accumulate. */
 export function forgetSpawned(lockFile: string): void {
   spawned.delete(lockFile);
 }

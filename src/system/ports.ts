@@ -12,17 +12,17 @@ import { descriptors, pids, readLines, readLink } from './proc-files.js';
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
 /**
- * The kernel lists those that listen first, a line a socket of about as many bytes. Read a line at a time it need not look
- * through all the connections of the machine, which takes it milliseconds.
+ * The kernel lists listening sockets first, one a line of about so many bytes. If the table is read a line at a time,
+ * the kernel does not walk through all the connections of the machine, which takes milliseconds.
  */
 const LINE_BYTES = 150;
 
-/** The column of the state in the heading, and of a socket that listens. */
+/** The state column: its heading, and its value for a listening socket. */
 const STATES = ['st', '0A'];
 
 const log = debugLog('port');
 
-/** PIDs, as far as they can be seen. When `likely` is one of them nobody else is asked, and the second table is seldom needed. */
+/** PIDs of the visible listeners. If `likely` is one, nobody else is examined, and the second table is seldom read. */
 export function listenerPids(port: number, likely?: number): number[] {
   const likelySockets = likely === undefined ? [] : socketsOf(likely);
   const sockets: string[] = [];
@@ -58,25 +58,25 @@ export type LookOptions = { timeoutMs: number; signal?: AbortSignal | undefined 
 const SILENCE_MS = 100;
 
 /**
- * Is somebody there, before our own server is? A listener whose queue is full, a suspended one most of all, answers nothing,
- * and is in the table of sockets.
+ * Does somebody listen there before our own server does? A listener whose queue is full, above all a suspended one,
+ * does not answer, but it is in the table of sockets.
  */
 export async function isPortUsed(address: PortAddress, { timeoutMs, signal }: LookOptions): Promise<boolean> {
   const answer = await askPort(address, { timeoutMs: Math.min(timeoutMs, SILENCE_MS), signal });
   if (answer !== 'silent') return answer === 'open';
-  // By destructuring, which closes the table: a generator that is merely left keeps its descriptor for good.
+  // Destructuring closes the table: a generator that is merely abandoned keeps its descriptor for good.
   const [socket] = listeningSockets(address.port);
   return socket !== undefined;
 }
 
-/** Does something accept connections there? No answer, and an address that cannot be reached, are a no. */
+/** Does something accept connections there? False when nothing answers, or the address cannot be reached. */
 export async function isPortOpen(address: PortAddress, options: LookOptions): Promise<boolean> {
   return (await askPort(address, options)) === 'open';
 }
 
 /**
- * 'silent': no answer within `timeoutMs`, or before an abort. Nothing is left open: an attempt that nobody answers would go on
- * for two minutes.
+ * 'silent': no answer within `timeoutMs`, or before an abort. The socket is always destroyed: an attempt that nobody
+ * answers would go on for two minutes.
  */
 async function askPort(
   { host, port }: PortAddress,
@@ -90,12 +90,12 @@ async function askPort(
     await once(socket, 'connect', { signal: over.signal });
     const { localPort, localAddress, remotePort, remoteAddress } = socket;
     if (localPort !== remotePort || localAddress !== remoteAddress) return 'open';
-    // Nobody listens there: the system gave the connection that very port as its near end, and connected it to itself. Ended in
-    // an orderly way it would keep the port from our server for a minute.
+    // Nobody listens there: the system gave the connection that very port as its own end, and connected it to itself.
+    // An orderly close would keep the port from our server for a minute.
     socket.resetAndDestroy();
     return 'closed';
   } catch (error) {
-    // ECONNREFUSED and its like, or the end of the time.
+    // ECONNREFUSED and the like, or the time is over.
     if (isDenied(error)) throw error;
     return over.signal.aborted ? 'silent' : 'closed';
   } finally {
@@ -104,10 +104,7 @@ async function askPort(
   }
 }
 
-/**
- * Node's sockets look up process.nextTick whenever they have something to tell: under a fake one they tell nothing, and their
- * silence would count as an answer.
- */
+/** Node's sockets report events through process.nextTick: with a fake one their silence would count as an answer. */
 export function assertSocketsAnswer(): void {
   if (!isNextTickReplaced()) return;
   throw new Error(
@@ -115,7 +112,7 @@ export function assertSocketsAnswer(): void {
   );
 }
 
-/** A TCP port of 127.0.0.1 on which nobody listens. It is not reserved: of two starts on it one ends with PortInUseError. */
+/** A TCP port of 127.0.0.1 on which nobody listens. It is not reserved: of two starts on it one gets PortInUseError. */
 export async function findFreePort(): Promise<number> {
   assertSocketsAnswer();
   const server = builtIn('node:net').createServer().listen(0, '127.0.0.1');

@@ -1,21 +1,21 @@
 /**
- * Reading /proc. There are three answers: what is there; null, it is not there; undefined, it is not to be seen (another
- * user's, on a dead mount, a path that is too long), which says neither. Thrown is only what says something of this very
- * process: it has no descriptor left (EMFILE, …), or there is no /proc.
+ * Reads /proc. There are three answers: what is there; null when it is not there; undefined when it cannot be seen
+ * (another user's, on a dead mount, a path that is too long), which says neither. Only a problem of this process itself
+ * is thrown: it has no descriptor left (EMFILE, …), or there is no /proc.
  */
 
 import { type BigIntStats, closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs';
 import { errorCode, isOwnLimit, isSystemError, systemError } from '../support/errors.js';
 
-/** Shared by all reads: a walk makes hundreds, and each piece is copied out at once. */
+/** Shared by all reads: a walk makes hundreds of them, and each piece is copied out at once. */
 const buffer = Buffer.allocUnsafe(16 * 1024);
 
-/** The whole file. Half the time that readFileSync() takes: it asks for the size first, which is 0 for all of these. */
+/** The whole file, in half the time of readFileSync(): that asks for the size first, which is 0 for all files here. */
 export function read(path: string): string | null | undefined {
   return look(() => [...pieces(path, buffer.length)].join(''));
 }
 
-/** The lines, read as they are asked for: what comes after the last one that is wanted is not made by the kernel at all. */
+/** The lines, read as the consumer asks for them: the kernel does not produce what follows the last one taken. */
 export function* readLines(path: string, pieceBytes: number): Generator<string> {
   if (!statFile(path)) return;
   let rest = '';
@@ -59,8 +59,8 @@ export function descriptors(pid: number): number[] {
 }
 
 /**
- * In a PID namespace of its own, with the /proc of another one (`unshare --pid` alone), every number in it is another process's.
- * @throws when nothing can be told of any process: that one is not there would be wrong
+ * In a PID namespace with the /proc of another one (`unshare --pid` alone) every number in /proc means another process.
+ * @throws when nothing can be told about any process: the answer "it is not there" would be wrong
  */
 export function requireProc(): void {
   const self = readLink('/proc/self');

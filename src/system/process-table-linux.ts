@@ -9,17 +9,17 @@ import { descriptors, pids, read, readLink, requireProc, statFile } from './proc
 
 export interface ProcessInfo {
   readonly pid: number;
-  /** Start time as the system writes it, compared only. With it the PID is this process: a PID alone can be given anew. */
+  /** Start time as the system writes it, only for comparison. PID and start time name a process: a PID is reused. */
   readonly startKey: string;
   readonly parentPid: number;
   readonly groupId: number;
-  /** Where the system does not tell sessions it is the group. */
+  /** The group where the system does not tell sessions. */
   readonly sessionId: number;
-  /** Dead, and not yet collected by its parent: it holds nothing any more. */
+  /** Dead, but not yet collected by its parent: it holds nothing any more. */
   readonly isZombie: boolean;
-  /** On its way out: what it has open cannot be seen any more, although it may still be open. */
+  /** Exiting: its descriptors cannot be seen any more, although they may still be open. */
   readonly isExiting: boolean;
-  /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, and doing nothing. Its port still accepts, in the kernel. */
+  /** Stopped by a signal (SIGSTOP, Ctrl-Z): alive, but doing nothing. In the kernel its port still accepts. */
   readonly isSuspended: boolean;
 }
 
@@ -27,7 +27,7 @@ export interface ProcessInfo {
 export interface Carrier {
   readonly process: ProcessInfo;
   readonly fd: number;
-  /** Opened with our flags; undefined where the system does not tell. */
+  /** Was the descriptor opened with our flags? Undefined where the system does not tell. */
   readonly isOpenedByUs: boolean | undefined;
 }
 
@@ -40,7 +40,7 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state = '', parentPid, groupId, sessionId] = fields;
   const [flags, threads, startKey = '', exitSignal] = [6, 17, 19, 35].map((index) => fields[index]);
-  // A thread, the end of which no signal tells a parent: it has an entry, unlisted, with the descriptors of its process.
+  // The exit signal of a thread is -1: /proc has an unlisted entry for it, with the descriptors of its process.
   if (exitSignal === '-1') return undefined;
   return {
     pid,
@@ -57,25 +57,25 @@ export function lookUp(pid: number): ProcessInfo | undefined {
   };
 }
 
-/** Is there a process of which /proc does not tell us (hidepid)? */
+/** Is there a process that /proc hides from us (hidepid)? */
 export function isHidden(pid: number): boolean {
   const stat = read(`/proc/${pid}/stat`);
   try {
-    // Told of any process, whoever's it is.
+    // The priority of any process can be read, whoever owns it.
     return stat === undefined || (stat === null && Number.isInteger(getPriority(pid)));
   } catch {
     return false; // ESRCH
   }
 }
 
-/** As lookUp(), in some later turn: where it takes the run of a program, the event loop goes on meanwhile. No proof. */
+/** As lookUp(), in a later turn: without /proc a program runs beside the event loop. A signal must not rest on it. */
 export async function lookUpAside(pid: number): Promise<ProcessInfo | undefined> {
   return lookUp(pid);
 }
 
 let ownBoot: string | undefined;
 
-/** Tells one boot from another, and one PID namespace from another; the same for all processes in which a PID means the same. */
+/** Names boot and PID namespace: the same text for all processes in which a PID means the same. */
 export function boot(): string {
   ownBoot ??= `${read('/proc/sys/kernel/random/boot_id')?.trim()} ${readLink('/proc/self/ns/pid')}`;
   return ownBoot;
@@ -85,7 +85,7 @@ export function list(): ProcessInfo[] {
   return lookAtAll((pid) => lookUp(pid) ?? []);
 }
 
-/** Unix seconds, with fraction, as every process of this machine works it out. */
+/** Unix seconds, with a fraction: every process of this machine computes the same. */
 export function startTime(info: ProcessInfo): number {
   const bootTime = /^btime (\d+)$/m.exec(read('/proc/stat') ?? '')?.[1];
   // A /proc that was mounted with subset=pid has no such file.
@@ -97,15 +97,15 @@ export function age({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
   return Math.max(0, sinceBootMs() - ticksMs(startKey));
 }
 
-/** Where the system's uptime begins on the clock of the start times: 0, except in a container that has one of its own (lxcfs). */
+/** Where the system's uptime begins on the clock of the start times: 0, unless a container has its own (lxcfs). */
 let uptimeBeganMs = 0;
 
 let ownStartMs: number | undefined;
 
 /**
- * Milliseconds on the clock of the start times, CLOCK_BOOTTIME, which nobody sets and which goes on while the machine sleeps.
- * The system's uptime does, too. Our own age stands still during a sleep, so it tells when that uptime began at the earliest:
- * the sooner it was asked, the better.
+ * Milliseconds on the clock of the start times, CLOCK_BOOTTIME, which nobody sets and which goes on while the machine
+ * sleeps, as the system's uptime does. The age of this process stands still during a sleep, so it tells when that
+ * uptime began at the earliest: the sooner it is read, the more exactly.
  */
 export function sinceBootMs(): number {
   if (ownStartMs === undefined) requireProc();
@@ -117,7 +117,7 @@ export function sinceBootMs(): number {
 }
 
 function ticksMs(startKey: string): number {
-  // In USER_HZ, which is 100 on every architecture that Node runs on.
+  // Start keys count in USER_HZ, which is 100 on every architecture that Node runs on.
   return Number(startKey) * 10;
 }
 
@@ -133,10 +133,10 @@ export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
-/** Everybody who holds the lock on the file that is at `path` now; with `fd` at this descriptor alone, a tenth of the work. */
+/** All carriers of the lock on the file now at `path`; with `fd` those at this descriptor only, a tenth of the work. */
 export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (!statFile(path)) return [];
-  // By whatever name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes and devices.
+  // The file may have any name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes, devices.
   const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
@@ -155,7 +155,7 @@ export async function carriesAside(pid: number, fd: number, path: string): Promi
   return carries(pid, fd, path);
 }
 
-/** Does it have this descriptor open? Undefined when that is not to be seen, or the system does not tell cheaply. */
+/** Does the process have this descriptor open? Undefined when that cannot be seen, or not cheaply. */
 export function hasDescriptor(pid: number, fd: number): boolean | undefined {
   return isThere(linkOf(pid, fd));
 }
@@ -164,19 +164,19 @@ function isThere(found: unknown): boolean | undefined {
   return found === undefined ? undefined : found !== null;
 }
 
-/** Does it carry an exclusive lock of ours on another file than the one at `path`? 'elsewhere': under a path of its own. */
+/** Does the process carry our lock on another file than the one at `path`? 'elsewhere': that file has another path. */
 export function lostLock(pid: number, fd: number, path: string): 'deleted' | 'elsewhere' | undefined {
   if (!lockThrough(pid, fd)?.isOpenedByUs || isOpenAt(path, pid, fd) !== false) return undefined;
   return linkOf(pid, fd) === `${realPath(path)} (deleted)` ? 'deleted' : 'elsewhere';
 }
 
-/** Is its stdout or stderr this regular file, whatever its name is by now? Not /dev/null, nor a terminal: those are everybody's. */
+/** Is its stdout or stderr this regular file, under any name? /dev/null and terminals do not count: all have them. */
 export function logsTo(pid: number, { device, inode }: { device: number; inode: number }): boolean {
   const streams = [1, 2].map((fd) => statFile(`/proc/${pid}/fd/${fd}`));
   return streams.some((it) => it?.isFile() === true && Number(it.dev) === device && Number(it.ino) === inode);
 }
 
-/** Who is seen to listen on this TCP port; nobody where the system does not tell. When `likely` does, nobody else is asked. */
+/** The processes seen to listen on this TCP port; none where the system does not tell. If `likely` does, only that. */
 export function listeners(port: number, likely?: number): ProcessInfo[] {
   return listenerPids(port, likely).flatMap((pid) => lookUp(pid) ?? []);
 }
@@ -184,13 +184,13 @@ export function listeners(port: number, likely?: number): ProcessInfo[] {
 export { isPortUsed } from './ports.js';
 
 /**
- * PIDs that came meanwhile are looked at too: one that forks and ends during the walk (a server that puts itself into the
- * background does) would be missed together with its child.
+ * Looks at all processes, those that appear meanwhile included: one that forks and ends during the walk (a server that
+ * puts itself into the background does) would be missed together with its child.
  */
 function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
   const seen = new Set<number>();
   const found: T[] = [];
-  // Where processes come faster than they can be looked at, a walk has to end all the same.
+  // The walk has to end even where processes appear faster than they can be examined.
   for (let round = 1; round <= 30; round += 1) {
     const fresh = pids().filter((pid) => !seen.has(pid));
     if (fresh.length === 0) break;
@@ -201,8 +201,8 @@ function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
 }
 
 /**
- * As lockThrough(), for the file that is at `path` now. By the lock's inode it can be that one, or by its name, for a layered
- * file system can show another inode: a stat of anybody's descriptor on a dead network file system would not return.
+ * As lockThrough(), for the file now at `path`. A stat of a descriptor on a dead network file system would not return,
+ * so the lock's inode or the descriptor's name must fit first: layered file systems show other inodes.
  */
 function lockOn(path: string, pid: number, fd: number, kind?: LockKind): Lock | null | undefined {
   const lock = lockThrough(pid, fd, kind);
@@ -210,7 +210,7 @@ function lockOn(path: string, pid: number, fd: number, kind?: LockKind): Lock | 
   const link = linkOf(pid, fd);
   const isLikely = lock.inode === String(statFile(path)?.ino) || link?.endsWith(basename(path));
   if (!isLikely) return link === undefined ? undefined : null;
-  // By now it can have become unreadable: a server that drops root does.
+  // The descriptor can have become unreadable by now: a server that drops root does that.
   const isOpen = isOpenAt(path, pid, fd);
   return isOpen === false ? null : isOpen && lock;
 }
@@ -222,7 +222,7 @@ const LOCK_LINES = {
 
 type LockKind = keyof typeof LOCK_LINES;
 
-/** `isOpenedByUs`: with our flags. */
+/** `isOpenedByUs`: the descriptor was opened with our flags. */
 type Lock = { isOpenedByUs: boolean; inode: string | undefined };
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The process table where there is no /proc, with the functions of the Linux one: ps(1) and lsof(1), some 10 ms a call. They
- * cannot tell who holds a lock, only who has its file open: while the lock is held, those count as its carriers.
+ * The process table where there is no /proc, with the functions of the Linux one: ps(1) and lsof(1), some 10 ms a call.
+ * They cannot tell who holds a lock, only who has its file open: while the lock is held, those count as its carriers.
  */
 
 import { statSync } from 'node:fs';
@@ -49,19 +49,19 @@ export function age(info: Pick<ProcessInfo, 'startKey'>): number {
   return Math.max(0, systemTimeMs() - startTime(info) * 1000);
 }
 
-/** Of start times that are wall-clock times. */
+/** The wall clock: the start times are wall-clock times here. */
 export function sinceBootMs(): number {
   return systemTimeMs();
 }
 
 export function commandNames(pid: number): string[] {
-  // By itself: in the path of the executable there may be spaces.
+  // The executable is asked for separately: its path may contain spaces.
   const executable = askNow('ps', ['-ww', '-o', 'comm=', '-p', String(pid)], psEnvironment()).trim();
   const words = commandLine(pid).slice(0, 2);
   return [executable, ...words].map((word) => basename(word.replace(/:$/, '')));
 }
 
-/** Words with spaces in them cannot be told from several. */
+/** A word that contains spaces cannot be told from several words. */
 export function commandLine(pid: number): string[] {
   return (ps(['-p', String(pid)])[0]?.command ?? '').split(' ');
 }
@@ -84,7 +84,7 @@ export async function carriesAside(pid: number, fd: number, path: string): Promi
   return isCarriedIn(openIn(await answer), fd, path);
 }
 
-/** Of a process that this user may not look into lsof says nothing. */
+/** lsof says nothing of a process that this user may not examine. */
 function isCarriedIn(open: readonly OpenDescriptor[], fd: number, path: string): boolean | undefined {
   return open.length === 0 ? undefined : open.some((it) => it.fd === fd && isFile(it, path));
 }
@@ -108,7 +108,7 @@ export function listeners(): ProcessInfo[] {
   return [];
 }
 
-/** An attempt to connect tells. That of tcp-port-used cannot be given up: it goes on when the time is over. */
+/** An attempt to connect tells. The one of tcp-port-used cannot be cancelled: it goes on when the time is over. */
 export async function isPortUsed(address: PortAddress, options: LookOptions): Promise<boolean> {
   assertSocketsAnswer();
   const { check } = portPackage() ?? {};
@@ -150,7 +150,7 @@ function psEnvironment(): NodeJS.ProcessEnv {
   return { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
 }
 
-/** @throws when what was printed is no table: another program of this name, or another format */
+/** @throws when the output is no table: another program of this name, or another format */
 function entriesOf(stdout: string): Entry[] {
   const entries = stdout.split('\n').flatMap((line) => {
     const match = /^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+ +\S+ +\d+ [\d:]+ \d+)\s?(.*)$/.exec(line);
@@ -170,7 +170,7 @@ function entriesOf(stdout: string): Entry[] {
     };
     return [{ info, command }];
   });
-  if (entries.length === 0 && stdout.trim() !== '') throw systemError(`ps printed what is no table: ${stdout.trim()}`);
+  if (entries.length === 0 && stdout.trim() !== '') throw systemError(`ps printed no process table: ${stdout.trim()}`);
   return entries;
 }
 
@@ -213,7 +213,7 @@ function openIn(stdout: string): OpenDescriptor[] {
   return found;
 }
 
-/** An inode alone is that of one file on every device. */
+/** An inode number alone does not name a file: each device has a file with it. */
 function isFile(open: OpenDescriptor | undefined, path: string): boolean {
   const { ino, dev } = statSync(path, { bigint: true, throwIfNoEntry: false }) ?? {};
   return ino !== undefined && open?.inode === String(ino) && Number(open.device) === Number(dev);

@@ -1,7 +1,7 @@
 /**
- * Who is PID n, and who holds this file: /proc where there is one, else ps(1), lsof(1) and ps-list.
+ * Who is PID n, and who holds this file: from /proc where there is one, else from ps(1), lsof(1) and ps-list.
  *
- * All looks are synchronous, so that a proof and the signal that rests on it fit into one turn. That is why the portable
+ * Lookups are synchronous, so that a proof and the signal that rests on it fit into one turn. That is why the portable
  * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
  */
 
@@ -21,14 +21,14 @@ const log = debugLog('table');
 type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
 /**
- * The functions of one of the two, described in that of Linux. Chosen at each call, which costs nothing: a test can have the
- * portable branch on Linux.
+ * The functions of one of the two tables; the Linux one describes them. The table is chosen at each call, which costs
+ * nothing: a test can have the portable branch on Linux.
  */
 export function processTable(): typeof linux {
   return process.platform === 'linux' ? linux : portable;
 }
 
-/** Does a look at a process cost next to nothing? Where there is no /proc it takes the run of a program. */
+/** Does it cost next to nothing to look up a process? Without /proc it takes the run of a program. */
 export function hasProc(): boolean {
   return processTable() === linux;
 }
@@ -37,14 +37,15 @@ export function isAlive(info: Identity): boolean {
   return childByItsEvents(info) ?? lookAgain(info) !== undefined;
 }
 
-/** Without /proc alone: there a zombie is told from the living, and a look costs nothing. */
+/** Undefined with /proc, where a lookup costs nothing and tells a zombie from the living. */
 function childByItsEvents(info: Identity): boolean | undefined {
   return hasProc() ? undefined : isLivingChild(info);
 }
 
 /**
- * What this thread has spawned last under this lock file, if it is alive. Looked up unless its end was told: that comes in a
- * later turn, and of the group of a zombie macOS says EPERM, as of one that this user may not signal.
+ * The process that this thread spawned last under this lock file, if it is alive. It is looked up unless its end was
+ * reported: that comes in a later turn, and for the group of a zombie macOS says EPERM, as for one that this user may
+ * not signal.
  */
 export function livingSpawned(lockFile: string): ProcessInfo | undefined {
   const info = spawnedUnder(lockFile);
@@ -54,29 +55,29 @@ export function livingSpawned(lockFile: string): ProcessInfo | undefined {
   return living;
 }
 
-/** Waits until the end of each dead child of this thread was told: to everybody else it is a zombie until then. */
+/** Waits until the end of each dead child of this thread is reported: every other process sees a zombie until then. */
 export async function collectChildren(): Promise<void> {
-  // Without /proc a child is alive until its end was told.
+  // Without /proc a child counts as alive until its end is reported.
   if (!hasProc()) return;
   for (const child of ownChildren()) {
     if (!isUncollected(child) || !processTable().lookUp(child.pid as number)?.isZombie) continue;
-    child.ref(); // Nothing else may keep this process alive.
+    child.ref(); // Perhaps nothing else keeps this process alive.
     await once(child, 'exit');
   }
 }
 
-/** The very process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */
+/** The same process as it is now: same PID, same start, not a zombie. Undefined when it is not alive any more. */
 export function lookAgain({ pid, startKey }: Identity): ProcessInfo | undefined {
   return ifLiving(processTable().lookUp(pid), startKey);
 }
 
-/** As lookAgain(), in some later turn: no proof, and nothing that blocks the event loop. */
+/** As lookAgain(), in a later turn: it does not block the event loop, and a signal must not rest on it. */
 export async function lookAgainAside(info: Identity): Promise<ProcessInfo | undefined> {
   if (childByItsEvents(info) === false) return undefined;
   return ifLiving(await processTable().lookUpAside(info.pid), info.startKey);
 }
 
-/** As lookAgainAside(), to be called often: of a child without /proc not whether it is suspended. */
+/** As lookAgainAside(), to be called often: without /proc it does not tell whether a child is suspended. */
 export async function lookOften(info: ProcessInfo): Promise<ProcessInfo | undefined> {
   return childByItsEvents(info) ? info : await lookAgainAside(info);
 }
@@ -93,7 +94,7 @@ export async function ownStartKey(): Promise<string | undefined> {
   return own?.startKey;
 }
 
-/** A child of this process that was not collected yet. @throws when it is not to be seen */
+/** A child of this process that was not collected yet. @throws when the process table does not show it */
 export function lookUpChild(pid: number): ProcessInfo {
   const found = processTable().lookUp(pid);
   if (found !== undefined) return found;
@@ -104,7 +105,7 @@ export function isSessionLeader({ pid, sessionId }: ProcessInfo): boolean {
   return pid === sessionId;
 }
 
-/** Percent of one core and of memory. Undefined when the process is gone, or there is no ps-list or no ps(1) to list it. */
+/** Percent of one core and of memory. Undefined when the process is gone, or when ps-list or ps(1) is missing. */
 export async function usage(pid: number): Promise<{ cpu: number; memory: number } | undefined> {
   try {
     const { default: psList } = loadPackage('ps-list') as typeof import('ps-list');

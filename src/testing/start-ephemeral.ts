@@ -1,4 +1,4 @@
-/** A real server for one test, or one test file: on a port and in a folder of its own, and gone with the process that asked. */
+/** A real server for one test or test file: on its own port, in its own folder, and gone with the starting process. */
 import { ProcessManager } from '../manager/process-manager.js';
 import type { Instance } from '../state/process-spec.js';
 import { throwIfAborted } from '../support/deadline.js';
@@ -14,17 +14,17 @@ export interface EphemeralInstance extends Instance {
   readonly port: number;
   readonly stateDir: string;
   readonly manager: ProcessManager;
-  /** Stop and remove `stateDir`, unless that was given. Idempotent. */
+  /** Stop, and remove `stateDir` unless it was given. Idempotent. */
   stop(): Promise<void>;
   /** The same as `stop()`: `await using server = await startEphemeral(…)`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * A throw-away instance for tests: own temp folder, own free port (never the same one in parallel test workers), lifetime
- * 'tied', with the preset's `forTests` below the given options. A given `port` is used, a given `stateDir` is used and not
- * removed. With a folder of its own it is thrown away, not asked: its stopSignal is SIGKILL. A start that fails leaves neither
- * folder nor process. Folders that killed runs left behind are removed by later calls.
+ * A throw-away instance for tests: own temp folder, own free port (never the same one in parallel test workers),
+ * lifetime 'tied', with the preset's `forTests` as defaults of the options. A given `port` is used, a given `stateDir`
+ * is used and not removed. In a folder of its own the server is killed, not asked to end: its stopSignal is SIGKILL. A
+ * start that fails leaves neither folder nor process. Folders that killed runs left behind are removed by later calls.
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
  * @throws TypeError when the preset gives neither a port nor a ready line that names one
  */
@@ -58,7 +58,7 @@ export async function startEphemeral<O extends TestDefaults | undefined>(
   }
 }
 
-/** Does it until it went well once. */
+/** Calls `act` until it has succeeded once. */
 function once(act: () => Promise<void>): () => Promise<void> {
   let done: Promise<void> | undefined;
   return () => {

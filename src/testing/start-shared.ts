@@ -1,8 +1,9 @@
 /**
- * One real server for a whole test run, however many worker processes. A folder per key under this user's temp folder; lock,
- * users and journal lie beside it and stay. The first user makes the folder anew, with what all have to agree on in it, and the
- * last one out removes it, both under LOCK_EX on the users file: while anybody uses it, it is there. So a server that
- * crashed under its users finds its port again. Of one that lingers the next first user removes it.
+ * One real server for a whole test run, however many worker processes. Each key has a folder under this user's temp
+ * folder; lock, users and journal lie beside that folder and stay. The first user makes the folder anew, with an
+ * agreement on port and spec in it, and the last one out removes it, both under LOCK_EX on the users file: it exists
+ * while anybody uses it. So a server that crashed under its users finds its port again. The folder of a lingering
+ * server goes with the next first user.
  */
 
 import { readFileSync } from 'node:fs';
@@ -29,20 +30,21 @@ export interface SharedInstance extends Instance {
   readonly port: number;
   readonly stateDir: string;
   readonly manager: ProcessManager;
-  /** Idempotent. The last one out ends the instance and removes its folder; with `lingerMs` that is left to later. */
+  /** Idempotent. The last one out ends the instance and removes its folder; with `lingerMs` that happens later. */
   leave(): Promise<void>;
   /** The same as `leave()`: `await using server = await startShared(…)`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and it
- * ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by the
- * next call. Its log can be read until the last one leaves. `key`: 1 to 100 letters, digits, `.`, `_`, `-`, the first a
- * letter or digit. `lingerMs`: how long it is kept after that, for whoever comes meanwhile; its folder goes with a later call.
- * @throws OptionsMismatchError when the running one was started with another spec (functions left out)
+ * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and
+ * it ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by
+ * the next call. Its log can be read until the last one leaves. `key`: 1 to 100 letters, digits, `.`, `_`, `-`, the
+ * first a letter or digit. `lingerMs`: how long the server is kept after the last one has left, for callers that come
+ * meanwhile; a later call removes its folder.
+ * @throws OptionsMismatchError when the running one was started with another spec (functions are not compared)
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
- * @throws TypeError when `key` is not one, or the preset gives neither a port nor a ready line that names one
+ * @throws TypeError when `key` is not valid, or the preset gives neither a port nor a ready line that names one
  */
 export async function startShared<O extends TestDefaults | undefined>(
   preset: Preset<O>,
@@ -56,11 +58,11 @@ export async function startShared<O extends TestDefaults | undefined>(
     const spec = specForTest(preset, { stateDir, port }, given);
     return { ...spec, lingerMs: lingerMs ?? spec.lingerMs ?? 0, lockFile, lifetime: 'shared', stopSignal: 'SIGKILL' };
   };
-  // When all have left after a failure, the folder is gone, and the next one chooses another port.
+  // If all users have left after a failure, the folder is gone, and the next attempt chooses another port.
   return await tryPorts({ given: given.port, signal }, () => joinInstance(place, makeSpec, given.port, signal));
 }
 
-/** Undefined when what was agreed on was nobody's any more, and is gone now: to be tried again. */
+/** Undefined when the agreement had no users any more, and is gone now: the caller tries again. */
 async function joinInstance(
   place: Place,
   makeSpec: (port: number) => ProcessSpec,
@@ -74,15 +76,15 @@ async function joinInstance(
     await removeFolder(folder);
     const port = givenPort ?? (await findFreePort());
     own = makeSpec(port);
-    // Before others are asked to agree on it.
+    // The spec is checked before others are asked to agree on it.
     completeSpec(own);
     writeAgreement(folder, port, own);
   };
   const user = await joinUsers(place, { signal, whenUnused });
   try {
     const agreement = readAgreement(folder);
-    if (agreement === undefined) return undefined; // Whoever was about to write it was killed.
-    // Not made again: a preset may give something new each time.
+    if (agreement === undefined) return undefined; // Its writer was killed.
+    // A spec that this call has made is not made again: a preset may give something new each time.
     const spec = own?.port === agreement.port ? own : makeSpec(agreement.port);
     const manager = new SharedManager(spec, folder);
     try {
@@ -92,15 +94,15 @@ async function joinInstance(
       return { ...instance, leave, [Symbol.asyncDispose]: leave };
     } catch (error) {
       const isMismatch = error instanceof OptionsMismatchError;
-      // One that lingers is not ended because this caller was aborted, say.
+      // A server that lingers is not ended because this caller was aborted, for example.
       const isLingering = own === undefined && manager.spec.lingerMs > 0 && !isMismatch;
       const wasLast = !isLingering && (await leaveUsers(place, user, () => manager.afterLastUser()));
-      // Nobody uses what somebody else agreed on: whoever did has left, or was killed a moment ago.
+      // Nobody uses what was agreed on: the users have left, or were killed a moment ago.
       if (wasLast && isMismatch) return undefined;
       throw error;
     }
   } finally {
-    // The manager that has started it is counted itself.
+    // From its start() on the manager is a user itself.
     user.release();
   }
 }
@@ -113,7 +115,7 @@ class SharedManager extends ProcessManager {
     this.#folder = folder;
   }
 
-  /** In a place for sharing alone a process without a watcher has lost it, and nobody else would end it. */
+  /** This place is for sharing alone: a process without a watcher there would be ended by nobody else. */
   override async afterLastUser(): Promise<void> {
     if (identify(this.spec).kind !== 'strangers') await bringDown(this.spec, {});
     await removeFolder(this.#folder);
@@ -122,7 +124,7 @@ class SharedManager extends ProcessManager {
 
 type Place = ReturnType<typeof placeOf>;
 
-/** Where the users of one key meet. Only the folder is removed with the last user. */
+/** Where the users of one key meet. The last user removes only the folder. */
 function placeOf(key: string) {
   checkName('key', key);
   const parent = userFolder();
@@ -132,7 +134,8 @@ function placeOf(key: string) {
     );
   }
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
-  // It is killed: whoever ends it, a user that leaves or the watcher, needs no longer. Who has come its manager tells.
+  // The server is killed, so whoever ends it, a leaving user or the watcher, needs no longer than this. Only the
+  // manager writes lines into the users file, so `lingerMs` is 0 here.
   return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
 }
 
@@ -143,7 +146,7 @@ function placeOf(key: string) {
 interface Agreement {
   readonly port: number;
   readonly salt: string;
-  /** By the name of the field. */
+  /** By field name. */
   readonly hashes: Readonly<Record<string, string>>;
 }
 
@@ -154,7 +157,7 @@ function writeAgreement(folder: string, port: number, spec: ProcessSpec): void {
   replaceFile(agreementFile(folder), JSON.stringify(agreement));
 }
 
-/** Undefined when there is none. */
+/** Undefined when there is no agreement. */
 function readAgreement(folder: string): Agreement | undefined {
   try {
     return JSON.parse(readFileSync(agreementFile(folder), 'utf8')) as Agreement;

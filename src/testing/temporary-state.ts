@@ -1,6 +1,6 @@
 /**
- * State folders that are thrown away: made under this user's temp folder, removed when they are done with, or by a later
- * call when whoever made them was killed. A lock in the folder says that its maker lives.
+ * State folders that are thrown away: made under this user's temp folder, removed after use, or by a later call when
+ * their maker was killed. A lock in the folder says that its maker is alive.
  */
 
 import { mkdtempSync, readdirSync, statSync } from 'node:fs';
@@ -20,7 +20,7 @@ const PREFIX = 'ephemeral-';
 
 const IN_USE = 'in-use.lock';
 
-/** A folder without its lock is a moment old, or its maker was killed in that moment. */
+/** A folder without its lock was made a moment ago, or its maker was killed right then. */
 const UNLOCKED_AGE_MS = 60_000;
 
 export function makeTemporaryState() {
@@ -28,7 +28,7 @@ export function makeTemporaryState() {
   for (;;) {
     const folder = makeFolderIn(parent);
     const lock = tryAcquireLock(join(folder, IN_USE));
-    // Somebody who sweeps was quicker: the folder is his to remove.
+    // A sweeping process was quicker: it removes the folder.
     if (lock === undefined) continue;
     return { folder, remove: () => removeFolder(folder).finally(() => lock.release()) };
   }
@@ -43,11 +43,11 @@ function makeFolderIn(parent: string): string {
   }
 }
 
-/** Remove what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
+/** Removes what killed runs of this user left: folders whose maker is dead and in which nothing runs. Never throws. */
 export async function sweepTemporaryStates(): Promise<void> {
   const parent = userFolder();
   if (parent === undefined) return;
-  // EMFILE, ENOENT: then a later call sweeps.
+  // EMFILE, ENOENT: a later call sweeps.
   const names = await builtIn('node:fs/promises')
     .readdir(parent)
     .catch(() => []);

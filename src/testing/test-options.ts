@@ -7,20 +7,21 @@ import { Pace } from '../support/deadline.js';
 import { EarlyExitError, PortInUseError } from '../support/errors.js';
 
 /**
- * Options in, plain configuration out: a function that starts nothing. `forTests` are its defaults under `startEphemeral` and
- * `startShared`, below the options that are given there.
+ * Options in, plain configuration out: a function that starts nothing. `forTests` are its defaults under
+ * `startEphemeral` and `startShared`: options that are given there replace them.
  */
 export type Preset<O> = ((options: O) => ProcessSpec) & { readonly forTests?: Partial<NonNullable<NoInfer<O>>> };
 
-/** Options of a preset that are set for it, where the caller does not. */
+/** Options that are set for the preset unless the caller gives them. */
 export interface TestDefaults {
   stateDir?: string;
   port?: number;
 }
 
 /**
- * The preset's `forTests`, above them what was chosen for it, above that what is given; of an option that is an object, name by
- * name (`dynamicConfig`, say). One that is given as undefined hides nothing.
+ * Options are merged: the preset's `forTests`, over them what was chosen for it, over that what the caller gives. An
+ * option that is an object (`dynamicConfig`, say) is merged name by name. One that is given as undefined replaces
+ * nothing.
  */
 export function specForTest<O>(preset: Preset<O>, chosen: object, given: object): ProcessSpec {
   const options: Record<string, unknown> = { ...preset.forTests };
@@ -38,11 +39,11 @@ function isPlainObject(value: unknown): value is object {
 
 const PORT_ATTEMPTS = 3;
 
-/** Whose death says nothing of a port. Not those of an abort or a trap: so a program ends that does not expect a bind to fail. */
+/** These signals say nothing of a port. SIGABRT and SIGTRAP may: some programs do not expect a bind to fail. */
 const { SIGSEGV, SIGBUS, SIGFPE, SIGSYS, SIGKILL, SIGTERM } = osConstants.signals;
 const CRASHES = [SIGSEGV, SIGBUS, SIGFPE, SIGSYS, SIGKILL, SIGTERM];
 
-/** Why it has ended only its log says, in words of its own. A shell tells a signal by an exit code above 128. */
+/** Only its log tells why a process ended, in its own words. A shell reports a signal as an exit code above 128. */
 function mayBeAboutPort(error: unknown): boolean {
   if (!(error instanceof EarlyExitError)) return error instanceof PortInUseError;
   const { exitCode, signal } = error;
@@ -50,10 +51,10 @@ function mayBeAboutPort(error: unknown): boolean {
 }
 
 /**
- * Between the look at a port and the server's bind a program that takes no port locks can get it, and so can any of the ports
- * that a server chooses itself: of 700 Temporals, 16 at a time, 4 ended so. Whatever ended early is tried again, unless it
- * crashed.
- * @param start undefined: it is called again, and that is no attempt
+ * Between the check of a port and the server's bind a program that takes no port locks can get the port, and so it is
+ * with the ports that a server chooses itself: of 700 Temporals, 16 at a time, 4 ended so. A server that ended early is
+ * started again, unless it crashed.
+ * @param start returns undefined to be called again without counting an attempt
  */
 export async function tryPorts<T>(
   { given, signal }: { given: number | undefined; signal: AbortSignal | undefined },
@@ -77,7 +78,7 @@ export async function startManager(manager: ProcessManager, signal: AbortSignal 
   const { name, port, readyLine, stateDir } = manager.spec;
   if (port === undefined && !(types.isRegExp(readyLine) && readyLine.source.includes('(?<port>'))) {
     throw new TypeError(
-      `"preset" must give its spec a port, or a readyLine with a group named port, as ${name} does not`,
+      `"preset" must give its spec a port, or a readyLine with a group named port; ${name} has neither`,
     );
   }
   const instance = await manager.start({ ...(signal && { signal }) });

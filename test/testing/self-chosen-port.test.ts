@@ -42,7 +42,7 @@ test('a preset that gives neither a port nor a line that names one is a TypeErro
     const preset = (options: { stateDir?: string }): ProcessSpec => ({ ...portless(options), ...lines });
     await assert.rejects(startEphemeral(preset), {
       name: 'TypeError',
-      message: /^"preset" must give its spec a port, or a readyLine with a group named port, as binding does not$/,
+      message: /^"preset" must give its spec a port, or a readyLine with a group named port; binding has neither$/,
     });
   }
 });
