@@ -68,7 +68,8 @@ const LOG_TAIL_LINES = 50;
 
 /**
  * @returns the process, or its successor, when it is ready and has the lock
- * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; what `guard` throws; the signal's reason
+ * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; what `guard` throws; the signal's
+ * reason
  */
 export async function waitUntilReady(
   spec: CompleteSpec,
