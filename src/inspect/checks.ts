@@ -205,7 +205,7 @@ export function foreignListener(spec: CompleteSpec, ours: ProcessInfo): ProcessI
   return listeners.find((info) => table.age(info) > table.age(ours) || isManagedElsewhere(info));
 }
 
-/** Is it in the session of our process, or a descendant of it? It can be that under a lock of its own, too. */
+/** Is it in the session of our process, or a descendant of it? A process with a lock of its own can be one, too. */
 function isFamily(info: ProcessInfo, ours: ProcessInfo): boolean {
   if (info.pid === ours.pid || info.sessionId === ours.sessionId) return true;
   const parent = info.pid > 1 ? processTable().lookUp(info.parentPid) : undefined;

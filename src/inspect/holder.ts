@@ -102,7 +102,7 @@ export function leftBehind(spec: Files): ProcessInfo[] {
   return !state.hasBecome && isSessionLeader(info) && isOfSpawn(info, state, spec) ? [info] : [];
 }
 
-/** Do lock file and session match its `spawn` line? After become() the session does not count: it is not its own. */
+/** Do the lock file and, unless it called become(), the session of the process match its `spawn` line? */
 function isOfSpawn({ pid, sessionId }: ProcessInfo, state: JournalState, { lockFile }: Files): boolean {
   const { spawned, hasBecome } = state;
   return spawned?.lockFile === lockFile && (hasBecome || (pid !== 1 && spawned.session === sessionId));
@@ -137,7 +137,7 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   return processTable().list().filter(isMember);
 }
 
-/** All carriers of the lock: `managed` carry it as a managed process does, `starters` while a start is under way. */
+/** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */
 export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
   const carriers = processTable().carriers(lockFile);
   const managed = carriers.filter(isManagedCarrier);

@@ -44,7 +44,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
 
-  /** On Windows, calls throw UnsupportedPlatformError. @throws TypeError naming option, expectation and value */
+  /** On Windows only calls throw UnsupportedPlatformError. @throws TypeError naming option, expectation and value */
   constructor(spec: ProcessSpec) {
     super();
     this.spec = completeSpec(spec);
@@ -113,7 +113,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     throwIfAborted(signal);
     const called = placeOfCall(this.spec);
     return await this.#startAsUser(signal, async () => {
-      // Becoming a user can take so long that a stop() called after this restart() writes its line first: it counts.
+      // Becoming a user can take so long that a later stop() writes its line first: that stop() must end this restart.
       checkWanted(this.spec, { signal, place: called });
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);
@@ -141,7 +141,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return readLogTail(this.spec.logFile, lines);
   }
 
-  /** Events of the journal, newest last. @default 50 events @throws StateFileError when it is there and cannot be read */
+  /** The journal's events, newest last. @default 50 @throws StateFileError when it is there and cannot be read */
   async history(limit = 50): Promise<JournalEvent[]> {
     assertSupportedPlatform();
     check('limit', limit, isCount, 'a whole number, 0 or more');
@@ -159,7 +159,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
 
   /**
    * Makes this very process the managed one, as a daemon in the foreground of a container is: it takes the lock, and
-   * writes journal and PID file. After `ready()` every other `status()` says running, and their `stop()` sends
+   * writes journal and PID file. After `ready()` the others' `status()` says running, and their `stop()` sends
    * `stopSignal` to this PID alone (as PID 1 the program must handle it). `release()`, `stop()` in this process, or its
    * end stop it. In a process that `start()` spawned the handle does nothing: one program, both modes.
    * @throws LockHeldError when it runs already; PredecessorError | StoppedError; the signal's reason when it is aborted

@@ -18,7 +18,7 @@ export class SharedUse {
     this.#afterLastUser = afterLastUser;
   }
 
-  /** Runs `start` as a user. Each start counts by itself: one that fails or is aborted ends no other process. */
+  /** Runs `start` as a user. Each start counts by itself: a failed or aborted one must not end another's process. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
     await this.#leaving?.catch(() => undefined); // leave() rejects with this error.
@@ -46,7 +46,7 @@ export class SharedUse {
   }
 
   async #leaveAs(user: User): Promise<void> {
-    // The watcher ends the process after lingerMs. A failed start has ended what it spawned itself.
+    // The watcher ends the process after lingerMs. A failed start has itself ended what it spawned.
     if (this.#spec.lingerMs > 0) return user.release();
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);

@@ -66,7 +66,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
     if (isJudged && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
     const isShareable = await isReadyToShare(contest, info, state);
-    // isBeingEnded() walks through all processes. This start is a user of a shared one, so nobody is ending that.
+    // isBeingEnded() walks through all processes. Nobody ends a shared process while this start is its user.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
     if (isAsked && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
     if (isShareable) return await reuse(contest, info, state);
@@ -97,7 +97,7 @@ async function replace(contest: Contest, holder: Holder, before: JournalState): 
     journal.append('restart');
     const { last } = journal.read();
     const [stop = -1, restart = -1] = [last('stop')?.place, last('restart')?.place];
-    // A stop() writes without a lock. If it wrote after the look, the `restart` line would undo it: stop again.
+    // A stop() writes without a lock. If it wrote after the look, the `restart` line would undo it: write `stop` again.
     if (stop >= before.endPlace.offset && stop < restart) journal.append('stop');
   };
   if (!appendIfUnchanged(spec, before, appendRestart)) {
@@ -152,8 +152,8 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
 }
 
 /**
- * Ends a process that is pending when nobody is at work on that, or its stopper has died. A starter that has the lock
- * is left alone: it meets the pending line itself. LOCK_SH on the journal is kept until this start has the lock: a
+ * Ends a pending process when nobody is at work on it, for instance because its stopper died. A starter that has the
+ * lock is left alone: it meets the pending line itself. LOCK_SH on the journal is kept until this start has the lock: a
  * supervisor that wins it meanwhile, perhaps with another spec, is refused at the journal, and gives it back.
  */
 async function finishStop(contest: Contest, holder: Holder, signal: Contest['signal']): Promise<Instance | boolean> {
@@ -216,7 +216,7 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
   if (!isNamedIn(spec.pidFile, info)) writePidFile(spec, info);
   log('%s runs already: PID %d', spec.name, info.pid);
   const differences = differencesOf(spec, info.pid, journalOf(spec).readIfReadable());
-  // The differences were not judged above, because the starter was still at work. The next look judges them.
+  // join() did not judge the differences, because the starter was still at work: its next look does.
   if (differences.length > 0 && spec.whenDifferent !== 'reuse') return undefined;
   return instanceOf(spec, info, { reused: true, differences });
 }

@@ -90,7 +90,7 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions
   return state;
 }
 
-/** The first act of a start that won the lock: the process is wanted. @throws ContendAgain while a stop is at work */
+/** The winner's first act: the process is wanted now. @throws ContendAgain while a stop is at work: it needs the lock */
 export async function begin(
   spec: CompleteSpec,
   lock: FileLock,
@@ -99,7 +99,7 @@ export async function begin(
 ): Promise<() => void> {
   const { signal } = options;
   const journal = journalOf(spec);
-  // After the `start` line, a pending line is a restart()'s, which ends the process: the start contends again.
+  // After the `start` line, a pending line is a restart()'s: this start ends its process, and contends again.
   const guard = () => {
     if (checkWanted(spec, options).isPending) throw new ContendAgain();
   };
@@ -116,13 +116,13 @@ export async function begin(
   return guard;
 }
 
-/** Gives the lock back after a failed start. Its starter may live on: the lock file must not name it as the process. */
+/** Gives the lock back if the start failed. Its starter may live on: the lock file must not name it as the process. */
 export function giveBack(lock: FileLock): void {
   if (lock.held) writeLockFilePid(lock, undefined);
   lock.handOver();
 }
 
-/** Gives the lock to the process that it spawns, or back. @throws ContendAgain when it may not use the lock any more */
+/** Gives the lock to the process that it spawns, or back. @throws ContendAgain when the lock is not its to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
   const { signal, announce } = options;
   const began = now();

@@ -200,7 +200,7 @@ function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[])
 export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
 
 /**
- * @param origin for an adopted process, that of the process before it
+ * @param origin an adopted process gets the origin of the process before it
  * @param fd not LOCK_FD for a process that called become(), which is in a session that is not its own
  */
 export function appendSpawn(spec: CompleteSpec, info: ProcessInfo, origin: Origin, fd = LOCK_FD): void {

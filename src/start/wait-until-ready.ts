@@ -57,7 +57,7 @@ export interface WaitOptions {
 /** A process closes its descriptors before it is seen to be dead: an instant, on a starved machine up to this long. */
 const GOING_MS = 500;
 
-/** One look can miss a successor: its parent forked and ended while the process table was read without the child. */
+/** One look can miss a successor whose parent forked and ended while the process table was read. */
 const SUCCESSOR_LOOKS = 3;
 
 /** A free lock can be acquired within this time, although rivals take it and give it back. */
@@ -68,8 +68,8 @@ const LOG_TAIL_LINES = 50;
 
 /**
  * @returns the process, or its successor, when it is ready and has the lock
- * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; what `guard` throws; the signal's
- * reason
+ * @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError
+ * @throws what `guard` throws; the signal's reason
  */
 export async function waitUntilReady(
   spec: CompleteSpec,
@@ -198,7 +198,7 @@ function lockDroppedError({ name }: CompleteSpec, { pid }: ProcessInfo): LockDro
   return new LockDroppedError(message, { pid });
 }
 
-/** @throws LockUnavailableError when a lasting shared lock keeps everybody from the lock; not when it was just freed */
+/** @throws LockUnavailableError when a lasting shared lock keeps everybody out; not when the lock was just freed */
 export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
   const pids = sharedLockPids(path);
   if (pids.length === 0 && !isSharedLockKept(path)) return;

@@ -76,7 +76,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
-    // `stopped` is written while LOCK_SH is held. Later, or for a line that is undone, it would mean the next process.
+    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would mean that the next one ended.
     if (!isUndone) journal.note('stopped', { ...result });
     return result;
   } finally {
@@ -114,7 +114,7 @@ interface Work {
 
 /**
  * The work under way in this process, keyed by what it ends. Concurrent calls share one: separately, each would walk
- * through all processes, and hold the lock that the others try to take.
+ * through all processes, and get in the way of the others.
  */
 const underWay = new Map<string, Work>();
 
@@ -218,7 +218,7 @@ async function bringDownAlone(
 /** Only while we hold the lock. Survivors are seen after their process has died, so it looks until nothing is left. */
 export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
-  // This very process may have called become() under a lock file that was deleted: it does not signal itself.
+  // This very process may have called become() on a lock file that was deleted: it gives up and does not signal itself.
   let outcome = giveUpOwn(spec);
   for (;;) {
     const ended = await end(spec, leftBehind, { ...limits, limit });

@@ -1,9 +1,8 @@
 /**
  * Ends processes: sends stopSignal, waits, sends SIGKILL. `find` proves whom to signal, and the signals go out in the
  * same turn. PID and start time are proof enough for the second signal: a dying server may have closed the descriptor
- * that proved it. The whole group of a target that leads one is signalled. When the leader is gone, the group is
- * signalled only while a process of its group and session is seen: as long as one lives, no other group can have its
- * number.
+ * that proved it. If a target leads a group, the whole group is signalled. When the leader is gone, that is done only
+ * while a process of its group and session is seen: as long as one lives, no other group can have the number.
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';

@@ -1,6 +1,6 @@
 /**
- * What `supervise()` takes and returns, with the defaults of its options, and the decisions that the options make: when
- * a process is sick, how long a restart waits, and when the supervisor gives up.
+ * What `supervise()` takes and returns, with the defaults of its options, and the decisions that rest on them: when a
+ * process is sick, how long a restart waits, and when the supervisor gives up.
  */
 import { journalOf, randomWord } from '../state/journal.js';
 import type { JournalEventName } from '../state/journal-state.js';
@@ -213,7 +213,7 @@ export function notesOf(spec: CompleteSpec, restartOn: SupervisorOptions['restar
   let identity = {};
   return {
     async identify(): Promise<void> {
-      const startKey = await ownStartKey().catch(() => undefined); // Without a key it counts as not living.
+      const startKey = await ownStartKey().catch(() => undefined); // Without a key, others take it for dead.
       identity = { supervisor: randomWord(), startKey, boot: processTable().boot(), isForFailures };
     },
     note(event: JournalEventName, fields = {}, cause?: unknown): void {
