@@ -196,7 +196,7 @@ export function successor(spec: Files): ProcessInfo | undefined {
   return bestMatch(managed, spec) ?? oldest(managed);
 }
 
-/** Only while we hold the lock: then each process that carries it at descriptor 3 shares our open file. */
+/** To be called only while we hold the lock: then each carrier at descriptor 3 shares our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
   return managedCarriers(spec).map((carrier) => carrier.process);
 }

@@ -90,7 +90,7 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions
   return state;
 }
 
-/** The winner's first act: the process is wanted now. @throws ContendAgain while a stop is at work: it needs the lock */
+/** The winner's first act: the process is wanted. @throws ContendAgain while a stop is at work: it needs the lock */
 export async function begin(
   spec: CompleteSpec,
   lock: FileLock,

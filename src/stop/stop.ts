@@ -76,7 +76,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
-    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would mean that the next one ended.
+    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would mean that the next process ended.
     if (!isUndone) journal.note('stopped', { ...result });
     return result;
   } finally {
@@ -84,10 +84,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   }
 }
 
-/**
- * Ends a sick process, for a supervisor. False when a stop is pending already, or the process is not there any more.
- * @param pid undefined for leftovers
- */
+/** Ends a sick process. False when a stop is pending already, or it is not there. @param pid undefined for leftovers */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
   const work = await journal.holdShared();
@@ -215,7 +212,7 @@ async function bringDownAlone(
   }
 }
 
-/** Only while we hold the lock. Survivors are seen after their process has died, so it looks until nothing is left. */
+/** To be called while we hold the lock. Survivors are seen only after their process died: it looks until none is left. */
 export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
   // This very process may have called become() on a lock file that was deleted: it gives up and does not signal itself.
