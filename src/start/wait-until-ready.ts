@@ -66,7 +66,7 @@ const DROPPED_MS = 100;
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
 
-/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; `guard`'s error; the signal's reason */
+/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; as `guard`; the signal's reason */
 export async function waitUntilReady(
   spec: CompleteSpec,
   { child, process: spawned, output }: SpawnedProcess,

@@ -76,7 +76,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
-    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would mean that the next process ended.
+    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would be about the next process.
     if (!isUndone) journal.note('stopped', { ...result });
     return result;
   } finally {
@@ -212,7 +212,7 @@ async function bringDownAlone(
   }
 }
 
-/** To be called while we hold the lock. Survivors are seen only after their process died: it looks until none is left. */
+/** Call it while we hold the lock. Survivors are seen only after their process died: it looks until none is left. */
 export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
   // This very process may have called become() on a lock file that was deleted: it gives up and does not signal itself.
