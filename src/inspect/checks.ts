@@ -1,4 +1,4 @@
-/** Is it ready, and is it ours: one look at port and health, and at who listens. */
+/** Checks a process once: port, ready line and `isHealthy`, and whether a stranger listens on its port. */
 
 import { inspect } from 'node:util';
 import { journalOf } from '../state/journal.js';
@@ -24,30 +24,30 @@ import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');
 
-/** With nothing to ask, a process that is still alive after this time counts as ready. */
+/** Without a configured check, a process counts as ready once it has been alive for this long. */
 export const ALIVE_MS = 100;
 
-/** How long a look may take when start time is over. */
+/** How long the last check may take when the start time is over. */
 export const LAST_LOOK_MS = 250;
 
 type CheckResult = Pick<Status['checks'], 'port' | 'health'>;
 
 interface CheckOptions {
-  /** What `isHealthy` is told of the process. @default true */
+  /** The `reused` of the instance that `isHealthy` gets. @default true */
   reused?: boolean;
   signal: AbortSignal | undefined;
   limit?: Deadline;
 }
 
-/** By lock file and ready line, while a start is under way. */
+/** Unfinished searches, keyed by lock file and ready line: the next check reads on where the last one ended. */
 const searches = new Map<string, LineSearch>();
 
-/** Was the ready line seen, if there is one, and at which port is the process that runs? */
+/** Tells the port of the running process, and whether its ready line was seen (true when none is configured). */
 export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: number | undefined } {
   const { lockFile, readyLine, port } = spec;
   const state = journalOf(spec).readIfReadable();
   const key = `${lockFile} ${readyLine}`;
-  // One that was ready is at the port that it had then, whatever the spec says by now.
+  // A process that became ready keeps the port of its `ready` line, even if the spec names another one by now.
   if (state.isOfLastStart && state.isReady && state.isTrusted) {
     searches.delete(key);
     const told = state.last('ready')?.port;
@@ -64,7 +64,7 @@ export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: nu
   return { isLineSeen: search.found !== undefined, port: search.found?.port ?? port };
 }
 
-/** Of a start that failed: what was read of its output is kept for nobody. */
+/** Drops the search of a failed start: nobody reads on from there. */
 export function forgetReadyLine({ lockFile, readyLine }: CompleteSpec): void {
   searches.delete(`${lockFile} ${readyLine}`);
 }
@@ -78,7 +78,7 @@ export function instanceOf(
   return Object.freeze({ pid: info.pid, startedAt: startedAt(spec, info), address, reused, differences });
 }
 
-/** As the journal has it, the same for everybody who asks; the system tells it to a second. */
+/** The time in the `spawn` line is the same for every caller; the system's start time is exact to a second only. */
 export function startedAt(spec: CompleteSpec, info: ProcessInfo): Date {
   const { spawned } = journalOf(spec).readIfReadable();
   const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
@@ -112,8 +112,8 @@ export async function findHealthy(
 }
 
 /**
- * Each port, and isHealthy, has `checkTimeoutMs`; a ready line that is missing counts as a no of isHealthy. An aborted signal, and
- * the end of the process, end the look with false.
+ * Runs all checks once. Each port, and `isHealthy`, may take `checkTimeoutMs`. A missing ready line counts as a failed
+ * health check. An aborted signal, and the end of the process, end the checks: what is unanswered then has failed.
  */
 export async function runChecks(
   spec: CompleteSpec,
@@ -123,14 +123,14 @@ export async function runChecks(
   const gone = newAbort();
   const goneOrSignal = linkSignals(gone.signal, signal);
   const over = newAbort();
-  // Somebody can have stopped it: a check that never answers is not waited for then.
+  // The process can be stopped during a check: the caller must not wait for an answer that never comes.
   const watch = async () => {
     const pace = new Pace({ firstMs: 50, maxMs: 500 });
     do await pace.wait({ signal: over.signal });
     while (isAlive(info));
     gone.abort(new Error('the process is gone'));
   };
-  watch().catch(() => undefined); // The look is over, or the process cannot be looked up: then time ends it.
+  watch().catch(() => undefined); // The checks are over, or looking the process up failed: they have time limits.
   try {
     return await runBoth(spec, info, { ...options, signal: goneOrSignal.signal });
   } finally {
@@ -159,7 +159,7 @@ async function runBoth(
   return { port: isOpen, health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(timeoutMs(), signal)) };
 }
 
-/** Why it did not say true when it was asked last, and of which process. */
+/** Why each `isHealthy` function failed last, and for which process. */
 const failures = new WeakMap<object, { pid: number; reason: unknown }>();
 
 async function askHealth(
@@ -168,7 +168,7 @@ async function askHealth(
   limit: LinkedSignal,
 ): Promise<boolean> {
   const { signal } = limit;
-  // A check that ignores its signal must not hold up the one who waits for it.
+  // An `isHealthy` that ignores its signal must not hold up the caller.
   const aborted = whenAborted(signal);
   try {
     throwIfAborted(signal);
@@ -179,7 +179,7 @@ async function askHealth(
     return true;
   } catch (reason) {
     log('%s is not healthy: %s', name, errorText(reason));
-    // A look that was cut short says less than one that was answered.
+    // An aborted check has no reason of its own: the reason of the last one that was answered is kept.
     const isCutShort = signal.aborted && failures.get(isHealthy)?.pid === instance.pid;
     if (!isCutShort) failures.set(isHealthy, { pid: instance.pid, reason });
     return false;
@@ -189,22 +189,23 @@ async function askHealth(
 }
 
 /**
- * Evidence that somebody else answers on the port: a visible process outside of its family, older than ours or under a lock
- * of its own. Nothing follows when none is seen (under `docker run -p` a proxy listens, younger than its container's client).
+ * Finds a stranger that listens on the port in place of our process: a visible process outside the family that is older
+ * than ours, or runs under a lock of its own. Finding none proves nothing: under `docker run -p` a proxy of Docker
+ * listens, which is younger than the client that we spawned.
  */
 export function foreignListener(spec: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
   const { port } = readinessOf(spec);
   if (port === undefined) return undefined;
   const table = processTable();
   const listeners = table.listeners(port, ours.pid);
-  // One whose descriptors are not to be seen may be among them.
+  // When the descriptors of our process cannot be read, it may listen without being seen.
   const isUnseen = table.hasDescriptor(ours.pid, LOCK_FD) === undefined;
   if (isUnseen || listeners.some((info) => isFamily(info, ours))) return undefined;
   const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, spec.lockFile) !== undefined;
   return listeners.find((info) => table.age(info) > table.age(ours) || isManagedElsewhere(info));
 }
 
-/** Of its session, or begun by it: a process that runs under a lock of its own can be ours all the same. */
+/** Is it in the session of our process, or a descendant of it? A process with a lock of its own can be one, too. */
 function isFamily(info: ProcessInfo, ours: ProcessInfo): boolean {
   if (info.pid === ours.pid || info.sessionId === ours.sessionId) return true;
   const parent = info.pid > 1 ? processTable().lookUp(info.parentPid) : undefined;
@@ -212,8 +213,9 @@ function isFamily(info: ProcessInfo, ours: ProcessInfo): boolean {
 }
 
 /**
- * What keeps it from being ready, of what a status has seen, and what `isHealthy` threw. Undefined when it passes its checks.
- * @param who `PID 123`, say
+ * Says what keeps the process from being ready, according to a status. Undefined when it passes its checks.
+ * @param who the subject of the sentence, such as `PID 123`
+ * @returns `cause` is what `isHealthy` threw
  */
 export function obstacle(
   who: string,

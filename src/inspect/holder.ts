@@ -1,7 +1,7 @@
 /**
- * Who is the process: the one that the last `spawn` of the journal names, by boot, PID and start ticks. Without a journal that
- * says so it is searched among those that carry the lock: a managed process at descriptor 3, a starter at a higher number.
- * Everything here is synchronous: a caller that signals does so in the same turn as the look.
+ * Identifies the process: the last `spawn` of the journal names it by boot, PID and start ticks. When the journal names
+ * none, it is searched for among the processes that carry the lock: a managed process carries it at descriptor 3, a
+ * starter at a higher number. Everything here is synchronous, so that a caller can prove and signal in the same turn.
  */
 
 import { basename } from 'node:path';
@@ -26,36 +26,38 @@ export const LOCK_FD = 3;
 type Files = Pick<CompleteSpec, 'lockFile' | 'command'>;
 
 export type Holder =
-  /** Our process. After it in `members`: its heirs, when they were asked for. */
+  /** Our process. It comes first in `members`, then its heirs (other carriers of its lock) if they were asked for. */
   | { kind: 'process'; process: ProcessInfo; members: readonly ProcessInfo[] }
-  /** The process that the journal names is dead and these have its lock. One of `candidates` is the process itself if it passes all checks. */
+  /** `members` hold the lock of a dead process. A candidate that passes all checks goes on as the process. */
   | { kind: 'leftovers'; candidates: readonly ProcessInfo[]; members: readonly ProcessInfo[] }
   /**
-   * Starters; strangers, of whom nothing says that they are ours; nobody who can be seen: the lock was freed a moment ago, its
-   * holder is going, or belongs to somebody else.
+   * Starters; or strangers, which nothing proves to be ours; or nobody that can be seen: the lock was freed a moment
+   * ago, or its holder is exiting, or its holder belongs to another user.
    */
   | { kind: 'starting' | 'strangers' | 'nobody'; members: readonly ProcessInfo[] };
 
 const NOBODY: Holder = { kind: 'nobody', members: [] };
 
-/** Heirs are looked for when they are asked for: that costs a walk through all processes. */
+/** Identifies the holder of the lock. `heirs` includes the heirs of the process: that walks through all processes. */
 export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {}): Holder {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
   const isHolder = named && isCarrying(named, spec, state);
   if (named && isHolder) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
-  // Its descriptors cannot be seen any more, and its port may still accept: until it is gone nobody may pass for it.
+  // The descriptors of an exiting process cannot be seen, and its port may still accept. Until it is gone, no other
+  // process may be taken for it.
   if (named?.isExiting) return NOBODY;
   const { managed, starters } = lockCarriers(spec);
   if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
   const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state) && starters.length === 0;
   const family = managed.filter(({ isOpenedByUs }) => isOpenedByUs !== false).map((carrier) => carrier.process);
-  // By the journal's word alone when its descriptors are not to be seen, and nobody is seen with the lock who is no heir of it.
+  // The journal's word alone is enough when the descriptors of the process cannot be read, and each carrier that is
+  // seen can be an heir of it.
   const isUnseen = isNamed && named !== undefined && isHolder === undefined && family.length === managed.length;
   if (isUnseen && isOfSpawn(named, state, spec) && isLocked(spec.lockFile)) {
     return { kind: 'process', process: named, members: [named, ...family] };
   }
-  // Looked up again: it can have died since.
+  // The process is looked up again, because it can have died since.
   const isDead = isNamed && namedProcess(state) === undefined;
   const members = isDead && managed.length === 0 ? unseenMembers(state, spec) : family;
   if (isDead && members.length > 0) {
@@ -69,24 +71,24 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
 }
 
 function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files): Holder {
-  // It still carries the lock after the others were seen to: so they shared its open file, or they could not have.
-  // Otherwise the lock changed hands during the look, and what was seen belongs to two different holders.
+  // If `found` still carries the lock after the others were seen to carry it, they share its open file. If not, the
+  // lock changed hands meanwhile, and the carriers that were seen belong to two different holders.
   if (isCarrying(found, spec) === false) return NOBODY;
   const heirs = managed.map((carrier) => carrier.process).filter(({ pid }) => pid !== found.pid);
   return { kind: 'process', process: found, members: [found, ...heirs] };
 }
 
-/** Whoever holds the lock and may be ended: our process with its heirs, or its leftovers. */
+/** The holders of the lock that may be ended: our process with its heirs, or its leftovers. */
 export function ownHolders(spec: Files): readonly ProcessInfo[] {
   const { kind, members } = identify(spec, { heirs: true });
   return kind === 'process' || kind === 'leftovers' ? members : [];
 }
 
 /**
- * With the lock free or ours: what this thread has spawned, or the process that the journal names, if it has lost its lock file,
- * or dropped the lock. One that holds another lock file which is still there is under that one: its state folder was copied or
- * moved, with the journal. When it is dead, its survivors: a wrapper (npm run, a launcher in Python) gives its server the log, and
- * not the lock.
+ * What is to be ended when the lock is free or ours. That is the process that this thread spawned, or that the journal
+ * names, if its lock file was deleted or it dropped the lock. A process that holds another lock file, which still
+ * exists, is left alone: its state folder was copied or moved together with the journal. If the process is dead, its
+ * survivors are to be ended: a wrapper (npm run, a launcher in Python) gives its server the log, but not the lock.
  */
 export function leftBehind(spec: Files): ProcessInfo[] {
   const own = livingSpawned(spec.lockFile);
@@ -96,17 +98,17 @@ export function leftBehind(spec: Files): ProcessInfo[] {
   if (info === undefined || info.isExiting) return survivors(state);
   const lost = processTable().lostLock(info.pid, state.fdOf(info.pid) ?? LOCK_FD, spec.lockFile);
   if (lost !== undefined) return lost === 'deleted' ? [info] : [];
-  // With the lock free the journal's word alone is believed of one that leads a session, as whatever start() spawns does.
+  // With the lock free, the journal alone is believed only of a session leader: all that start() spawns are leaders.
   return !state.hasBecome && isSessionLeader(info) && isOfSpawn(info, state, spec) ? [info] : [];
 }
 
-/** Is it in the session in which it was spawned or adopted, if it was, and under the lock file of this name? */
+/** Do the lock file and, unless it called become(), the session of the process match its `spawn` line? */
 function isOfSpawn({ pid, sessionId }: ProcessInfo, state: JournalState, { lockFile }: Files): boolean {
   const { spawned, hasBecome } = state;
   return spawned?.lockFile === lockFile && (hasBecome || (pid !== 1 && spawned.session === sessionId));
 }
 
-/** Whoever writes to the log of the process that was spawned last, in its session. */
+/** The members of the last spawned process's session that write to its log. */
 function survivors(state: JournalState): ProcessInfo[] {
   const output = state.spawned?.log;
   if (output === undefined || state.isDown) return [];
@@ -114,8 +116,8 @@ function survivors(state: JournalState): ProcessInfo[] {
 }
 
 /**
- * When the lock is held, and nobody is seen with it: those in that session who may have it, as the workers of nginx, which are
- * another user's. Not while one of them is going, which may have it for another instant.
+ * The members of the session that may hold the lock when it is held and no carrier is seen: the workers of nginx do, as
+ * another user. None while a member is exiting, because that one may hold the lock for another instant.
  */
 function unseenMembers(state: JournalState, spec: Files): ProcessInfo[] {
   const members = sessionMembers(state);
@@ -123,7 +125,7 @@ function unseenMembers(state: JournalState, spec: Files): ProcessInfo[] {
   return members.filter((member) => isCarrying(member, spec) === undefined);
 }
 
-/** Its number is not given to another process while a member lives: when one leads it now, none was left. */
+/** A session's number is not given to a new process while a member lives: under a new leader there are no members. */
 function sessionMembers(state: JournalState): ProcessInfo[] {
   const { spawned, isTrusted } = state;
   if (spawned?.session === undefined || !isTrusted || !isSpawnedHere(state)) return [];
@@ -135,25 +137,25 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   return processTable().list().filter(isMember);
 }
 
-/** 'starters': those that have the lock while a start of it is under way. */
+/** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */
 export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
   const carriers = processTable().carriers(lockFile);
   const managed = carriers.filter(isManagedCarrier);
-  // One that has it at both has made a copy for itself.
+  // A managed process that carries it at another descriptor, too, has duplicated it.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
   return { managed, starters: carriers.map((carrier) => carrier.process).filter((info) => !isManaged(info)) };
 }
 
-/** A holder that is neither ours to end nor at work is waited for so long, and is told of within 5 s. */
+/** How long to wait for a holder that is neither ours to end nor at work. The caller gets an error within 5 s. */
 const STRANGER_WAIT_MS = 3_000;
 
 export type Patience = ReturnType<typeof patienceWith>;
 
-/** Waits for those that hold the lock, as long as there is a reason to. To be asked again and again: is it over? */
+/** Returns a function to call with each holder that is found. It says when there is no more reason to wait. */
 export function patienceWith(spec: CompleteSpec): (holder: Holder) => boolean {
   let holders = '';
   let since = now();
-  // It is over when the same stranger has held the lock all the time.
+  // Patience is over when the same holders, neither ours nor at work, have kept the lock for STRANGER_WAIT_MS.
   return ({ kind, members }) => {
     const before = holders;
     holders = members.map(({ pid }) => pid).join();
@@ -164,7 +166,10 @@ export function patienceWith(spec: CompleteSpec): (holder: Holder) => boolean {
   };
 }
 
-/** Is one of them at the last start, for no longer than that can take, or at a stop, which keeps LOCK_SH on the journal? */
+/**
+ * Is a member the last starter, and within the time that its start can take? Or is a member a stopper, which keeps
+ * LOCK_SH on the journal?
+ */
 function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean {
   const journal = journalOf(spec);
   const { last, isHandedOver } = journal.readIfReadable();
@@ -177,31 +182,31 @@ function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean
   return stoppers.some((stopper) => members.some(({ pid }) => pid === stopper.process.pid));
 }
 
-/** Where it says so, not on the wall clock, which can be set. Infinite for one of an earlier boot. */
+/** The age of a line, on the clock since boot if the line has it: the wall clock can be set. Infinite after reboot. */
 export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {
   if (typeof sinceBootMs !== 'number') return systemTimeMs() - Date.parse(at);
   const ageMs = processTable().sinceBootMs() - sinceBootMs;
-  // To some 10 ms each process has a clock of its own: what was written just now can seem to come from the next moment.
+  // The clocks of two processes differ by some 10 ms, so a line of this moment can seem to come from the future.
   return ageMs < -1_000 ? Number.POSITIVE_INFINITY : ageMs;
 }
 
-/** Of the heirs of a process that put itself into the background: the one that goes on as the process. */
+/** The heir that goes on as the process, after that put itself into the background. */
 export function successor(spec: Files): ProcessInfo | undefined {
   const managed = managedCarriers(spec);
   return bestMatch(managed, spec) ?? oldest(managed);
 }
 
-/** While we hold the lock: then whoever carries it as a managed process does shares our open file. */
+/** To be called only while we hold the lock: then each carrier at descriptor 3 shares our open file. */
 export function heirsOfLock(spec: Files): ProcessInfo[] {
   return managedCarriers(spec).map((carrier) => carrier.process);
 }
 
-/** Undefined when that is not to be seen. */
+/** Does the process carry the lock? Undefined when that cannot be seen. */
 export function isCarrying({ pid }: ProcessInfo, spec: Files, state = journalOf(spec).readIfReadable()) {
   return processTable().carries(pid, state.fdOf(pid) ?? LOCK_FD, spec.lockFile);
 }
 
-/** Is the process of the journal seen with the lock? Then flock(2) need not be asked, which can take a helper. False says nothing. */
+/** Is the journal's process seen to carry the lock? If so, flock(2) and its helper are spared. False proves nothing. */
 export function isSeenHeld(spec: Files, state: JournalState = journalOf(spec).readIfReadable()): boolean {
   // Without /proc the system tells only who has the file open.
   const carrier = hasProc() ? namedProcess(state) : undefined;
@@ -212,11 +217,11 @@ function namedProcess(state: JournalState): ProcessInfo | undefined {
   const { spawned, hasExited, isTrusted, hasBecome } = state;
   if (spawned === undefined || !isTrusted || !isSpawnedHere(state)) return undefined;
   const living = hasExited ? undefined : lookAgain(spawned);
-  // One that has become the process leads no group of ours: it is signalled alone.
+  // A process that called become() is signalled alone: its group is its own starter's, not ours.
   return living && hasBecome ? { ...living, groupId: 0 } : living;
 }
 
-/** In this boot, and in a PID namespace in which its PID means the same to us. */
+/** Was it spawned in this boot, and in this PID namespace? Otherwise its PID means another process here. */
 function isSpawnedHere({ spawned }: JournalState): boolean {
   return spawned?.boot === processTable().boot();
 }

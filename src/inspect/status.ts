@@ -1,4 +1,4 @@
-/** Ask the layers, in the order lock → PID file → process → identity → port → health. Writes nothing and holds nothing. */
+/** Asks the layers in the order lock → PID file → process → identity → port → health. Writes no file, keeps no lock. */
 
 import { isLocked } from '../lock/questions.js';
 import { differencesOf } from '../state/drift.js';
@@ -19,7 +19,7 @@ import { countUsers } from './watcher.js';
 
 const log = debugLog('status');
 
-/** A lock that is held by nobody who can be seen: its holder is just going, or another user's. Some 10 ms for the former. */
+/** How often an unseen holder is looked for: an exiting one is gone within some 10 ms, another user's is never seen. */
 const LOOKS = 3;
 
 /** @throws LockUnavailableError when it cannot be told whether the lock is held */
@@ -30,19 +30,19 @@ export async function status(spec: CompleteSpec, options: { usage?: boolean } = 
   return { ...asked, ...told(spec, asked), ...users, ...(used && { usage: used }) };
 }
 
-/** For a supervisor: without what only people ask for. @throws as status(), and the signal's reason when it is aborted */
+/** The status for a supervisor, without what only people read. @throws as status(); the reason of an aborted signal */
 export async function checkStatus(spec: CompleteSpec, signal?: AbortSignal): Promise<Status> {
   const report = await ask(spec, signal);
-  // A check that was aborted has failed, which says nothing.
+  // An aborted check counts as failed, which would prove nothing about the process.
   throwIfAborted(signal);
   return report;
 }
 
-/** What the journal knows besides. */
+/** The fields that the journal adds to a status. */
 function told(spec: CompleteSpec, { pid, state }: Status): Partial<Status> {
   const journal = journalOf(spec).readIfReadable();
   const exit = journal.last('exit');
-  // Of one that ended unseen the exit of one before it says nothing.
+  // If nobody saw the last process exit, the last `exit` line is of an earlier process, and is left out.
   const isLast = pid !== undefined || journal.hasExited || journal.spawned === undefined;
   const supervisor = supervisorOf(spec, journal, state);
   return {
@@ -56,7 +56,7 @@ function lastExitOf({ pid, exitCode, signal, at }: JournalLine): NonNullable<Sta
   return { pid, exitCode, signal, at: new Date(at) } as NonNullable<Status['lastExit']>;
 }
 
-/** The last that began, of those that live; else one that gave up, and nobody has started or stopped it since. */
+/** The living supervisor that began last. If none lives, one that gave up, unless start, stop or supervise followed. */
 function supervisorOf(spec: CompleteSpec, journal: JournalState, found: ProcessState): Status['supervisor'] {
   if (journal.last('supervise') === undefined && journal.last('crash') === undefined) return undefined;
   const lines = supervisorLines(journalOf(spec).lines());
@@ -96,7 +96,7 @@ async function reportFree(spec: CompleteSpec, signal: AbortSignal | undefined): 
   return report(spec, 'unhealthy', left, { lock: false, pidFile, process: true, identity: true });
 }
 
-/** Nobody of ours is there. */
+/** The status when the lock is free and nothing of ours is left: 'stopped', unless a predecessor lives. */
 async function reportNobody(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   try {
     const pid = await askPredecessor(spec, signal);
@@ -123,10 +123,13 @@ async function askPredecessor(
   }
 }
 
-/** So often a start that waits for an answer sees whether it is still wanted: a stop() waits for it. */
+/** How often a start that waits for predecessor() checks whether it is still wanted: a stop() waits for the start. */
 const GUARD_MS = 100;
 
-/** Last of all before the process is there. @throws PredecessorError; SpawnError when it cannot be told; the signal's reason */
+/**
+ * The last check before there is a process.
+ * @throws PredecessorError; SpawnError when predecessor() gives no answer; what `guard` throws; the signal's reason
+ */
 export async function refusePredecessor(
   spec: CompleteSpec,
   { signal, guard }: { signal: AbortSignal | undefined; guard: () => void },
@@ -144,7 +147,7 @@ export async function refusePredecessor(
     linked.clear();
   });
   const pid = await asked.catch((error: unknown) => {
-    // A stop(), or the signal, is the reason then.
+    // After a stop() or an abort, `guard` throws that reason.
     guard();
     throw spawnError(spec, `it cannot be told whether an older owner lives: ${errorText(error)}`, error);
   });
@@ -165,7 +168,7 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
       const isNamed = state.spawned?.pid === info.pid;
       const wasReady = state.isReady && isNamed;
       const isYoung = !wasReady && (processTable().age(info) < spec.startTimeoutMs || isBeginning(state, holder, spec));
-      // What has become the process says itself when it is ready.
+      // A process that called become() says itself when it is ready.
       const canPass = wasReady || !(isNamed && state.hasBecome);
       const isPassed = canPass && ((wasReady && !hasChecks(spec)) || arePassed(spec, info, checks));
       const found = isPassed ? 'running' : isYoung ? 'starting' : 'unhealthy';
@@ -206,7 +209,7 @@ function report(spec: CompleteSpec, state: ProcessState, info: ProcessInfo | und
   };
 }
 
-/** The last start is under way, and has the lock, as far as that can be seen. The time of its prepare() is not start time. */
+/** Is the last start at work, and one of the holders if any is seen? The time of its prepare() is not start time. */
 export function isBeginning(state: JournalState, { members }: Holder, { startTimeoutMs }: CompleteSpec): boolean {
   const { begun, isHandedOver, preparesForMs = startTimeoutMs } = state;
   if (begun === undefined || isHandedOver) return false;

@@ -1,15 +1,15 @@
-/** Tells the watcher of a tied or shared process from the process, and counts the users of a shared one. */
+/** Recognises the watcher of a tied or shared process, and counts the users of a shared one. */
 
 import { isLocked } from '../lock/questions.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 
-/** The word behind its text by which the shell that watches is recognised: its $0. What comes after it is its lifetime. */
+/** The $0 of the watcher, a shell, by which it is recognised. The next word is the lifetime of what it watches. */
 export const WATCHER_NAME = 'flock-process-watcher';
 
 export const WATCHED_FD = 4;
 
-/** The shell that is about to become the process itself is none. */
+/** Is it a watcher? The shell that is about to exec the process has the same command line, but is none. */
 export function isWatcher(info: ProcessInfo): boolean {
   return watchedLifetime(info) !== undefined;
 }
@@ -19,8 +19,8 @@ export function isShared(info: ProcessInfo): boolean {
 }
 
 /**
- * By its watcher, or by the last user of a shared one: either has LOCK_EX on the users meanwhile. Of a tied one the owner is
- * gone: its watcher closes what it watched before it signals.
+ * Is the watcher, or the last user, ending the process? Either holds LOCK_EX on the users file of a shared process
+ * meanwhile. The watcher of a tied process, once the owner is gone, closes the pipe that it watched before it signals.
  */
 export function isBeingEnded(info: ProcessInfo, spec: Pick<CompleteSpec, 'lockFile'>): boolean {
   if (isLocked(besideLockFile(spec, 'users'))) return true;
@@ -34,7 +34,10 @@ function watchersOf({ pid }: ProcessInfo, lifetime: CompleteSpec['lifetime']): P
   return members.filter((member) => watchedLifetime(member) === lifetime);
 }
 
-/** What a watcher is told that it watches; undefined of anybody else. Where ps(1) tells, its text is many words. */
+/**
+ * The lifetime in the command line of a watcher; undefined for any other process. WATCHER_NAME is searched for, because
+ * from ps(1) the shell's text comes as many words.
+ */
 function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
   if (pid === groupId) return undefined;
   const [, option, ...words] = processTable().commandLine(pid);
@@ -42,7 +45,10 @@ function watchedLifetime({ pid, groupId }: ProcessInfo): string | undefined {
   return option === '-c' && index > 0 ? words[index + 1] : undefined;
 }
 
-/** Where the system tells only who has the file open, the watcher and what waits for it in its group are among them. */
+/**
+ * Counts the carriers of LOCK_SH on the users file. Where the system tells only who has the file open, the watcher and
+ * the helper that it waits for are among them: whatever is in a watcher's group is left out.
+ */
 export function countUsers(spec: Pick<CompleteSpec, 'lockFile'>): number {
   const carriers = processTable().carriers(besideLockFile(spec, 'users'), { kind: 'shared' });
   const watched = carriers.filter((carrier) => isWatcher(carrier.process)).map((carrier) => carrier.process.groupId);

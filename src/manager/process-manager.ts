@@ -1,4 +1,4 @@
-/** One process under one lock: checks options, hands calls on, emits events. */
+/** The public class: one process under one lock. It checks options, passes calls on, and emits events. */
 
 import { EventEmitter } from 'node:events';
 import { status } from '../inspect/status.js';
@@ -35,8 +35,8 @@ import { SharedUse } from './shared-use.js';
 const isCount = (it: unknown) => Number.isInteger(it) && Number(it) >= 0;
 
 /**
- * Start once, stop from anywhere, ask its status. Constructing one touches nothing; any number of managers in any number of
- * processes may have the same spec. The managed process never keeps this one alive.
+ * Starts one process once, stops it from anywhere, and reports its status. Constructing a manager touches nothing; any
+ * number of managers in any number of processes may have the same spec. The managed process never keeps this one alive.
  */
 export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** The spec with every default in place and every path absolute. */
@@ -44,7 +44,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   readonly #sharedUse: SharedUse;
   #supervisor: ProcessSupervisor | undefined;
 
-  /** Windows is told by the calls alone: each throws UnsupportedPlatformError there. @throws TypeError naming option, expectation and value */
+  /** On Windows only calls throw UnsupportedPlatformError. @throws TypeError naming option, expectation and value */
   constructor(spec: ProcessSpec) {
     super();
     this.spec = completeSpec(spec);
@@ -52,13 +52,14 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * Make sure it runs and is ready. Of any number of concurrent calls in any number of processes exactly one spawns; the
-   * others wait for the same readiness and get the same pid with `reused: true`. A process that somebody is stopping is
-   * never reused: the call waits for its end and spawns. A start that fails or is aborted leaves nothing behind:
-   * `stopSignal` to the group, SIGKILL after at most 2 s, lock free.
+   * Makes sure that the process runs and is ready. Of any number of concurrent calls in any number of processes exactly
+   * one spawns; the others wait for the same readiness and get the same pid with `reused: true`. A process that is
+   * being stopped is never reused: the call waits for its end and spawns. A start that fails or is aborted leaves
+   * nothing behind: the group gets `stopSignal`, and SIGKILL after at most 2 s, and the lock is free.
    * @throws CommandNotFoundError | SpawnError | PortInUseError | EarlyExitError | StoppedError | StartTimeoutError |
-   * UnhealthyError | LockDroppedError | LockUnavailableError | StateFileError | PredecessorError | OptionsMismatchError, and
-   * StopTimeoutError when it had to finish somebody's stop first and could not; the signal's reason when it is aborted
+   * UnhealthyError | LockDroppedError | LockUnavailableError | StateFileError | PredecessorError |
+   * OptionsMismatchError, and StopTimeoutError when it had to finish somebody's stop first and could not; the signal's
+   * reason when it is aborted
    */
   async start(options: { signal?: AbortSignal } = {}): Promise<Instance> {
     const { signal } = options;
@@ -68,14 +69,15 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * From any process. Resolves when the process that it signalled, its group and the lock's other heirs are gone. Final: no
-   * supervisor brings it back until somebody calls `start()` or `supervise()`. Ends this manager's own supervisor. Starts
-   * under way at its call end with StoppedError. Takes at most 2 × stopTimeoutMs + 5 s. Creates nothing when nothing ever ran.
+   * Stops the process, from any process. Resolves when the process that it signalled, its group and the lock's other
+   * heirs are gone. A stop is final: no supervisor brings the process back until somebody calls `start()` or
+   * `supervise()`. It ends this manager's own supervisor. Starts under way at its call end with StoppedError. It takes
+   * at most 2 × stopTimeoutMs + 5 s, and creates nothing when nothing ever ran.
    * @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted
    */
   async stop(options: { signal?: AbortSignal } = {}): Promise<StopResult> {
     throwIfAborted(options.signal);
-    // What is called after this, in the same tick perhaps, comes later: another supervise(), too.
+    // The supervisor is replaced in this turn: a supervise() that is called after this stop() must not be ended by it.
     const supervisor = this.#supervisor;
     this.#supervisor = undefined;
     supervisor?.end();
@@ -86,10 +88,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * Lifetime 'shared': this manager needs it no longer; the last one out ends it, with `lingerMs` later. Resolves at once for
-   * all but the last. Two `start()` calls of one manager count once. Without a `start()` before it does nothing.
-   * @throws TypeError for another lifetime
-   * @throws StopTimeoutError when it, or whoever is ending it already, does not come to an end
+   * Lifetime 'shared': this manager no longer needs the process. The last user that leaves ends it, `lingerMs` later.
+   * Resolves at once for all but the last. Two `start()` calls of one manager count once. Without a `start()` before,
+   * it does nothing. @throws TypeError for another lifetime
+   * @throws StopTimeoutError when the process, or what is ending it already, does not come to an end
    */
   async leave(): Promise<void> {
     assertSupportedPlatform();
@@ -99,14 +101,11 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     await this.#sharedUse.leave();
   }
 
-  /**
-   * What the last user of a shared process does when it has ended it, in a place where nobody can come meanwhile.
-   * @internal
-   */
+  /** Called after the last user has ended a shared process; nobody can become a user meanwhile. @internal */
   protected async afterLastUser(): Promise<void> {}
 
   /**
-   * Stop and start, not counted as a crash: supervision, here or elsewhere, goes on. It ends nobody's start.
+   * Stops and starts the process. That is no crash: supervision, here or elsewhere, goes on. It ends nobody's start.
    * @throws what `start()` and `stop()` throw
    */
   async restart(options: { signal?: AbortSignal } = {}): Promise<Instance> {
@@ -114,7 +113,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     throwIfAborted(signal);
     const called = placeOfCall(this.spec);
     return await this.#startAsUser(signal, async () => {
-      // Who has to become a user first comes into the journal later than a stop() that was called after this.
+      // Becoming a user can take so long that a later stop() writes its line first: that stop() must end this restart.
       checkWanted(this.spec, { signal, place: called });
       const { result, place } = await stopForRestart(this.spec, { signal });
       this.#announce('stopped', result);
@@ -123,14 +122,14 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * Asks and changes nothing. `usage: true` adds cpu and memory, and tens of milliseconds.
+   * Asks, and changes nothing. `usage: true` adds cpu and memory, and costs tens of milliseconds.
    * @throws LockUnavailableError when it cannot be told whether the lock is held
    */
   async status(options: { usage?: boolean } = {}): Promise<Status> {
     return await this.#asLockErrors(status(this.spec, options));
   }
 
-  /** Is its state 'running'? When nothing runs this costs one lock probe. @throws LockUnavailableError */
+  /** Is the state 'running'? When nothing runs, this costs one lock probe. @throws LockUnavailableError */
   async isRunning(): Promise<boolean> {
     return isLocked(this.spec.lockFile) && (await this.status()).state === 'running';
   }
@@ -142,14 +141,14 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return readLogTail(this.spec.logFile, lines);
   }
 
-  /** What happened, newest last. @default 50 events @throws StateFileError when the journal is there and cannot be read */
+  /** The journal's events, newest last. @default 50 @throws StateFileError when it is there and cannot be read */
   async history(limit = 50): Promise<JournalEvent[]> {
     assertSupportedPlatform();
     check('limit', limit, isCount, 'a whole number, 0 or more');
     return limit === 0 ? [] : journalOf(this.spec).lines().slice(-limit).map(eventOf);
   }
 
-  /** Every file that it may leave but the lock file: a tool that resets deletes them while it holds that lock. */
+  /** Every file that may be left, except the lock file. A tool that resets deletes them while it holds that lock. */
   get files(): readonly string[] {
     const { pidFile, logFile, logRotation } = this.spec;
     const logs = Array.from({ length: logRotation.keep }, (_, index) => `${logFile}.${index + 1}`);
@@ -159,10 +158,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * This very process is the managed one, as a daemon in the foreground of a container is: takes the lock here, writes journal
-   * and PID file. Everybody else's `status()` says running after `ready()`, their `stop()` sends `stopSignal` to this PID alone
-   * (as PID 1 the program must handle it). `release()`, `stop()` in this process, or its end stop it. In a process that
-   * `start()` spawned the handle does nothing: one program, both modes.
+   * Makes this very process the managed one, as a daemon in the foreground of a container is: it takes the lock, and
+   * writes journal and PID file. After `ready()` the others' `status()` says running, and their `stop()` sends
+   * `stopSignal` to this PID alone (as PID 1 the program must handle it). `release()`, `stop()` in this process, or its
+   * end stop it. In a process that `start()` spawned the handle does nothing: one program, both modes.
    * @throws LockHeldError when it runs already; PredecessorError | StoppedError; the signal's reason when it is aborted
    * @throws TypeError for another lifetime than 'detached'
    */
@@ -179,8 +178,8 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * The last lines, then each new one, through rotation, truncation, deletion and restarts. Ends when the signal is aborted or
-   * the loop is left; waiting for the next line keeps this process alive. @default 10 lines
+   * The last lines of the log, then each new one, through rotation, truncation, deletion and restarts. Ends when the
+   * signal is aborted or the loop is left; waiting for the next line keeps this process alive. @default 10 lines
    * @throws the system's error when the log is there and cannot be read
    */
   followLog(options: { lines?: number; signal?: AbortSignal } = {}): AsyncIterable<string> {
@@ -192,9 +191,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /**
-   * Keep it running: starts it if needed, restarts it after a crash or when it stays unhealthy; takes over if the process
-   * that ran it dies. Every failed start counts as a crash. A `stop()` from elsewhere puts it on standby; a later `start()`
-   * from anywhere wakes it. A running supervisor keeps this process alive.
+   * Keeps the process running: starts it if needed, restarts it after a crash or when it stays unhealthy, and takes
+   * over when the process that kept it running dies. Every failed start counts as a crash. A `stop()` from elsewhere
+   * puts the supervisor on standby; a later `start()` from anywhere wakes it. A running supervisor keeps this process
+   * alive.
    * @throws TypeError naming option, expectation and value, and for the lifetime 'shared'
    * @throws Error when this manager has a supervisor already
    */
@@ -212,14 +212,14 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     return this.#supervisor;
   }
 
-  /** Counted as a user of a shared process. @throws SpawnError for an error of the system */
+  /** Runs `act` as a user of a shared process. @throws SpawnError for an error of the system */
   async #asUser<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
       throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
     });
   }
 
-  /** One that was found running is ready for this start, too. */
+  /** Emits `ready` for a process that was found running, too. */
   async #startAsUser(signal: AbortSignal | undefined, act: () => Promise<Instance>): Promise<Instance> {
     const instance = await this.#asUser(signal, act);
     if (instance.reused) this.#announce('ready', instance);

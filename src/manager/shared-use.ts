@@ -8,20 +8,20 @@ import { bringDown } from '../stop/stop.js';
 export class SharedUse {
   readonly #spec: CompleteSpec;
   readonly #afterLastUser: () => Promise<void>;
-  /** Since a start has succeeded, until `leave()`. */
+  /** Set from the first start that succeeds until `leave()`. */
   #user: User | undefined;
   #leaving: Promise<void> | undefined;
 
-  /** @param afterLastUser what the last user does when it has ended the process; nobody can become one meanwhile */
+  /** @param afterLastUser what the last user does after it has ended the process; nobody can become a user meanwhile */
   constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>) {
     this.#spec = spec;
     this.#afterLastUser = afterLastUser;
   }
 
-  /** Counted as a user from before `start`, each start by itself, so that one that fails or is aborted does not end another. */
+  /** Runs `start` as a user. Each start counts by itself: a failed or aborted one must not end another's process. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
-    await this.#leaving?.catch(() => undefined); // The error is told to the caller of leave().
+    await this.#leaving?.catch(() => undefined); // leave() rejects with this error.
     const user = await joinUsers(this.#spec, { signal });
     try {
       const result = await start();
@@ -46,7 +46,7 @@ export class SharedUse {
   }
 
   async #leaveAs(user: User): Promise<void> {
-    // Its watcher ends it in time; what a failed start has spawned, that has ended itself.
+    // The watcher ends the process after lingerMs. A failed start has itself ended what it spawned.
     if (this.#spec.lingerMs > 0) return user.release();
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);

@@ -1,6 +1,6 @@
 /**
- * What a start does while somebody else has the lock: wait until the process is ready and hand it out, wait for its end or
- * bring that about, adopt what a dead one has left, or say why it cannot be had.
+ * What a start does while another holder has the lock: it waits until the process is ready and returns it, waits for
+ * its end or ends it, adopts what a dead process left, or throws the reason why the process cannot be used.
  */
 
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readinessOf } from '../inspect/checks.js';
@@ -27,24 +27,24 @@ import { lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready
 
 const log = debugLog('start');
 
-/** How much longer than its start time a starter can be there: it ends what it spawned. */
+/** How long after its start time a starter can still hold the lock, while it ends the process that it spawned. */
 const STARTER_LINGERS_MS = 5_000;
 
-/** Without /proc a look takes the run of programs: while the journal says that a starter is at work there is no other need. */
+/** Without /proc a look runs programs, so it is taken only this often while the journal shows a starter at work. */
 export const LOOK_EVERY_MS = 2_000;
 
 export type Contest = StartOptions & { spec: CompleteSpec; deadline: Deadline; nextLook: Deadline; patience: Patience };
 
-/** The lock is held by somebody: its process, when that is ready. @throws UnhealthyError when start time is over */
+/** Looks at the holder once. Undefined: contend again. @throws UnhealthyError when the process is not ready in time */
 export async function join(contest: Contest): Promise<Instance | undefined> {
   const { spec, signal, announce } = contest;
-  // On a machine that is too busy a look can take all the time that there is, and see what was before: one more look.
+  // The last look begins after the deadline: on a busy machine one look can outlast it and report an earlier state.
   const isLast = contest.deadline.isOver;
   const state = checkWanted(spec, contest);
   if (!hasProc() && !state.isPending && !state.isHandedOver && !contest.nextLook.isOver) return undefined;
   contest.nextLook = Deadline.after(LOOK_EVERY_MS);
   const holder = identify(spec);
-  // Who is not seen can be one that is just going.
+  // A holder that cannot be seen may be exiting, so it is not taken for a stranger.
   const isStranger = contest.patience(holder) && holder.members.length > 0;
   if (state.isPending) {
     const isUnderWay = (await waitForStopAtWork(contest)) || (await finishStop(contest, holder, signal));
@@ -53,11 +53,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     return undefined;
   }
   if (holder.kind === 'leftovers') {
-    // One that is healthy goes on as the process, otherwise all are ended.
+    // A healthy candidate goes on as the process. If none is healthy, all leftovers are ended.
     const found = await findHealthy(spec, holder.candidates, signal);
     throwIfAborted(signal);
     if (found !== undefined) return await reuse(contest, found.process, state);
-    // From here on nobody adopts them, and whoever meets them ends them, as this start does when it looks next.
+    // After `abandon` no start adopts the leftovers. Each start that meets them ends them, this one at its next look.
     if (!appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'))) await waitForStopAtWork(contest);
     return undefined;
   }
@@ -69,7 +69,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     if (isDiffering && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
     if (isDiffering && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
     const isShareable = await isReadyToShare(contest, info, state);
-    // A walk through all processes. Of a shared one that is handed out the users have been counted.
+    // isBeingEnded() walks through all processes. Nobody ends a shared process while this start is its user.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
     if (isAsked && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
     if (isShareable) return await reuse(contest, info, state);
@@ -90,17 +90,17 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   return undefined;
 }
 
-/** Pending from here on, unless somebody else was quicker, and ended whether this start is aborted or not: nobody else need do it. */
+/** Restarts a process of another spec, unless something changed. After `restart` is written, no abort stops this. */
 async function replace(contest: Contest, holder: Holder, before: JournalState): Promise<Instance | undefined> {
   const { spec } = contest;
   const journal = journalOf(spec);
-  // What runs is not ended for a command that is not there.
+  // The running process must not be ended for a command that does not exist.
   if (spec.prepare === undefined) findCommand(spec);
   const appendRestart = () => {
     journal.append('restart');
     const { last } = journal.read();
     const [stop = -1, restart = -1] = [last('stop')?.place, last('restart')?.place];
-    // A stop() writes without a lock: one that came between the look and this line would be undone by it.
+    // A stop() writes without a lock. If it wrote after the look, the `restart` line would undo it: write `stop` again.
     if (stop >= before.endPlace.offset && stop < restart) journal.append('stop');
   };
   if (!appendIfUnchanged(spec, before, appendRestart)) {
@@ -111,7 +111,7 @@ async function replace(contest: Contest, holder: Holder, before: JournalState): 
   return typeof done === 'object' ? done : undefined;
 }
 
-/** What its watcher, or its last user, takes to end it does not count as start time. */
+/** Waits until the watcher, or the last user, has ended the process. That time does not count as start time. */
 async function waitForEnd(contest: Contest, info: ProcessInfo): Promise<undefined> {
   const { spec, signal } = contest;
   const began = now();
@@ -123,12 +123,12 @@ async function waitForEnd(contest: Contest, info: ProcessInfo): Promise<undefine
   const deadline = Deadline.after(stopLimitMs(spec));
   const pace = new Pace({ maxMs: 200 });
   if (!(await poll(isOver, { deadline, signal, pace }))) throw stopTimeoutError(spec, [info]);
-  // Somebody else can be quicker to start the next one.
+  // Another start can spawn the next process first, and that one has the whole start time.
   if (isAlive(info)) contest.deadline = contest.deadline.extendedBy(now() - began);
   else contest.deadline = Deadline.after(spec.startTimeoutMs);
 }
 
-/** It does not count as start time. @returns whether there was one */
+/** Waits while a stop() or restart() is at work. That does not count as start time. @returns whether there was one */
 export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   const { spec, signal } = contest;
   const journal = journalOf(spec);
@@ -143,7 +143,7 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);
     if (isPending ? limit.isOver : patience.isOver) {
       if (isPending && isLocked(spec.lockFile)) throw stopTimeoutError(spec, identify(spec).members);
-      // Nothing is left to stop: the lock is another program's, or of a process that is suspended.
+      // Nothing is left to stop, so another program, or a suspended process, has the lock on the journal.
       const { path } = journal;
       throw new StateFileError(`Cannot start ${spec.name}: another process keeps "${path}" locked`, { path });
     }
@@ -155,9 +155,9 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
 }
 
 /**
- * Nobody is at it, or whoever was to end it has died: do it. Not while only a starter has the lock, which meets the line itself.
- * LOCK_SH is kept until the lock is had: a supervisor that wins it meanwhile, and may have another spec, is refused at the
- * journal, and gives it back.
+ * Ends a pending process when nobody is at work on it, for instance because its stopper died. A starter that has the
+ * lock is left alone: it meets the pending line itself. LOCK_SH on the journal is kept until this start has the lock: a
+ * supervisor that wins it meanwhile, perhaps with another spec, is refused at the journal, and gives it back.
  */
 async function finishStop(contest: Contest, holder: Holder, signal: Contest['signal']): Promise<Instance | boolean> {
   const { spec } = contest;
@@ -169,7 +169,7 @@ async function finishStop(contest: Contest, holder: Holder, signal: Contest['sig
     if (!isPending) return true;
     const release = becoming.get(spec.lockFile);
     if (release !== undefined) {
-      // This process has become the managed one: it ends that, not itself.
+      // This very process called become(): it gives up the lock, and does not signal itself.
       release();
       return true;
     }
@@ -191,14 +191,14 @@ async function isReadyToShare(contest: Contest, info: ProcessInfo, state: Journa
   const { spec, signal, deadline } = contest;
   const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
   if (!(await isReady(spec, info, { signal, limit }))) return false;
-  // Whoever is still starting it can be about to give it up.
+  // A starter that is still at work may be about to abandon the process.
   if (!isStarterThrough(spec, state)) return false;
-  // Older than any start can take: its listener was looked at, or has been there all the time.
+  // No start takes longer than this: the starter has checked the listener, or the listener has been there all the time.
   if (processTable().age(info) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
   return foreignListener(spec, info) === undefined;
 }
 
-/** The last look: the same start, nothing pending, and it is still there. A stop that had signalled it has left one of them. */
+/** Returns the process after a last look: alive, same start, nothing pending. A stop that signalled it would show. */
 async function reuse(contest: Contest, info: ProcessInfo, before: JournalState): Promise<Instance | undefined> {
   const { spec } = contest;
   const state = checkWanted(spec, contest);
@@ -210,7 +210,7 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
     if (!isNamed) appendSpawn(spec, info, state.spawned ?? {});
     journalOf(spec).append('ready', { pid, port });
   };
-  // Of one whose starter died before it was ready nobody else need find the line again.
+  // If the starter died before the process was ready, a `ready` line saves others the search for the ready line.
   const isKnown = isNamed && (state.isReady || spec.readyLine === undefined);
   if (!isKnown && !appendIfUnchanged(spec, state, adopt)) {
     await waitForStopAtWork(contest);
@@ -219,12 +219,12 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
   if (!isNamedIn(spec.pidFile, info)) writePidFile(spec, info);
   log('%s runs already: PID %d', spec.name, info.pid);
   const differences = differencesOf(spec, info.pid, journalOf(spec).readIfReadable());
-  // Its starter was not through yet when it was looked at: the next look decides.
+  // join() did not judge the differences, because the starter was still at work: its next look does.
   if (differences.length > 0 && spec.whenDifferent !== 'reuse') return undefined;
   return instanceOf(spec, info, { reused: true, differences });
 }
 
-/** Under LOCK_EX: nobody hands out what another start abandons. */
+/** Appends under LOCK_EX on the journal, if nothing has changed: no start may return what another one abandons. */
 function appendIfUnchanged(spec: CompleteSpec, before: JournalState, append: () => void): boolean {
   const result = journalOf(spec).exclusively((state) => {
     if (!isUnchanged(state, before)) return 'changed';
@@ -239,12 +239,13 @@ function isUnchanged(state: JournalState, before: JournalState): boolean {
   return !state.isPending && isSame('start') && isSame('spawn');
 }
 
-/** Has the last start handed its process over, or died? Without a journal that tells: does nobody have the lock as a starter has? */
+/** Has the last starter handed its process over, or died? Without a `start` line: does no starter carry the lock? */
 function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   const last = state.last('start');
   if (last === undefined) return lockCarriers(spec).starters.length === 0;
   if (state.isHandedOver) return true;
-  // A zombie is dead: its parent may never collect it. A thread that was ended has left its process without the lock.
+  // A zombie counts as dead: its parent may never collect it. A worker thread that was terminated during its start
+  // leaves its process alive, without the lock.
   const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
   return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
 }

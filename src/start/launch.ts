@@ -1,7 +1,7 @@
 /**
  * What a start does once it has the lock: prepare, spawn with the lock, wait until ready, hand the lock over.
- * What fails or is aborted on the way leaves nothing behind: the process and its heirs are ended, then the lock is closed.
- * It is never unlocked: should one of them survive, the lock stays with it.
+ * A start that fails or is aborted leaves nothing behind: it ends the process and its heirs, then closes the lock.
+ * It never unlocks: should one of them survive, the lock stays with that one.
  */
 
 import { instanceOf, readinessOf } from '../inspect/checks.js';
@@ -34,41 +34,41 @@ import {
 } from './spawn.js';
 import { handOverAndAsk, type WaitOptions, waitUntilReady } from './wait-until-ready.js';
 
-/** What a manager emits: of its own calls, and of its own supervisor. What other managers do is not heard of. */
+/** The events of a manager, about its own calls and its own supervisor. What other managers do emits nothing here. */
 export interface ProcessManagerEvents {
-  /** It was spawned by this manager, and is not ready yet. */
+  /** This manager has spawned the process, which is not ready yet. */
   spawned: [instance: Instance];
-  /** A `start()` or `restart()` of this manager has it ready, spawned or found running; or its supervisor has spawned it. */
+  /** The process is ready: `start()` or `restart()` spawned it or found it running, or the supervisor spawned it. */
   ready: [instance: Instance];
-  /** What this manager spawned has ended. */
+  /** A process that this manager spawned has ended. */
   exit: [detail: { pid: number; exitCode: number | null; signal: NodeJS.Signals | null }];
-  /** A `stop()`, or the first half of a `restart()`, of this manager is through. */
+  /** A `stop()` of this manager, or the first half of a `restart()`, has come to its end. */
   stopped: [result: StopResult];
   /**
-   * A start has to wait, and for what: a `prepare` or the readiness of a process that another start is at, the end of one that is
-   * being stopped, a port on which another process is being started. `pid` is who is at it, as far as that can be seen.
+   * A start has to wait: for the `prepare` or the readiness of a process that another start is at, for the end of one
+   * that is being stopped, or for a port on which another one is being started. `pid`: who is at it, if that is seen.
    */
   waiting: [detail: { for: 'prepare' | 'stop' | 'port' | 'ready'; pid: number | undefined }];
   /** Supervision: a check of a live process failed, or only leftovers of it are there. */
   unhealthy: [status: Status];
-  /** Supervision: after `unhealthy`, the first check that it, or whatever has replaced it, passes. */
+  /** Supervision: after `unhealthy`, the process or its replacement has passed a check for the first time. */
   healthy: [status: Status];
-  /** Supervision: it is down and will be started after `delayMs`; the `attempt`-th time within the window. */
+  /** Supervision: the process is down, and is started after `delayMs`, for the `attempt`-th time within the window. */
   restarting: [detail: { attempt: number; delayMs: number }];
   /** Supervision has ended: a crash loop. */
   gaveUp: [error: CrashLoopError];
 }
 
-/** Tells the listeners of a manager. */
+/** Emits an event of a manager. */
 export type Announce = <E extends keyof ProcessManagerEvents>(name: E, ...values: ProcessManagerEvents[E]) => void;
 
 export interface StartOptions {
   announce: Announce;
   signal?: AbortSignal | undefined;
-  /** A supervisor's after a crash: it is counted. */
+  /** True for a supervisor's start after a crash, which is counted. */
   isRestart?: boolean;
-  isBecoming?: boolean; // Nothing is spawned.
-  /** What the start remembers: a stop() at this place or beyond it ends the start. A restart() ends nobody's start. */
+  isBecoming?: boolean; // True for become(), which spawns nothing.
+  /** The end of the journal at the call: a stop() at this place or beyond ends the start. A restart() ends no start. */
   place: Place;
 }
 
@@ -79,10 +79,10 @@ export class ContendAgain extends Error {}
 
 const log = debugLog('start');
 
-/** A process whose start failed is not given the time that a stop() gives it. */
+/** The longest time between stopSignal and SIGKILL for a process whose start failed: a stop() may give it longer. */
 const FAILED_START_GRACE_MS = 2_000;
 
-/** Is this start still wanted? @throws StoppedError | StateFileError; the signal's reason */
+/** The state of the journal while this start is wanted. @throws StoppedError | StateFileError; the signal's reason */
 export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions): JournalState {
   throwIfAborted(signal);
   const state = journalOf(spec).read();
@@ -90,7 +90,7 @@ export function checkWanted(spec: CompleteSpec, { signal, place }: WantedOptions
   return state;
 }
 
-/** The first act of whoever won the lock: from here on it is wanted. A stop() or restart() at work needs the lock, and gets it. */
+/** The winner's first act: the process is wanted. @throws ContendAgain while a stop is at work: it needs the lock */
 export async function begin(
   spec: CompleteSpec,
   lock: FileLock,
@@ -99,7 +99,7 @@ export async function begin(
 ): Promise<() => void> {
   const { signal } = options;
   const journal = journalOf(spec);
-  // Once it has begun, a pending line is a restart()'s: the server is ended, and the start contends again.
+  // After the `start` line, a pending line is a restart()'s: this start ends its process, and contends again.
   const guard = () => {
     if (checkWanted(spec, options).isPending) throw new ContendAgain();
   };
@@ -116,13 +116,13 @@ export async function begin(
   return guard;
 }
 
-/** For a start that comes to nothing. Who reads the lock file must not take its starter, which may live on, for the process. */
+/** Gives the lock back if the start failed. Its starter may live on: the lock file must not name it as the process. */
 export function giveBack(lock: FileLock): void {
   if (lock.held) writeLockFilePid(lock, undefined);
   lock.handOver();
 }
 
-/** Gives the lock to the process, or back. @throws ContendAgain when the lock is not, or no longer, this start's to use */
+/** Gives the lock to the process that it spawns, or back. @throws ContendAgain when the lock is not its to use */
 export async function launch(spec: CompleteSpec, lock: FileLock, options: StartOptions): Promise<Instance> {
   const { signal, announce } = options;
   const began = now();
@@ -180,7 +180,7 @@ async function seeItThrough(
   const record = (info: ProcessInfo) => {
     current = info;
     rememberSpawned(spec.lockFile, info);
-    // Whoever has locked the file that is there now has files, and a process, of its own.
+    // If the lock file was replaced, journal and PID file belong to the start that locked the new one.
     if (!lock.isIntact()) return;
     appendSpawn(spec, info, { ...origin, log: spawned.output });
     writePidFile({ ...spec, command: spawned.command }, info);
@@ -201,7 +201,7 @@ async function seeItThrough(
     const tookMs = Math.round(now() - began);
     journal.append('ready', { pid: info.pid, tookMs, port: readinessOf(spec).port });
     log('%s is ready: PID %d', spec.name, info.pid);
-    // Last of all before the hand-over: nobody reuses what is ready while a stop is pending.
+    // The journal is read last before the hand-over. While a stop is pending, nobody reuses even a ready process.
     waiting.guard();
     lock.handOver();
     const instance = instanceOf(spec, info, { reused: false });
@@ -212,7 +212,7 @@ async function seeItThrough(
     try {
       guard();
     } catch (unwanted) {
-      // A stop() writes its line before it signals: what else was met, an early exit say, is its doing.
+      // A stop() writes its line before it signals, so an error such as an early exit is its doing: it is the reason.
       reason = unwanted;
     }
     log('the start of %s failed, its process is ended: %s', spec.name, errorText(reason));
@@ -224,7 +224,7 @@ async function seeItThrough(
   }
 }
 
-/** Ends what was spawned, and the last one that it has put into the background. */
+/** Ends the process that was spawned, its last successor in the background, and their heirs. */
 async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProcess, last: ProcessInfo): Promise<void> {
   const { child, process: first } = spawned;
   const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
@@ -233,8 +233,8 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
   let find = () => [first, last, ...heirs()];
   const endFound = async () => {
     const { survivors } = await terminate(find, { stopSignal: spec.stopSignal, graceMs: grace.remainingMs });
-    // One that forked and ended between the look at it and its signal has left a child that was not seen. The others are
-    // gone: what has their numbers from now on may be anybody's.
+    // A process that forked and ended between the look and its signal has left a child that was not seen. `first` and
+    // `last` are gone: from now on their PIDs may be a stranger's.
     find = heirs;
     return survivors.length > 0 || heirs().length === 0;
   };
@@ -242,7 +242,7 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
     if (isUncollected(child)) lookUpChild(first.pid);
     await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
   } catch (error) {
-    // Hidden from us, or no descriptor is left to look with (EMFILE). Nobody else can have the number of an uncollected child.
+    // /proc hides them, or no descriptor is left (EMFILE). Nobody else can have the PID of an uncollected child.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
     if (isUncollected(child)) process.kill(-first.pid, 'SIGKILL');
   }

@@ -1,6 +1,7 @@
 /**
- * A listener that was there before us makes a naive check say "ready", and two managers with different locks and one port can
- * both have looked before either spawned. So a start takes the lock of its port before the look and keeps it until ready.
+ * Keeps two starts off one port. A TCP check alone would take an older listener for the spawned process, and two
+ * managers with different locks could both find the port free before either spawned. So a start takes the lock of its
+ * port before it checks the port, and keeps it until the process is ready.
  */
 
 import { join } from 'node:path';
@@ -17,13 +18,16 @@ import { processTable } from '../system/process-table.js';
 
 const log = debugLog('port');
 
-/** After a crash the lock can be free an instant before the socket is. */
+/** How long a listener may take to go: after a crash the lock can be free an instant before the socket is. */
 const LISTENER_GRACE_MS = 300;
 
-/** A listener of this machine answers at once. One of which nothing is seen for so long is taken for none. */
+/** A listener on this machine answers at once: a port that has not answered for this long counts as free. */
 const LOOK_MS = 1_000;
 
-/** Undefined when the folder of such locks is not ours to use. @throws PortInUseError when another start keeps it; what `guard` throws */
+/**
+ * Takes the lock of the port. Undefined when the folder of these locks is not ours to use.
+ * @throws PortInUseError when another start keeps the lock; what `guard` throws
+ */
 export async function lockPort(
   { name }: CompleteSpec,
   port: number,
@@ -55,7 +59,7 @@ export async function lockPort(
   throw new PortInUseError(message, { port, pid });
 }
 
-/** @throws PortInUseError when somebody listens there, after a short time for a socket that is just going; PredecessorError; what `guard` throws */
+/** @throws PortInUseError when a process listens there for LISTENER_GRACE_MS; PredecessorError; what `guard` throws */
 export async function refuseBusyPort(
   spec: CompleteSpec,
   port: number,
@@ -69,7 +73,7 @@ export async function refuseBusyPort(
     return !isUsed;
   };
   if (await poll(isFree, { deadline: Deadline.after(LISTENER_GRACE_MS), signal })) return;
-  // Of an older owner that error says more.
+  // If the listener is an older owner, PredecessorError says more.
   await refusePredecessor(spec, { signal, guard });
   throw portInUseError(name, port, processTable().listeners(port)[0]);
 }

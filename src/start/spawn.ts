@@ -1,4 +1,4 @@
-/** Start the managed process, with the watcher of a tied or shared one: the only user of node:child_process for it. */
+/** Spawns the managed process, with the watcher of a tied or shared one. No other file spawns it. */
 
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
@@ -32,19 +32,19 @@ export interface SpawnedProcess {
   readonly child: ChildProcess;
   readonly process: ProcessInfo;
   readonly output: OpenLog;
-  /** What prepare() may have replaced. */
+  /** The command that was spawned, which prepare() may have replaced. */
   readonly command: string;
-  /** Told also when it ended before it was looked up. */
+  /** Resolves when the process ends, also if it ended before it was looked up. */
   readonly ended: Promise<Exit>;
 }
 
 /** How long prepare() may go on when its signal is aborted. */
 export const PREPARE_GRACE_MS = 2_000;
 
-/** A stop() meanwhile is seen within so long. */
+/** How often a start checks whether it is still wanted while prepare() runs. */
 const PREPARE_LOOK_MS = 100;
 
-/** What is to be spawned when prepare() is through. @throws what that throws, and what `guard` throws; StartTimeoutError */
+/** Runs prepare() and returns the spec to spawn. @throws what prepare() and `guard` throw; StartTimeoutError */
 export async function prepareSpawn(
   spec: CompleteSpec,
   { guard, signal }: { guard: () => void; signal: AbortSignal | undefined },
@@ -88,13 +88,13 @@ export async function prepareSpawn(
   try {
     return completeSpec({ ...spec, command, args, env, ...(cwd === undefined ? {} : { cwd }) });
   } catch (cause) {
-    // Without the value, which may be secret: a supervisor writes the message into the journal.
+    // The value may be secret, and a supervisor writes the message into the journal: the message leaves the value out.
     const [option] = /^"[^"]+"/.exec(errorText(cause)) ?? ['an option'];
     throw new TypeError(`Cannot start ${name}: what prepare() returned has a wrong ${option}`, { cause });
   }
 }
 
-/** The process leads a session and a group of its own, and writes to the log itself. @throws SpawnError | FlockBindingError */
+/** The process leads its own session and group, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
   const { lifetime, lingerMs, cwd, env, dataDirs } = spec;
@@ -106,7 +106,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   let output: OpenLog | undefined;
   let child: ChildProcess;
   try {
-    // The lines of earlier users tell this watcher nothing, and what earlier watchers watched is dead.
+    // The lines of earlier users mean nothing to this watcher, and no earlier watcher needs them: its process is dead.
     if (usersFd !== undefined && lingerMs > 0) ftruncateSync(usersFd);
     dataDirs.forEach(makeFolders);
     output = openLog(spec);
@@ -121,7 +121,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   if (child.pid === undefined) {
     const [error] = await once(child, 'error').catch((reason) => [reason]);
     let why = errorText(error);
-    // When it is there the system misses what its #! line, or its loader entry, names.
+    // If the command exists, the system misses the interpreter that its #! line, or its loader entry, names.
     if (errorCode(error) === 'ENOENT')
       why = `${existsSync(command) ? 'the interpreter of ' : ''}"${command}" does not exist`;
     throw spawnError(spec, why, error);
@@ -129,10 +129,10 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   child.on('error', () => undefined); // A failed child.kill() would surface here; signals are sent elsewhere.
   child.unref();
   if (watched === 'pipe') {
-    // Nobody writes into it. It is closed with the process, or with this one, its owner.
+    // Nobody writes into the pipe. It closes when the process exits, or when this process, the owner, ends.
     const pipe = child.stdio[WATCHED_FD] as Socket;
     pipe.unref();
-    pipe.on('error', () => undefined); // The other end is closed when the watcher goes first.
+    pipe.on('error', () => undefined); // The other end closes when the watcher exits first.
     child.once('exit', () => pipe.destroy());
   }
   const ended = new Promise<Exit>((resolve) => {
@@ -143,13 +143,16 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
     rememberChild(info, child);
     return { child, process: info, output, command: spec.command, ended };
   } catch (error) {
-    // Hidden from us, or no descriptor is left to look with (EMFILE).
+    // /proc hides the process, or no descriptor is left to look it up (EMFILE).
     child.kill('SIGKILL');
     throw spawnError(spec, errorText(error), error);
   }
 }
 
-/** With /proc in the turn of the spawn, when it is not collected yet even if it died at once: libuv does that in the event loop. */
+/**
+ * With /proc the process is looked up in the turn of the spawn. Even if it died at once, it is not collected yet: libuv
+ * does that in the event loop.
+ */
 async function lookUpSpawned(child: ChildProcess, pid: number): Promise<ProcessInfo> {
   const found = await processTable().lookUpAside(pid);
   if (found !== undefined) return found;
@@ -167,14 +170,14 @@ const inShell = (ms: number) => String(Math.ceil(Math.min(ms, MAX_SHELL_MS)));
 function commandLine(spec: CompleteSpec, executable: string): [string, ...string[]] {
   const { lifetime, args, stopSignal, stopTimeoutMs, lingerMs } = spec;
   if (lifetime === 'detached') return [executable, ...args];
-  // By number: shells do not know all names (SIGIOT, SIGSTKFLT).
+  // The signal is passed by number, because shells do not know all names (SIGIOT, SIGSTKFLT).
   const signalNumber = String(osConstants.signals[stopSignal]);
   const waiter = lifetime === 'shared' ? findWaiter() : '';
   const watched = [lifetime, signalNumber, inShell(stopTimeoutMs), waiter, inShell(lingerMs)];
   return ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, ...watched, executable, ...args];
 }
 
-/** The system says ENOENT of a missing command and of a missing cwd. @throws CommandNotFoundError | SpawnError */
+/** Checks cwd and command apart: the system says ENOENT for either. @throws CommandNotFoundError | SpawnError */
 export function findCommand(spec: CompleteSpec): string {
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
@@ -197,8 +200,8 @@ function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[])
 export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
 
 /**
- * @param origin of one that was adopted, as the process before it had it
- * @param fd another one of what has become the process, in a session that is not its own
+ * @param origin an adopted process gets the origin of the process before it
+ * @param fd not LOCK_FD for a process that called become(), which is in a session that is not its own
  */
 export function appendSpawn(spec: CompleteSpec, info: ProcessInfo, origin: Origin, fd = LOCK_FD): void {
   const { pid, startKey, sessionId } = info;

@@ -1,8 +1,8 @@
 /**
- * Make sure it runs: contend for the lock; who wins launches, or becomes the process; who loses waits for the winner's process
- * to be ready, or is refused.
- * A process that is to be ended (the journal has a stop, restart or abandon pending) is never reused: its end is waited for,
- * or brought about when whoever was at it has died.
+ * Makes sure that the process runs. Starts contend for the lock: the winner launches the process, or becomes it; a
+ * loser waits until the winner's process is ready, or is refused.
+ * A process that is to be ended (the journal has a stop, restart or abandon pending) is never reused: a start waits for
+ * its end, or ends it when the process that was ending it has died.
  */
 
 import { identify, isSeenHeld, LOCK_FD, patienceWith } from '../inspect/holder.js';
@@ -38,16 +38,16 @@ type Handle = { ready(): void; release(): void; [Symbol.dispose](): void };
 
 type Win<T> = (spec: CompleteSpec, lock: FileLock, contest: Contest) => Promise<T>;
 
-/** What a start() remembers at its call: the end of the journal. */
+/** The end of the journal, which a start() remembers at its call: a stop() at or beyond that place ends the start. */
 export function placeOfCall(spec: CompleteSpec): Place {
   const journal = journalOf(spec);
   try {
     journal.create();
     return journal.read().endPlace;
   } catch (error) {
-    // That says nothing of the journal.
+    // A limit of this process (EMFILE, say) proves nothing about the journal.
     if (isOwnLimit((error as StateFileError).cause)) throw error;
-    // It is met again by the start that wins the lock.
+    // The start that wins the lock meets this error again, and throws it.
     log('%s', errorText(error));
     return { id: '', offset: 0 };
   }
@@ -57,7 +57,7 @@ export async function start(spec: CompleteSpec, options: StartOptions): Promise<
   return await contend(spec, options, launch, join);
 }
 
-/** @param lose what is done while somebody else has the lock, until it gives something */
+/** @param lose called again and again while another holder has the lock, until it resolves with a result */
 async function contend<T>(
   spec: CompleteSpec,
   options: StartOptions,
@@ -66,7 +66,7 @@ async function contend<T>(
 ): Promise<T> {
   let { place } = options;
   for (const { id, offset } of await journalOf(spec).earlierLines()) {
-    // A stop() that this process called before, and whose line was written again, does not end this start.
+    // A stop() that this process called before this start must not end it, although its line was written again later.
     if (offset >= place.offset) place = { id, offset: offset + 1 };
   }
   const contest = contestOf(spec, { ...options, place });
@@ -79,7 +79,7 @@ async function contend<T>(
   }
 }
 
-/** For a supervisor: undefined when somebody else has the lock. */
+/** A start that does not wait, for a supervisor. Undefined when another holder has the lock. */
 export async function startIfFree(spec: CompleteSpec, options: StartOptions): Promise<Instance | undefined> {
   const instance = await tryToWin(contestOf(spec, options), launch);
   if (instance === undefined && !isLocked(spec.lockFile)) refuseSharedLock(spec);
@@ -88,7 +88,7 @@ export async function startIfFree(spec: CompleteSpec, options: StartOptions): Pr
 
 function contestOf(spec: CompleteSpec, options: StartOptions): Contest {
   let told = '';
-  // It looks again and again: what it waits for is told when that changes.
+  // A start looks again and again: `waiting` is emitted only when what it waits for has changed.
   const announce: Announce = (name, ...values) => {
     const text = JSON.stringify([name, values]);
     if (name !== 'waiting' || text !== told) options.announce(name, ...values);
@@ -122,7 +122,7 @@ async function tryToWin<T>(contest: Contest, win: Win<T>): Promise<T | undefined
   }
 }
 
-/** This very process as the managed one: it takes the lock itself, keeps it, and says in the journal that it is the process. */
+/** Makes this very process the managed one: it takes and keeps the lock, and names itself in the journal. */
 export async function become(spec: CompleteSpec, options: StartOptions): Promise<Handle> {
   const nothing = () => undefined;
   const isSpawned = processTable().carries(process.pid, LOCK_FD, spec.lockFile) === true;
@@ -130,7 +130,7 @@ export async function become(spec: CompleteSpec, options: StartOptions): Promise
   return await contend(spec, { ...options, isBecoming: true }, takeLock, refuse);
 }
 
-/** Waits for the end of what is to be ended, and for what a starter makes of it. @throws LockHeldError */
+/** Waits while the process is being ended or started. @throws LockHeldError when it runs */
 async function refuse(contest: Contest): Promise<undefined> {
   const { spec } = contest;
   const refuseHeld = (cause?: unknown) => {

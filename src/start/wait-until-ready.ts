@@ -48,25 +48,25 @@ export interface WaitOptions {
   deadline: Deadline;
   guard: () => void;
   signal: AbortSignal | undefined;
-  /** Does the lock live in a process whose descriptors are not to be seen? Undefined when that is to be asked again. */
+  /** Does the process have the lock, although its descriptors cannot be seen? Undefined: ask again. */
   askLock: () => Promise<boolean | undefined>;
-  /** It put itself into the background: this is the process now. */
+  /** Called when the process has put itself into the background, with its successor. */
   onSuccessor: (info: ProcessInfo) => void;
 }
 
-/** A process closes its descriptors an instant before it is seen to be dead, and more than that on a starved machine. */
+/** A process closes its descriptors before it is seen to be dead: an instant, on a starved machine up to this long. */
 const GOING_MS = 500;
 
-/** One look can miss a process that forked and ended while the table of processes was read: its child was not in it yet. */
+/** One look can miss a successor whose parent forked and ended while the process table was read. */
 const SUCCESSOR_LOOKS = 3;
 
-/** Within this time a free lock is had, although rivals take it and give it back. */
+/** A free lock can be acquired within this time, although rivals take it and give it back. */
 const DROPPED_MS = 100;
 
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
 
-/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError, what `guard` throws, the signal's reason */
+/** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; as `guard`; the signal's reason */
 export async function waitUntilReady(
   spec: CompleteSpec,
   { child, process: spawned, output }: SpawnedProcess,
@@ -88,7 +88,7 @@ export async function waitUntilReady(
         onSuccessor(info);
         began = now();
       }
-      // The age is counted on our own clock, because the system can tell start times to the second only.
+      // The age counts, by our own clock: the system can tell start times to the second only.
       const isOldEnough = now() - began >= ALIVE_MS;
       const isPassed = hasChecks(spec)
         ? await isReady(spec, info, { reused: false, signal: wake(), limit: deadline })
@@ -112,7 +112,7 @@ export async function waitUntilReady(
         }
       }
       if (deadline.isOver) throw await startTimeoutError(spec, output);
-      // The exit wakes us, or `guard` says why.
+      // An exit ends the wait. So does an abort, for which `guard` throws the reason.
       await pace.wait({ deadline, signal: wake() }).catch(() => undefined);
     }
   } catch (error) {
@@ -125,11 +125,11 @@ export async function waitUntilReady(
   async function findSuccessor(): Promise<ProcessInfo> {
     if (isUncollected(child)) {
       lookUpChild(spawned.pid);
-      // Seen in the process table before its event: which must not be missed because nothing else keeps this process alive.
+      // The exit is in the process table before its event comes. Until then only the child keeps this process alive.
       child.ref();
       await once(child, 'exit');
     }
-    // The watcher of a tied process could not guard one that leaves its group.
+    // The watcher of a tied or shared process could not guard a successor that leaves its group.
     if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError(spec, child, output);
     for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
       const next = successor(spec);
@@ -141,9 +141,10 @@ export async function waitUntilReady(
 }
 
 /**
- * Flock itself is asked: our copy is closed, and if nobody gets the lock for so long, it lives in what was spawned. Under LOCK_EX
- * on the journal: a rival that wins the lock meanwhile is refused there, and gives it back.
- * @returns the lock, when it was free; undefined when somebody is at work on the journal
+ * Asks flock(2) itself whether the process has the lock: closes our copy, then tries for DROPPED_MS to acquire it. If
+ * that fails, the process has it. LOCK_EX on the journal is held meanwhile: a rival that wins the lock is refused
+ * there, and gives it back.
+ * @returns the lock when it was free; true when the process has it; undefined when a stop is at work on the journal
  */
 export async function handOverAndAsk(spec: CompleteSpec, lock: FileLock): Promise<FileLock | true | undefined> {
   const release = journalOf(spec).tryHoldExclusive();
@@ -197,7 +198,7 @@ function lockDroppedError({ name }: CompleteSpec, { pid }: ProcessInfo): LockDro
   return new LockDroppedError(message, { pid });
 }
 
-/** Nobody runs it: somebody's shared lock keeps the lock from everybody, unless it was freed a moment ago. */
+/** @throws LockUnavailableError when a lasting shared lock keeps everybody out; not when the lock was just freed */
 export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
   const pids = sharedLockPids(path);
   if (pids.length === 0 && !isSharedLockKept(path)) return;

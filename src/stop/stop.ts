@@ -1,6 +1,7 @@
 /**
- * Bring the process down, from whichever process: say so in the journal, end who holds the lock, take the lock for an instant.
- * Whoever holds the lock meanwhile is ended as well: what a stop() leaves behind is a free lock, and a line that says so.
+ * Brings the process down, from any process: writes `stop` into the journal, ends the holders of the lock, and takes
+ * the lock for an instant. A process of ours that gets the lock meanwhile is ended as well: a stop() leaves a free
+ * lock, and a line that says so.
  */
 
 import { lstatSync } from 'node:fs';
@@ -38,7 +39,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
   const isNothingThere = [spec.lockFile, spec.pidFile, journal.path].every(isMissing);
   if (isNothingThere && livingSpawned(spec.lockFile) === undefined) return { outcome: 'not-running', tookMs: 0 };
-  // From the call on: what it waits for at the journal counts as well.
+  // The limit counts from the call: waiting for the journal is part of it.
   const limit = Deadline.exactly(stopLimitMs(spec));
   let work: JournalWork;
   try {
@@ -52,7 +53,7 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   return await finish(spec, work, began, { signal, limit });
 }
 
-/** The first half of a restart: it ends nobody's start. A stop() at the returned place or beyond it ends the second half. */
+/** The first half of a restart, which ends no start. A stop() at the returned place or beyond ends the second half. */
 export async function stopForRestart(
   spec: CompleteSpec,
   { signal }: { signal: AbortSignal | undefined },
@@ -66,7 +67,7 @@ export async function stopForRestart(
   return { result, place: { ...work.place, offset: work.place.offset + 1 } };
 }
 
-/** With LOCK_SH on the journal. A start that has undone the line saw the lock free: nothing is left to end. */
+/** Ends the process under LOCK_SH on the journal. A start that undid the line had the lock: nothing is left to end. */
 async function finish(spec: CompleteSpec, work: JournalWork, began: number, limits: Limits): Promise<StopResult> {
   const journal = journalOf(spec);
   try {
@@ -75,7 +76,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
-    // Before the lock is given back: after that, and when the line is undone, it would say that the next process has ended.
+    // `stopped` is written while LOCK_SH is held. Later, or for an undone line, it would be about the next process.
     if (!isUndone) journal.note('stopped', { ...result });
     return result;
   } finally {
@@ -83,7 +84,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   }
 }
 
-/** For a supervisor. False when it is to be ended already, or is not there any more. @param pid undefined for leftovers */
+/** Ends a sick process. False when a stop is pending already, or it is not there. @param pid undefined for leftovers */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
   const work = await journal.holdShared();
@@ -92,7 +93,7 @@ export async function endSick(spec: CompleteSpec, pid: number | undefined): Prom
     const holder = identify(spec);
     const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
     if (!isSickOne) return false;
-    // Not a restart: that would make a process wanted again which somebody stops at this moment.
+    // A `restart` line would make the process wanted again, although a stop() may be called at this moment.
     journal.append('abandon');
     await bringDown(spec);
     return true;
@@ -104,17 +105,17 @@ export async function endSick(spec: CompleteSpec, pid: number | undefined): Prom
 interface Work {
   readonly outcome: Promise<Outcome>;
   readonly abort: AbortController;
-  /** Those who wait for it. */
+  /** How many calls wait for the outcome. */
   callers: number;
 }
 
 /**
- * Of this process, by what they do. Calls side by side share one: each by itself would walk through all processes, and stand
- * in the way of the others.
+ * The work under way in this process, keyed by what it ends. Concurrent calls share one: separately, each would walk
+ * through all processes, and get in the way of the others.
  */
 const underWay = new Map<string, Work>();
 
-/** By lock file: how this very process gives up what it has become. It does not signal itself. */
+/** For each lock file under which this very process is the managed one: how it gives up. It does not signal itself. */
 export const becoming = new Map<string, () => void>();
 
 function giveUpOwn({ lockFile }: CompleteSpec): Outcome {
@@ -123,7 +124,7 @@ function giveUpOwn({ lockFile }: CompleteSpec): Outcome {
   return release === undefined ? 'not-running' : 'stopped';
 }
 
-/** End whatever holds the lock until it could be taken for an instant. Writes nothing into the journal. */
+/** Ends the holders of the lock until the lock could be taken for an instant. Writes nothing into the journal. */
 export async function bringDown(
   spec: CompleteSpec,
   { signal, limit = Deadline.exactly(stopLimitMs(spec)) }: Pick<Limits, 'signal' | 'limit'> = {},
@@ -136,7 +137,7 @@ export async function bringDown(
     try {
       return await takePart(shared ?? beginWork(spec, key, limit), signal);
     } catch (error) {
-      // Whoever began it came earlier: its time is over before ours is.
+      // The work that this call shared began earlier, with an earlier limit: this call still has time.
       if (!(error instanceof StopTimeoutError) || shared === undefined || limit.isOver) throw error;
     }
   }
@@ -170,7 +171,7 @@ function beginWork(spec: CompleteSpec, key: string, limit: Deadline): Work {
   return work;
 }
 
-/** @param beforeFreed from the instant at which the lock is given back, who comes is not helped by this work any more */
+/** @param beforeFreed called before the lock is given back: a call that comes after that needs work of its own */
 async function bringDownAlone(
   spec: CompleteSpec,
   { signal, limit }: { signal: AbortSignal; limit: Deadline },
@@ -184,7 +185,7 @@ async function bringDownAlone(
     const lock = tryAcquireLock(spec.lockFile);
     if (lock !== undefined) {
       try {
-        // What this thread has spawned it ends wherever its lock file is by now.
+        // A process that this thread spawned is ended wherever its lock file is by now.
         const ownChild = () => [livingSpawned(spec.lockFile)].filter((own) => own !== undefined);
         outcome = combine(outcome, await end(spec, ownChild, { signal, limit }));
         outcome = combine(outcome, await endLeftBehind(spec, { signal, limit }));
@@ -196,7 +197,7 @@ async function bringDownAlone(
         lock.handOver();
       }
     }
-    // On a machine that is too busy time can be over before it was seen that everybody is gone: one more look.
+    // The last look begins after the limit: on a busy machine the limit can pass before the end of the holders is seen.
     const isLast = limit.isOver;
     const ended = await end(spec, ownHolders, { signal, limit });
     outcome = combine(outcome, ended);
@@ -211,10 +212,10 @@ async function bringDownAlone(
   }
 }
 
-/** Under the lock alone. What a process leaves behind is seen when it is dead: hence again, until nothing is. */
+/** Call it while we hold the lock. Survivors are seen only after their process died: it looks until none is left. */
 export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise<Outcome> {
   const { limit = Deadline.after(stopLimitMs(spec)) } = limits;
-  // Its lock file was deleted: here, too, it is not ended by a signal.
+  // This very process may have called become() on a lock file that was deleted: it gives up and does not signal itself.
   let outcome = giveUpOwn(spec);
   for (;;) {
     const ended = await end(spec, leftBehind, { ...limits, limit });
@@ -224,7 +225,7 @@ export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise
   }
 }
 
-/** Ends those that are found. @throws StopTimeoutError when they stay */
+/** Ends the processes that `find` returns. @throws StopTimeoutError when one of them survives */
 export async function end(
   spec: CompleteSpec,
   find: (spec: CompleteSpec) => readonly ProcessInfo[],

@@ -1,7 +1,8 @@
 /**
- * End processes: ask, wait, force. `find` is the proof, and the signals go out in the same turn. For a second signal PID and
- * start time suffice: a dying server may have closed what proved it. A whole group is signalled when a member leads it; when
- * that leader is gone, only while a process of its group and session is seen: until then the number is no other group's.
+ * Ends processes: sends stopSignal, waits, sends SIGKILL. `find` proves whom to signal, and the signals go out in the
+ * same turn. PID and start time are proof enough for the second signal: a dying server may have closed the descriptor
+ * that proved it. If a target leads a group, the whole group is signalled. When the leader is gone, that is done only
+ * while a process of its group and session is seen: as long as one lives, no other group can have the number.
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
@@ -12,20 +13,20 @@ import { isAlive, type ProcessInfo, processTable } from '../system/process-table
 
 const log = debugLog('terminate');
 
-/** Whoever was killed is waited for this long whatever the limit says. */
+/** How long to wait for the end of a killed process at least, whatever the limit says. */
 const LEAST_KILL_WAIT_MS = 100;
 
 export interface Limits {
   limit?: Deadline;
   signal?: AbortSignal | undefined;
-  /** Called again and again; ends the wait by throwing. */
+  /** Called again and again while the wait lasts; it ends the wait by throwing. */
   guard?: () => void;
 }
 
 /**
- * @param find called for `stopSignal`, and again for SIGKILL: then it counts only while one of the first look is still among
- * them, for those who have come since are its heirs and not another process that got the lock
- * @returns as survivors those whom this process may not signal, or who hang in the kernel
+ * @param find called before `stopSignal`, and again before SIGKILL. The second result counts only if it still has a
+ * process of the first: then new ones are heirs of that process, and not another process that got the lock
+ * @returns `survivors` are processes that this one may not signal, or that hang in the kernel
  */
 export async function terminate(
   find: () => readonly ProcessInfo[],
@@ -38,7 +39,7 @@ export async function terminate(
     const asked = targets.send(stopSignal);
     if (asked === 'gone') return { outcome: 'not-running', survivors: [] };
     if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
-    // A suspended process gets its signals when it goes on.
+    // A suspended process handles the signal only when it is continued.
     targets.send('SIGCONT');
     const grace = Deadline.exactly(Math.min(graceMs, limit.remainingMs));
     if (await targets.waitUntilGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
@@ -63,7 +64,7 @@ class Targets {
     for (const target of found) this.#known.set(target.pid, target);
   }
 
-  /** 'denied': the system refused every signal (EPERM), waiting is in vain. */
+  /** 'denied': the system refused every signal (EPERM), so waiting is in vain. */
   send(signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
     const targets = [...this.#known.values()];
     const isGroupThere = (leader: ProcessInfo) => isAlive(leader) || withoutWatcher(this.#membersOf(leader)).length > 0;
@@ -79,8 +80,8 @@ class Targets {
     const ask = () => {
       guard?.();
       const left = this.#left();
-      // The watcher of a tied process goes when its owner closes the pipe, which a stopped or busy owner does late. Alone in
-      // its group it guards nobody: it is killed in the turn in which it is seen.
+      // The watcher of a tied process exits when its owner closes the pipe, which a suspended or busy owner does late.
+      // Alone in its group, the watcher guards nobody: it is killed in the turn in which it is seen.
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
       return left.length === 0;
     };
@@ -91,7 +92,7 @@ class Targets {
     return withoutWatcher(this.#left());
   }
 
-  /** The walk through all processes is made only when the ones that we know are gone. */
+  /** The living targets. When all are gone, a walk through all processes finds what is left of their groups. */
   #left(): ProcessInfo[] {
     const known = [...this.#known.values()];
     const living = known.filter(isAlive);
@@ -105,7 +106,7 @@ class Targets {
     const isReused = atNumber !== undefined && atNumber.startKey !== startKey;
     const isMember = (it: ProcessInfo) => it.groupId === groupId && it.sessionId === sessionId && !it.isZombie;
     const members = isReused ? [] : table.list().filter(isMember);
-    // From now on the number can be anybody's.
+    // From now on the group's number may be a stranger's, so it is forgotten.
     if (members.length === 0) this.#known.delete(pid);
     return members;
   }
@@ -115,14 +116,14 @@ function leadsGroup({ pid, groupId }: ProcessInfo): boolean {
   return pid === groupId;
 }
 
-/** Without the watcher, and without the command that waits for it. */
+/** The members without watchers, and without the helpers that watchers wait for. */
 function withoutWatcher(members: readonly ProcessInfo[]): ProcessInfo[] {
   const watchers = members.filter(isWatcher).map(({ pid }) => pid);
   return members.filter(({ pid, parentPid }) => !watchers.includes(pid) && !watchers.includes(parentPid));
 }
 
 function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | 'denied' {
-  // To kill(2), 0 is our own group and -1 is everybody: of process 1, which leads group 1 in a container, the group is not signalled.
+  // To kill(2), 0 means our own group and -1 everybody: group 1, which PID 1 leads in a container, cannot be signalled.
   if (pidOrGroup === 0 || pidOrGroup === -1) return 'denied';
   try {
     process.kill(pidOrGroup, signal);

@@ -1,6 +1,6 @@
 /**
- * What `supervise()` takes and returns, the defaults of its options, and what is decided by them: when a process is sick, how long
- * a restart waits, and when it gives up.
+ * What `supervise()` takes and returns, with the defaults of its options, and the decisions that rest on them: when a
+ * process is sick, how long a restart waits, and when the supervisor gives up.
  */
 import { journalOf, randomWord } from '../state/journal.js';
 import type { JournalEventName } from '../state/journal-state.js';
@@ -13,11 +13,11 @@ import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption }
 import type { Status, SupervisorState } from '../support/status-report.js';
 import { ownStartKey, processTable } from '../system/process-table.js';
 
-/** When a supervisor looks, when it restarts, and when it gives up. */
+/** When a supervisor checks the process, when it restarts it, and when it gives up. */
 export interface SuperviseOptions {
   /** Milliseconds between two checks of a live process. @default 5_000 */
   checkIntervalMs?: number;
-  /** Begin on standby when it was stopped on purpose, instead of starting it. @default false */
+  /** Begin on standby when the process was stopped on purpose, instead of starting it. @default false */
   respectStop?: boolean;
   /** Failed checks in a row before a live process is restarted. @default 3 */
   unhealthyAfter?: number;
@@ -27,13 +27,13 @@ export interface SuperviseOptions {
    */
   backoff?: { initialMs?: number; factor?: number; maxMs?: number };
   /**
-   * More restarts than this within the window is a crash loop. One that lived shorter than `diedWithinMs` is not started again
-   * at all. `false` never gives up. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
+   * More restarts than this within the window is a crash loop. A process that lived shorter than `diedWithinMs` is not
+   * started again at all. `false` never gives up. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
    */
   giveUpAfter?: { restarts?: number; withinMs?: number; diedWithinMs?: number } | false;
   /**
-   * 'failure': an exit with code 0 is no crash, and the supervisor goes to standby. How it ended is known where the process that
-   * started it lives; otherwise it counts as a crash. @default 'exit'
+   * 'failure': an exit with code 0 is no crash, and the supervisor goes to standby. The exit code is known only while
+   * the parent of the process lives; an end without one counts as a crash. @default 'exit'
    */
   restartOn?: 'exit' | 'failure';
   /** Ends supervision as `Supervisor.stop()` does. */
@@ -43,11 +43,14 @@ export interface SuperviseOptions {
 /** The handle of a supervision under way. While it is active it keeps this process alive. */
 export interface Supervisor {
   readonly state: SupervisorState;
-  /** Restarts that this supervisor made, counted before `ready` is told. One that another process was quicker to make is not counted. */
+  /** Restarts by this supervisor, counted before `ready` is emitted. One that another process made is not counted. */
   readonly restarts: number;
-  /** Settles when supervision ends; rejects with CrashLoopError when it gave up. Ignoring it is safe: never an unhandled rejection. */
+  /**
+   * Settles when supervision ends; rejects with CrashLoopError when it gave up. Ignoring it is safe: there is never an
+   * unhandled rejection.
+   */
   readonly done: Promise<void>;
-  /** Ends supervision after a start in progress is through; the process stays up. */
+  /** Ends supervision, once a start in progress has finished; the process stays up. */
   stop(): Promise<void>;
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;
@@ -87,8 +90,8 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
 }
 
 /**
- * How long a restart waits, the `count`-th within the window: the first one is immediate. A fifth is left to chance, so that
- * several supervisors that saw the same crash do not come back in the same instant.
+ * How long the `count`-th restart within the window waits, in milliseconds: the first is immediate. A fifth of the
+ * delay is random, so that several supervisors that saw the same crash do not restart in the same instant.
  */
 export function restartDelayMs(count: number, backoff: SupervisorOptions['backoff']): number {
   const { initialMs, factor, maxMs } = backoff;
@@ -141,12 +144,12 @@ export class HealthChecks {
   #dueAt = 0;
   #running: AbortController | undefined;
   #failed = 0;
-  /** A failed check was announced last. */
+  /** True when the last report that was announced is of a failed check. */
   #isUnhealthy = false;
   /** The process that the checks are about; undefined when only leftovers of it are there. */
   pid: number | undefined;
 
-  /** @param announce is told of each check that failed, and of the first one after these that is passed */
+  /** @param announce called for each failed check, and for the first passed one after failed ones */
   constructor(
     ask: (signal: AbortSignal) => Promise<Status>,
     options: CheckOptions,
@@ -161,7 +164,7 @@ export class HealthChecks {
     return this.#failed >= this.#options.unhealthyAfter;
   }
 
-  /** For another process, or for none: the first check is one interval from now. */
+  /** Begins anew for another process, or for none: the first check is one interval from now. */
   reset(): void {
     this.#failed = 0;
     this.#scheduleIn(this.#options.checkIntervalMs);
@@ -171,7 +174,7 @@ export class HealthChecks {
     this.#scheduleIn(0);
   }
 
-  /** A check that is under way ends at once, and nothing comes of it. */
+  /** A check that is under way is aborted, and its result does not count. */
   #scheduleIn(ms: number): void {
     this.#running?.abort();
     this.#running = undefined;
@@ -187,7 +190,7 @@ export class HealthChecks {
       const report = await this.#ask(signal);
       if (!signal.aborted) this.#judge(report);
     } catch (error) {
-      log('cannot be checked: %s', errorText(error));
+      log('the process cannot be checked: %s', errorText(error));
     }
     if (!signal.aborted) this.#scheduleIn(this.#options.checkIntervalMs);
   }
@@ -198,19 +201,19 @@ export class HealthChecks {
     const isRecovered = this.#isUnhealthy && report.state === 'running';
     if (report.state !== 'unhealthy' && !isRecovered) return;
     this.#isUnhealthy = !isRecovered;
-    // Nothing is left to recover where only leftovers have the lock.
+    // Leftovers without their process cannot recover: one failed check is enough.
     if (!isRecovered) this.#failed = report.pid === undefined ? Number.POSITIVE_INFINITY : this.#failed + 1;
     this.#announce(report);
   }
 }
 
-/** The lines of one supervisor: by the identity in each of them others can tell whether it is at work. */
+/** Writes the journal lines of one supervisor. By the identity in each line others can tell whether it lives. */
 export function notesOf(spec: CompleteSpec, restartOn: SupervisorOptions['restartOn']) {
   const isForFailures = restartOn === 'failure' || undefined;
   let identity = {};
   return {
     async identify(): Promise<void> {
-      const startKey = await ownStartKey().catch(() => undefined); // Then nobody is told that it is at work.
+      const startKey = await ownStartKey().catch(() => undefined); // Without a key, others take it for dead.
       identity = { supervisor: randomWord(), startKey, boot: processTable().boot(), isForFailures };
     },
     note(event: JournalEventName, fields = {}, cause?: unknown): void {

@@ -1,8 +1,8 @@
 /**
- * Keep it running. What is wanted (the journal) and what is (lock, checks) are observed apart.
- * The exit of a child of this process is seen at once; the end of a process that somebody else spawned is seen within
- * POLL_MS: by its lock, of which flock(2) is only asked when the process is not seen to carry it. A supervisor never undoes a
- * stop that came after it: its starts end on it.
+ * Keeps the process running. What is wanted (the journal) and what is actual (lock, checks) are observed apart. The
+ * exit of a child of this process is seen at once. The end of a process that another one spawned is seen by its lock,
+ * within POLL_MS; flock(2) is asked only when the process is not seen to carry the lock. A supervisor never undoes a
+ * stop that came after it: such a stop ends its starts.
  */
 import { isSeenHeld } from '../inspect/holder.js';
 import { checkStatus } from '../inspect/status.js';
@@ -29,10 +29,10 @@ import {
   type SupervisorOptions,
 } from './policy.js';
 
-/** A look costs some 100 µs; a second supervisor must have taken over within a second. */
+/** Observing costs some 100 µs; a second supervisor must have taken over within a second. */
 const POLL_MS = 100;
 
-/** So long after the lock is free the parent of what had it says how that ended, if it is alive. */
+/** How long after the lock is free the parent of the process may take to write its `exit` line, if the parent lives. */
 const EXIT_TOLD_MS = 500;
 const log = debugLog('supervisor');
 
@@ -48,18 +48,18 @@ export class ProcessSupervisor implements Supervisor {
   readonly #starting = newAbort();
   readonly #notes: ReturnType<typeof notesOf>;
   #isEnding = false;
-  /** Stops before this place count no more, although no start has undone them yet. */
+  /** Stops before this place do not count any more, although no start has undone them yet. */
   #undoneUntil: Place = { id: '', offset: 0 };
   #crashes: number[] = [];
   #dueAt = 0;
-  /** Is the restart that is due one after a crash? */
+  /** Does the restart that is due follow a crash? */
   #isAfterCrash = true;
   #lastError: unknown;
-  /** Undefined until it was started or seen to run: how it ended before that is nothing to this supervisor. */
+  /** When the process was last started or seen to run. Until then undefined: an earlier exit does not count here. */
   #seenAt: number | undefined;
 
   constructor(spec: CompleteSpec, options: SupervisorOptions, announce: Announce) {
-    this.#spec = { ...spec, whenDifferent: 'reuse' }; // It never looks whether what runs is different.
+    this.#spec = { ...spec, whenDifferent: 'reuse' }; // A supervisor ignores differences.
     this.#notes = notesOf(spec, options.restartOn);
     this.#options = options;
     this.#announce = announce;
@@ -86,13 +86,13 @@ export class ProcessSupervisor implements Supervisor {
     this.#alarm.ring();
   }
 
-  /** For the manager's `stop()`, when the process is down: a start that still waits for a check of it is given up. */
+  /** For the manager's `stop()`, when the process is down: a start that still waits for a check of it is aborted. */
   async abort(): Promise<void> {
     this.#starting.abort();
     await this.stop();
   }
 
-  /** A child of this process has ended. Should its leftovers keep the lock, the check sees them. */
+  /** Called when a child of this process has ended. If its leftovers keep the lock, the check finds them. */
   onExit(): void {
     this.#checks.hurry();
     this.#alarm.ring();
@@ -128,10 +128,10 @@ export class ProcessSupervisor implements Supervisor {
       const journal = journalOf(this.#spec);
       let state = journal.read();
       let isHeld = isSeenHeld(this.#spec, state);
-      // On standby, and before a restart is due, a start() from elsewhere is seen in the journal.
+      // On standby, and before a restart is due, flock(2) is not asked: the journal shows a start() from elsewhere.
       if (!isHeld && this.#isWanted(state) && (this.state !== 'restarting' || now() >= this.#dueAt)) {
         isHeld = isLocked(this.#spec.lockFile);
-        // Read after the lock was asked for: a stop that came in between is the reason why it is free.
+        // The journal is read again after the lock: a stop that came in between can be why the lock is free.
         state = journal.read();
       }
       const { spawned, isOfLastStart, isRestarting, hasExited } = state;
@@ -159,7 +159,7 @@ export class ProcessSupervisor implements Supervisor {
       // A restart() that is at work, or has died between its halves, is no crash.
       this.#plan({ isCrash: !sight.isRestarting });
     }
-    // Also when nothing can be seen: the start fails then, and counts.
+    // If nothing can be observed, the start is made all the same: it fails, and counts as a crash.
     await this.#startWhenDue();
   }
 
@@ -178,9 +178,9 @@ export class ProcessSupervisor implements Supervisor {
       this.#log('cannot be ended', error);
       return false;
     });
-    // Somebody else is ending it, or it ended by itself: the next look tells.
+    // Another process is ending it, or it ended by itself: the next observation tells which.
     if (!isEnded) return this.#become('watching');
-    // Whoever ends supervision meanwhile is to find it up.
+    // When supervision is ended meanwhile, the process must be left running.
     if (this.#isEnding) return await this.#start();
     this.#plan({ isCrash: true });
     await this.#startWhenDue();
@@ -206,7 +206,7 @@ export class ProcessSupervisor implements Supervisor {
     if (now() >= this.#dueAt) await this.#start();
   }
 
-  /** @param isWhole also wait for a process that somebody else is starting, or end one that is to be ended */
+  /** @param isWhole also wait for a process that another start is at, or end one that is pending */
   async #start({ isWhole = false } = {}): Promise<void> {
     try {
       const state = journalOf(this.#spec).read();
@@ -219,13 +219,13 @@ export class ProcessSupervisor implements Supervisor {
       const isRestart = !isWhole && this.#isAfterCrash;
       const options = { announce, isRestart, place: state.endPlace, signal: this.#starting.signal };
       const instance = await (isWhole ? start : startIfFree)(this.#spec, options);
-      // Somebody else was quicker to restart it.
+      // Another process restarted it first, so the crash does not count here.
       if (instance === undefined && this.#isAfterCrash) this.#crashes.pop();
       this.#lastError = undefined;
       this.#become('watching');
     } catch (error) {
       if (error instanceof StoppedError || this.#look()?.isWanted === false) return this.#become('standby');
-      // Somebody else runs it: the checks will tell what becomes of it.
+      // Another start made it run: the checks find out whether it becomes healthy.
       if (error instanceof UnhealthyError) return this.#become('watching');
       this.#lastError = error;
       this.#log('could not be started', error);
