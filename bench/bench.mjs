@@ -3,7 +3,7 @@
  *
  *   npm run bench                        all rows
  *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, blocked, crashes,
- *                                        temporal, questions, imports, watchers, idle, growth
+ *                                        temporal, questions, imports, commands, watchers, idle, growth
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -16,6 +16,7 @@ import { installPeers } from './peers.mjs';
 import { plot } from './plot.mjs';
 import { formatReport, toJson } from './report.mjs';
 import { measureBlocked } from './rows/blocked.mjs';
+import { measureCommands } from './rows/commands.mjs';
 import { measureCrashes } from './rows/crashes.mjs';
 import { measureGrowth } from './rows/growth.mjs';
 import { measureIdle } from './rows/idle.mjs';
@@ -36,6 +37,7 @@ const GROUPS = {
   crashes: measureCrashes,
   questions: measureQuestions,
   imports: measureImports,
+  commands: measureCommands,
   watchers: measureWatchers,
   idle: measureIdle,
 };

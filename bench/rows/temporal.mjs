@@ -65,7 +65,7 @@ export async function measureTemporal({ rounds }) {
       subject: 'stop()',
       reference: 'teardown()',
       samples: stops,
-      limit: { plus: 10 },
+      limit: { plus: 5 },
     },
   ];
 }
