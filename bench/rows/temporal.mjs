@@ -61,7 +61,7 @@ export async function measureTemporal({ rounds }) {
     },
     {
       ...row,
-      what: 'its end',
+      what: 'the end of a throw-away Temporal',
       subject: 'stop()',
       reference: 'teardown()',
       samples: stops,
