@@ -4,6 +4,7 @@
  *   npm run bench                        all rows
  *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, blocked, crashes,
  *                                        temporal, questions, imports, commands, watchers, idle, scale
+ *   npm run bench -- --whole              with all sizes of the group scale, as --only=scale has them
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -49,6 +50,7 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '15' },
+    whole: { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
   },
 });
@@ -76,7 +78,7 @@ async function measure() {
   const rows = [];
   for (const [name, measureGroup] of Object.entries(GROUPS)) rows.push(...((await attempt(name, measureGroup)) ?? []));
   // Asked for by name it is measured at all sizes, which takes minutes.
-  const scale = await attempt('scale', () => measureScale({ isShort: values.only === '' }));
+  const scale = await attempt('scale', () => measureScale({ isShort: values.only === '' && !values.whole }));
   rows.push(...(scale?.rows ?? []));
   return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves: scale?.curves ?? [] };
 }

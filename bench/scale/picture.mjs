@@ -31,6 +31,7 @@ export function picture({ machine, rows, curves }) {
   const height = panelsTop + Math.ceil(panels.size / COLUMNS) * PANEL.height + 10;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif">`,
+    '<title>How much of its limit each budget uses, and how cost grows</title>',
     '<rect width="100%" height="100%" fill="white"/>',
     text(10, 20, machine),
     text(10, 48, 'How much of its limit each budget uses', { isBold: true, size: 13 }),
