@@ -3,7 +3,8 @@
  *
  *   npm run bench                        all rows
  *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, blocked, crashes,
- *                                        temporal, questions, imports, watchers, idle, growth
+ *                                        temporal, questions, imports, commands, watchers, idle, scale
+ *   npm run bench -- --whole              with all sizes of the group scale, as --only=scale has them
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -16,8 +17,8 @@ import { installPeers } from './peers.mjs';
 import { plot } from './plot.mjs';
 import { formatReport, toJson } from './report.mjs';
 import { measureBlocked } from './rows/blocked.mjs';
+import { measureCommands } from './rows/commands.mjs';
 import { measureCrashes } from './rows/crashes.mjs';
-import { measureGrowth } from './rows/growth.mjs';
 import { measureIdle } from './rows/idle.mjs';
 import { measureImports } from './rows/imports.mjs';
 import { measureLocks } from './rows/locks.mjs';
@@ -25,6 +26,8 @@ import { measureQuestions } from './rows/questions.mjs';
 import { measureStarts } from './rows/starts.mjs';
 import { measureTemporal } from './rows/temporal.mjs';
 import { measureWatchers } from './rows/watchers.mjs';
+import { picture } from './scale/picture.mjs';
+import { measureScale } from './scale/scale.mjs';
 import { endPrograms, machineLine } from './surroundings.mjs';
 
 /** @type {Record<string, (options: { rounds: number }) => Promise<import('./budgets.mjs').Row[]>>} */
@@ -36,6 +39,7 @@ const GROUPS = {
   crashes: measureCrashes,
   questions: measureQuestions,
   imports: measureImports,
+  commands: measureCommands,
   watchers: measureWatchers,
   idle: measureIdle,
 };
@@ -46,6 +50,7 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '15' },
+    whole: { type: 'boolean', default: false },
     markdown: { type: 'boolean', default: false },
   },
 });
@@ -60,7 +65,8 @@ try {
   mkdirSync(results, { recursive: true });
   writeFileSync(join(results, 'bench.json'), toJson(report));
   writeFileSync(join(results, 'bench.svg'), plot(report));
-  console.error(`bench.json and bench.svg are in ${results}`);
+  writeFileSync(join(results, 'scale.svg'), picture(report));
+  console.error(`bench.json, bench.svg and scale.svg are in ${results}`);
 } finally {
   await endPrograms();
 }
@@ -70,26 +76,28 @@ async function measure() {
   const began = performance.now();
   /** @type {import('./budgets.mjs').Row[]} */
   const rows = [];
-  for (const [name, measureGroup] of Object.entries(GROUPS)) rows.push(...(await attempt(name, measureGroup)));
-  const curves = await attempt('growth', measureGrowth);
-  return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves };
+  for (const [name, measureGroup] of Object.entries(GROUPS)) rows.push(...((await attempt(name, measureGroup)) ?? []));
+  // Asked for by name it is measured at all sizes, which takes minutes.
+  const scale = await attempt('scale', () => measureScale({ isShort: values.only === '' && !values.whole }));
+  rows.push(...(scale?.rows ?? []));
+  return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves: scale?.curves ?? [] };
 }
 
 /**
  * A group that fails is named, and the others are measured all the same.
  * @template T
  * @param {string} name
- * @param {(options: { rounds: number }) => Promise<T[]>} measureGroup
- * @returns {Promise<T[]>}
+ * @param {(options: { rounds: number }) => Promise<T>} measureGroup
+ * @returns {Promise<T | undefined>}
  */
 async function attempt(name, measureGroup) {
-  if (!name.includes(values.only)) return [];
+  if (!name.includes(values.only)) return undefined;
   console.error(`${name} …`);
   try {
     return await measureGroup({ rounds });
   } catch (error) {
     console.error(`${name} failed:`, error);
     process.exitCode = 1;
-    return [];
+    return undefined;
   }
 }

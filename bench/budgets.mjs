@@ -21,25 +21,33 @@ import { median, pairedMedian } from './measure.mjs';
  */
 
 /** @param {Row} row @returns {Verdict} */
-export function judge({ unit, subject, samples, reference, limit }) {
+export function judge(row) {
+  const { unit, reference, limit } = row;
+  const { value, allowed } = weigh(row);
+  if (limit === undefined) return { budget: '–', measured: figure(value, unit), holds: undefined };
+  const holds = value <= allowed;
+  if ('atMost' in limit) return { budget: `≤ ${allowed} ${unit}`, measured: figure(value, unit), holds };
+  if ('times' in limit) return { budget: `≤ ${allowed}× ${reference}`, measured: `${value.toFixed(2)}×`, holds };
+  const measured = `${value < 0 ? '–' : '+'} ${figure(Math.abs(value), unit)}`;
+  return { budget: `≤ ${reference} + ${allowed} ${unit}`, measured, holds };
+}
+
+/** 1: all of what it may cost. Undefined of a row to look at. @param {Row} row */
+export function shareOfLimit(row) {
+  if (row.limit === undefined) return undefined;
+  const { value, allowed } = weigh(row);
+  return value <= 0 ? 0 : value / allowed;
+}
+
+/** What was measured, and what is allowed, of whatever the limit is of. @param {Row} row */
+function weigh({ subject, samples, reference, limit }) {
   const ours = samples[subject] ?? [];
-  if (limit === undefined) return { budget: '–', measured: figure(median(ours), unit), holds: undefined };
-  if ('atMost' in limit) {
-    const value = median(ours);
-    return { budget: `≤ ${limit.atMost} ${unit}`, measured: figure(value, unit), holds: value <= limit.atMost };
-  }
+  if (limit === undefined) return { value: median(ours), allowed: Number.NaN };
+  if ('atMost' in limit) return { value: median(ours), allowed: limit.atMost };
   if (reference === undefined) throw new Error(`the budget of "${subject}" needs a reference`);
   const theirs = samples[reference] ?? [];
-  if ('times' in limit) {
-    const ratio = pairedMedian(ours, theirs, (one, other) => one / other);
-    return { budget: `≤ ${limit.times}× ${reference}`, measured: `${ratio.toFixed(2)}×`, holds: ratio <= limit.times };
-  }
-  const more = pairedMedian(ours, theirs, (one, other) => one - other);
-  return {
-    budget: `≤ ${reference} + ${limit.plus} ${unit}`,
-    measured: `${more < 0 ? '–' : '+'} ${figure(Math.abs(more), unit)}`,
-    holds: more <= limit.plus,
-  };
+  if ('times' in limit) return { value: pairedMedian(ours, theirs, (one, other) => one / other), allowed: limit.times };
+  return { value: pairedMedian(ours, theirs, (one, other) => one - other), allowed: limit.plus };
 }
 
 /** @param {number} value @param {string} unit */

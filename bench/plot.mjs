@@ -1,4 +1,4 @@
-/** The results as a picture: each row's medians as bars on a logarithmic scale, its budget as a line; then the curves. */
+/** The results as a picture: each row's medians as bars on a logarithmic scale, its budget as a line. */
 // @ts-check
 
 import { figure } from './budgets.mjs';
@@ -6,17 +6,15 @@ import { median } from './measure.mjs';
 import { medians } from './report.mjs';
 
 /** @typedef {import('./budgets.mjs').Row} Row */
-/** @typedef {import('./rows/growth.mjs').Curve} Curve */
 
 const WIDTH = 900;
 const LABEL_WIDTH = 260;
 const BAR_HEIGHT = 16;
 const GAP = 30;
-const CURVE_HEIGHT = 120;
 const COLOURS = { subject: '#2a6fdb', peer: '#b8bfca', limit: '#c0392b', text: '#222' };
 
-/** @param {{ machine: string, rows: readonly Row[], curves: readonly Curve[] }} report @returns {string} SVG */
-export function plot({ machine, rows, curves }) {
+/** @param {{ machine: string, rows: readonly Row[] }} report @returns {string} SVG */
+export function plot({ machine, rows }) {
   let y = 40;
   /** @type {string[]} */
   const parts = [text(10, 20, machine, { size: 11 })];
@@ -25,10 +23,6 @@ export function plot({ machine, rows, curves }) {
     const { drawing, height } = bars(row, y + 8);
     parts.push(drawing);
     y += height + GAP;
-  }
-  for (const curve of curves) {
-    parts.push(text(10, y, `${curve.what}, by ${curve.along}`, { isBold: true }), line(curve, y + 14));
-    y += CURVE_HEIGHT + GAP + 20;
   }
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y}" font-family="sans-serif">`,
@@ -74,29 +68,6 @@ function limitOf({ samples, reference, limit }) {
   return 'times' in limit ? base * limit.times : base + limit.plus;
 }
 
-/** @param {Curve} curve @param {number} top */
-function line({ points, unit }, top) {
-  const sizes = points.map(({ size }) => size);
-  const across = logScale(Math.min(...sizes), Math.max(...sizes), LABEL_WIDTH, WIDTH - 90);
-  const highest = Math.max(...points.map(({ value }) => value), Number.MIN_VALUE);
-  const bottom = top + CURVE_HEIGHT;
-  const placed = points.map(({ size, value }) => ({
-    size,
-    value,
-    x: across(size),
-    y: bottom - (value / highest) * CURVE_HEIGHT,
-  }));
-  return [
-    `<line x1="${LABEL_WIDTH}" x2="${WIDTH - 90}" y1="${bottom}" y2="${bottom}" stroke="${COLOURS.text}"/>`,
-    `<polyline fill="none" stroke="${COLOURS.subject}" stroke-width="2" points="${placed.map(({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`).join(' ')}"/>`,
-    ...placed.flatMap(({ size, value, x, y }) => [
-      `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="3" fill="${COLOURS.subject}"/>`,
-      text(x, y - 6, figure(value, unit).trim(), { anchor: 'middle' }),
-      text(x, bottom + 14, String(size), { anchor: 'middle' }),
-    ]),
-  ].join('\n');
-}
-
 /** @param {number} least @param {number} most @param {number} from @param {number} to */
 function logScale(least, most, from, to) {
   const span = Math.log(most / least) || 1;
@@ -109,7 +80,7 @@ function logScale(least, most, from, to) {
  * @param {string} words
  * @param {{ anchor?: 'start' | 'middle' | 'end', size?: number, isBold?: boolean }} [style]
  */
-function text(x, y, words, { anchor = 'start', size = 11, isBold = false } = {}) {
+export function text(x, y, words, { anchor = 'start', size = 11, isBold = false } = {}) {
   const escaped = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
   const weight = isBold ? ' font-weight="bold"' : '';
   return `<text x="${x.toFixed(1)}" y="${y}" font-size="${size}" text-anchor="${anchor}"${weight} fill="${COLOURS.text}">${escaped}</text>`;

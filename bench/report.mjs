@@ -4,7 +4,7 @@ import { figure, judge } from './budgets.mjs';
 import { median } from './measure.mjs';
 
 /** @typedef {import('./budgets.mjs').Row} Row */
-/** @typedef {import('./rows/growth.mjs').Curve} Curve */
+/** @typedef {import('./scale/curves.mjs').Curve} Curve */
 /** @typedef {{ machine: string, rounds: number, seconds: number, rows: Row[], curves: Curve[] }} Report */
 
 const HEADING = ['what', 'subject', 'budget', 'measured', 'verdict', 'peers (median)'];
@@ -12,8 +12,8 @@ const HEADING = ['what', 'subject', 'budget', 'measured', 'verdict', 'peers (med
 /** @param {Report} report @param {{ asMarkdown: boolean }} options */
 export function formatReport({ machine, rounds, seconds, rows, curves }, { asMarkdown }) {
   const table = [HEADING, ...rows.map(cells)];
-  const growth = curves.map(({ what, along, unit, points }) => [
-    what,
+  const growth = curves.map(({ panel, what, along, unit, points }) => [
+    `${panel}: ${what}`,
     along,
     points.map(({ size, value }) => `${size}: ${figure(value, unit).trim()}`).join(', '),
   ]);

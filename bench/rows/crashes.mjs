@@ -41,7 +41,7 @@ export async function measureCrashes({ rounds }) {
         subject: 'supervise()',
         reference: 'bare spawn, 1 ms polling',
         samples,
-        limit: { plus: 12 },
+        limit: { plus: 8 },
       },
     ];
   } finally {

@@ -20,31 +20,37 @@ const TICK_MS = 10;
 const MODES = ['addon', 'perl', 'flock(1)'];
 
 /** @typedef {(mode: string) => Promise<{ pid: number, end: () => Promise<unknown> }>} Idler */
+/** @typedef {{ what: string, mode: string } & Awaited<ReturnType<Idler>>} Subject */
 
-/** One round: 20 s of one that does nothing are as good as many. @returns {Promise<import('../budgets.mjs').Row[]>} */
+/**
+ * All at once, for each takes a hundredth of a core, and one round: 20 s of one that does nothing are as good as many.
+ * @returns {Promise<import('../budgets.mjs').Row[]>}
+ */
 export async function measureIdle() {
   const pm2 = await Pm2.connect();
-  const daemon = [await percentUsed(pm2.daemonPid, WATCHED_MS)];
-  await pm2.end();
-  /** @type {import('../budgets.mjs').Row[]} */
-  const rows = [];
-  for (const [what, idler] of Object.entries({ 'waiting waitForLock': waiting, 'idle supervisor': supervising })) {
-    for (const mode of MODES) {
-      const samples = { [mode]: [await measureOne(idler, mode)], "pm2's daemon": daemon };
-      rows.push({ what: `${what}, ${mode}`, unit: '% of a core', subject: mode, samples, limit: { atMost: 1 } });
-    }
-  }
-  return rows;
-}
-
-/** @param {Idler} idler @param {string} mode */
-async function measureOne(idler, mode) {
-  const { pid, end } = await idler(mode);
+  /** @type {Subject[]} */
+  const subjects = [];
   try {
+    for (const [what, idler] of Object.entries({ 'waiting waitForLock': waiting, 'idle supervisor': supervising })) {
+      for (const mode of MODES) subjects.push({ what: `${what}, ${mode}`, mode, ...(await idler(mode)) });
+    }
     await delay(SETTLED_MS);
-    return await percentUsed(pid, WATCHED_MS);
+    const daemon = { pid: pm2.daemonPid };
+    const used = await percentsUsed([...subjects, daemon], WATCHED_MS);
+    const peers = { "pm2's daemon": [used.get(daemon)?.percent ?? Number.NaN] };
+    const rows = subjects.map((subject) => ({
+      what: subject.what,
+      unit: '% of a core',
+      subject: subject.mode,
+      samples: { [subject.mode]: [used.get(subject)?.percent ?? Number.NaN], ...peers },
+      limit: { atMost: 1 },
+    }));
+    const starters = subjects.filter((subject) => used.get(subject)?.hasStartedProcesses !== false).length;
+    const what = 'of these six, those that start a process while they are idle';
+    return [...rows, { what, unit: 'of 6', subject: 'all', samples: { all: [starters] }, limit: { atMost: 0 } }];
   } finally {
-    await end();
+    await Promise.all(subjects.map(({ end }) => end()));
+    await pm2.end();
   }
 }
 
@@ -113,26 +119,40 @@ function whereIs(name) {
 }
 
 /**
- * Processor time of the process, of the children that it has, and of those that it had.
- * @param {number} pid
+ * Processor time of each process, of the children that it has, and of those that it had.
+ * @template {{ pid: number }} T
+ * @param {readonly T[]} processes
  * @param {number} ms
+ * @returns {Promise<Map<T, { percent: number, hasStartedProcesses: boolean }>>}
  */
-async function percentUsed(pid, ms) {
-  const before = usedMs(pid);
+async function percentsUsed(processes, ms) {
+  const before = processes.map(({ pid }) => lookAt(pid));
   const began = performance.now();
   await delay(ms);
-  return (100 * (usedMs(pid) - before)) / (performance.now() - began);
+  return new Map(
+    processes.map((process, index) => {
+      const [was, is] = [before[index], lookAt(process.pid)];
+      if (was === undefined) throw new Error('no look before');
+      const percent = (100 * (is.usedMs - was.usedMs)) / (performance.now() - began);
+      return [process, { percent, hasStartedProcesses: is.children !== was.children || is.faults !== was.faults }];
+    }),
+  );
 }
 
 /** @param {number} pid */
-function usedMs(pid) {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
-  return [ticksOf(pid, 4), ...children.map((child) => ticksOf(child, 2))].reduce((sum, one) => sum + one) * TICK_MS;
+function lookAt(pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
+  const pids = children.split(' ').filter(Boolean).map(Number);
+  // utime, stime, cutime, cstime: the latter two of children that have ended.
+  const ticks = [...fieldsOf(pid, 11, 15), ...pids.flatMap((child) => fieldsOf(child, 11, 13))];
+  // cminflt: a child that has ended had page faults, so that none has passed unseen.
+  const [faults] = fieldsOf(pid, 8, 9);
+  return { usedMs: ticks.reduce((sum, one) => sum + one) * TICK_MS, children, faults };
 }
 
-/** utime, stime, cutime, cstime. @param {number} pid @param {number} count */
-function ticksOf(pid, count) {
+/** Numbers of /proc/PID/stat, counted from the third field on. @param {number} pid @param {number} from @param {number} to */
+function fieldsOf(pid, from, to) {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields.slice(11, 11 + count).reduce((sum, field) => sum + Number(field), 0);
+  return fields.slice(from, to).map(Number);
 }

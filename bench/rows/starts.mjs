@@ -1,4 +1,4 @@
-/** From the call to a redis-server that answers; and the same call again while it runs. */
+/** From the call to a redis-server that answers. */
 // @ts-check
 import { join } from 'node:path';
 import { ProcessManager } from 'flock-process';
@@ -15,7 +15,7 @@ const SLOW_ROUNDS = 5;
 export async function measureStarts({ rounds }) {
   const pm2 = await Pm2.connect();
   try {
-    return [await measureFirstStart(pm2, rounds), await measureSecondStart(pm2, rounds)];
+    return [await measureFirstStart(pm2, rounds)];
   } finally {
     await pm2.end();
   }
@@ -60,24 +60,8 @@ async function measureFirstStart(pm2, rounds) {
     subject: 'start()',
     reference: 'bare spawn, 1 ms polling',
     samples: await compare(contestants, { rounds }),
-    limit: { plus: 12 },
+    limit: { plus: 5 },
   };
-}
-
-/** @param {Pm2} pm2 @param {number} rounds @returns {Promise<import('../budgets.mjs').Row>} */
-async function measureSecondStart(pm2, rounds) {
-  const manager = await redisManager();
-  const app = redisApp('second', await freePort());
-  await manager.start();
-  await pm2.start(app);
-  const contestants = [
-    { name: 'second start()', once: () => timed(() => manager.start()) },
-    { name: 'pm2 start, of what runs', once: () => timed(() => pm2.startAgain(app)), rounds: SLOW_ROUNDS },
-  ];
-  const samples = await compare(contestants, { rounds: rounds * 2 });
-  await manager.stop();
-  await pm2.delete('second');
-  return { what: 'second start()', unit: 'ms', subject: 'second start()', samples, limit: { atMost: 5 } };
 }
 
 /** @param {string} name @param {(port: number) => Promise<unknown>} wait @param {number} [rounds] */

@@ -61,11 +61,11 @@ export async function measureTemporal({ rounds }) {
     },
     {
       ...row,
-      what: 'its end',
+      what: 'the end of a throw-away Temporal',
       subject: 'stop()',
       reference: 'teardown()',
       samples: stops,
-      limit: { plus: 10 },
+      limit: { plus: 5 },
     },
   ];
 }

@@ -1,14 +1,16 @@
 /**
- * Many managers in one process, each of which starts, crashes, supervises and stops its server over and over:
- * `node --expose-gc soak-program.js PLAN`. It says 'idle' when one server of each kind has been through all of it, begins at
+ * Many managers in one process, each of which starts, crashes, supervises and stops its server over and over, or shares one that
+ * lingers, while its log is followed: `node --expose-gc soak-program.js PLAN`. It says 'idle' when one server of each kind has been through all of it, begins at
  * 'go', and says what it did when it is over. To 'sample' it answers at any time what only it can see of itself.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Instance, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { Random } from '../helpers/random.js';
 import { freePort } from '../helpers/resources.js';
+import { eventually } from '../helpers/waiting.js';
 
 export interface SoakPlan {
   folder: string;
@@ -27,11 +29,17 @@ export interface SoakSample {
   resources: Record<string, number>;
   /** Listeners on the process and on all managers. */
   listeners: number;
+  /** Milliseconds: by how much the event loop came late since the last sample, of a hundred times the 99th. */
+  loopDelayMs: number;
 }
 
 export interface SoakReport {
   cycles: number;
   crashes: number;
+  /** Of logs that were followed. */
+  lines: number;
+  /** Users that joined a server which lingered. */
+  joined: number;
   failures: string[];
 }
 
@@ -42,31 +50,39 @@ const PATIENT = { startTimeoutMs: 120_000, stopTimeoutMs: 120_000, checkTimeoutM
 const READY_WITHIN_MS = 120_000;
 
 const KINDS = [
-  { lifetime: 'detached', hasPort: false },
-  { lifetime: 'tied', hasPort: true },
-  { lifetime: 'shared', hasPort: false },
-  { lifetime: 'detached', hasPort: true },
-  { lifetime: 'tied', hasPort: false },
-  { lifetime: 'shared', hasPort: true },
+  { lifetime: 'detached', hasPort: false, lingers: false },
+  { lifetime: 'tied', hasPort: true, lingers: false },
+  { lifetime: 'shared', hasPort: false, lingers: true },
+  { lifetime: 'detached', hasPort: true, lingers: false },
+  { lifetime: 'tied', hasPort: false, lingers: false },
+  { lifetime: 'shared', hasPort: true, lingers: false },
 ] as const;
+
+const READY_LINES = { sleep: 'serving', redis: /Ready to accept connections/ };
 
 const plan = JSON.parse(process.argv[2] ?? '') as SoakPlan;
 const random = new Random(plan.seed);
 const managers: ProcessManager[] = [];
-const report: SoakReport = { cycles: 0, crashes: 0, failures: [] };
+const report: SoakReport = { cycles: 0, crashes: 0, lines: 0, joined: 0, failures: [] };
+const loop = monitorEventLoopDelay({ resolution: 10 });
+loop.enable();
 
 process.on('message', (word: 'go' | 'sample') => {
   if (word === 'sample') say({ sample: sample() });
   else void soak();
 });
-for (const index of KINDS.keys()) await cycle(await makeManager(index, 'warm-up'), 0);
-report.cycles = report.crashes = 0;
+for (const index of KINDS.keys()) {
+  const manager = await makeManager(index, 'warm-up');
+  await followed(manager, () => cycle(manager, 0));
+}
+report.cycles = report.crashes = report.lines = report.joined = 0;
 say('idle');
 
 async function soak(): Promise<void> {
   for (let index = 0; index < plan.managers; index += 1) managers.push(await makeManager(index, 'soak'));
   const end = performance.now() + plan.durationMs;
-  await Promise.all(managers.map((manager, index) => keepCycling(manager, index / plan.managers, end)));
+  const keep = (manager: ProcessManager, index: number) => keepCycling(manager, index / plan.managers, end);
+  await Promise.all(managers.map((manager, index) => followed(manager, () => keep(manager, index))));
   say({ report });
 }
 
@@ -84,6 +100,34 @@ async function keepCycling(manager: ProcessManager, offset: number, end: number)
     }
     await delay(Math.max(0, next - performance.now()));
   } while (performance.now() < end - 0.9 * periodMs);
+}
+
+/** Its log is followed all the while: each spawn must be told by its ready line, once. */
+async function followed(manager: ProcessManager, work: () => Promise<void>): Promise<void> {
+  const over = new AbortController();
+  let [spawned, told] = [0, 0];
+  const count = () => (spawned += 1);
+  manager.on('spawned', count);
+  const following = (async () => {
+    for await (const line of manager.followLog({ lines: 0, signal: over.signal })) {
+      report.lines += 1;
+      if (isReadyLine(manager, line)) told += 1;
+    }
+  })();
+  try {
+    await work();
+    const isTold = () => told >= spawned;
+    await eventually('the last ready line', isTold, { withinMs: READY_WITHIN_MS, everyMs: 50 }).catch(() => undefined);
+    if (told !== spawned) report.failures.push(`${manager.spec.name}: ${told} ready lines of ${spawned} spawns`);
+  } finally {
+    over.abort();
+    await following.catch((error) => over.signal.aborted || report.failures.push(String(error)));
+    manager.off('spawned', count);
+  }
+}
+
+function isReadyLine({ spec: { readyLine = '' } }: ProcessManager, line: string): boolean {
+  return typeof readyLine === 'string' ? line === readyLine : readyLine.test(line);
 }
 
 async function cycle(manager: ProcessManager, dwellMs: number): Promise<void> {
@@ -120,6 +164,12 @@ async function shareAndLeave(manager: ProcessManager, dwellMs: number): Promise<
   await expectRunning(manager);
   await delay(dwellMs);
   await manager.leave();
+  if (!manager.spec.lingerMs) return;
+  // Who comes while it lingers joins it, unless this process came late itself.
+  const { reused } = await manager.start();
+  if (reused) report.joined += 1;
+  await expectRunning(manager);
+  await manager.leave();
 }
 
 async function expectRunning(manager: ProcessManager): Promise<void> {
@@ -138,23 +188,31 @@ function crash({ pid }: Instance): void {
 }
 
 async function makeManager(index: number, group: string): Promise<ProcessManager> {
-  const { lifetime, hasPort } = KINDS[index % KINDS.length] as (typeof KINDS)[number];
+  const { lifetime, hasPort, lingers } = KINDS[index % KINDS.length] as (typeof KINDS)[number];
   const stateDir = join(plan.folder, `${group}-${index}`);
-  const common = { name: `${group}-${index}`, lifetime, stateDir, ...PATIENT };
-  if (!hasPort) return new ProcessManager({ ...common, command: 'sleep', args: ['300'] });
+  const lingerMs = lingers ? plan.periodMs / 10 : 0;
+  const common = { name: `${group}-${index}`, lifetime, lingerMs, stateDir, ...PATIENT };
+  if (!hasPort) {
+    const args = ['-c', `echo ${READY_LINES.sleep}; exec sleep 300`];
+    return new ProcessManager({ ...common, command: '/bin/sh', args, readyLine: READY_LINES.sleep });
+  }
   const port = await freePort();
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];
-  const spec: ProcessSpec = { ...common, command: 'redis-server', args, port };
+  const spec: ProcessSpec = { ...common, command: 'redis-server', args, port, readyLine: READY_LINES.redis };
   return new ProcessManager(spec);
 }
 
 function sample(): SoakSample {
+  // The collection alone keeps the loop waiting: it is not what is measured.
+  const loopDelayMs = loop.percentile(99) / 1e6;
   globalThis.gc?.();
   const kinds = process.getActiveResourcesInfo();
   const resources = Object.fromEntries(
     [...new Set(kinds)].sort().map((kind) => [kind, kinds.filter((it) => it === kind).length]),
   );
+  setImmediate(() => loop.reset());
   return {
+    loopDelayMs,
     heapKiB: process.memoryUsage().heapUsed / 1024,
     resources,
     listeners: [process, ...managers].reduce((sum, emitter) => sum + countListeners(emitter), 0),

@@ -15,11 +15,21 @@ export function grown(values: readonly number[], measure: Measure): Growth {
   return { from, to, by: to - from };
 }
 
+/** Of what comes and goes with the turns of the managers, a quarter has many. */
+export function secondToLastQuarter(values: readonly number[], measure: Measure): Growth {
+  const [, from = Number.NaN, , to = Number.NaN] = parts(values, 4, measure);
+  return { from, to, by: to - from };
+}
+
 /** One number for each tenth of the time. */
 export function tenths(values: readonly number[], measure: Measure): number[] {
-  const at = (tenth: number) => Math.floor((values.length * tenth) / 10);
-  return Array.from({ length: 10 }, (_, tenth) =>
-    measure(values.slice(at(tenth), Math.max(at(tenth) + 1, at(tenth + 1)))),
+  return parts(values, 10, measure);
+}
+
+function parts(values: readonly number[], count: number, measure: Measure): number[] {
+  const at = (part: number) => Math.floor((values.length * part) / count);
+  return Array.from({ length: count }, (_, part) =>
+    measure(values.slice(at(part), Math.max(at(part) + 1, at(part + 1)))),
   );
 }
 

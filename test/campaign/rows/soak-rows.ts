@@ -1,7 +1,9 @@
 /**
- * Wear: what many managers in one process leave behind in the long run. At its end the process must be as it was before:
- * the same descriptors, no process more, nothing more that keeps the event loop busy, no listener more; and its memory must
- * have stopped growing in the second tenth of the time (of ten minutes: after the first minute).
+ * Wear: what many managers in one process leave behind in the long run, with everything on: supervision, logs that are followed,
+ * ready lines, servers that are shared and linger. At its end the process must be as it was before: the same descriptors, no
+ * process more, nothing more that keeps the event loop busy, no listener more; its memory must have stopped growing in the second
+ * tenth of the time (of ten minutes: after the first minute); and on the way descriptors, processes and the delay of the event
+ * loop must not grow from the second quarter to the last one.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -12,7 +14,7 @@ import { type Program, startProgram } from '../../helpers/programs.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Row } from '../attack.js';
 import type { SoakPlan, SoakReport, SoakSample, SoakWord } from '../soak-program.js';
-import { grown, inMiB, inWholeMiB, least, median, tenths } from './soak-growth.js';
+import { type Growth, grown, inMiB, inWholeMiB, least, median, secondToLastQuarter, tenths } from './soak-growth.js';
 
 const DURATION_MS = 600_000;
 const LEAST_DURATION_MS = 5_000;
@@ -50,11 +52,27 @@ const ALLOCATOR = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' };
 const GROWN_UP_AFTER_MS = 300_000;
 const YOUNG_HEAP_GROWTH_KIB = 2 * HEAP_GROWTH_KIB;
 
+/**
+ * How far the median of the last quarter may be over that of the second one, while all managers are at work. At one moment more of
+ * them have a server than at another: a tenth is no growth. In a full soak there are 1,000 cycles between the two, so a leak in
+ * every sixtieth of them is seen. The event loop waits for whatever else the machine does: twice as long is no growth either.
+ */
+const FLAT: Readonly<Record<'descriptors' | 'processes' | 'loopDelayMs', (from: number) => number>> = {
+  descriptors: (from) => 1.1 * from + 5,
+  processes: (from) => 1.1 * from + 5,
+  loopDelayMs: (from) => 2 * from + 20,
+};
+
+/** So many periods at least: a quarter must have one, and in the last period the managers come to their end. */
+const LEAST_PERIODS = 5;
+
 /** One look at the process: from outside, except for what only itself can see. */
 interface Sample extends SoakSample {
   rssKiB: number;
   /** What is open, without the numbers of sockets and pipes. */
   descriptors: string[];
+  /** How many it has, and how many have something open in its folder. */
+  processes: number;
 }
 
 export const soakRows: readonly Row[] = [
@@ -72,7 +90,7 @@ export const soakRows: readonly Row[] = [
       assert.equal(await answer(program), 'idle');
       const before = await atRest(program, folder);
       program.send('go');
-      const { report, series } = await watch(program, Math.max(100, Math.min(1_000, durationMs / 60)));
+      const { report, series } = await watch(program, folder, Math.max(100, Math.min(1_000, durationMs / 60)));
       attack.count(report.cycles);
       for (const failure of report.failures.slice(0, 5)) attack.violation('a manager', failure);
       const after = await settled(program, before, folder);
@@ -81,11 +99,19 @@ export const soakRows: readonly Row[] = [
       assert.deepEqual(after.resources, before.resources, 'what keeps the event loop busy');
       assert.equal(after.listeners, before.listeners, 'listeners');
       const isYoung = durationMs < GROWN_UP_AFTER_MS;
+      const busy = series.slice(0, series.length * (1 - periodMs / durationMs));
+      for (const [what, { from, to }] of Object.entries(trends(busy))) {
+        attack.remark(`${what}: ${from.toFixed(1)} in the second quarter, ${to.toFixed(1)} in the last one`);
+        const isTooMuch = to > FLAT[what as keyof typeof FLAT](from);
+        if (isTooMuch && durationMs >= LEAST_PERIODS * periodMs) attack.violation(`${what} grew from ${from} to ${to}`);
+      }
       const growth = {
         heap: grown(valuesOf([...series, after], 'heapKiB'), least),
         rss: grown(valuesOf(series, 'rssKiB'), median),
       };
-      attack.remark(`${report.cycles} cycles, ${report.crashes} crashes, ${series.length} samples`);
+      const { cycles, crashes, lines, joined } = report;
+      attack.remark(`${cycles} cycles, ${crashes} crashes, ${lines} lines followed, ${joined} joins while it lingered`);
+      if (lines < cycles) attack.violation(`${lines} lines were followed in ${cycles} cycles`);
       attack.remark(`heap ${inMiB(growth.heap)}; RSS ${inMiB(growth.rss)}`);
       attack.remark(`RSS of each tenth, MiB: ${tenths(valuesOf(series, 'rssKiB'), median).map(inWholeMiB).join(' ')}`);
       attack.remark(
@@ -106,7 +132,11 @@ function startSoak(attack: Attack, plan: SoakPlan): Program {
 }
 
 /** Samples until it is over. */
-async function watch(program: Program, everyMs: number): Promise<{ report: SoakReport; series: Sample[] }> {
+async function watch(
+  program: Program,
+  folder: string,
+  everyMs: number,
+): Promise<{ report: SoakReport; series: Sample[] }> {
   const series: Sample[] = [];
   for (;;) {
     await delay(everyMs);
@@ -115,14 +145,14 @@ async function watch(program: Program, everyMs: number): Promise<{ report: SoakR
       await answer(program);
       return { report: word.report, series };
     }
-    series.push(outsideOf(program, word.sample));
+    series.push(outsideOf(program, word.sample, folder));
   }
 }
 
-async function take(program: Program): Promise<Sample> {
+async function take(program: Program, folder: string): Promise<Sample> {
   const word = await ask(program);
   assert.ok('sample' in word);
-  return outsideOf(program, word.sample);
+  return outsideOf(program, word.sample, folder);
 }
 
 async function ask(program: Program): Promise<Exclude<SoakWord, 'idle'>> {
@@ -136,17 +166,17 @@ async function answer(program: Program): Promise<SoakWord> {
   return await program.message<SoakWord>();
 }
 
-function outsideOf({ pid }: Program, sample: SoakSample): Sample {
+function outsideOf({ pid }: Program, sample: SoakSample, folder: string): Sample {
   const rssKiB = Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
-  return { ...sample, rssKiB, descriptors: descriptorsOf(pid) };
+  return { ...sample, rssKiB, descriptors: descriptorsOf(pid), processes: processesOf(pid, folder).length };
 }
 
 /** At rest after the warm-up: two looks in a row see the same, and nobody else. */
 async function atRest(program: Program, folder: string): Promise<Sample> {
-  let last = await take(program);
+  let last = await take(program, folder);
   const isAtRest = async () => {
     const before = last;
-    last = await take(program);
+    last = await take(program, folder);
     return isLike(last, before) && processesOf(program.pid, folder).length === 0;
   };
   await eventually('a process at rest', isAtRest, { withinMs: SETTLED_WITHIN_MS, everyMs: 100 });
@@ -157,7 +187,7 @@ async function atRest(program: Program, folder: string): Promise<Sample> {
 async function settled(program: Program, before: Sample, folder: string): Promise<Sample> {
   const end = performance.now() + SETTLED_WITHIN_MS;
   for (;;) {
-    const now = await take(program);
+    const now = await take(program, folder);
     const isAlone = processesOf(program.pid, folder).length === 0;
     if ((isLike(now, before) && isAlone) || performance.now() > end) return now;
     await delay(100);
@@ -193,6 +223,16 @@ function parentOf(pid: string): number | undefined {
   } catch {
     return undefined; // ENOENT, ESRCH: it is gone.
   }
+}
+
+/** Of what must be flat. */
+function trends(series: readonly Sample[]): Record<keyof typeof FLAT, Growth> {
+  const trend = (read: (sample: Sample) => number) => secondToLastQuarter(series.map(read), median);
+  return {
+    descriptors: trend(({ descriptors }) => descriptors.length),
+    processes: trend(({ processes }) => processes),
+    loopDelayMs: trend(({ loopDelayMs }) => loopDelayMs),
+  };
 }
 
 function most(series: readonly Sample[]): number {
