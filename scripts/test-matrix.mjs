@@ -1,8 +1,10 @@
 /**
  * `npm run test:matrix`: the whole suite on the Node that runs this, the cases of test-runners.mjs under each test runner,
- * and the smoke tests on the other Nodes that are supported, each with the addon built for it.
+ * those of test-runtimes.mjs under Bun and Deno, and the smoke tests on the other Nodes that are supported, each with the addon
+ * built for it.
  * `npm run test:matrix -- --except-current`: without the whole suite, for a run that has it in another step.
  * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name has one of the words.
+ * `npm run test:matrix -- --runtimes`: only Bun and Deno.
  *
  * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
  * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
@@ -12,11 +14,11 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlink
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedPackage } from './cached-packages.mjs';
+import { buildAddon } from './built-addon.mjs';
 import { currentNode, headersOf, NODE_VERSIONS, nodeOf } from './node-versions.mjs';
-import { NPM_11 } from './package-managers.mjs';
-import { mustRun, runProgram, userEnvironment } from './run-program.mjs';
+import { runProgram, userEnvironment } from './run-program.mjs';
 import { tryRunners } from './test-runners.mjs';
+import { tryRuntimes } from './test-runtimes.mjs';
 
 /** @typedef {import('./node-versions.mjs').Major} Major */
 /** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
@@ -58,10 +60,12 @@ const others = /** @type {Major[]} */ (Object.keys(NODE_VERSIONS).map(Number)).f
 /** @type {Result[]} */
 const results = [];
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-const isForRunners = process.argv.includes('--runners');
-if (!isForRunners && !process.argv.includes('--except-current')) results.push(await wholeSuite());
-results.push(await allRunners());
-if (!isForRunners) for (const major of others) results.push(await smokeTest(major));
+const parts = ['--runners', '--runtimes'].filter((part) => process.argv.includes(part));
+const isWhole = parts.length === 0;
+if (isWhole && !process.argv.includes('--except-current')) results.push(await wholeSuite());
+if (isWhole || parts.includes('--runners')) results.push(await allRunners());
+if (isWhole || parts.includes('--runtimes')) results.push(...(await allRuntimes()));
+if (isWhole) for (const major of others) results.push(await smokeTest(major));
 for (const { label, passed, failed, seconds, what } of results) {
   console.log(
     `${label.padEnd(14)} ${String(passed).padStart(5)} passed ${String(failed).padStart(4)} failed   ${what}, ${seconds} s`,
@@ -90,6 +94,20 @@ async function allRunners() {
   }
 }
 
+/** @returns {Promise<Result[]>} a row for each; their cases ran side by side */
+async function allRuntimes() {
+  const start = performance.now();
+  const label = 'runtimes';
+  try {
+    const rows = await tryRuntimes();
+    const seconds = Math.round((performance.now() - start) / 1000);
+    return rows.map((row) => ({ ...row, what: 'cases', seconds }));
+  } catch (error) {
+    console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
+    return [{ label, what: 'not run', passed: 0, failed: 1, seconds: 0 }];
+  }
+}
+
 /** @param {Major} major @returns {Promise<Result>} */
 async function smokeTest(major) {
   const folder = mkdtempSync(join(tmpdir(), 'flock-process-matrix-'));
@@ -115,13 +133,7 @@ async function makeTree(folder, node) {
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (name !== 'fs-ext') symlinkSync(join(root, 'node_modules', name), join(modules, name));
   }
-  const addon = join(modules, 'fs-ext');
-  cpSync(join(root, 'node_modules/fs-ext'), addon, { recursive: true });
-  rmSync(join(addon, 'build'), { recursive: true, force: true });
-  const npm = await cachedPackage('npm', NPM_11);
-  const gyp = join(npm, 'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js');
-  await mustRun(node.binary, [gyp, 'rebuild'], { cwd: addon, env: environmentOf(node) });
-  await mustRun(node.binary, ['-e', 'require("fs-ext").flockSync'], { cwd: folder, env: environmentOf(node) });
+  await buildAddon(node.binary, { folder: join(modules, 'fs-ext'), env: environmentOf(node) });
 }
 
 /**

@@ -180,12 +180,12 @@ const PERMISSION_FLAGS: Record<string, string> = {
   ChildProcess: '--allow-child-process',
 };
 
-/** By Node's permission model. */
+/** By Node's permission model, or by Deno's, whose errors name the flag. */
 export function isDenied(error: unknown): boolean {
-  return errorCode(error) === 'ERR_ACCESS_DENIED';
+  return errorCode(error) === 'ERR_ACCESS_DENIED' || textOf(error, 'name') === 'NotCapable';
 }
 
-/** Is there no descriptor or memory left, or does Node's permission model deny it? That says nothing of what was asked for. */
+/** Is there no descriptor or memory left, or does a permission model deny it? That says nothing of what was asked for. */
 export function isOwnLimit(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '') || isDenied(error);
 }
