@@ -1,10 +1,11 @@
 /**
  * `npm run test:matrix`: the whole suite on the Node that runs this, the cases of test-runners.mjs under each test runner,
  * those of test-runtimes.mjs under Bun and Deno, and the smoke tests on the other Nodes that are supported, each with the addon
- * built for it.
+ * built for it, and smoke tests with /proc hidden (test-without-proc.mjs).
  * `npm run test:matrix -- --except-current`: without the whole suite, for a run that has it in another step.
  * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name has one of the words.
  * `npm run test:matrix -- --runtimes`: only Bun and Deno.
+ * `npm run test:matrix -- --without-proc`: only what macOS and the BSDs have, as far as Linux can tell.
  *
  * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
  * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
@@ -19,6 +20,7 @@ import { currentNode, headersOf, NODE_VERSIONS, nodeOf } from './node-versions.m
 import { runProgram, userEnvironment } from './run-program.mjs';
 import { tryRunners } from './test-runners.mjs';
 import { tryRuntimes } from './test-runtimes.mjs';
+import { testWithoutProc, whyNotWithoutProc } from './test-without-proc.mjs';
 
 /** @typedef {import('./node-versions.mjs').Major} Major */
 /** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
@@ -60,11 +62,12 @@ const others = /** @type {Major[]} */ (Object.keys(NODE_VERSIONS).map(Number)).f
 /** @type {Result[]} */
 const results = [];
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-const parts = ['--runners', '--runtimes'].filter((part) => process.argv.includes(part));
+const parts = ['--runners', '--runtimes', '--without-proc'].filter((part) => process.argv.includes(part));
 const isWhole = parts.length === 0;
 if (isWhole && !process.argv.includes('--except-current')) results.push(await wholeSuite());
 if (isWhole || parts.includes('--runners')) results.push(await allRunners());
 if (isWhole || parts.includes('--runtimes')) results.push(...(await allRuntimes()));
+if (isWhole || parts.includes('--without-proc')) results.push(await portableTests());
 if (isWhole) for (const major of others) results.push(await smokeTest(major));
 for (const { label, passed, failed, seconds, what } of results) {
   console.log(
@@ -108,6 +111,28 @@ async function allRuntimes() {
   }
 }
 
+/** @returns {Promise<Result>} green only when the portable branch was at work */
+async function portableTests() {
+  const start = performance.now();
+  const label = 'without /proc';
+  const reason = whyNotWithoutProc();
+  if (reason !== undefined) return { label, what: `not run: ${reason}`, passed: 0, failed: 0, seconds: 0 };
+  try {
+    const { output, exitCode, calls, leftovers } = await testWithoutProc();
+    const { passed, failed } = countsIn(output);
+    const used = Object.entries(calls).map(([program, count]) => `${count} calls of ${program}`);
+    const isPortable = Object.values(calls).every((count) => count > 0);
+    const isGreen = exitCode === 0 && passed > 0 && failed === 0 && isPortable && leftovers === 0;
+    if (!isGreen) console.error(`✖ ${label}, ${used.join(', ')}\n${failuresIn(output)}`);
+    const seconds = Math.round((performance.now() - start) / 1000);
+    const what = `smoke tests, ${used.join(', ')}`;
+    return { label, what, passed, failed: isGreen ? 0 : Math.max(failed + leftovers, 1), seconds };
+  } catch (error) {
+    console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
+    return { label, what: 'not run', passed: 0, failed: 1, seconds: 0 };
+  }
+}
+
 /** @param {Major} major @returns {Promise<Result>} */
 async function smokeTest(major) {
   const folder = mkdtempSync(join(tmpdir(), 'flock-process-matrix-'));
@@ -148,13 +173,17 @@ async function testOn(node, { what, words }, options) {
     ...options,
     timeoutMs: SUITE_TIMEOUT_MS,
   });
-  const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(stdout)?.[1] ?? 0);
-  const passed = count('pass');
-  const failed = count('fail') + count('cancelled');
+  const { passed, failed } = countsIn(stdout);
   const isGreen = exitCode === 0 && passed > 0 && failed === 0;
   if (!isGreen && options.echo !== true) console.error(`✖ Node ${node.version}\n${failuresIn(stdout)}${stderr}`);
   const seconds = Math.round((performance.now() - start) / 1000);
   return { label: `Node ${node.version}`, what, passed, failed: isGreen ? 0 : Math.max(failed, 1), seconds };
+}
+
+/** @param {string} output of Node's runner */
+function countsIn(output) {
+  const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
+  return { passed: count('pass'), failed: count('fail') + count('cancelled') };
 }
 
 /** @param {string} output of Node's runner, which repeats the failures at its end */
