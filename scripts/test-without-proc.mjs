@@ -25,7 +25,6 @@ const PORTABLE_TESTS = [
   'process/supervise-stop',
   'process/tied-killed-owner',
   'process/users.test',
-  'testing/ephemeral-instance',
 ];
 
 const PROGRAMS = ['ps', 'lsof'];
