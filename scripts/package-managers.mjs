@@ -23,6 +23,9 @@ import { userEnvironment } from './run-program.mjs';
 /** The one whose node-gyp builds the addon for each Node, too. */
 export const NPM_11 = '11.21.2';
 
+/** Also the runtime that the library is tried in. */
+export const BUN = '1.4.5';
+
 /** Else what it built for one project would be in the next one, blocked or not. @param {string} store */
 const pnpmFiles = (store) => ({ 'pnpm-workspace.yaml': `storeDir: ${join(store, 'pnpm')}\nsideEffectsCache: false\n` });
 
@@ -63,7 +66,7 @@ export const PACKAGE_MANAGERS = [
   {
     name: 'bun',
     package: 'bun',
-    version: '1.4.5',
+    version: BUN,
     installer: 'install.js',
     blocked: ['bun', 'add'],
     built: ['bun', 'add'],

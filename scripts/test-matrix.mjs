@@ -1,8 +1,11 @@
 /**
  * `npm run test:matrix`: the whole suite on the Node that runs this, the cases of test-runners.mjs under each test runner,
- * and the smoke tests on the other Nodes that are supported, each with the addon built for it.
+ * those of test-runtimes.mjs under Bun and Deno, and the smoke tests on the other Nodes that are supported, each with the addon
+ * built for it, and smoke tests with /proc hidden (test-without-proc.mjs).
  * `npm run test:matrix -- --except-current`: without the whole suite, for a run that has it in another step.
  * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name has one of the words.
+ * `npm run test:matrix -- --runtimes`: only Bun and Deno.
+ * `npm run test:matrix -- --without-proc`: only what macOS and the BSDs have, as far as Linux can tell.
  *
  * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
  * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
@@ -12,11 +15,12 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlink
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedPackage } from './cached-packages.mjs';
+import { buildAddon } from './built-addon.mjs';
 import { currentNode, headersOf, NODE_VERSIONS, nodeOf } from './node-versions.mjs';
-import { NPM_11 } from './package-managers.mjs';
-import { mustRun, runProgram, userEnvironment } from './run-program.mjs';
+import { runProgram, userEnvironment } from './run-program.mjs';
 import { tryRunners } from './test-runners.mjs';
+import { tryRuntimes } from './test-runtimes.mjs';
+import { testWithoutProc, whyNotWithoutProc } from './test-without-proc.mjs';
 
 /** @typedef {import('./node-versions.mjs').Major} Major */
 /** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
@@ -58,10 +62,13 @@ const others = /** @type {Major[]} */ (Object.keys(NODE_VERSIONS).map(Number)).f
 /** @type {Result[]} */
 const results = [];
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-const isForRunners = process.argv.includes('--runners');
-if (!isForRunners && !process.argv.includes('--except-current')) results.push(await wholeSuite());
-results.push(await allRunners());
-if (!isForRunners) for (const major of others) results.push(await smokeTest(major));
+const parts = ['--runners', '--runtimes', '--without-proc'].filter((part) => process.argv.includes(part));
+const isWhole = parts.length === 0;
+if (isWhole && !process.argv.includes('--except-current')) results.push(await wholeSuite());
+if (isWhole || parts.includes('--runners')) results.push(await allRunners());
+if (isWhole || parts.includes('--runtimes')) results.push(...(await allRuntimes()));
+if (isWhole || parts.includes('--without-proc')) results.push(await portableTests());
+if (isWhole) for (const major of others) results.push(await smokeTest(major));
 for (const { label, passed, failed, seconds, what } of results) {
   console.log(
     `${label.padEnd(14)} ${String(passed).padStart(5)} passed ${String(failed).padStart(4)} failed   ${what}, ${seconds} s`,
@@ -84,6 +91,42 @@ async function allRunners() {
   try {
     const counts = await tryRunners(words);
     return { label, what: 'cases', ...counts, seconds: Math.round((performance.now() - start) / 1000) };
+  } catch (error) {
+    console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
+    return { label, what: 'not run', passed: 0, failed: 1, seconds: 0 };
+  }
+}
+
+/** @returns {Promise<Result[]>} a row for each; their cases ran side by side */
+async function allRuntimes() {
+  const start = performance.now();
+  const label = 'runtimes';
+  try {
+    const rows = await tryRuntimes();
+    const seconds = Math.round((performance.now() - start) / 1000);
+    return rows.map((row) => ({ ...row, what: 'cases', seconds }));
+  } catch (error) {
+    console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
+    return [{ label, what: 'not run', passed: 0, failed: 1, seconds: 0 }];
+  }
+}
+
+/** @returns {Promise<Result>} green only when the portable branch was at work */
+async function portableTests() {
+  const start = performance.now();
+  const label = 'without /proc';
+  const reason = whyNotWithoutProc();
+  if (reason !== undefined) return { label, what: `not run: ${reason}`, passed: 0, failed: 0, seconds: 0 };
+  try {
+    const { output, exitCode, calls, leftovers } = await testWithoutProc();
+    const { passed, failed } = countsIn(output);
+    const used = Object.entries(calls).map(([program, count]) => `${count} calls of ${program}`);
+    const isPortable = Object.values(calls).every((count) => count > 0);
+    const isGreen = exitCode === 0 && passed > 0 && failed === 0 && isPortable && leftovers === 0;
+    if (!isGreen) console.error(`✖ ${label}, ${used.join(', ')}\n${failuresIn(output)}`);
+    const seconds = Math.round((performance.now() - start) / 1000);
+    const what = `smoke tests, ${used.join(', ')}`;
+    return { label, what, passed, failed: isGreen ? 0 : Math.max(failed + leftovers, 1), seconds };
   } catch (error) {
     console.error(`✖ ${label}: ${error instanceof Error ? error.message : error}`);
     return { label, what: 'not run', passed: 0, failed: 1, seconds: 0 };
@@ -115,13 +158,7 @@ async function makeTree(folder, node) {
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (name !== 'fs-ext') symlinkSync(join(root, 'node_modules', name), join(modules, name));
   }
-  const addon = join(modules, 'fs-ext');
-  cpSync(join(root, 'node_modules/fs-ext'), addon, { recursive: true });
-  rmSync(join(addon, 'build'), { recursive: true, force: true });
-  const npm = await cachedPackage('npm', NPM_11);
-  const gyp = join(npm, 'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js');
-  await mustRun(node.binary, [gyp, 'rebuild'], { cwd: addon, env: environmentOf(node) });
-  await mustRun(node.binary, ['-e', 'require("fs-ext").flockSync'], { cwd: folder, env: environmentOf(node) });
+  await buildAddon(node.binary, { folder: join(modules, 'fs-ext'), env: environmentOf(node) });
 }
 
 /**
@@ -136,13 +173,17 @@ async function testOn(node, { what, words }, options) {
     ...options,
     timeoutMs: SUITE_TIMEOUT_MS,
   });
-  const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(stdout)?.[1] ?? 0);
-  const passed = count('pass');
-  const failed = count('fail') + count('cancelled');
+  const { passed, failed } = countsIn(stdout);
   const isGreen = exitCode === 0 && passed > 0 && failed === 0;
   if (!isGreen && options.echo !== true) console.error(`✖ Node ${node.version}\n${failuresIn(stdout)}${stderr}`);
   const seconds = Math.round((performance.now() - start) / 1000);
   return { label: `Node ${node.version}`, what, passed, failed: isGreen ? 0 : Math.max(failed, 1), seconds };
+}
+
+/** @param {string} output of Node's runner */
+function countsIn(output) {
+  const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
+  return { passed: count('pass'), failed: count('fail') + count('cancelled') };
 }
 
 /** @param {string} output of Node's runner, which repeats the failures at its end */

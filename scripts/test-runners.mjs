@@ -73,7 +73,7 @@ async function makeProject(folder) {
 }
 
 /** As a package manager does it: the files of the tarball, and beside them what the library depends on. @param {string} folder @param {string} modules */
-async function unpackLibrary(folder, modules) {
+export async function unpackLibrary(folder, modules) {
   const options = { cwd: folder, env: process.env };
   // Built already, by the script that runs this one.
   await mustRun('npm', ['pack', root, '--ignore-scripts', '--pack-destination', folder], options);

@@ -70,6 +70,9 @@ const BUILD_ADDON =
   'yarn: "npm pkg set --json dependenciesMeta.fs-ext.built=true && yarn install", ' +
   'bun: "bun add fs-ext && bun pm trust fs-ext"';
 
+/** What emulates Node here, and cannot use its addons. */
+export const foreignRuntime = ['bun', 'deno'].find((name) => process.versions[name] !== undefined);
+
 export function helperFlock(addonError: unknown): Flock {
   let helpers = findHelpers();
   if (helpers.length === 0) throw bindingError(addonError);
@@ -90,7 +93,10 @@ export function helperFlock(addonError: unknown): Flock {
 function bindingError(addonError: unknown): FlockBindingError {
   let [problem, otherWay] = ['the addon fs-ext is missing or was not built', BUILD_ADDON];
   const { isMainThread } = builtIn('node:worker_threads');
-  if (!isMainThread) [problem, otherWay] = ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
+  if (foreignRuntime !== undefined)
+    [problem, otherWay] = [`${foreignRuntime} cannot use the addon fs-ext`, 'run the program with Node'];
+  else if (!isMainThread)
+    [problem, otherWay] = ['a worker thread cannot use the addon fs-ext', 'lock in the main thread'];
   else if (errorCode(addonError) === 'ERR_DLOPEN_DISABLED')
     [problem, otherWay] = ['Node may not load addons', 'start it with --allow-addons'];
   return new FlockBindingError(
@@ -125,6 +131,8 @@ function runHelper({ path, refusedStatus }: Helper, args: string[], fd: number, 
   });
   if (errorCode(error) === 'ETIMEDOUT') return false;
   if (error !== undefined) throw error;
+  // Deno returns an empty object when it may not run the program.
+  if (status === undefined) throw Object.assign(new Error(`${path} takes --allow-run`), { name: 'NotCapable' });
   if (status === 0) return true;
   // A helper that failed complains; only a silent refusal is contention. A failing helper must never read as "locked".
   if (status === refusedStatus && stderr === '') return false;

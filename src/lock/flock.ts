@@ -13,7 +13,7 @@ import { debugLog } from '../support/debug.js';
 import { errorCode, errorText, isOwnLimit } from '../support/errors.js';
 import { builtIn, loadPackage } from '../support/load.js';
 import { descriptors } from '../system/proc-files.js';
-import { type Flock, helperFlock, type Operation } from './flock-helpers.js';
+import { type Flock, foreignRuntime, helperFlock, type Operation } from './flock-helpers.js';
 
 const log = debugLog('flock');
 
@@ -59,8 +59,10 @@ interface Addon {
 
 let addon: Addon | undefined;
 
-/** @throws an Error in a worker thread; MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, … */
+/** @throws an Error in a worker thread, and under Bun and Deno; MODULE_NOT_FOUND, ERR_DLOPEN_FAILED, … */
 function loadAddon(): Addon {
+  // Bun loads an addon that was built for its ABI, and dies of a missing symbol when the first lock is refused.
+  if (foreignRuntime !== undefined) throw new Error(`fs-ext is an addon for Node, not for ${foreignRuntime}`);
   if (!builtIn('node:worker_threads').isMainThread)
     throw new Error('fs-ext aborts the process when a second thread of it loads it');
   addon ??= loadPackage('fs-ext') as Addon;

@@ -180,12 +180,12 @@ const PERMISSION_FLAGS: Record<string, string> = {
   ChildProcess: '--allow-child-process',
 };
 
-/** Did Node's permission model deny the call? */
+/** Did Node's permission model deny the call, or Deno's, whose errors name the flag? */
 export function isDenied(error: unknown): boolean {
-  return errorCode(error) === 'ERR_ACCESS_DENIED';
+  return errorCode(error) === 'ERR_ACCESS_DENIED' || textOf(error, 'name') === 'NotCapable';
 }
 
-/** Did a call fail for want of descriptors, memory or Node's permission? Then it says nothing of what it asked for. */
+/** Did a call fail for want of descriptors, memory or a permission? Then it says nothing of what it asked for. */
 export function isOwnLimit(error: unknown): boolean {
   return ['EMFILE', 'ENFILE', 'ENOMEM'].includes(errorCode(error) ?? '') || isDenied(error);
 }

@@ -1,8 +1,9 @@
 /** What the system says, asked without the code under test. */
 import { readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
+import { hasProc, listProcess } from './portable-view.js';
 
-/** Start time in ticks since the boot: with the PID it identifies a process. Undefined when it is gone, or a zombie, or being collected. */
+/** Start time in ticks since the boot, or as ps(1) has it: with the PID it identifies a process. Undefined when it is gone, or a zombie, or being collected. */
 export function startTicks(pid: number): string | undefined {
   const fields = statFields(pid);
   const isOver = fields === undefined || ('ZX'.includes(fields[0] ?? '') && Number(fields[17]) <= 1);
@@ -43,6 +44,7 @@ export function signalUnlessGone(pid: number, name: NodeJS.Signals): boolean {
 
 /** Start time as a PID file holds it: a Unix second. */
 export function startSecond(pid: number): number {
+  if (!hasProc) return Date.parse(startTicks(pid) ?? '') / 1000;
   const bootTime = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]);
   return Math.floor(bootTime + Number(startTicks(pid)) / 100);
 }
@@ -57,6 +59,7 @@ export function watchSignals(test: Pick<TestContext, 'mock'>): { targets(): numb
 
 /** The fields of /proc/PID/stat from the third one, the state; undefined when it is gone. */
 export function statFields(pid: number): string[] | undefined {
+  if (!hasProc) return listProcess(pid)?.fields;
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ');

@@ -26,6 +26,7 @@ const CAPABILITIES = { dac_read_search: 2, sys_ptrace: 19, sys_admin: 21 } as co
 
 /** The reason to skip a test that needs more of root than a container may give: to mount, to look into other users' processes. */
 export function unlessCapable(...names: (keyof typeof CAPABILITIES)[]): string | false {
+  if (process.platform !== 'linux') return 'needs Linux';
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
   const missing = names.filter((name) => ((BigInt(`0x${effective}`) >> BigInt(CAPABILITIES[name])) & 1n) === 0n);
   return missing.length === 0 ? false : `needs the capabilities ${missing.join(', ')}`;
@@ -53,7 +54,7 @@ export async function callElsewhere<T>(
 }
 
 /** Options of a call or a fixture whose process believes it runs on macOS: ps(1) and lsof(1) instead of /proc. */
-export const onDarwin = { nodeArgs: ['--import', plainFixture('on-darwin.mjs')] } as const;
+export const onDarwin = { nodeArgs: ['--require', plainFixture('on-darwin.cjs')] } as const;
 
 export function callOnDarwin<T>(test: Test, method: OneCall['method'], spec: ProcessSpec): Promise<T> {
   return callElsewhere(test, method, spec, onDarwin);

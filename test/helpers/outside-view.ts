@@ -4,10 +4,12 @@ import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from '
 import { join } from 'node:path';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { statFields } from './evidence.js';
+import { hasProc, listProcessesIn } from './portable-view.js';
 import { eventually } from './waiting.js';
 
 /** PIDs of all, this process included, that have a file in the folder open, or work in it. Zombies have nothing open. */
 export function processesIn(folder: string): number[] {
+  if (!hasProc) return listProcessesIn(folder);
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids
     .filter((pid) => linksOf(pid).some((link) => link === folder || link.startsWith(`${folder}/`)))

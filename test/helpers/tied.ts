@@ -6,6 +6,7 @@ import { WATCHER_NAME } from '../../src/inspect/watcher.js';
 import { WATCHER_TEXT } from '../../src/start/watcher-text.js';
 import type { Ending, Owned } from '../fixtures/tied-owner.js';
 import { isRunning } from './outside-view.js';
+import { hasProc, listProcess, listProcesses } from './portable-view.js';
 import { type Program, startFixture } from './programs.js';
 import { eventually } from './waiting.js';
 import { livingInGroup } from './witness.js';
@@ -34,6 +35,10 @@ export function watcherArguments(lifetime: 'tied' | 'shared', ...words: readonly
 
 /** Processes, zombies excepted, whose command line has the text in it: a server, its shell before, its watcher. */
 export function processesNaming(text: string): number[] {
+  if (!hasProc)
+    return listProcesses().flatMap(({ pid, fields, commandLine }) =>
+      commandLine.includes(text) && fields[0] !== 'Z' ? pid : [],
+    );
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids.map(Number).filter((pid) => readOrEmpty(`/proc/${pid}/cmdline`).includes(text) && isRunning(pid));
 }
@@ -54,11 +59,13 @@ export function watcherOf(pid: number): number {
 }
 
 function parentOf(pid: number): number {
+  if (!hasProc) return Number(listProcess(pid)?.fields[1]);
   return Number(/^PPid:\s+(\d+)$/m.exec(readOrEmpty(`/proc/${pid}/status`))?.[1]);
 }
 
 export function argumentsOf(pid: number): string[] {
-  return readOrEmpty(`/proc/${pid}/cmdline`).split('\0').slice(0, -1);
+  const commandLine = hasProc ? readOrEmpty(`/proc/${pid}/cmdline`) : (listProcess(pid)?.commandLine ?? '');
+  return commandLine.split('\0').slice(0, -1);
 }
 
 /** Name to value, as the kernel gave it to the program. */

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { isLocked, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess, statFields } from './evidence.js';
 import { plainFixture } from './paths.js';
+import { hasProc, listProcesses } from './portable-view.js';
 import { pythonSpec } from './servers.js';
 
 export interface Witness {
@@ -43,7 +44,10 @@ export async function witnessedServer(
   const words = [folder, plain.port, listenAfterMs, dieAfterMs].map(String);
   const spec = { ...plain, args: ['-I', '-S', plainFixture('witness.py'), ...words] };
   const journal = () => readOrEmpty(`${folder}/journal`).split('\n').filter(Boolean);
-  const alive = () => livingProcesses().filter((pid) => isServer(pid, folder));
+  const alive = () =>
+    hasProc
+      ? livingProcesses().filter((pid) => isServer(readOrEmpty(`/proc/${pid}/cmdline`), folder))
+      : listProcesses().flatMap(({ pid, commandLine }) => (isServer(commandLine, folder) ? pid : []));
   return {
     spec,
     pids: () => journal().flatMap((line) => (line.startsWith('up ') ? Number(line.slice(3)) : [])),
@@ -64,6 +68,10 @@ export async function witnessedServer(
 
 /** PIDs of the living in a process group. Signal 0 to the group would also find zombies that nobody has collected yet. */
 export function livingInGroup(groupId: number): number[] {
+  if (!hasProc)
+    return listProcesses().flatMap(({ pid, fields: [state, , group] }) =>
+      Number(group) === groupId && state !== 'Z' ? pid : [],
+    );
   return livingProcesses().filter((pid) => Number(statFields(pid)?.[2]) === groupId && isRunningProcess(pid));
 }
 
@@ -81,8 +89,8 @@ function livingProcesses(): number[] {
 }
 
 /** By its command line, which a zombie does not have any more, and a child that has not become the server yet does not have. */
-function isServer(pid: number, folder: string): boolean {
-  const words = readOrEmpty(`/proc/${pid}/cmdline`).split('\0');
+function isServer(commandLine: string, folder: string): boolean {
+  const words = commandLine.split('\0');
   return words[3]?.endsWith('/witness.py') === true && words[4] === folder;
 }
 

@@ -22,7 +22,7 @@ async function setUp(t: TestContext, programs: readonly string[], nodeArgs: read
 }
 
 test('the set-up on macOS asks for nothing that is not to be had there', async (t) => {
-  const { stdout, stderr, exitCode } = await setUp(t, ON_MACOS, ['--import', plainFixture('on-darwin.mjs')]);
+  const { stdout, stderr, exitCode } = await setUp(t, ON_MACOS, ['--require', plainFixture('on-darwin.cjs')]);
   assert.doesNotMatch(stdout + stderr, /MISSING|not complete/);
   for (const name of ON_MACOS) assert.match(stdout, new RegExp(`^${name} +/`, 'm'));
   assert.equal(exitCode, 0);

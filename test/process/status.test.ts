@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acquireLock, ProcessManager, type Status } from '../../src/index.js';
@@ -8,6 +8,7 @@ import { callElsewhere } from '../helpers/one-call.js';
 import { isRunning, logged, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { argumentsOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 /** The layers in their order; what was not asked is undefined. */
@@ -70,6 +71,8 @@ test('starting, until its checks pass for the first time', async (t) => {
   const manager = new ProcessManager(spec);
   const started = manager.start();
   await logged(manager.spec.logFile, /Ready to accept connections/);
+  // Where ps(1) looks at what was spawned, the server is quicker than its record.
+  await eventually('its PID file', () => existsSync(manager.spec.pidFile));
   const status = await new ProcessManager(spec).status();
   assert.equal(status.state, 'starting');
   assert.deepEqual(layers(status), [true, true, true, true, true, false]);
@@ -125,7 +128,7 @@ test('unknown: the lock is held by a program that is not ours, which stays alive
   // It waits: a look of ours at the lock, just then, is none of its business.
   const stranger = startProgram(t, 'flock', ['--no-fork', spec.lockFile, 'sleep', '300']);
   await eventually('its lock', async () => (await new ProcessManager(spec).status()).checks.lock);
-  await eventually('sleep', () => readFileSync(`/proc/${stranger.pid}/cmdline`, 'utf8').startsWith('sleep'));
+  await eventually('sleep', () => argumentsOf(stranger.pid)[0] === 'sleep');
   const status = await new ProcessManager(spec).status();
   assert.deepEqual([status.state, status.pid], ['unknown', undefined]);
   assert.deepEqual(layers(status), [true, false, true, false, undefined, undefined]);

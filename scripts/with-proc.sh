@@ -1,0 +1,7 @@
+#!/bin/sh
+# ps(1) or lsof(1), by the name of this file, for a command of without-proc.sh: on Linux they read /proc themselves, so they run in
+# the mount namespace that has it.
+folder=${0%/*}
+program=${0##*/}
+echo "$program" >>"$folder/calls"
+exec nsenter --mount="$folder/namespace" "$folder/real/$program" "$@"
