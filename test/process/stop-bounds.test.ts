@@ -203,3 +203,17 @@ test('what a stop waits for at a journal that somebody keeps locked counts as it
   starter.kill('SIGCONT');
   await started;
 });
+
+/** The longest that a stop may take with a `stopTimeoutMs` of 0. */
+const STOP_LIMIT_MS = 5_000;
+
+test('a stop whose own process is not scheduled before its time is over sees that all processes are gone', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t, { stopTimeoutMs: 0 }));
+  await manager.start();
+  const kill = process.kill.bind(process);
+  t.mock.method(process, 'kill', (pid: number, signal: NodeJS.Signals) => {
+    kill(pid, signal);
+    return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STOP_LIMIT_MS + 200) === 'timed-out';
+  });
+  assert.equal((await manager.stop()).outcome, 'killed');
+});

@@ -3,6 +3,9 @@ import { existsSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { isLocked, ProcessManager, type StopResult } from '../../src/index.js';
+import { terminate } from '../../src/stop/terminate.js';
+import { processTable } from '../../src/system/process-table.js';
+import { isRunningProcess } from '../helpers/evidence.js';
 import { callElsewhere, oneCallCommand } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
@@ -189,3 +192,19 @@ test('a stop() of what this process has spawned keeps it alive until that is col
   }).ended();
   assert.deepEqual([stdout, exitCode], ['stopped\n'.repeat(10), 0]);
 });
+
+for (const isHeir of [false, true]) {
+  test(`a process that is found only after the grace is ${isHeir ? 'killed' : 'left alone'} when the first one is ${isHeir ? 'still' : 'no longer'} found with it`, async (t) => {
+    const stubborn = startProgram(t, 'sh', ['-c', 'trap "" TERM; echo up; exec sleep 300'], { detached: true });
+    await stubborn.printed(/up/);
+    const other = startProgram(t, 'sleep', ['300'], { detached: true });
+    const [first, second] = [stubborn, other].map(({ pid }) => processTable().lookUp(pid) ?? assert.fail());
+    const finds = [[first], isHeir ? [first, second] : [second]];
+    const { outcome } = await terminate(() => finds.shift()?.filter((it) => it !== undefined) ?? [], {
+      stopSignal: 'SIGTERM',
+      graceMs: 100,
+    });
+    assert.equal(outcome, 'killed');
+    assert.deepEqual([stubborn.pid, other.pid].map(isRunningProcess), [false, !isHeir]);
+  });
+}
