@@ -72,7 +72,9 @@ test('a watcher that is suspended while it ends the predecessor makes a start wa
 });
 
 async function startOtherDaemon(t: TestContext, lockFile: string): Promise<Program> {
-  const daemon = startProgram(t, 'python3', [plainFixture('other-daemon.py'), lockFile]);
+  const daemon = startProgram(t, 'python3', [plainFixture('lock.py'), lockFile, 'ex'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   await daemon.printed(/held/);
   return daemon;
 }

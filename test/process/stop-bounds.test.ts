@@ -170,7 +170,9 @@ test('a stop that is aborted gives up alone: those beside it go on', async (t) =
 
 test('a stop that is called shortly before another one gives up has its own time', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
-  const daemon = startProgram(t, 'python3', [plainFixture('other-daemon.py'), manager.spec.lockFile]);
+  const daemon = startProgram(t, 'python3', [plainFixture('lock.py'), manager.spec.lockFile, 'ex'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   await daemon.printed(/held/);
   const first = outcomeOf(manager.stop());
   // Within 5 s it tells of whoever holds the lock in its own way.

@@ -187,9 +187,12 @@ test('a child of this process is collected when stop(), or the first half of res
 
 test('a stop() of what this process has spawned keeps it alive until that is collected', async (t) => {
   const spec = await redisSpec(t, { stopSignal: 'SIGKILL' });
-  const { stdout, exitCode } = await startFixture(t, 'starts-and-stops', [JSON.stringify(spec)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  }).ended();
+  const { stdout, exitCode } = await startFixture(
+    t,
+    'calls',
+    [JSON.stringify(spec), ...Array.from({ length: 10 }, () => ['start', 'stop']).flat()],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  ).ended();
   assert.deepEqual([stdout, exitCode], ['stopped\n'.repeat(10), 0]);
 });
 

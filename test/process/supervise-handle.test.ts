@@ -78,7 +78,7 @@ test('a supervisor keeps its process alive, and one that has ended does not', as
 
 test('listeners that throw do not keep it from restarting and giving up, and their errors surface', async (t) => {
   const spec = await nodeSpec(t, FAILS);
-  const { stdout, exitCode } = await startFixture(t, 'throwing-supervisor', [JSON.stringify(spec)], {
+  const { stdout, exitCode } = await startFixture(t, 'throwing-listeners', [JSON.stringify(spec), 'supervise'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   }).ended();
   const lines = stdout.trimEnd().split('\n').sort();
