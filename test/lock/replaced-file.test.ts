@@ -87,7 +87,7 @@ test('who waits for a file that is deleted under its holder gets the new one', a
 
 function startDeleter(t: TestContext, path: string, times: number) {
   return startLockAgent(t, {
-    nodeArgs: ['--require', plainFixture('deletes-before-flock.cjs')],
+    nodeArgs: ['--require', plainFixture('hook-before-flock.cjs')],
     env: { ...process.env, VICTIM: path, TIMES: String(times) },
   });
 }

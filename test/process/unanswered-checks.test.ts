@@ -4,7 +4,7 @@ import { unlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
-import { outcomeOf } from '../helpers/gate.js';
+import { outcomeOf, timely } from '../helpers/gate.js';
 import { journalFile } from '../helpers/journal.js';
 import { callElsewhere } from '../helpers/one-call.js';
 import { assertNothingLeft, logged } from '../helpers/outside-view.js';
@@ -12,7 +12,6 @@ import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { freePort } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
-import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof startProgram>[0];
 
@@ -25,17 +24,9 @@ async function fullPort(t: Test): Promise<number> {
   return Number((await listener.printed(/^(\d+)\n/))[1]);
 }
 
-async function within<T>(promise: Promise<T>): Promise<{ outcome: T | Error; ms: number }> {
-  const began = performance.now();
-  const outcome = await outcomeOf(promise);
-  const ms = performance.now() - began;
-  assert.ok(ms < MUST_HAPPEN_MS, `${ms} ms`);
-  return { outcome, ms };
-}
-
 test('a start whose health check never answers ends after startTimeoutMs', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS, isHealthy: () => new Promise(() => 0) });
-  const { outcome } = await within(new ProcessManager(spec).start());
+  const { outcome } = await timely(new ProcessManager(spec).start());
   assert.equal((outcome as Error).name, 'StartTimeoutError');
   assertNothingLeft(spec);
 });
@@ -45,7 +36,7 @@ test('a start that finds a process whose health check never answers ends after s
   const { pid } = await new ProcessManager(spec).start();
   const limits = { startTimeoutMs: 300, checkTimeoutMs: LOOK_MS };
   const asking = new ProcessManager({ ...spec, ...limits, isHealthy: () => new Promise(() => 0) });
-  const { outcome } = await within(asking.start());
+  const { outcome } = await timely(asking.start());
   assert.equal((outcome as Error).name, 'UnhealthyError');
   assert.equal(isRunningProcess(pid), true);
 });
@@ -59,7 +50,7 @@ async function fullServer(t: Test, changes: Partial<ProcessSpec>): Promise<Proce
 
 test('a start whose port never answers ends after startTimeoutMs', async (t) => {
   const spec = await fullServer(t, { startTimeoutMs: 1_500 });
-  const { outcome } = await within(new ProcessManager(spec).start());
+  const { outcome } = await timely(new ProcessManager(spec).start());
   assert.equal((outcome as Error).name, 'StartTimeoutError');
   assertNothingLeft(spec);
 });
@@ -71,13 +62,13 @@ test('a start ends at once when it is aborted or stopped while it asks a port th
   const aborted = outcomeOf(manager.start({ signal: abort.signal }));
   await logged(manager.spec.logFile, /^\d+\n/);
   abort.abort(new Error('enough'));
-  assert.equal(((await within(aborted)).outcome as Error).message, 'enough');
+  assert.equal(((await timely(aborted)).outcome as Error).message, 'enough');
   assertNothingLeft(spec);
 
   const stopped = outcomeOf(manager.start());
   await logged(manager.spec.logFile, /^\d+\n\d+\n/);
-  await within(manager.stop());
-  assert.equal(((await within(stopped)).outcome as Error).name, 'StoppedError');
+  await timely(manager.stop());
+  assert.equal(((await timely(stopped)).outcome as Error).name, 'StoppedError');
   assert.equal(isLocked(manager.spec.lockFile), false);
 });
 
