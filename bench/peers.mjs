@@ -1,4 +1,4 @@
-/** The others: packages in bench/peers, runit from Debian, small programs in C. Got by the first run. */
+/** The peers: packages in bench/peers, runit from Debian, small programs in C. The first run installs or compiles them. */
 // @ts-check
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
@@ -19,7 +19,8 @@ export function peerFile(path) {
 export function installPeers() {
   if (existsSync(join(folder, 'node_modules/.package-lock.json'))) return;
   console.error('installing the peers into bench/peers …');
-  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], folder);
+  // Their exact versions are in package.json. What they depend on may differ between two installations.
+  run('npm', ['install', '--ignore-scripts', '--no-package-lock', '--no-audit', '--no-fund'], folder);
 }
 
 /** @param {string} name of bench/peers/NAME.c @returns {string} the program */

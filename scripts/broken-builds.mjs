@@ -1,10 +1,11 @@
 /**
- * `npm run campaign:broken`: does the campaign see what it is made to see? For each entry of test/campaign/broken-builds.json
- * one line of a copy of the sources is changed, the copy is compiled, and the row that is named must report a violation;
- * before, the unbroken copy must have none. The sources themselves are never touched.
+ * `npm run campaign:broken`: does the campaign notice what it was written to notice? For each break of scripts/breaks.mjs a copy of the
+ * sources is changed and compiled, and each row that the break names must report a violation; before that, the row must report none for
+ * the unchanged copy. The sources themselves are never touched. All patterns are checked first: one that matches nothing or more than
+ * once ends the command before anything runs. `--check`, which `npm run lint` uses, does no more than that.
  *
- * Words choose entries by row, breakage or file; `--share=0.02` is the campaign's own option, for all of them; `--lanes=1`
- * attacks in so many copies at a time (default 2).
+ * Words choose breaks by row, breakage or file; `--share=0.02` replaces the share of the campaign that each break names; `--lanes=1`
+ * sets in how many copies the attacks run side by side (default 2).
  */
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
@@ -14,29 +15,37 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { applyBreak, breaks, findWrongPatterns } from './breaks.mjs';
 
-/** @typedef {import('../test/campaign/broken-builds.js').BrokenBuild} BrokenBuild */
-/** @typedef {'holds' | 'violated' | 'failed'} Word 'failed': neither the one nor the other, a build that does not compile say */
+/** @typedef {import('./breaks.mjs').Break} Break */
+/** @typedef {{ build: Break | undefined, row: string, share: number }} Task an unchanged build has no break */
+/** @typedef {'holds' | 'violated' | 'failed'} Word 'failed': neither of the others, for example a build that does not compile */
 /** @typedef {{ word: Word, output: string, attempts: string, violation: string, seconds: number }} Outcome */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const SEED = 1;
-const DEFAULT_SHARE = 0.02;
-/** Of the unbroken build: enough to see that nothing else makes the row fail here. The whole row is the campaign's to run. */
+/** For the unchanged build: enough to see that nothing else makes the row fail here. The campaign runs the whole row. */
 const CONTROL_SHARE = 0.02;
 const TIMEOUT_MS = 300_000;
-/** A broken build need not be a tidy one. */
+/** A break may leave variables unused. */
 const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { share: { type: 'string' }, lanes: { type: 'string', default: '2' } },
+  options: { check: { type: 'boolean' }, share: { type: 'string' }, lanes: { type: 'string', default: '2' } },
 });
 
-/** A copy of the sources, in which one attack is made at a time. */
+const wrong = findWrongPatterns();
+if (wrong.length > 0) {
+  console.error(`Wrong patterns in scripts/breaks.mjs:\n${wrong.map((each) => `  ${each}`).join('\n')}`);
+  process.exit(1);
+}
+if (values.check) process.exit();
+
+/** A copy of the sources, in which one attack runs at a time. */
 class Copy {
   folder = mkdtempSync(join(tmpdir(), 'flock-process-broken-'));
-  /** Undoes what is broken. */
+  /** Undoes the break. */
   #restore = () => {};
   #isBuilt = false;
 
@@ -51,15 +60,18 @@ class Copy {
     }
   }
 
-  /** @returns {Promise<typeof import('../test/campaign/broken-builds.js')>} */
-  async list() {
+  /** @returns {Promise<string[]>} */
+  async rowNames() {
     const { status, output } = await this.#build();
     if (status !== 0) throw new Error(output);
-    return await import(pathToFileURL(join(this.folder, 'build/test/campaign/broken-builds.js')).href);
+    const url = pathToFileURL(join(this.folder, 'build/test/campaign/rows.js')).href;
+    /** @type {typeof import('../test/campaign/rows.js')} */
+    const { groups } = await import(url);
+    return Object.values(groups).flatMap((rows) => rows.map(({ name }) => name));
   }
 
-  /** @param {BrokenBuild | undefined} build @param {(text: string, build: BrokenBuild) => string} breakLine */
-  change(build, breakLine) {
+  /** @param {Break | undefined} build */
+  change(build) {
     this.#restore();
     if (build === undefined) return;
     const path = join(this.folder, build.file);
@@ -68,7 +80,7 @@ class Copy {
       writeFileSync(path, text);
       this.#isBuilt = false;
     };
-    write(breakLine(whole, build));
+    write(applyBreak(whole, build));
     this.#restore = () => {
       write(whole);
       this.#restore = () => {};
@@ -83,7 +95,7 @@ class Copy {
     const { status, output } = built.status === 0 ? await this.#run('node', 'scripts/campaign.mjs', ...options) : built;
     const [, text = ''] = output.match(/^ {4}VIOLATION (.*(?:\n(?! {4}VIOLATION) {4,}.*){0,12})/m) ?? [];
     const violation = text.replaceAll(this.folder, '').replace(/\s+/g, ' ');
-    // Some count only when all is over.
+    // Some rows count their attempts only at the end.
     const attempts = output.match(/: ([1-9]\d*) attempts, \d+ violations, /)?.[1] ?? '–';
     const word = status === 0 ? 'holds' : violation === '' ? 'failed' : 'violated';
     return { word, output, attempts, violation, seconds: (performance.now() - began) / 1_000 };
@@ -113,7 +125,7 @@ class Copy {
 }
 
 const began = performance.now();
-/** @type {Map<BrokenBuild | string, Outcome>} of an entry, and of a row with the unbroken build */
+/** @type {Map<Task, Outcome>} */
 const outcomes = new Map();
 let isInterrupted = false;
 process.on('SIGINT', () => {
@@ -124,31 +136,53 @@ const copies = Array.from({ length: Number(values.lanes) }, () => new Copy());
 try {
   const [first] = copies;
   if (first === undefined) throw new Error('--lanes must be 1 or more');
-  const { breakLine, readBrokenBuilds } = await first.list();
-  const builds = readBrokenBuilds().filter(({ row, breaks, file }) => isChosen(`${row} ${breaks} ${file}`));
-  const rows = [...new Set(builds.map(({ row }) => row))];
-  /** @type {(BrokenBuild | string)[]} */
-  const tasks = [...rows, ...builds];
-  console.log(`${builds.length} broken builds of ${rows.length} rows, seed ${SEED}\n`);
+  const { controls, attacks } = tasksFor(await first.rowNames());
+  const tasks = [...controls, ...attacks];
+  console.log(`${attacks.length} attacks on broken builds, ${controls.length} rows, seed ${SEED}\n`);
   await Promise.all(
     copies.map(async (copy) => {
       for (let task = tasks.shift(); task !== undefined && !isInterrupted; task = tasks.shift()) {
-        const build = typeof task === 'string' ? undefined : task;
-        copy.change(build, breakLine);
-        const share = Number(values.share ?? (build === undefined ? CONTROL_SHARE : (build.share ?? DEFAULT_SHARE)));
-        const outcome = await copy.attack(build?.row ?? String(task), share);
+        const { build, row, share } = task;
+        copy.change(build);
+        const outcome = await copy.attack(row, share);
         outcomes.set(task, outcome);
-        tell(
-          build === undefined ? `unbroken: ${task}` : `${build.breaks}: ${build.row}`,
-          outcome,
-          build ? 'violated' : 'holds',
-        );
+        report(`${build?.breaks ?? 'unchanged'}: ${row}`, outcome, build ? 'violated' : 'holds');
       }
     }),
   );
-  summarise(rows, builds);
+  summarise(controls, attacks);
 } finally {
   for (const copy of copies) copy.remove();
+}
+
+/**
+ * The chosen attacks in the order of the rows, and one of the unchanged build for each of their rows.
+ *
+ * @param {readonly string[]} names of all rows
+ * @throws Error for a part of a name that not exactly one row has, and for a row without a break
+ */
+function tasksFor(names) {
+  const all = breaks.flatMap((build) =>
+    Object.entries(build.rows).map(([part, share]) => ({ build, row: wholeName(part, names), share })),
+  );
+  const missing = names.filter((name) => !all.some(({ row }) => row === name));
+  if (missing.length > 0) throw new Error(`no break for the rows ${missing.map((name) => `"${name}"`).join(', ')}`);
+  const attacks = all
+    .filter(({ build, row }) => isChosen(`${row} ${build.breaks} ${build.file}`))
+    .map((task) => ({ ...task, share: Number(values.share ?? task.share) }))
+    .sort((one, other) => names.indexOf(one.row) - names.indexOf(other.row));
+  const share = Number(values.share ?? CONTROL_SHARE);
+  const controls = [...new Set(attacks.map(({ row }) => row))].map((row) => ({ build: undefined, row, share }));
+  return { controls, attacks };
+}
+
+/** @param {string} part @param {readonly string[]} names */
+function wholeName(part, names) {
+  if (names.includes(part)) return part;
+  const found = names.filter((name) => name.includes(part));
+  const [name] = found;
+  if (name === undefined || found.length > 1) throw new Error(`${found.length} rows with "${part}"`);
+  return name;
 }
 
 /** @param {string} text */
@@ -157,27 +191,27 @@ function isChosen(text) {
 }
 
 /** @param {string} what @param {Outcome} outcome @param {Word} wanted */
-function tell(what, { word, output, attempts, violation, seconds }, wanted) {
+function report(what, { word, output, attempts, violation, seconds }, wanted) {
   const how = `${word}, ${attempts} attempts, ${seconds.toFixed(0)} s`;
   console.log(`${word === wanted ? '✔' : '✖'} ${what}: ${how}${violation && `: ${violation.slice(0, 160)}`}`);
   if (word !== wanted) console.log(output.slice(-3_000).replace(/^/gm, '    '));
 }
 
-/** In Markdown. @param {readonly string[]} rows @param {readonly BrokenBuild[]} builds */
-function summarise(rows, builds) {
+/** In Markdown. @param {readonly Task[]} controls @param {readonly (Task & { build: Break })[]} attacks */
+function summarise(controls, attacks) {
   console.log('\n| law | row | what is broken | file | attempts | what was noticed |\n|---|---|---|---|--:|---|');
-  for (const build of builds) {
-    const { word, attempts, violation } = outcomes.get(build) ?? { word: 'not run', attempts: '', violation: '' };
+  for (const attack of attacks) {
+    const { word, attempts, violation } = outcomes.get(attack) ?? { word: 'not run', attempts: '', violation: '' };
     const noticed = word === 'violated' ? violation.slice(0, 100).replaceAll('|', '\\|') : `**${word}**`;
-    const { laws, row, breaks, file } = build;
-    console.log(`| ${laws.join(', ')} | ${row} | ${breaks} | ${file} | ${attempts} | ${noticed} |`);
+    const { laws, breaks, file } = attack.build;
+    console.log(`| ${laws.join(', ')} | ${attack.row} | ${breaks} | ${file} | ${attempts} | ${noticed} |`);
   }
-  const noticed = builds.filter((build) => outcomes.get(build)?.word === 'violated').length;
-  const failing = rows.filter((row) => outcomes.get(row)?.word !== 'holds').length;
+  const noticed = attacks.filter((attack) => outcomes.get(attack)?.word === 'violated').length;
+  const failing = controls.filter((control) => outcomes.get(control)?.word !== 'holds').length;
   const { stdout } = spawnSync('git', ['-C', root, 'describe', '--always', '--dirty'], { encoding: 'utf8' });
   const commit = stdout?.trim() || 'unknown';
   const seconds = Math.round((performance.now() - began) / 1_000);
-  console.log(`\n${rows.length} rows of the unbroken build, ${failing} fail; commit ${commit}, ${seconds} s`);
-  console.log(`${builds.length} broken builds, ${noticed} noticed, ${builds.length - noticed} not`);
-  process.exitCode = failing === 0 && noticed === builds.length ? 0 : 1;
+  console.log(`\n${controls.length} rows of the unchanged build, ${failing} fail; commit ${commit}, ${seconds} s`);
+  console.log(`${attacks.length} attacks on broken builds, ${noticed} noticed, ${attacks.length - noticed} not`);
+  process.exitCode = failing === 0 && noticed === attacks.length ? 0 : 1;
 }

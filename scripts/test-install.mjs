@@ -2,7 +2,7 @@
  * `npm run test:install`: packs the package, has each package manager install it into empty projects, with the addon built
  * and with its build blocked, and uses it there through import and require. Shows what the lock went through in each.
  * In a blocked project the error without any helper is read, and the command that it names is run.
- * Then each bundler takes the package into programs of both kinds, and jest's tests load it: install-bundles.mjs.
+ * Then each bundler takes the package into programs of both kinds, and jest's tests load it.
  * An installer that fails is a row of the table that is marked so.
  * `npm run test:install -- pnpm webpack`: only the managers, bundlers and runners whose name has one of the words.
  */
@@ -11,19 +11,19 @@ import { mkdirSync, realpathSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { useBundled } from './install-bundles.mjs';
-import { fixFor, InstallProject } from './install-project.mjs';
-import { LOADED_BY, printTable, rowOf, unlessFailed } from './install-rows.mjs';
+import { BUNDLERS, BundledProject, fixFor, InstallProject, JEST, labelOf } from './install-projects.mjs';
 import { PACKAGE_MANAGERS, surroundingsOf } from './package-managers.mjs';
 import { mustRun, userEnvironment } from './run-program.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
 /** @typedef {import('./package-managers.mjs').PackageManager} PackageManager */
-/** @typedef {import('./install-rows.mjs').Row} Row */
+/** @typedef {import('./install-projects.mjs').LoadedBy} LoadedBy */
+/** @typedef {{ subject: string, addon: string, import: string, require: string, failures: string[] }} Row a way to install or bundle */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const store = join(root, '.cache/stores');
 
+const LOADED_BY = /** @type {const} */ (['import', 'require']);
 const NO_HELPER = /FlockBindingError: .*/;
 const ON_WINDOWS = /UnsupportedPlatformError: .*/;
 
@@ -70,11 +70,31 @@ async function installBy(manager) {
   return rows;
 }
 
-/** @returns {Promise<Row[]>} */
+/** By those bundlers, and by jest, that have one of the words. @returns {Promise<Row[]>} */
 async function bundle() {
-  const folder = join(run.folder, 'bundled');
-  const rows = await useBundled({ tarball, folder, store: realpathSync(store), words });
-  if (rows.length > 0) tell('bundlers and jest', rows);
+  const isChosen = (/** @type {string} */ name) => words.length === 0 || words.some((word) => name.includes(word));
+  const bundlers = BUNDLERS.filter(({ name, version }) => isChosen(`${name} ${version}`));
+  /** @type {Row[]} */
+  const rows = [];
+  if (bundlers.length === 0 && !isChosen(JEST)) return rows;
+  await unlessFailed(rows, 'bundlers', 'to be prepared', async () => {
+    const folder = join(run.folder, 'bundled');
+    const project = await BundledProject.make({ tarball, folder, store: realpathSync(store) });
+    if (isChosen(JEST)) rows.push(await rowOf(JEST, 'node_modules', (by) => project.test(by)));
+    const all = bundlers.flatMap((bundler) => [false, true].map((isMinified) => ({ bundler, isMinified })));
+    for (const how of all) {
+      const use = async (/** @type {LoadedBy} */ by) => {
+        await project.bundle(how, by);
+        return await project.run(how, by, how.bundler.withoutAddon === by ? 'a helper' : 'fs-ext');
+      };
+      rows.push(await rowOf(labelOf(how), 'node_modules', use));
+    }
+    project.removePackages();
+    for (const how of all) {
+      rows.push(await rowOf(labelOf(how), 'no node_modules', (by) => project.run(how, by, 'a helper')));
+    }
+  });
+  tell('bundlers and jest', rows);
   return rows;
 }
 
@@ -88,10 +108,7 @@ async function useAll(rows, { manager, surroundings, label }) {
   const folder = join(run.folder, `${manager.name}-${manager.version}`.replace(' ', '-'));
   mkdirSync(folder);
   const project = (/** @type {string} */ name) => new InstallProject(manager, surroundings, join(folder, name));
-  const look = async (
-    /** @type {string} */ addon,
-    /** @type {(by: import('./install-rows.mjs').LoadedBy) => Promise<string>} */ use,
-  ) => {
+  const look = async (/** @type {string} */ addon, /** @type {(by: LoadedBy) => Promise<string>} */ use) => {
     rows.push(await rowOf(label, addon, use));
   };
 
@@ -131,6 +148,55 @@ async function useAll(rows, { manager, surroundings, label }) {
     await built.install(tarball, 'built');
     await look('built', (by) => built.use(by, { onPath: ['flock'], through: 'fs-ext' }));
   });
+}
+
+/**
+ * When something cannot be used at all, because its installer fails for example, that is a row of its own, and the table shows the others.
+ * @param {Row[]} rows
+ * @param {string} subject
+ * @param {string} addon
+ * @param {() => Promise<void>} work
+ */
+async function unlessFailed(rows, subject, addon, work) {
+  try {
+    await work();
+  } catch (error) {
+    rows.push({ subject, addon, import: '✖', require: '✖', failures: [`${subject}, ${addon}: ${textOf(error)}`] });
+  }
+}
+
+/**
+ * @param {string} subject a package manager, a bundler, a test runner
+ * @param {string} addon
+ * @param {(by: LoadedBy) => Promise<string>} use what to show of it
+ * @returns {Promise<Row>}
+ */
+async function rowOf(subject, addon, use) {
+  /** @type {Row} */
+  const row = { subject, addon, import: '', require: '', failures: [] };
+  for (const by of LOADED_BY) {
+    try {
+      row[by] = `✔ ${await use(by)}`;
+    } catch (error) {
+      row[by] = '✖';
+      row.failures.push(`${subject}, ${addon}, ${by}: ${textOf(error)}`);
+    }
+  }
+  return row;
+}
+
+/** @param {readonly Row[]} rows */
+function printTable(rows) {
+  const lines = [['installed or bundled by', 'addon', 'import', 'require']];
+  for (const row of rows) lines.push([row.subject, row.addon, row.import, row.require]);
+  const widths = lines[0]?.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0))) ?? [];
+  console.log('');
+  for (const line of lines) console.log(line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+}
+
+/** @param {unknown} error */
+function textOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** @template In, Out @param {readonly In[]} items @param {(item: In) => Promise<Out>} work @returns {Promise<Out[]>} */

@@ -1,4 +1,4 @@
-/** A managed server that misbehaves (fixtures/odd-server.py), and what can be said of it without the library. */
+/** A managed server that misbehaves (fixtures/server.py), and what can be said of it without the library. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -55,7 +55,7 @@ export class OddServer {
 /** Without a listener, `port` is left out of the spec: `{ port: undefined }`. */
 export async function oddServer(
   round: Round,
-  behaviour: readonly (string | number)[],
+  behaviour: readonly string[],
   changes: Partial<ProcessSpec> = {},
 ): Promise<OddServer> {
   // What is on PATH may be a script of a version manager, which takes five times as long.
@@ -66,7 +66,7 @@ export async function oddServer(
   });
   const base = sleepSpec(round, { name: 'odd', command: python, port, startTimeoutMs: 5_000, stopTimeoutMs: 5_000 });
   const folder = dirname(base.stateDir);
-  const args = ['-I', '-S', plainFixture('odd-server.py'), folder, port, ...behaviour].map(String);
+  const args = ['-I', '-S', plainFixture('server.py'), String(port), `family=${folder}`, ...behaviour];
   const server = new OddServer({ ...base, args, ...changes }, port);
   return server;
 }

@@ -43,14 +43,14 @@ export async function nodeSpec(
 /** test/fixtures/server.py. */
 export async function pythonSpec(
   test: Test,
-  behaviour: 'plain' | 'close-descriptors' | 'daemonise' = 'plain',
+  behaviour: 'close-descriptors' | 'daemonise' | undefined = undefined,
   changes: Partial<ProcessSpec> = {},
 ): Promise<ProcessSpec & { port: number }> {
   const port = changes.port ?? (await freePort());
   return withFolder(test, (stateDir) => ({
     name: 'python-server',
     command: 'python3',
-    args: [plainFixture('server.py'), String(port), behaviour],
+    args: [plainFixture('server.py'), String(port), ...(behaviour === undefined ? [] : [behaviour])],
     port,
     stateDir,
     ...changes,

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { ProcessSpec } from '../../src/index.js';
 import { WATCHER_NAME } from '../../src/inspect/watcher.js';
 import { WATCHER_TEXT } from '../../src/start/watcher-text.js';
-import type { Ending, Owned } from '../fixtures/tied-owner.js';
+import type { Ending, Owned } from '../fixtures/owner.js';
 import { isRunning } from './outside-view.js';
 import { hasProc, listProcess, listProcesses } from './portable-view.js';
 import { type Program, startFixture } from './programs.js';
@@ -23,8 +23,9 @@ export async function startOwner(
   ending: Ending = 'stays',
   options: Parameters<typeof startFixture>[3] = {},
 ): Promise<Owner> {
-  const program = startFixture(test, 'tied-owner', [JSON.stringify({ lifetime: 'tied', ...spec }), ending], options);
-  const owned = await program.message<Owned>();
+  const program = startFixture(test, 'owner', [JSON.stringify({ lifetime: 'tied', ...spec }), ending], options);
+  const owned = await program.message<Owned | { error: string }>();
+  if ('error' in owned) throw new Error(owned.error);
   return { ...owned, program, pid: owned.instance.pid };
 }
 

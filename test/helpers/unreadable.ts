@@ -33,13 +33,14 @@ async function withPort(
   return { spec, behind };
 }
 
-/** unreadable.py with these words. */
+/** server.py with these words, unreadable from its start unless it becomes so later. */
 export async function undumpable(
   test: Test,
   words: readonly string[] = [],
   changes: Changes = {},
 ): Promise<Unreadable> {
-  const args = (port: number) => [plainFixture('unreadable.py'), String(port), ...words];
+  const when = words.includes('unreadable-later') ? [] : ['unreadable'];
+  const args = (port: number) => [plainFixture('server.py'), String(port), ...when, ...words];
   return await withPort(test, POWERLESS, (port) => ({ command: 'python3', args: args(port) }), changes);
 }
 

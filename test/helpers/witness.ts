@@ -39,7 +39,7 @@ export async function witnessedServer(
 ): Promise<Witness> {
   // The program itself: what is on PATH may be a script of a version manager, which takes five times as long.
   python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
-  const plain = await pythonSpec(test, 'plain', { name: 'witness', command: python, ...changes });
+  const plain = await pythonSpec(test, undefined, { name: 'witness', command: python, ...changes });
   const folder = dirname(plain.stateDir);
   const words = [folder, plain.port, listenAfterMs, dieAfterMs].map(String);
   const spec = { ...plain, args: ['-I', '-S', plainFixture('witness.py'), ...words] };

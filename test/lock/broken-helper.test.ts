@@ -18,16 +18,16 @@ const startAgent = (t: TestContext, env: NodeJS.ProcessEnv) =>
 /** PATHs on which the first helper fails and another one works. */
 const paths: Record<string, (t: TestContext) => string> = {
   'perl, then flock(1) in the same folder': (t) => {
-    const folder = pathWithScript(t, 'failing-helper.sh', 'perl');
+    const folder = pathWithScript(t, 'failing-program.sh', 'perl');
     symlinkSync(whereIs('flock'), join(folder, 'flock'));
     return folder;
   },
   'perl, then another perl': (t) =>
-    [pathWithScript(t, 'failing-helper.sh', 'perl'), pathWithOnly(t, 'perl')].join(delimiter),
+    [pathWithScript(t, 'failing-program.sh', 'perl'), pathWithOnly(t, 'perl')].join(delimiter),
   'flock(1), then another flock(1)': (t) =>
-    [pathWithScript(t, 'failing-helper.sh', 'flock'), pathWithOnly(t, 'flock')].join(delimiter),
+    [pathWithScript(t, 'failing-program.sh', 'flock'), pathWithOnly(t, 'flock')].join(delimiter),
   'perl, then flock(1) in a later folder': (t) =>
-    [pathWithScript(t, 'failing-helper.sh', 'perl'), pathWithOnly(t, 'flock')].join(delimiter),
+    [pathWithScript(t, 'failing-program.sh', 'perl'), pathWithOnly(t, 'flock')].join(delimiter),
   'a perl that cannot be run at all': (t) => {
     const folder = pathWithOnly(t, 'flock');
     writeFileSync(join(folder, 'perl'), '#!/nowhere/interpreter\n');
@@ -72,8 +72,8 @@ test('a broken helper is tried once, not at each call', async (t) => {
 test('when all are broken the error is of the first, and names the others', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const [perl, flock] = [
-    pathWithScript(t, 'failing-helper.sh', 'perl'),
-    pathWithScript(t, 'failing-helper.sh', 'flock'),
+    pathWithScript(t, 'failing-program.sh', 'perl'),
+    pathWithScript(t, 'failing-program.sh', 'flock'),
   ];
   const agent = startAgent(t, { PATH: [perl, flock].join(delimiter), FAILURE: 'exit 127' });
   await assert.rejects(agent.acquire(path), (error: Error) => {

@@ -30,7 +30,7 @@ for (const name of ['flock', 'perl']) {
   for (const [failure, message] of Object.entries(failures)) {
     test(`a ${name} that fails (${failure}) makes the lock unavailable, held or not`, async (t) => {
       const path = join(temporaryFolder(t), 'x.lock');
-      const agent = startAgent(t, { PATH: pathWithScript(t, 'failing-helper.sh', name), FAILURE: failure });
+      const agent = startAgent(t, { PATH: pathWithScript(t, 'failing-program.sh', name), FAILURE: failure });
       const expected = { ...unavailable, path, message };
       await assert.rejects(agent.acquire(path), expected);
       const before = await agent.ask({ do: 'descriptors' });
@@ -79,7 +79,7 @@ for (const name of ['flock', 'perl']) {
 
 test('a perl that exits with 1 and says nothing is a failure', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
-  const agent = startAgent(t, { PATH: pathWithScript(t, 'failing-helper.sh', 'perl'), FAILURE: 'exit 1' });
+  const agent = startAgent(t, { PATH: pathWithScript(t, 'failing-program.sh', 'perl'), FAILURE: 'exit 1' });
   await assert.rejects(agent.acquire(path), unavailable);
   await assert.rejects(agent.isLocked(path), unavailable);
 });

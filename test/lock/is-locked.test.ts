@@ -57,17 +57,6 @@ test('a folder is an error, not an answer', (t) => {
   assert.throws(() => isLocked(join(folder, 'x.lock')), { code: 'ERR_LOCK_UNAVAILABLE', message: /^Cannot examine / });
 });
 
-test('two processes that ask all the time never see each other', async (t) => {
-  const path = join(temporaryFolder(t), 'x.lock');
-  writeFileSync(path, '');
-  const looks = String(rounds(500_000));
-  const probers = [startFixture(t, 'prober', [path, looks]), startFixture(t, 'prober', [path, looks])];
-  for (const prober of probers) {
-    const { stdout, stderr } = await prober.ended({ withinMs: 10 * MUST_HAPPEN_MS });
-    assert.equal(stdout, `begun\n${looks} looks, 0 locked\n`, stderr);
-  }
-});
-
 test('it never takes what exists for what does not: it is never false while the lock is held', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);

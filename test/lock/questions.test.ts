@@ -38,20 +38,6 @@ function isStalled({ stderr }: Program, begin: bigint, end: bigint): boolean {
   });
 }
 
-for (const count of [1, 4]) {
-  test(`no acquire fails while ${count} other processes ask all the time`, async (t) => {
-    const path = join(temporaryFolder(t), 'x.lock');
-    writeFileSync(path, '');
-    const probers = Array.from({ length: count }, () => startFixture(t, 'prober', [path]));
-    await Promise.all(probers.map((prober) => prober.printed(/begun/)));
-    for (let i = 0; i < rounds(200_000); i += 1) await takeAmong(probers, () => acquireLock(path));
-    assert.ok(
-      probers.every((prober) => prober.isAlive),
-      probers.map((prober) => prober.stderr).join(),
-    );
-  });
-}
-
 for (const [how, options] of [
   ['fs-ext', {}],
   ['perl', { nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')] }],

@@ -4,7 +4,7 @@ import { existsSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, isLocked, type ProcessSpec } from '../../src/index.js';
-import type { Owned } from '../fixtures/tied-owner.js';
+import type { Owned } from '../fixtures/owner.js';
 import { oneCallCommand } from '../helpers/one-call.js';
 import { fixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
@@ -59,7 +59,7 @@ test('nor does it reach the watcher of a tied process, and of a shared one what 
   for (const lifetime of ['tied', 'shared'] as const) {
     const path = join(temporaryFolder(t), 'script.lock');
     const spec = { ...(await redisSpec(t)), lifetime };
-    const command = [process.execPath, fixture('tied-owner'), JSON.stringify(spec), 'stays'];
+    const command = [process.execPath, fixture('owner'), JSON.stringify(spec), 'stays'];
     const owner = startProgram(t, 'python3', locked(path, command), { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
     const { instance } = await owner.message<Owned>();
     watcherOf(instance.pid);

@@ -303,7 +303,7 @@ test('each loop over what followLog() gives begins anew', async (t) => {
 
 test('a program that has left the loop ends by itself', async (t) => {
   const manager = withLog(t, 'one\n');
-  const { stdout, exitCode } = await startFixture(t, 'leaves-log', [JSON.stringify(manager.spec)], {
+  const { stdout, exitCode } = await startFixture(t, 'calls', [JSON.stringify(manager.spec), 'first-line'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   }).ended();
   assert.deepEqual([stdout, exitCode], ['one\n', 0]);

@@ -6,17 +6,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   acquireLock,
   type Instance,
+  isLocked,
+  lockHolders,
   ProcessManager,
   type ProcessSpec,
   type StopTimeoutError,
 } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
-import { timed } from '../helpers/gate.js';
+import { outcomeOf, timed } from '../helpers/gate.js';
 import { logged } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { freePort, temporaryFolder } from '../helpers/resources.js';
+import { freePort, killAfter, temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
@@ -70,7 +72,9 @@ test('a watcher that is suspended while it ends the predecessor makes a start wa
 });
 
 async function startOtherDaemon(t: TestContext, lockFile: string): Promise<Program> {
-  const daemon = startProgram(t, 'python3', [plainFixture('other-daemon.py'), lockFile]);
+  const daemon = startProgram(t, 'python3', [plainFixture('lock.py'), lockFile, 'ex'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   await daemon.printed(/held/);
   return daemon;
 }
@@ -141,4 +145,27 @@ test('a start that takes long before it spawns is waited for by another one, for
   const instances = (await started) as Instance[];
   assert.equal(new Set(instances.map(({ pid }) => pid)).size, 1);
   await first?.stop();
+});
+
+test('a start that finds an old stop and a stranger that holds the lock names the stranger', async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const { lockFile } = manager.spec;
+  startProgram(t, 'flock', ['-n', lockFile, 'tail', '-f', '/dev/null']);
+  const holders = await eventually('the stranger holds the lock', async () => {
+    const pids = await lockHolders(lockFile);
+    return pids.length === 2 ? pids : undefined;
+  });
+  for (const pid of holders) killAfter(t, pid);
+  const impatient = new ProcessManager({ ...spec, startTimeoutMs: 200, stopTimeoutMs: 200 });
+  const error = (await outcomeOf(impatient.start())) as Error & { holders?: number[] };
+  assert.equal(error.name, 'StopTimeoutError');
+  assert.deepEqual(error.holders?.toSorted(), holders.toSorted());
+  assert.match(error.message, new RegExp(String(holders[0])));
+  assert.ok(holders.every(isRunningProcess));
+  // The hook after the test calls stop(), which needs the lock.
+  for (const pid of holders) process.kill(pid, 'SIGKILL');
+  await eventually('the lock is free', () => !isLocked(lockFile));
 });

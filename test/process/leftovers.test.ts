@@ -2,8 +2,17 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked, lockHolders, ProcessManager, type ProcessSpec, UnhealthyError } from '../../src/index.js';
+import {
+  type Instance,
+  isLocked,
+  lockHolders,
+  ProcessManager,
+  type ProcessSpec,
+  UnhealthyError,
+} from '../../src/index.js';
 import { isRunningProcess, isZombie, watchSignals } from '../helpers/evidence.js';
+import { Gate } from '../helpers/gate.js';
+import { logged } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { freePort, killAfter, temporaryFolder } from '../helpers/resources.js';
@@ -153,3 +162,45 @@ async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): P
   });
   return killAfter(t, Number(child));
 }
+
+/** Longer than any test: a look ends when the test says so. */
+const LONG_MS = 60_000;
+
+const hasServerFile = ({ pid }: Instance) =>
+  isRunningProcess(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('server.mjs');
+
+test('a start that checks survivors for a long time does not end the process that another start has made meanwhile', async (t) => {
+  const gate = new Gate();
+  const spec = sleepSpec(t, {
+    command: process.execPath,
+    args: [plainFixture('server.mjs'), '--child=session'],
+    checkTimeoutMs: LONG_MS,
+    startTimeoutMs: LONG_MS,
+    isHealthy: hasServerFile,
+  });
+  const quick = new ProcessManager(spec);
+  const slow = new ProcessManager({
+    ...spec,
+    isHealthy: async (instance) => {
+      await gate.pass(instance);
+      return hasServerFile(instance);
+    },
+  });
+  const first = await quick.start();
+  const [, child] = await logged(quick.spec.logFile, /up: (\d+)/);
+  const ended: number[] = [];
+  quick.on('exit', ({ pid }) => ended.push(pid));
+  process.kill(first.pid, 'SIGKILL');
+  // A server that is just dying is unhealthy, too, and would be checked in the place of its child.
+  await eventually('the server is gone', () => !isRunningProcess(first.pid));
+  await eventually('survivors', async () => (await quick.status()).state === 'unhealthy');
+
+  const slowStart = slow.start();
+  assert.equal((await gate.asked).pid, Number(child));
+  const second = await quick.start();
+  gate.open();
+  const { pid, reused } = await slowStart;
+  assert.deepEqual([pid, reused], [second.pid, true]);
+  assert.deepEqual(ended, [first.pid]);
+  assert.equal(isRunningProcess(second.pid), true);
+});

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { cpSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Instance, isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
+import { outcomeOf, timely } from '../helpers/gate.js';
 import { journalFile } from '../helpers/journal.js';
 import { callElsewhere } from '../helpers/one-call.js';
+import { assertNothingLeft, logged, processesIn } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
@@ -118,6 +120,63 @@ test('a server that closes its inherited descriptors is ended, and nothing of it
   assert.equal(isLocked(manager.spec.lockFile), false);
   assert.equal((await manager.status()).state, 'stopped');
   await assert.rejects(redisPid(spec.port), { code: 'ECONNREFUSED' });
+});
+
+test('a server that puts itself into the background and loses its lock file before it is ready is ended', async (t) => {
+  let looks = 0;
+  const spec = await pythonSpec(t, 'daemonise', {
+    checkTimeoutMs: 10_000,
+    isHealthy: ({ pid }) => {
+      if (!readFileSync(`${spec.stateDir}/logs/python-server.log`, 'utf8').includes(`listening ${pid}\n`)) return false; // It only forks.
+      looks += 1;
+      if (looks === 1) unlinkSync(lockFile);
+      return looks > 2;
+    },
+  });
+  const lockFile = join(spec.stateDir, 'python-server.lock');
+  const outcome = await outcomeOf(new ProcessManager(spec).start());
+  assert.equal(outcome instanceof Error && outcome.name, 'LockUnavailableError', String(outcome));
+  await eventually('no process is left', () => processesIn(spec.stateDir).length === 0);
+  unlinkSync(join(spec.stateDir, 'python-server.pid'));
+  assertNothingLeft(spec);
+});
+
+/** A check that hangs takes this long. */
+const LOOK_MS = 60_000;
+
+test('a stop during a start that ends a server without its lock file waits until that server is gone', async (t) => {
+  const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: LOOK_MS });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  unlinkSync(manager.spec.lockFile);
+  const start = outcomeOf(manager.start());
+  await logged(manager.spec.logFile, /ignoring SIGTERM/);
+  // That start would force it much later.
+  assert.equal((await new ProcessManager({ ...spec, stopTimeoutMs: 300 }).stop()).outcome, 'killed');
+  assert.equal(isRunningProcess(pid), false);
+  const outcome = await start;
+  assert.equal(outcome instanceof Error && outcome.name, 'StoppedError');
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
+test('the time in which a server without its lock file is ended does not count as start time', async (t) => {
+  const startTimeoutMs = 2_000;
+  let isFirstCheck = true;
+  const manager = new ProcessManager({
+    ...(await nodeSpec(t, { 'on-term': startTimeoutMs + 100 }, { startTimeoutMs, stopTimeoutMs: 10_000 })),
+    isHealthy: () => {
+      const wasFirst = isFirstCheck;
+      isFirstCheck = false;
+      return !wasFirst;
+    },
+  });
+  const first = await manager.start();
+  unlinkSync(manager.spec.lockFile);
+  isFirstCheck = true;
+  const { outcome, ms } = await timely(manager.start());
+  assert.ok(!(outcome instanceof Error), String(outcome));
+  assert.ok(ms > startTimeoutMs, `${ms} ms`);
+  assert.deepEqual([first.pid, outcome.pid].map(isRunningProcess), [false, true]);
 });
 
 async function startRedis(

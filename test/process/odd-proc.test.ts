@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { isLocked, lockHolders, ProcessManager, type Status } from '../../src/index.js';
 import { isRunningProcess, startSecond } from '../helpers/evidence.js';
 import { journalFile } from '../helpers/journal.js';
-import { callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
+import { callElsewhere, oneCallCommand, unlessCapable, unlessRoot } from '../helpers/one-call.js';
 import { processesIn } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { AS_NOBODY } from '../helpers/powerless.js';
@@ -130,3 +130,28 @@ async function openLongPath(t: TestContext): Promise<void> {
   await stranger.printed(/open/);
   assert.throws(() => readlinkSync(`/proc/${stranger.pid}/fd/3`), { code: 'ENAMETOOLONG' });
 }
+
+test('a process that was started in a nested PID namespace is running, and start() makes no second one', {
+  skip: unlessCapable('sys_admin'),
+}, async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  // A namespace ends with its process 1: the shell stays.
+  const script = '"$@"; read -r end';
+  const namespace = startProgram(
+    t,
+    'unshare',
+    ['--pid', '--fork', '--mount-proc', 'sh', '-c', script, 'sh', ...oneCallCommand('start', spec)],
+    { stdio: ['pipe', 'pipe', 'pipe'] },
+  );
+  const [, inner] = await namespace.printed(/"pid":(\d+)/);
+  const { state, pid } = await manager.status();
+  assert.equal(state, 'running');
+  assert.notEqual(pid, Number(inner));
+  assert.match(readFileSync(`/proc/${pid}/status`, 'latin1'), new RegExp(`^NSpid:.*\\t${inner}$`, 'm'));
+  const { pid: started, reused } = await manager.start();
+  assert.deepEqual([started, reused], [pid, true]);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  namespace.child.stdin?.end();
+  await namespace.ended();
+});

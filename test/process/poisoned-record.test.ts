@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { isLocked, ProcessManager } from '../../src/index.js';
 import { startBystanders, threadOf } from '../helpers/bystanders.js';
 import { isRunningProcess, startSecond, watchSignals } from '../helpers/evidence.js';
 import { type Place, poisons } from '../helpers/poisons.js';
 import { redisPid } from '../helpers/redis.js';
-import { redisSpec } from '../helpers/servers.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
 
 test('there are forty poisons and more', () => {
   assert.ok(Object.keys(poisons).length >= 40);
@@ -55,6 +56,19 @@ test('a PID file changes no answer and harms nobody, when it holds', async (t) =
     });
   }
 });
+
+for (const seconds of [-3600, 3600]) {
+  test(`a process whose PID file is ${seconds} s off its start time is running, and start() returns it`, async (t) => {
+    const manager = new ProcessManager(sleepSpec(t));
+    const { pid } = await manager.start();
+    const [, name, startTime] = readFileSync(manager.spec.pidFile, 'utf8').split('\n');
+    writeFileSync(manager.spec.pidFile, `${pid}\n${name}\n${Number(startTime) + seconds}\n`);
+    const { state, pid: reported } = await manager.status();
+    assert.deepEqual([state, reported], ['running', pid]);
+    const again = await manager.start();
+    assert.deepEqual([again.pid, again.reused, isRunningProcess(pid)], [pid, true, true]);
+  });
+}
 
 async function ownOf(pid: number): Promise<Place['own']> {
   return { pid, startTime: startSecond(pid), threadId: await threadOf(pid) };

@@ -94,7 +94,7 @@ test('one that is suspended while it starts is not ready, although the kernel ac
     's = socket.create_server(("127.0.0.1", int(sys.argv[1])))\n' +
     'os.kill(os.getpid(), signal.SIGSTOP)\n' +
     'signal.pause()\n';
-  const spec = await pythonSpec(t, 'plain', { startTimeoutMs: 1_000 });
+  const spec = await pythonSpec(t, undefined, { startTimeoutMs: 1_000 });
   const call = callOnDarwin<Instance>(t, 'start', { ...spec, args: ['-c', script, String(spec.port)] });
   await assert.rejects(call, { name: 'StartTimeoutError' });
 });

@@ -14,14 +14,14 @@ import { redisSpec } from '../helpers/servers.js';
 import { groupEnds, watcherArguments } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-const FAILURES = ['complains', 'silent', 'killed', 'shim', 'other'] as const;
+const FAILURES = ['complains', 'exit 2', 'KILL', 'shim', 'other'] as const;
 
 /** Options of a call for which this program fails, and believes that it runs on macOS. */
 function failing(t: TestContext, program: 'ps' | 'lsof', how: (typeof FAILURES)[number]) {
   const folder = temporaryFolder(t);
   copyFileSync(plainFixture('failing-program.sh'), join(folder, program));
   chmodSync(join(folder, program), 0o755);
-  return { ...onDarwin, env: { ...process.env, PATH: `${folder}:${process.env.PATH}`, FAILING_PROGRAM: how } };
+  return { ...onDarwin, env: { ...process.env, PATH: `${folder}:${process.env.PATH}`, FAILURE: how } };
 }
 
 test('with a ps(1) that fails nobody counts as dead: each call says that it cannot tell', async (t) => {
@@ -53,7 +53,7 @@ test('and with an lsof(1) that fails nobody counts as having nothing open', asyn
 test('a start that cannot look at what it spawned says so, and leaves nothing', async (t) => {
   for (const program of ['ps', 'lsof'] as const) {
     const spec = await redisSpec(t);
-    const call = callElsewhere<Instance>(t, 'start', spec, failing(t, program, 'silent'));
+    const call = callElsewhere<Instance>(t, 'start', spec, failing(t, program, 'exit 2'));
     await assert.rejects(call, { message: new RegExp(`${program} failed \\(exit code 2\\)`) });
     const { lockFile } = new ProcessManager(spec).spec;
     await eventually('the lock is free', () => !isLocked(lockFile));
@@ -63,7 +63,7 @@ test('a start that cannot look at what it spawned says so, and leaves nothing', 
 test('a watcher whose ps(1) fails gives its server the time that it has to end', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
-  const { env } = failing(t, 'ps', 'silent');
+  const { env } = failing(t, 'ps', 'exit 2');
   const server = 'trap "sleep 0.5; echo ended in peace; exit" TERM; echo up; while :; do sleep 0.1; done';
   const words = watcherArguments('tied', '15', '5000', '', '0', 'sh', '-c', server);
   const withoutProc = 'mount -t tmpfs none /proc && exec setsid sh "$@"';
@@ -100,7 +100,7 @@ test('a space in the path of the library, of its helpers or of the server hides 
     const owner = startProgram(
       t,
       process.execPath,
-      [...onDarwin.nodeArgs, join(folder, 'build/test/fixtures/tied-owner.js'), JSON.stringify(spec), 'stays'],
+      [...onDarwin.nodeArgs, join(folder, 'build/test/fixtures/owner.js'), JSON.stringify(spec), 'stays'],
       { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env },
     );
     const { instance } = await owner.message<{ instance: Instance }>();

@@ -104,8 +104,8 @@ test('the time of prepare is no start time, neither here nor for another process
 
 test('without /proc, too, another process waits for a prepare, and goes on when that is killed', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 1_000 });
-  const starter = startFixture(t, 'preparing-starter', [JSON.stringify(spec)], onDarwin);
-  await starter.message();
+  const starter = startFixture(t, 'calls', [JSON.stringify(spec), 'prepare'], onDarwin);
+  await starter.printed(/preparing/);
   const other = await startRemoteManager(t, spec, onDarwin);
   const start = other.start();
   // It looks each two seconds: twice, each time after its own start time.
@@ -206,8 +206,8 @@ test('a result of prepare that is none is a TypeError that names it', async (t) 
 test('a starter that is killed in prepare leaves nothing: the next start prepares and spawns', async (t) => {
   const preparation = new Preparation();
   const spec = await redisSpec(t);
-  const starter = startFixture(t, 'preparing-starter', [JSON.stringify(spec)]);
-  await starter.message();
+  const starter = startFixture(t, 'calls', [JSON.stringify(spec), 'prepare']);
+  await starter.printed(/preparing/);
   const start = new ProcessManager({ ...spec, prepare: preparation.prepare }).start();
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   assert.equal(preparation.calls, 0);

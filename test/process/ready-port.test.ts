@@ -59,7 +59,7 @@ test('whoever listens on a readyPort is no PortInUseError, and any number of pro
 
 test('a parent whose readiness is its child’s port, when that child is itself a managed process with that port', async (t) => {
   const child = await nodeSpec(t, { 'listen-after': 300 });
-  const args = [fixture('parent-manager'), JSON.stringify(child)];
+  const args = [fixture('calls'), JSON.stringify(child), 'start', 'stay'];
   const parent = sleepSpec(t, { name: 'parent', command: process.execPath, args, readyPort: child.port });
   const { pid, address } = await new ProcessManager(parent).start();
   const { state, pid: childPid } = await new ProcessManager(child).status();

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Instance, ProcessManager, type ProcessSpec, StoppedError } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { Gate, outcomeOf } from '../helpers/gate.js';
 import { appendToJournal, journalEntries } from '../helpers/journal.js';
 import { isRunning, logged } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { rounds } from '../helpers/resources.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 test('a restart gives a new process, ready, and the old one is gone', async (t) => {
@@ -131,3 +134,39 @@ test('what a restart cannot do is told: a stop that fails, a start that fails', 
 async function killedNow(spec: ProcessSpec): Promise<void> {
   await new ProcessManager({ ...spec, stopTimeoutMs: 0 }).stop();
 }
+
+const LONG_MS = 60_000;
+
+test('a restart during a health check of a start makes both return the same new process', async (t) => {
+  const gate = new Gate();
+  const spec = sleepSpec(t, { checkTimeoutMs: LONG_MS, startTimeoutMs: LONG_MS, isHealthy: () => true });
+  const starter = new ProcessManager({
+    ...spec,
+    isHealthy: async (instance) => {
+      await gate.pass(instance);
+      return true;
+    },
+  });
+  const start = starter.start();
+  const first = await gate.asked;
+  const restart = new ProcessManager(spec).restart();
+  await eventually('the end of the first one', () => !isRunningProcess(first.pid));
+  gate.open();
+  const [started, restarted] = await Promise.all([start, restart]);
+  assert.equal(started.pid, restarted.pid);
+  assert.notEqual(started.pid, first.pid);
+});
+
+test('no restart or start fails when they race, whether a stop came before or not', async (t) => {
+  const spec = sleepSpec(t);
+  const [restarter, ...starters] = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec)));
+  for (let round = 1; round <= rounds(60); round += 1) {
+    if (round % 2 === 0) await restarter?.stop();
+    const calls = [restarter?.restart(), ...starters.map((starter) => starter.start())];
+    const outcomes = await Promise.all(calls.map((call) => outcomeOf(Promise.resolve(call))));
+    const errors = outcomes.flatMap((outcome) =>
+      outcome instanceof Error ? `${outcome.name}: ${outcome.message}` : [],
+    );
+    assert.deepEqual(errors, [], `round ${round}`);
+  }
+});

@@ -21,7 +21,7 @@ const skip = unlessCapable('sys_admin');
 
 test('a connection to itself is a port on which nobody listens, and leaves that port free', { skip }, async (t) => {
   const [command, ...words] = wrapper;
-  const listening = [plainFixture('late-listener.py'), String(PORT), '0'];
+  const listening = [plainFixture('server.py'), String(PORT), 'no-reuse'];
   const script = '"$1" "$2" "$3" && shift 3 && exec python3 "$@"';
   const args = [
     ...words,
@@ -35,12 +35,15 @@ test('a connection to itself is a port on which nobody listens, and leaves that 
     ...listening,
   ];
   const program = startProgram(t, command, args);
-  const [, times] = await program.printed(/open (\d+) times\nlistening\n/);
+  const [, times] = await program.printed(/open (\d+) times\nlistening \d+\n/);
   assert.equal(times, '0');
 });
 
 test('a server that is slow to listen on such a port is ready when it listens, and not before', { skip }, async (t) => {
-  const spec = sleepSpec(t, { command: 'python3', args: [plainFixture('late-listener.py'), String(PORT), '1.5'] });
+  const spec = sleepSpec(t, {
+    command: 'python3',
+    args: [plainFixture('server.py'), String(PORT), 'no-reuse', 'listen-after=1500'],
+  });
   await callElsewhere<Instance>(t, 'start', { ...spec, port: PORT }, { wrapper });
-  assert.match(readFileSync(join(spec.stateDir, 'logs/sleeper.log'), 'utf8'), /^listening$/m);
+  assert.match(readFileSync(join(spec.stateDir, 'logs/sleeper.log'), 'utf8'), /^listening \d+$/m);
 });

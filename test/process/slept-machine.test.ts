@@ -4,8 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { acquireLock, type ProcessSpec } from '../../src/index.js';
-import { startTicks } from '../helpers/evidence.js';
-import { unlessCapable } from '../helpers/one-call.js';
+import { isRunningProcess, startTicks } from '../helpers/evidence.js';
+import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
 import { logged } from '../helpers/outside-view.js';
 import { fixture, plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
@@ -149,3 +149,15 @@ for (const [direction, byMs] of [
     await started;
   });
 }
+
+test('a process without checks becomes ready in a container whose /proc/uptime counts from the start of the container', {
+  skip: unlessCapable('sys_admin'),
+}, async (t) => {
+  const spec = sleepSpec(t);
+  const uptime = join(spec.stateDir, '..', 'uptime');
+  writeFileSync(uptime, '5.00 5.00\n');
+  const wrapper = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /proc/uptime && exec "$@"', uptime];
+  const { pid } = await callElsewhere<{ pid: number }>(t, 'start', spec, { wrapper });
+  const { state } = await callElsewhere<{ state: string }>(t, 'status', spec, { wrapper });
+  assert.deepEqual([state, isRunningProcess(pid)], ['running', true]);
+});

@@ -8,8 +8,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { acquireLock, type FileLock, isLocked, ProcessManager } from '../../src/index.js';
 import { assertNothingLeft, isRunning, logged } from '../helpers/outside-view.js';
+import { seededRandom } from '../helpers/random.js';
+import { rounds } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
+import { witnessedServer } from '../helpers/witness.js';
 
 const REASON = new Error('not wanted any more');
 
@@ -162,4 +165,29 @@ test('aborted while a restart stops it: the mark stays, and the next start bring
   assert.notEqual(next.pid, pid);
   assert.equal(isRunning(pid), false);
   await new ProcessManager({ ...spec, stopTimeoutMs: 0 }).stop();
+});
+
+test('a start aborted at a random instant ends with its reason and leaves nothing', async (t) => {
+  const random = seededRandom(t);
+  const { spec, assertNeverTwo, assertNothingThere } = await witnessedServer(t, { listenAfterMs: 20 });
+  const manager = new ProcessManager(spec);
+  const limitMs = 100;
+  let aborted = 0;
+  for (let round = 1; round <= rounds(100); round += 1) {
+    const reason = new Error(`enough of round ${round}`);
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(reason), random.between(0, limitMs));
+    try {
+      assert.equal((await manager.start({ signal: controller.signal })).reused, false);
+      await manager.stop();
+    } catch (error) {
+      assert.equal(error, reason);
+      aborted += 1;
+    } finally {
+      clearTimeout(timer);
+    }
+    await assertNothingThere();
+  }
+  t.diagnostic(`aborted: ${aborted} of ${rounds(100)}`);
+  assertNeverTwo();
 });

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -16,12 +17,14 @@ import {
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { ProcessManager, type StopResult } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
 import { journalFile } from '../helpers/journal.js';
 import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
 import { assertNothingLeft, isRunning, processesIn, snapshot } from '../helpers/outside-view.js';
+import { startPowerlessManager } from '../helpers/powerless.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { temporaryFolder } from '../helpers/resources.js';
-import { redisSpec } from '../helpers/servers.js';
+import { killAfter, temporaryFolder } from '../helpers/resources.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
 
 type Test = Parameters<typeof redisSpec>[0];
 
@@ -214,4 +217,19 @@ test('a lock file that is none: LockUnavailableError, and it is left as it is', 
   for (const name of ['folder', 'link', 'fifo', 'target']) assert.equal(after[name], before[name], name);
   assert.equal(readFileSync(target, 'utf8'), 'kept');
   assert.deepEqual(processesIn(spec.stateDir), []);
+});
+
+test('start() works with a lock file of another user that everybody may write to', { skip: unlessRoot }, async (t) => {
+  const spec = sleepSpec(t);
+  const { lockFile } = new ProcessManager(spec).spec;
+  mkdirSync(spec.stateDir);
+  writeFileSync(lockFile, '');
+  chownSync(lockFile, asNobody.uid, asNobody.gid);
+  chmodSync(lockFile, 0o666);
+  const manager = await startPowerlessManager(t, spec);
+  const { pid } = await manager.start();
+  killAfter(t, pid);
+  assert.equal((await manager.status()).pid, pid);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+  assert.equal(isRunningProcess(pid), false);
 });

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
-import { isLocked, lockHolders } from '../../src/index.js';
+import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
+import { Gate, outcomeOf } from '../helpers/gate.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { rounds } from '../helpers/resources.js';
-import { nodeSpec } from '../helpers/servers.js';
+import { killAfter, rounds } from '../helpers/resources.js';
+import { nodeSpec, sleepSpec } from '../helpers/servers.js';
+import { STILL_MS } from '../helpers/waiting.js';
 import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
 
 test('eight processes that start at once get one server and one PID, and none an error', async (t) => {
@@ -50,3 +53,32 @@ test('a stop from a third process frees the lock, the port and the group', async
   assert.deepEqual(livingInGroup(pid), []);
   assert.equal(existsSync(`${spec.stateDir}/${spec.name}.pid`), false);
 });
+
+/** Longer than any test: a look ends when the test says so. */
+const LONG_MS = 60_000;
+
+for (const end of ['is aborted', 'succeeds'] as const) {
+  test(`a start waits for a start of another manager that is not over, until that one ${end}`, async (t) => {
+    const gate = new Gate();
+    const spec = sleepSpec(t, { checkTimeoutMs: LONG_MS, startTimeoutMs: LONG_MS, isHealthy: () => true });
+    const starter = new ProcessManager({
+      ...spec,
+      isHealthy: async (instance) => {
+        await gate.pass(instance);
+        return true;
+      },
+    });
+    const abort = new AbortController();
+    const start = outcomeOf(starter.start({ signal: abort.signal }));
+    const doubtful = killAfter(t, (await gate.asked).pid);
+    const contending = new ProcessManager(spec).start();
+    const early = await Promise.race([contending, new Promise((resolve) => setTimeout(resolve, STILL_MS, 'waits'))]);
+    assert.equal(early, 'waits');
+    if (end === 'is aborted') abort.abort(new Error('given up'));
+    else gate.open();
+    const [outcome, { pid, reused }] = await Promise.all([start, contending]);
+    assert.equal(outcome instanceof Error, end === 'is aborted');
+    assert.deepEqual([pid === doubtful, reused], end === 'is aborted' ? [false, false] : [true, true]);
+    assert.equal(isRunningProcess(pid), true);
+  });
+}

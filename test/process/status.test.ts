@@ -4,10 +4,10 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acquireLock, ProcessManager, type Status } from '../../src/index.js';
 import { appendToJournal } from '../helpers/journal.js';
-import { callElsewhere } from '../helpers/one-call.js';
+import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
 import { isRunning, logged, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
-import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { argumentsOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
@@ -192,4 +192,26 @@ test('status answers at once while another process asks all the time, and the tw
   }
   asking.abort();
   await asker;
+});
+
+test('status() works in a read-only state folder, whether a stop is pending or not, and changes nothing', {
+  skip: unlessCapable('sys_admin'),
+}, async (t) => {
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && ! touch "$0/x" 2>/dev/null && exec "$@"';
+  const wrapper = ['unshare', '--mount', 'sh', '-c', script, spec.stateDir];
+  const before = snapshot(spec.stateDir);
+  const running = await callElsewhere<Status>(t, 'status', spec, { wrapper });
+  assert.deepEqual([running.state, running.pid], ['running', pid]);
+  assert.deepEqual(snapshot(spec.stateDir), before);
+
+  appendToJournal(spec, 'stop');
+  const stopping = await callElsewhere<Status>(t, 'status', spec, { wrapper });
+  assert.deepEqual([stopping.state, stopping.pid], ['stopping', pid]);
+
+  await manager.stop();
+  const stopped = await callElsewhere<Status>(t, 'status', spec, { wrapper });
+  assert.deepEqual([stopped.state, stopped.pid], ['stopped', undefined]);
 });

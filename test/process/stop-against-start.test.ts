@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isLocked, ProcessManager } from '../../src/index.js';
+import { Gate, outcomeOf } from '../helpers/gate.js';
 import { journalEntries } from '../helpers/journal.js';
 import { seededRandom } from '../helpers/random.js';
 import { RemoteError, startRemoteManager } from '../helpers/remote-manager.js';
 import { rounds } from '../helpers/resources.js';
+import { sleepSpec } from '../helpers/servers.js';
 import { FILE_CLOCK_MS, startTimedManagers, type TimedManager } from '../helpers/timed-manager.js';
 import { eventually } from '../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../helpers/witness.js';
@@ -150,3 +153,32 @@ test('a stop that is killed half-way delays the next start by no more than a sec
 async function timed<T>(call: Promise<T>): Promise<{ result: T; at: number }> {
   return { result: await call, at: performance.now() };
 }
+
+for (const command of ['false', 'sleep']) {
+  test(`a start that began before a stop does not survive it, although a later start (${command}) undid the stop`, async (t) => {
+    const gate = new Gate();
+    const spec = sleepSpec(t, { checkTimeoutMs: LONG_MS, startTimeoutMs: LONG_MS, isHealthy: () => true });
+    const manager = new ProcessManager(spec);
+    await manager.start();
+    const older = new ProcessManager({
+      ...spec,
+      isHealthy: async (instance) => {
+        await gate.pass(instance);
+        return false;
+      },
+    });
+    const olderStart = outcomeOf(older.start());
+    await gate.asked;
+    await manager.stop();
+    const later = await outcomeOf(
+      new ProcessManager({ ...spec, command, isHealthy: () => command === 'sleep' }).start(),
+    );
+    assert.equal(later instanceof Error ? later.name : later.reused, command === 'false' ? 'EarlyExitError' : false);
+    gate.open();
+    const outcome = await olderStart;
+    assert.equal(outcome instanceof Error && outcome.name, 'StoppedError');
+    assert.equal(isLocked(manager.spec.lockFile), command === 'sleep');
+  });
+}
+
+const LONG_MS = 60_000;

@@ -170,7 +170,9 @@ test('a stop that is aborted gives up alone: those beside it go on', async (t) =
 
 test('a stop that is called shortly before another one gives up has its own time', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
-  const daemon = startProgram(t, 'python3', [plainFixture('other-daemon.py'), manager.spec.lockFile]);
+  const daemon = startProgram(t, 'python3', [plainFixture('lock.py'), manager.spec.lockFile, 'ex'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   await daemon.printed(/held/);
   const first = outcomeOf(manager.stop());
   // Within 5 s it tells of whoever holds the lock in its own way.
@@ -202,4 +204,18 @@ test('what a stop waits for at a journal that somebody keeps locked counts as it
   await keeper.kill();
   starter.kill('SIGCONT');
   await started;
+});
+
+/** The longest that a stop may take with a `stopTimeoutMs` of 0. */
+const STOP_LIMIT_MS = 5_000;
+
+test('a stop whose own process is not scheduled before its time is over sees that all processes are gone', async (t) => {
+  const manager = new ProcessManager(sleepSpec(t, { stopTimeoutMs: 0 }));
+  await manager.start();
+  const kill = process.kill.bind(process);
+  t.mock.method(process, 'kill', (pid: number, signal: NodeJS.Signals) => {
+    kill(pid, signal);
+    return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STOP_LIMIT_MS + 200) === 'timed-out';
+  });
+  assert.equal((await manager.stop()).outcome, 'killed');
 });

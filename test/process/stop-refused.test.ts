@@ -1,23 +1,25 @@
 /** Stops that cannot come to an end: what may not be signalled, or is not there to be signalled. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
   acquireLock,
   isLocked,
+  lockHolders,
   ProcessManager,
   StateFileError,
   type StopResult,
   type StopTimeoutError,
 } from '../../src/index.js';
+import { timely } from '../helpers/gate.js';
 import { journalFile } from '../helpers/journal.js';
 import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof redisSpec>[0];
@@ -186,3 +188,34 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.ok(seconds(began) < 5.4, `${seconds(began)} s`);
   });
 });
+
+test('a stop that finds new holders again and again keeps its limit', async (t) => {
+  const spec = sleepSpec(t, { stopTimeoutMs: 100 });
+  const manager = new ProcessManager(spec);
+  await manager.start();
+  await manager.stop();
+  const { lockFile } = manager.spec;
+  const end = `${lockFile}.end`;
+  const script = 'while [ ! -e "$1" ]; do flock "$0" sleep 300; done';
+  const loops = [1, 2, 3].map(() => startProgram(t, 'sh', ['-c', script, lockFile, end]));
+  await eventually('one has the lock', () => isLocked(lockFile));
+  try {
+    const { outcome } = await timely(manager.stop());
+    // It succeeds when it comes between two of them.
+    if (outcome instanceof Error) assert.equal(outcome.name, 'StopTimeoutError');
+  } finally {
+    writeFileSync(end, '');
+    await eventually('the end of the loops', async () => {
+      for (const pid of await lockHolders(lockFile).catch(() => [])) endHolder(pid);
+      return loops.every((loop) => !loop.isAlive);
+    });
+  }
+});
+
+function endHolder(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // ESRCH: gone already.
+  }
+}

@@ -3,7 +3,10 @@ import { existsSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { isLocked, ProcessManager, type StopResult } from '../../src/index.js';
+import { terminate } from '../../src/stop/terminate.js';
+import { processTable } from '../../src/system/process-table.js';
 import { oddServer } from '../campaign/odd-server.js';
+import { isRunningProcess } from '../helpers/evidence.js';
 import { callElsewhere, oneCallCommand } from '../helpers/one-call.js';
 import { isRunning, logged, processesIn, reachesState, stateOf } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
@@ -155,7 +158,7 @@ test('a server that puts itself into the background is adopted under its new PID
 test('a child that exits only after its own child listens is not taken for the server in the background', async (t) => {
   const server = await oddServer({ index: 1, after: (end) => t.after(end), diagnostic: (text) => t.diagnostic(text) }, [
     'daemonise',
-    50,
+    'late-parent=50',
   ]);
   const { pid } = await server.manager.start();
   assert.equal(pid, server.members().at(-1));
@@ -196,8 +199,27 @@ test('a child of this process is collected when stop(), or the first half of res
 
 test('a stop() of what this process has spawned keeps it alive until that is collected', async (t) => {
   const spec = await redisSpec(t, { stopSignal: 'SIGKILL' });
-  const { stdout, exitCode } = await startFixture(t, 'starts-and-stops', [JSON.stringify(spec)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  }).ended();
+  const { stdout, exitCode } = await startFixture(
+    t,
+    'calls',
+    [JSON.stringify(spec), ...Array.from({ length: 10 }, () => ['start', 'stop']).flat()],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  ).ended();
   assert.deepEqual([stdout, exitCode], ['stopped\n'.repeat(10), 0]);
 });
+
+for (const isHeir of [false, true]) {
+  test(`a process that is found only after the grace is ${isHeir ? 'killed' : 'left alone'} when the first one is ${isHeir ? 'still' : 'no longer'} found with it`, async (t) => {
+    const stubborn = startProgram(t, 'sh', ['-c', 'trap "" TERM; echo up; exec sleep 300'], { detached: true });
+    await stubborn.printed(/up/);
+    const other = startProgram(t, 'sleep', ['300'], { detached: true });
+    const [first, second] = [stubborn, other].map(({ pid }) => processTable().lookUp(pid) ?? assert.fail());
+    const finds = [[first], isHeir ? [first, second] : [second]];
+    const { outcome } = await terminate(() => finds.shift()?.filter((it) => it !== undefined) ?? [], {
+      stopSignal: 'SIGTERM',
+      graceMs: 100,
+    });
+    assert.equal(outcome, 'killed');
+    assert.deepEqual([stubborn.pid, other.pid].map(isRunningProcess), [false, !isHeir]);
+  });
+}

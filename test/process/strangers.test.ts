@@ -2,15 +2,20 @@ import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked, lockHolders, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { isLocked, lockHolders, ProcessManager, type ProcessSpec, type StopResult } from '../../src/index.js';
+import type { Report } from '../fixtures/reused-pid.js';
 import { startBystanders } from '../helpers/bystanders.js';
 import { isRunningProcess, startTicks, watchSignals } from '../helpers/evidence.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
+import { callElsewhere, unlessCapable } from '../helpers/one-call.js';
+import { fixture, plainFixture } from '../helpers/paths.js';
 import { startPowerlessManager } from '../helpers/powerless.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
-import { redisSpec } from '../helpers/servers.js';
-import { eventually } from '../helpers/waiting.js';
+import { temporaryFolder } from '../helpers/resources.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
+import { statusField } from '../helpers/tied.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 /** Ours, while the library's own calls are watched. */
 const kill = process.kill.bind(process);
@@ -133,6 +138,74 @@ test("another manager's server that lost its lock file is not taken for ours by 
   assert.equal((await ours.start()).reused, false);
   assert.equal(isRunningProcess(pid), true);
   assert.equal((await other.status()).state, 'unhealthy');
+});
+
+test('the server of another manager survives when its PID file is copied over ours and both log to /dev/null', async (t) => {
+  const spec = sleepSpec(t, { logFile: '/dev/null' });
+  const [ours, theirs] = ['ours', 'theirs'].map((name) => new ProcessManager({ ...spec, name }));
+  if (ours === undefined || theirs === undefined) assert.fail();
+  t.after(() => Promise.all([ours.stop(), theirs.stop()]));
+  await ours.start();
+  await ours.stop();
+  const { pid } = await theirs.start();
+  copyFileSync(theirs.spec.pidFile, ours.spec.pidFile);
+  assert.equal((await ours.status()).state, 'stopped');
+  const started = await ours.start();
+  assert.equal(started.reused, false);
+  assert.notEqual(started.pid, pid);
+  copyFileSync(theirs.spec.pidFile, ours.spec.pidFile);
+  await ours.stop();
+  assert.deepEqual([pid, started.pid].map(isRunningProcess), [true, false]);
+  await theirs.stop();
+});
+
+const needs = { skip: unlessCapable('sys_admin') };
+
+test('a stop does not signal a group whose number was given to another process meanwhile', needs, async (t) => {
+  const folder = temporaryFolder(t);
+  const args = [plainFixture('asked-to-end.py'), folder];
+  const spec = sleepSpec(t, { command: 'python3', args, stopTimeoutMs: 2_000 });
+  const command = [process.execPath, fixture('reused-pid'), JSON.stringify(spec), folder];
+  const { stdout, stderr } = await startProgram(t, 'unshare', [
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+    ...command,
+  ]).ended();
+  assert.notEqual(stdout, '', stderr);
+  const { server, stranger, strangerState, outcome } = JSON.parse(stdout) as Report;
+  assert.equal(stranger, server);
+  assert.equal(strangerState, 'S');
+  assert.equal(JSON.parse(outcome).result.outcome, 'stopped');
+});
+
+test('a stop inside a PID namespace signals neither process 1 nor all processes', needs, async (t) => {
+  const args = ['--pid', '--fork', '--mount-proc', 'setsid', 'sleep', '300'];
+  const spec = sleepSpec(t, { name: 'namespace', command: 'unshare', args, stopTimeoutMs: 300 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const first = await eventually('process 1', async () => {
+    const inner = (await lockHolders(manager.spec.lockFile)).find((holder) => holder !== pid);
+    return inner !== undefined && statusField(inner, 'Name') === 'sleep' ? inner : undefined;
+  });
+  assert.match(statusField(first, 'NSpid'), /\t1$/);
+  const wrapper = ['nsenter', '--target', String(first), '--pid', '--mount'];
+  const bystander = startProgram(t, 'nsenter', [...wrapper.slice(1), 'sh', '-c', 'echo up; exec sleep 300']);
+  await bystander.printed(/up/);
+  const ticks = startTicks(first);
+  await assert.rejects(callElsewhere<StopResult>(t, 'stop', spec, { wrapper }), {
+    name: 'StopTimeoutError',
+    holders: [1],
+  });
+  const early = await Promise.race([
+    bystander.exited,
+    new Promise((resolve) => setTimeout(resolve, STILL_MS, 'lives')),
+  ]);
+  assert.equal(early, 'lives');
+  assert.equal(startTicks(first), ticks);
+  assert.equal((await manager.stop()).outcome, 'killed');
+  assert.deepEqual([pid, first].map(isRunningProcess), [false, false]);
 });
 
 /** The stranger is ended before the hook of the spec stops what holds the lock. */

@@ -1,13 +1,14 @@
 /** When a supervisor gives up, and after which exits it does not restart. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdirSync, rmdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CrashLoopError, type Instance, ProcessManager, type SuperviseOptions } from '../../src/index.js';
 import { callElsewhere } from '../helpers/one-call.js';
 import { assertNothingLeft } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
@@ -184,4 +185,28 @@ test("restartOn 'failure': who is asked to end by a restart(), or is ended since
   process.kill(pid, 'SIGUSR2');
   assert.notEqual((await ready)[0].pid, pid);
   assert.deepEqual([exits, supervisor.restarts], [[0], before + 1]);
+});
+
+/** Longer than any test. */
+const LONG_MS = 600_000;
+
+test('a folder in the place of the lock file ends supervision with CrashLoopError', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = sleepSpec(t);
+  const manager = new ProcessManager(spec);
+  const { lockFile } = manager.spec;
+  mkdirSync(lockFile, { recursive: true });
+  const told: string[] = [];
+  manager.on('gaveUp', ({ code }) => told.push(code));
+  const supervisor = supervision.add(
+    manager.supervise({ backoff: { initialMs: 10 }, giveUpAfter: { restarts: 3, withinMs: LONG_MS } }),
+  );
+  const end = await supervisor.done.then(
+    () => assert.fail('supervision ended without an error'),
+    (error: Error & { lastError?: Error }) => error,
+  );
+  assert.equal(end.name, 'CrashLoopError');
+  assert.match(String(end.lastError?.message), new RegExp(lockFile));
+  assert.deepEqual([told, supervisor.state], [['ERR_CRASH_LOOP'], 'gave-up']);
+  rmdirSync(lockFile);
 });

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { ProcessManager } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
 import { assertNothingLeft, isRunning, processesIn } from '../helpers/outside-view.js';
 import { startFixture } from '../helpers/programs.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
-import { reaches, Supervision } from '../helpers/supervisor-process.js';
-import { STILL_MS } from '../helpers/waiting.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
+import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const FAILS = { 'exit-after': 0, 'exit-code': 1, 'listen-after': 60_000 };
 
@@ -77,7 +78,7 @@ test('a supervisor keeps its process alive, and one that has ended does not', as
 
 test('listeners that throw do not keep it from restarting and giving up, and their errors surface', async (t) => {
   const spec = await nodeSpec(t, FAILS);
-  const { stdout, exitCode } = await startFixture(t, 'throwing-supervisor', [JSON.stringify(spec)], {
+  const { stdout, exitCode } = await startFixture(t, 'throwing-listeners', [JSON.stringify(spec), 'supervise'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   }).ended();
   const lines = stdout.trimEnd().split('\n').sort();
@@ -96,7 +97,7 @@ test('listeners that throw do not keep it from restarting and giving up, and the
 
 test('fifty processes supervised by one cost it little, and its descriptors stay as they are', async (t) => {
   const supervision = new Supervision(t);
-  const managers = await Promise.all(Array.from({ length: 50 }, async () => new ProcessManager(await sleepSpec(t))));
+  const managers = Array.from({ length: 50 }, () => new ProcessManager(sleepSpec(t, { stopTimeoutMs: 60_000 })));
   const supervisors = await Promise.all(
     managers.map((manager) => supervision.here(manager, { checkIntervalMs: 500, giveUpAfter: { restarts: 0 } })),
   );
@@ -119,8 +120,14 @@ test('fifty processes supervised by one cost it little, and its descriptors stay
   assert.ok(managers.every(({ spec }) => processesIn(spec.stateDir).length === 0));
 });
 
-/** Without a port, and light enough to have fifty of them. */
-async function sleepSpec(t: TestContext): Promise<ProcessSpec> {
-  const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], stopTimeoutMs: 60_000 });
-  return spec;
-}
+test('a stop() with an aborted signal does not end the supervisor of the manager', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(sleepSpec(t));
+  const supervisor = await supervision.here(manager, { checkIntervalMs: 50, ...NEVER_GIVE_UP });
+  const pid = (await manager.status()).pid ?? 0;
+  await assert.rejects(manager.stop({ signal: AbortSignal.abort(new Error('not now')) }), { message: 'not now' });
+  assert.deepEqual([supervisor.state, isRunningProcess(pid)], ['watching', true]);
+  process.kill(pid, 'SIGKILL');
+  await eventually('another process', () => supervisor.restarts === 1);
+  await reaches(supervisor, 'watching');
+});

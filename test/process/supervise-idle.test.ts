@@ -31,8 +31,8 @@ class QuietSupervisor {
     const { options, starts } = lockSetup(t, mode);
     this.program = startFixture(
       t,
-      'quiet-supervisor',
-      [JSON.stringify(spec), JSON.stringify(superviseOptions)],
+      'supervisor-process',
+      [JSON.stringify(spec), JSON.stringify(superviseOptions), 'quiet'],
       options,
     );
     this.starts = starts;

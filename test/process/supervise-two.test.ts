@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Instance, ProcessManager } from '../../src/index.js';
+import { type Instance, isLocked, ProcessManager } from '../../src/index.js';
+import { isRunningProcess } from '../helpers/evidence.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { redisPid } from '../helpers/redis.js';
 import { rounds } from '../helpers/resources.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { witnessedServer } from '../helpers/witness.js';
@@ -118,4 +119,45 @@ test('one stop puts both on standby, and one start wakes both', async (t) => {
     for (const supervisor of [first, second]) await reaches(supervisor, 'watching');
   }
   server.assertNeverTwo();
+});
+
+/** Longer than any test. */
+const LONG_MS = 600_000;
+
+/** Enough for two eager supervisors to see it sick, and to restart it. */
+const WATCH_MS = 1_500;
+
+test('two supervisors of a server that becomes sick again and again keep the backoff', async (t) => {
+  const supervision = new Supervision(t);
+  // It is ready for the manager that starts it, and sick for all others.
+  const spec = sleepSpec(t, { startTimeoutMs: 500, isHealthy: ({ reused }) => !reused });
+  const managers = [1, 2].map(() => new ProcessManager(spec));
+  const spawned: number[] = [];
+  const delays = managers.map((manager) => {
+    const own: number[] = [];
+    manager.on('spawned', ({ pid }) => spawned.push(pid));
+    manager.on('restarting', ({ delayMs }) => own.push(delayMs));
+    return own;
+  });
+  const supervisors = managers.map((manager) =>
+    supervision.add(
+      manager.supervise({
+        checkIntervalMs: 20,
+        unhealthyAfter: 2,
+        backoff: { initialMs: LONG_MS, maxMs: LONG_MS },
+        giveUpAfter: { restarts: 50, withinMs: LONG_MS },
+      }),
+    ),
+  );
+  await eventually(
+    'both wait',
+    () => supervisors.every(({ state }) => state === 'restarting') && delays.every((own) => (own.at(-1) ?? 0) > 0),
+    { withinMs: 30_000 },
+  );
+  const count = spawned.length;
+  // The first start, by one of them or joined by it, and one immediate restart by each.
+  assert.ok(count <= 4, `${count} processes, delays ${delays}`);
+  await delay(WATCH_MS);
+  assert.deepEqual([spawned.length, isLocked(managers[0]?.spec.lockFile ?? '')], [count, false]);
+  assert.deepEqual(spawned.filter(isRunningProcess), []);
 });

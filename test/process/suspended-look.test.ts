@@ -185,3 +185,17 @@ test('nor is one that was freed while its waiter was suspended, and a helper had
   waiter.program.kill('SIGCONT');
   await waiting;
 });
+
+test('a start whose check took the whole start time checks once more before it reports the process that it found as not healthy', async (t) => {
+  const spec = sleepSpec(t);
+  const { pid } = await new ProcessManager(spec).start();
+  let looks = 0;
+  const isHealthy = () => {
+    looks += 1;
+    // The machine is busy: nothing else runs in this process meanwhile, and so no time limit ends the look.
+    if (looks === 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+    return looks > 1;
+  };
+  const found = await new ProcessManager({ ...spec, startTimeoutMs: 300, isHealthy }).start();
+  assert.deepEqual([found.pid, found.reused, looks], [pid, true, 2]);
+});

@@ -1,7 +1,7 @@
 /** Every way in which the owner of a tied process can end, short of SIGKILL. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { Ending } from '../fixtures/tied-owner.js';
+import type { Ending } from '../fixtures/owner.js';
 import { startProgram } from '../helpers/programs.js';
 import { killAfter } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';

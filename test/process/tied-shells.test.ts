@@ -22,9 +22,8 @@ import {
   watcherOf,
 } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
+import { SHELLS } from '../helpers/watched.js';
 import { livingInGroup } from '../helpers/witness.js';
-
-const SHELLS = [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const;
 
 interface Watched {
   readonly program: Program;

@@ -1,10 +1,10 @@
 /** What a tied process is given, beside what a detached one of the same command is given. */
 import assert from 'node:assert/strict';
-import { readFileSync, readlinkSync, realpathSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
-import { redisSpec } from '../helpers/servers.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
 import {
   argumentsOf,
   descriptorsOf,
@@ -168,3 +168,16 @@ test('the watcher is in the group of the process, and does not keep the lock', a
 function readlinkFirst(pid: number, first: string | undefined): string | undefined {
   return realpathSync(first ?? '') === readlinkSync(`/proc/${pid}/exe`) ? first : undefined;
 }
+
+test('a tied server whose path contains "=" is run: the shell does not take the path for a variable', async (t) => {
+  const spec = sleepSpec(t, { lifetime: 'tied' });
+  const folder = join(spec.stateDir, '..', 'a=b');
+  mkdirSync(folder);
+  const command = join(folder, 'sleep');
+  copyFileSync('/bin/sleep', command);
+  chmodSync(command, 0o755);
+  const manager = new ProcessManager({ ...spec, command });
+  const { pid } = await manager.start();
+  await eventually('it runs', () => argumentsOf(pid)[0] === command);
+  assert.equal((await manager.stop()).outcome, 'stopped');
+});

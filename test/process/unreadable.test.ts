@@ -45,7 +45,7 @@ const servers: Record<string, Server> = {
   'a set-user-ID binary': { make: withSetUserId, skip: unlessRoot },
   'one that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
   'one that makes itself undumpable later': {
-    make: (t, changes) => undumpable(t, ['later'], changes),
+    make: (t, changes) => undumpable(t, ['unreadable-later'], changes),
     skip: false,
     settle: becomeUnreadable,
   },
@@ -118,7 +118,7 @@ test('a supervisor restarts an unreadable server that was killed', async (t) => 
 });
 
 test('an unreadable server that ignores the stop signal is killed', async (t) => {
-  const { spec, behind } = await undumpable(t, ['ignore'], { stopTimeoutMs: 300 });
+  const { spec, behind } = await undumpable(t, ['ignore-term'], { stopTimeoutMs: 300 });
   const manager = await startRemoteManager(t, spec, { behind });
   const { pid } = await manager.start();
   assert.equal((await manager.stop()).outcome, 'killed');
@@ -126,7 +126,7 @@ test('an unreadable server that ignores the stop signal is killed', async (t) =>
 });
 
 test('an unreadable server that dropped its lock is ended with LockDroppedError, whoever contends meanwhile', async (t) => {
-  const { spec, behind } = await undumpable(t, ['dropped']);
+  const { spec, behind } = await undumpable(t, ['close-descriptors']);
   const managers = await Promise.all([1, 2, 3, 4].map(() => startRemoteManager(t, spec, { behind })));
   const outcomes = await Promise.all(managers.map((manager) => manager.start().catch((error: Error) => error)));
   assert.deepEqual(
@@ -169,7 +169,7 @@ test('an unreadable server without a port is started, found and stopped', async 
 });
 
 test('an unreadable server is the process, not its child that can be seen; both end, and so does the child alone', async (t) => {
-  const { spec, behind } = await undumpable(t, ['child']);
+  const { spec, behind } = await undumpable(t, ['sleep']);
   const manager = await startRemoteManager(t, spec, { behind });
   const { logFile } = new ProcessManager(spec).spec;
   const begin = async () => {
@@ -188,7 +188,7 @@ test('an unreadable server is the process, not its child that can be seen; both 
 });
 
 test('a server in the background that becomes unreadable later is found and stopped', async (t) => {
-  const { spec, behind } = await undumpable(t, ['daemonise', 'later']);
+  const { spec, behind } = await undumpable(t, ['daemonise', 'unreadable-later']);
   const manager = await startRemoteManager(t, spec, { behind });
   const pid = await startSettled(manager, spec, becomeUnreadable);
   assertUnreadable(behind, pid);

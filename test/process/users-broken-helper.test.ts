@@ -14,7 +14,7 @@ for (const name of ['flock', 'perl']) {
   test(`a shared server ends with its last user although the first ${name} on PATH is broken`, async (t) => {
     const key = ownKey();
     const temp = temporaryFolder(t);
-    const folders = [pathWithScript(t, 'failing-helper.sh', name), process.env.PATH];
+    const folders = [pathWithScript(t, 'failing-program.sh', name), process.env.PATH];
     const env = { ...process.env, PATH: folders.join(delimiter), FAILURE: 'exit 127', TMPDIR: temp };
     const user = await startUser(t, { key }, { env });
     const { reused } = await user.join();
@@ -27,7 +27,7 @@ for (const name of ['flock', 'perl']) {
 test('where the only program that could wait is broken a shared server is refused', async (t) => {
   const key = ownKey();
   const temp = temporaryFolder(t);
-  const folder = pathWithScript(t, 'failing-helper.sh', 'flock');
+  const folder = pathWithScript(t, 'failing-program.sh', 'flock');
   symlinkSync(whereIs('redis-server'), join(folder, 'redis-server'));
   const user = await startUser(t, { key }, { env: { PATH: folder, FAILURE: 'exit 127', TMPDIR: temp } });
   await assert.rejects(user.join(), { name: 'FlockBindingError', message: /flock.*exit code 127/ });
@@ -36,7 +36,7 @@ test('where the only program that could wait is broken a shared server is refuse
 
 test('without the addon, too, a program that cannot lock is named by the error of a shared start', async (t) => {
   const options = {
-    env: { PATH: pathWithScript(t, 'failing-helper.sh', 'flock'), FAILURE: 'exit 127' },
+    env: { PATH: pathWithScript(t, 'failing-program.sh', 'flock'), FAILURE: 'exit 127' },
     nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')],
   };
   await assert.rejects(callElsewhere(t, 'start', sleepSpec(t, { lifetime: 'shared' }), options), {

@@ -1,20 +1,17 @@
 /** `lingerMs` of a shared process: it is kept for whoever comes after the last user, and no longer. */
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { ProcessManager } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
 import { isRunning } from '../helpers/outside-view.js';
-import { whereIs } from '../helpers/path-with-only.js';
-import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
-import { argumentsOf, groupEnds, watcherArguments } from '../helpers/tied.js';
-import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
+import { groupEnds } from '../helpers/tied.js';
+import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
+import { SHELLS, startWatchedByUsers } from '../helpers/watched.js';
 
 /** Long enough that whoever comes in its first part is in time, however busy the machine is. */
 const LINGER_MS = 3_000;
@@ -36,26 +33,16 @@ function come(path: string): number {
   return fd;
 }
 
-for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const) {
+for (const shell of SHELLS) {
   for (const tool of ['flock', 'perl'] as const) {
-    test(`${[shell, ...words].join(' ')} with ${tool}: a linger counts anew from the end of each who came meanwhile`, async (t) => {
-      const [folder, lingerMs] = [temporaryFolder(t), 1_500];
-      const path = join(folder, 'x.users');
-      const [lock, users, watched] = [openSync(join(folder, 'x.lock'), 'w'), openSync(path, 'w'), openSync(path, 'r+')];
-      assert.equal(tryFlock(users, 'sh'), true);
-      const args = watcherArguments('shared', 'TERM', '10000', whereIs(tool), String(lingerMs), 'sleep', '300');
-      const program = startProgram(t, shell, [...words, ...args], {
-        detached: true,
-        stdio: ['ignore', 'pipe', 'pipe', lock, watched],
-      });
-      closeSync(lock);
-      closeSync(watched);
-      await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
-      closeSync(users);
+    test(`${shell.join(' ')} with ${tool}: a linger counts anew from the end of each user that came meanwhile`, async (t) => {
+      const lingerMs = 1_500;
+      const { program, usersFile, leave } = await startWatchedByUsers(t, shell, { tool, lingerMs });
+      leave();
       let leftAt = performance.now();
       for (const staysMs of [0, lingerMs * 1.3, 0]) {
         await delay(lingerMs / 4);
-        const newcomer = come(path);
+        const newcomer = come(usersFile);
         await delay(staysMs);
         assert.equal(program.isAlive, true);
         leftAt = performance.now();

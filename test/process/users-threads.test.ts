@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { type Instance, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import type { Owned } from '../fixtures/owner.js';
 import type { ThreadAnswer } from '../fixtures/thread-manager.js';
-import type { Owned } from '../fixtures/tied-owner.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { fixture } from '../helpers/paths.js';
 import { startFixture } from '../helpers/programs.js';
@@ -46,7 +46,7 @@ test('three threads and the main thread are four users; a thread that ends leave
 for (const ending of ['thread returns', 'thread exits', 'thread throws', 'thread is terminated'] as const) {
   test(`the ${ending}, the only user of its process: the server ends, and the process stays`, async (t) => {
     const spec = await redisSpec(t, { lifetime: 'shared' });
-    const program = startFixture(t, 'tied-owner', [JSON.stringify(spec), ending]);
+    const program = startFixture(t, 'owner', [JSON.stringify(spec), ending]);
     const { instance } = await program.message<Owned>();
     await groupEnds(instance.pid);
     assert.equal(program.isAlive, true);

@@ -1,27 +1,18 @@
 /** What waits for the last user: the watcher's text under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FlockBindingError, ProcessManager } from '../../src/index.js';
-import { tryFlock } from '../../src/lock/flock.js';
 import { isRunning, logged, stateOf } from '../helpers/outside-view.js';
-import { pathWithOnly, whereIs } from '../helpers/path-with-only.js';
+import { pathWithOnly } from '../helpers/path-with-only.js';
 import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
-import { temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { memoryOf } from '../helpers/shared.js';
-import {
-  argumentsOf,
-  descriptorsOf,
-  groupEnds,
-  settledDescriptorsOf,
-  watcherArguments,
-  watcherOf,
-} from '../helpers/tied.js';
+import { argumentsOf, descriptorsOf, groupEnds, settledDescriptorsOf, watcherOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
+import { SHELLS, startWatchedByUsers } from '../helpers/watched.js';
 import { livingInGroup } from '../helpers/witness.js';
 
 /** What the design allows for all helpers of a shared process. */
@@ -40,31 +31,20 @@ async function startShared(t: TestContext, changes: Parameters<typeof redisSpec>
   return { manager, pid, watcher: watcherOf(pid), waiter: await waiterOf(pid) };
 }
 
-for (const [shell, ...words] of [['dash'], ['bash', '--posix'], ['busybox', 'sh']] as const) {
+for (const shell of SHELLS) {
   for (const tool of ['flock', 'perl'] as const) {
-    test(`${[shell, ...words].join(' ')} with ${tool}: the server lives as long as somebody has the users file locked`, async (t) => {
-      const folder = temporaryFolder(t);
-      const path = join(folder, 'x.users');
-      const [lock, users, watched] = [openSync(join(folder, 'x.lock'), 'w'), openSync(path, 'w'), openSync(path, 'w')];
-      assert.equal(tryFlock(users, 'sh'), true);
-      const args = watcherArguments('shared', 'TERM', '10000', whereIs(tool), '0', 'sleep', '300');
-      const program = startProgram(t, shell, [...words, ...args], {
-        detached: true,
-        stdio: ['ignore', 'pipe', 'pipe', lock, watched],
-      });
-      closeSync(lock);
-      closeSync(watched);
-      await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
+    test(`${shell.join(' ')} with ${tool}: the server lives as long as somebody has the users file locked`, async (t) => {
+      const { program, lockFile, usersFile, leave } = await startWatchedByUsers(t, shell, { tool });
       assert.deepEqual(argumentsOf(program.pid), ['sleep', '300']);
       // The watcher's file is not the server's, and the server's lock is not the watcher's.
       const { 3: serverLock, 4: atFour, ...others } = await settledDescriptorsOf(program.pid);
-      assert.deepEqual([serverLock, atFour], [join(folder, 'x.lock'), undefined]);
-      assert.ok(!Object.values(others).includes(path));
+      assert.deepEqual([serverLock, atFour], [lockFile, undefined]);
+      assert.ok(!Object.values(others).includes(usersFile));
       const waiter = await waiterOf(program.pid);
       assert.equal(descriptorsOf(waiter)[3], undefined);
       await delay(STILL_MS);
       assert.equal(program.isAlive, true);
-      closeSync(users);
+      leave();
       assert.equal((await program.ended()).signal, 'SIGTERM');
       await groupEnds(program.pid);
     });

@@ -143,7 +143,7 @@ test('a stop of which only a part was there to be read is not undone, and ends a
 
 test('however lines are written, none is found before the end of what was read without it', async (t) => {
   const journal = newJournal(t);
-  const writer = startFixture(t, 'journal-writer', [journal.path, '2000']);
+  const writer = startFixture(t, 'journal-user', [journal.path, '2000']);
   let end = journal.read().endPlace.offset;
   let known = -1;
   const ended = writer.ended().then(() => true);
@@ -245,7 +245,7 @@ test('a start is refused while a stop is at work, here or in another process, an
   assert.equal(await journal.isStopAtWork(), true);
   work.release();
   assert.equal(await journal.isStopAtWork(), false);
-  const other = startFixture(t, 'stop-at-work', [journal.path]);
+  const other = startFixture(t, 'journal-user', [journal.path, 'stop']);
   await other.message();
   assert.equal(tryBegin(journal), 'in use');
   other.kill();
@@ -279,7 +279,7 @@ test('a journal that is no file is a StateFileError for all that need it, and sa
 
 test('lines of many processes at once are all there, each in one piece', async (t) => {
   const journal = newJournal(t);
-  const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-writer', [journal.path, '200']));
+  const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-user', [journal.path, '200']));
   for (const writer of writers) await writer.ended();
   assert.equal(journal.lines().length, 800);
   const places = journal.lines().map((line) => line.place);

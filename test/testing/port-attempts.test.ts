@@ -14,7 +14,7 @@ function panicsOnce(test: Parameters<typeof temporaryFolder>[0]) {
   return ({ stateDir = '', port = 0 }: { stateDir?: string; port?: number }): ProcessSpec => ({
     name: 'panics',
     command: process.execPath,
-    args: [plainFixture('panics-once.mjs'), marker, String(port)],
+    args: [plainFixture('server.mjs'), `--panic-once=${marker}`, `--port=${port}`],
     port,
     stateDir,
   });

@@ -1,11 +1,10 @@
-/** The last user leaves, or is killed, and at that very moment others come, or leave as well. */
+/** The last user leaves or is killed, and others leave with it or come after it. Those who come at that very moment are attacked by the campaign. */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, startShared } from '../../src/index.js';
-import { seededRandom } from '../helpers/random.js';
+import { type Program, startFixture } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { rounds } from '../helpers/resources.js';
 import {
@@ -14,7 +13,6 @@ import {
   ownKey,
   processesOf,
   redisPreset,
-  type SharedUser,
   sharedFolder,
   startUser,
   startUsers,
@@ -70,35 +68,6 @@ test('the last user of a Temporal is killed: it is gone, and the next call start
   assert.deepEqual(processesOf(key), []);
 });
 
-test('a newcomer at the very moment of the last leave has a working server', async (t) => {
-  const random = seededRandom(t);
-  const key = ownKey();
-  const options = { key };
-  let [user, newcomer]: SharedUser[] = await startUsers(t, 2, options);
-  await user?.join();
-  let anew = 0;
-  let round = 0;
-  // Both kinds have to be met, and are in a handful of rounds as a rule.
-  const isMixed = () => anew > 0 && anew < round;
-  while (round < rounds(300) || (!isMixed() && round < 600)) {
-    round += 1;
-    const offset = random.between(-15, 15);
-    const leaving = delay(Math.max(0, -offset)).then(() => user?.leave());
-    const joining = delay(Math.max(0, offset)).then(() => newcomer?.join());
-    const [joined] = await Promise.all([joining, leaving]);
-    assert.ok(joined !== undefined);
-    assert.equal(await redisPid(joined.port), joined.pid, `round ${round}, offset ${offset}`);
-    assert.equal(isLocked(lockFileOf(key)), true);
-    assert.equal(existsSync(joined.stateDir), true);
-    if (!joined.reused) anew += 1;
-    [user, newcomer] = [newcomer, user];
-  }
-  await user?.leave();
-  t.diagnostic(`${round} newcomers, ${anew} of them started it anew`);
-  await nothingIsLeft(key);
-  assert.ok(isMixed(), `${anew} of ${round} offsets were late`);
-});
-
 test('four users leave at the same instant: server and folder are gone', async (t) => {
   const key = ownKey();
   const users = await startUsers(t, 4, { key });
@@ -137,6 +106,39 @@ test('all users are killed: a call with other options starts its own, and the ol
     assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
   }
 });
+
+test('when four of five users are killed one after another, the fifth keeps the server until it is killed, too', async (t) => {
+  const key = ownKey();
+  const users: Program[] = [];
+  for (let count = 1; count <= 5; count += 1) users.push(startFixture(t, 'shared-user', [JSON.stringify({ key })]));
+  const pids = await Promise.all(
+    users.map(async (user) => {
+      await user.message();
+      user.send({ id: 1, call: 'join' });
+      return (await user.message<{ joined: { pid: number } }>()).joined.pid;
+    }),
+  );
+  const [pid = 0] = pids;
+  assert.deepEqual(new Set(pids), new Set([pid]));
+  const watching = await startShared(redisPreset, { key });
+  assert.equal((await watching.manager.status()).users, 6);
+  await watching.leave();
+  for (const [index, user] of users.entries()) {
+    user.kill();
+    await user.exited;
+    const { manager } = watching;
+    await eventually('one user less', async () => (await manager.status()).users === 4 - index);
+    if (index < 4) assert.equal((await manager.status()).state, 'running');
+  }
+  await nothingIsLeft(key);
+  await leavesNoFolder(key);
+});
+
+/** A killed last user leaves the folder to the next one. */
+async function leavesNoFolder(key: string): Promise<void> {
+  await (await startShared(redisPreset, { key })).leave();
+  assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
+}
 
 /** A socket can be there an instant longer than the lock of a process that was killed. */
 async function portIsFree(port: number): Promise<void> {

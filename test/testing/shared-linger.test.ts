@@ -1,49 +1,14 @@
-/** `lingerMs` of startShared: users of one key come one after another, or not at all any more. */
+/** `lingerMs` of startShared: users of one key come one after another, or no more. Those who come at any instant of a linger are attacked by the campaign. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { OptionsMismatchError, startShared } from '../../src/index.js';
-import { seededRandom } from '../helpers/random.js';
 import { redisPid } from '../helpers/redis.js';
-import { rounds } from '../helpers/resources.js';
 import { nothingIsLeft, ownKey, redisPreset, startUsers } from '../helpers/shared.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 /** No test waits for its end. */
 const ENDLESS_MS = 600_000;
-
-test('who comes at any instant of a linger has a working server: the same one, or, when that is over, a new one', async (t) => {
-  const random = seededRandom(t);
-  const [key, lingerMs] = [ownKey(), 400];
-  const [user, newcomer] = await startUsers(t, 2, { key, lingerMs });
-  const outcomes = { found: 0, anew: 0 };
-  const isMixed = () => outcomes.found > 0 && outcomes.anew > 0;
-  const whole = rounds(60);
-  for (let round = 1; round <= whole || (!isMixed() && round <= 100); round += 1) {
-    const before = await user.join();
-    const leftAt = performance.now();
-    // Most of them near its end, where the watcher asks for the lock once more.
-    const offset = random.next() < 0.3 ? random.between(0, lingerMs) : random.between(lingerMs - 50, lingerMs + 350);
-    if (random.next() < 0.5) await user.leave();
-    else void user.leave();
-    await delay(offset);
-    const joined = await newcomer.join();
-    const what = `round ${round}, offset ${offset}`;
-    if (performance.now() - leftAt < lingerMs) assert.equal(joined.pid, before.pid, what);
-    assert.equal(joined.reused, joined.pid === before.pid, what);
-    for (const _ of ['at once', 'when a watcher that had begun to end it would be through']) {
-      assert.equal(await redisPid(joined.port), joined.pid, what);
-      assert.equal(existsSync(joined.stateDir), true, what);
-      await delay(random.between(0, 250));
-    }
-    outcomes[joined.reused ? 'found' : 'anew'] += 1;
-    await newcomer.leave();
-  }
-  t.diagnostic(`${outcomes.found} newcomers found it, ${outcomes.anew} started it anew`);
-  await nothingIsLeft(key, [user.program.pid, newcomer.program.pid]);
-  assert.ok(isMixed(), JSON.stringify(outcomes));
-});
 
 test('a run whose users are all killed leaves nothing for longer than lingerMs', async (t) => {
   const [key, lingerMs] = [ownKey(), 2_000];

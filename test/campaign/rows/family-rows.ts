@@ -66,7 +66,7 @@ export const familyRows: readonly Row[] = [
 
 function family(random: Random): string[] {
   const size = Math.ceil(random.between(0, MOST_CHILDREN));
-  return ['family', ...Array.from({ length: size }, () => random.weighted(KINDS))];
+  return Array.from({ length: size }, () => random.weighted(KINDS));
 }
 
 /** In a random order, until so many are left. */

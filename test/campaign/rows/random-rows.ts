@@ -4,7 +4,7 @@ import { witnessedServer } from '../../helpers/witness.js';
 import type { Row } from '../attack.js';
 
 const CALLERS = 4;
-const FULL_MS = 15_000;
+const FULL_MS = 40_000;
 const LEAST_MS = 1_000;
 
 const servers = {

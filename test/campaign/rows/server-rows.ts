@@ -16,7 +16,8 @@ import { wrapperRows } from './wrapper-rows.js';
 interface Oddity {
   name: string;
   attempts: number;
-  behaviour(random: Random): readonly (string | number)[];
+  /** Words of server.py. */
+  behaviour(random: Random): readonly string[];
   changes?: Partial<ProcessSpec>;
   /** Afterwards there must be nothing left. */
   meet(server: OddServer, random: Random): Promise<void>;
@@ -85,13 +86,13 @@ const oddities: readonly Oddity[] = [
   {
     name: 'a server that never becomes ready is given up in time',
     attempts: 30,
-    behaviour: () => ['never-ready'],
+    behaviour: () => ['no-port'],
     meet: (server) => runsOutOfTime(server, 'port'),
   },
   {
     name: 'a server that answers at its port and fails its health check is given up in time',
     attempts: 30,
-    behaviour: () => ['plain'],
+    behaviour: () => [],
     changes: { isHealthy: () => false },
     meet: (server) => runsOutOfTime(server, 'health'),
   },
@@ -99,9 +100,7 @@ const oddities: readonly Oddity[] = [
     name: 'a server that dies at a random instant is stopped then, and can be started again',
     attempts: 60,
     behaviour: (random) => [
-      'dies',
-      Math.round(random.between(0, 120)),
-      random.weighted({ 0: 1, 3: 1, '-9': 1, '-11': 1 }),
+      `dies=${Math.round(random.between(0, 120))},${random.weighted({ 0: 1, 3: 1, '-9': 1, '-11': 1 })}`,
     ],
     async meet({ manager, living, members, isLockFree }) {
       const started = await manager.start().catch((error: FlockProcessError) => error);
@@ -119,7 +118,7 @@ const oddities: readonly Oddity[] = [
   {
     name: 'a server that becomes another program is still the one, with its record and without',
     attempts: 40,
-    behaviour: (random) => ['exec', Math.round(random.between(0, 150))],
+    behaviour: (random) => [`exec=${Math.round(random.between(0, 150))}`],
     changes: { port: undefined as never },
     async meet({ manager }, random) {
       const { pid } = await manager.start();

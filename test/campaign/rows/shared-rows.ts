@@ -191,13 +191,16 @@ async function comeWhileLingering(attack: Attack): Promise<void> {
     after(killAll);
     const before = await user.join();
     const leftAt = performance.now();
-    const offset = random.between(0, LINGER_MS * 1.8);
+    // Most come near the end of the linger, where the watcher asks for the lock once more.
+    const [least, most] = random.next() < 0.3 ? [0, LINGER_MS] : [LINGER_MS - 50, LINGER_MS + 350];
+    const offset = random.between(least, most);
     if (random.next() < 0.5) user.kill();
     else await user.leave();
     await delay(Math.max(0, leftAt + offset - performance.now()));
     const joined = await newcomer.join();
     const what = `attempt ${index + 1}, ${offset} ms after the last user`;
     if (performance.now() - leftAt < LINGER_MS) assert.equal(joined.pid, before.pid, what);
+    assert.equal(joined.reused, joined.pid === before.pid, what);
     outcomes[joined.reused ? 'found' : 'anew'] += 1;
     // A watcher that had begun to end it would be through when it is asked for the second time.
     for (const waitMs of [LINGER_MS, 0]) {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../../src/index.js';
-import type { Ending, Order, Word } from '../../fixtures/doomed-owner.js';
+import type { Ending, Order, Word } from '../../fixtures/owner.js';
 import { killUnlessGone } from '../../helpers/evidence.js';
 import { isRunning, processesIn } from '../../helpers/outside-view.js';
 import { plainFixture } from '../../helpers/paths.js';
@@ -87,7 +87,7 @@ function wayOf(index: number): Way {
 
 /** Up, and waiting for its order. */
 function standby(attack: Attack, { isGroup = false }: Way): Program {
-  return startFixture(attack, 'doomed-owner', [], { detached: isGroup });
+  return startFixture(attack, 'owner', [], { detached: isGroup });
 }
 
 async function endOwner(
@@ -124,10 +124,10 @@ async function endOwner(
 
 async function meetReady(owner: Program, { way, kind }: { way: Way; kind: Kind }): Promise<void> {
   const word = await owner.message<Word>();
-  assert.ok(typeof word === 'object' && 'pid' in word, `not ready: ${JSON.stringify(word)}`);
+  assert.ok(typeof word === 'object' && 'instance' in word, `not ready: ${JSON.stringify(word)}`);
   // One that ends by itself does so at once.
-  if (way.ending === 'stays') assert.ok(isRunning(word.pid), 'it died under its owner');
-  if (kind === 'first to die') killUnlessGone(word.pid);
+  if (way.ending === 'stays') assert.ok(isRunning(word.instance.pid), 'it died under its owner');
+  if (kind === 'first to die') killUnlessGone(word.instance.pid);
 }
 
 async function suspend(owner: Program, milliseconds: number): Promise<void> {

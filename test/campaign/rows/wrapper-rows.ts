@@ -53,9 +53,9 @@ export const wrapperRows: readonly Row[] = [
     attack: (attack) =>
       attack.rounds(async (round) => {
         const { random } = attack;
-        const words = random.weighted({ '': 2, later: 1, child: 1, ignore: 1 });
+        const words = random.weighted({ '': 2, 'unreadable-later': 1, sleep: 1, 'ignore-term': 1 });
         const { spec, behind } = await undumpable(round, words === '' ? [] : [words], { stopTimeoutMs: 300 });
-        const isServer = (pid: number) => argumentsOf(pid)[1] === plainFixture('unreadable.py');
+        const isServer = (pid: number) => argumentsOf(pid)[1] === plainFixture('server.py');
         const servers = () => processesNaming(String(spec.port)).filter(isServer);
         await survive(round, random, { spec, servers, behind });
       }),

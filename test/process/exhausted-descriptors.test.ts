@@ -1,4 +1,4 @@
-/** A process that runs out of descriptors in the middle of a call. */
+/** A process that runs out of descriptors during a call. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProcessManager } from '../../src/index.js';
@@ -10,7 +10,7 @@ import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
 
 for (const method of ['start', 'status', 'stop'] as const) {
-  test(`${method}() without a descriptor left: an error of ours, and nothing is left that is not known`, async (t) => {
+  test(`${method}() without a free descriptor throws an error of this library and leaves no unknown process`, async (t) => {
     const spec = sleepSpec(t);
     const command = ['--nofile=64', process.execPath, fixture('exhausted'), JSON.stringify(spec), method];
     const program = startProgram(t, 'prlimit', command, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
@@ -22,11 +22,11 @@ for (const method of ['start', 'status', 'stop'] as const) {
     const manager = new ProcessManager(spec);
     if (method === 'start') {
       assert.equal(isRunningProcess(pid), false);
-      // A PID file that cannot be read for want of a descriptor stays, and names a dead process.
+      // A PID file that cannot be read without a free descriptor stays and names a dead process.
       assert.deepEqual(processesIn(spec.stateDir), []);
       assert.equal((await manager.status()).state, 'stopped');
     } else {
-      // Neither could look at who it is, so neither may have signalled it.
+      // Neither call could identify the process, so neither may have signalled it.
       assert.equal(isRunningProcess(pid), true);
       assert.equal((await manager.status()).pid, pid);
       assert.equal((await manager.stop()).outcome, 'stopped');
@@ -37,7 +37,7 @@ for (const method of ['start', 'status', 'stop'] as const) {
   });
 }
 
-test('without a descriptor left nobody is taken for a stranger: the error of the system says so', async (t) => {
+test('without a free descriptor the check of who holds the lock throws EMFILE and takes nobody for a stranger', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   await manager.start();
   const command = ['--nofile=64', process.execPath, fixture('exhausted-patience'), JSON.stringify(manager.spec)];
