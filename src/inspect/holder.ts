@@ -43,9 +43,10 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
   const isHolder = named && isCarrying(named, spec, state);
-  if (named && isHolder) return withHeirs(named, heirs ? managedCarriers(spec) : [], spec);
-  // The descriptors of an exiting process cannot be seen, and its port may still accept. Until it is gone, no other
-  // process may be taken for it.
+  // An heir that is missing among the recent carriers keeps the lock when the others are gone, and is ended then.
+  const recent = () => processTable().recentCarriers(spec.lockFile, LOCK_FD).filter(isManagedCarrier);
+  if (named && isHolder) return withHeirs(named, heirs ? recent() : [], spec);
+  // An exiting process hides its descriptors, and its port may still accept: until it is gone no other is taken for it.
   if (named?.isExiting) return NOBODY;
   const { managed, starters } = lockCarriers(spec);
   if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
@@ -134,7 +135,7 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   if (leader !== undefined && !leader.isZombie && leader.startKey !== startKey) return [];
   const isMember = ({ pid, sessionId, isZombie }: ProcessInfo) =>
     sessionId === session && !isZombie && pid !== process.pid;
-  return processTable().list().filter(isMember);
+  return processTable().leftOf({ startKey }, isMember);
 }
 
 /** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */

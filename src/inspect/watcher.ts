@@ -1,6 +1,7 @@
 /** Recognises the watcher of a tied or shared process, and counts the users of a shared one. */
 
 import { isLocked } from '../lock/questions.js';
+import { journalOf } from '../state/journal.js';
 import { besideLockFile, type CompleteSpec } from '../state/process-spec.js';
 import { type ProcessInfo, processTable } from '../system/process-table.js';
 
@@ -24,6 +25,10 @@ export function isShared(info: ProcessInfo): boolean {
  */
 export function isBeingEnded(info: ProcessInfo, spec: Pick<CompleteSpec, 'lockFile'>): boolean {
   if (isLocked(besideLockFile(spec, 'users'))) return true;
+  const { spawned } = journalOf(spec).readIfReadable();
+  // Without a watcher there is nothing to look for among all processes.
+  const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
+  if (isNamed && spawned.lifetime === 'detached') return false;
   const { hasDescriptor } = processTable();
   return watchersOf(info, 'tied').some((watcher) => hasDescriptor(watcher.pid, WATCHED_FD) === false);
 }

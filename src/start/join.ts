@@ -58,7 +58,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     throwIfAborted(signal);
     if (found !== undefined) return await reuse(contest, found.process, state);
     // After `abandon` no start adopts the leftovers. Each start that meets them ends them, this one at its next look.
-    if (!appendIfUnchanged(spec, state, () => journalOf(spec).append('abandon'))) await waitForStopAtWork(contest);
+    await appendOrWait(contest, state, () => journalOf(spec).append('abandon'));
     return undefined;
   }
   if (holder.kind === 'process') {
@@ -103,10 +103,7 @@ async function replace(contest: Contest, holder: Holder, before: JournalState): 
     // A stop() writes without a lock. If it wrote after the look, the `restart` line would undo it: write `stop` again.
     if (stop >= before.endPlace.offset && stop < restart) journal.append('stop');
   };
-  if (!appendIfUnchanged(spec, before, appendRestart)) {
-    await waitForStopAtWork(contest);
-    return undefined;
-  }
+  if (!(await appendOrWait(contest, before, appendRestart))) return undefined;
   const done = await finishStop(contest, holder, undefined);
   return typeof done === 'object' ? done : undefined;
 }
@@ -212,10 +209,7 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
   };
   // If the starter died before the process was ready, a `ready` line saves others the search for the ready line.
   const isKnown = isNamed && (state.isReady || spec.readyLine === undefined);
-  if (!isKnown && !appendIfUnchanged(spec, state, adopt)) {
-    await waitForStopAtWork(contest);
-    return undefined;
-  }
+  if (!isKnown && !(await appendOrWait(contest, state, adopt))) return undefined;
   if (!isNamedIn(spec.pidFile, info)) writePidFile(spec, info);
   log('%s runs already: PID %d', spec.name, info.pid);
   const differences = differencesOf(spec, info.pid, journalOf(spec).readIfReadable());
@@ -224,13 +218,17 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
   return instanceOf(spec, info, { reused: true, differences });
 }
 
-/** Appends under LOCK_EX on the journal, if nothing has changed: no start may return what another one abandons. */
-function appendIfUnchanged(spec: CompleteSpec, before: JournalState, append: () => void): boolean {
-  const result = journalOf(spec).exclusively((state) => {
+/**
+ * Appends under LOCK_EX on the journal, if nothing has changed: no start may return what another one abandons. False when
+ * something has, or when a stop is at work, which is then waited for.
+ */
+async function appendOrWait(contest: Contest, before: JournalState, append: () => void): Promise<boolean> {
+  const result = journalOf(contest.spec).exclusively((state) => {
     if (!isUnchanged(state, before)) return 'changed';
     append();
     return 'appended';
   });
+  if (result !== 'appended') await waitForStopAtWork(contest);
   return result === 'appended';
 }
 

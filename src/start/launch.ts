@@ -182,7 +182,7 @@ async function seeItThrough(
     rememberSpawned(spec.lockFile, info);
     // If the lock file was replaced, journal and PID file belong to the start that locked the new one.
     if (!lock.isIntact()) return;
-    appendSpawn(spec, info, { ...origin, log: spawned.output });
+    appendSpawn(spec, info, { ...origin, lifetime: spec.lifetime, log: spawned.output });
     writePidFile({ ...spec, command: spawned.command }, info);
     writeLockFilePid(lock, info.pid);
   };

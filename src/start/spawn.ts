@@ -140,7 +140,7 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   });
   try {
     const info = await lookUpSpawned(child, child.pid);
-    rememberChild(info, child);
+    rememberChild(info, child, ended);
     return { child, process: info, output, command: spec.command, ended };
   } catch (error) {
     // /proc hides the process, or no descriptor is left to look it up (EMFILE).
@@ -197,7 +197,7 @@ function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[])
   return new CommandNotFoundError(message, { command });
 }
 
-export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
+export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log' | 'lifetime'>;
 
 /**
  * @param origin an adopted process gets the origin of the process before it
@@ -205,9 +205,17 @@ export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log'>;
  */
 export function appendSpawn(spec: CompleteSpec, info: ProcessInfo, origin: Origin, fd = LOCK_FD): void {
   const { pid, startKey, sessionId } = info;
-  const { log: output, salt, hashes, executable } = origin;
+  const { log: output, lifetime, salt, hashes, executable } = origin;
   const session = fd === LOCK_FD ? sessionId : undefined;
   const logIdentity = output && { device: output.device, inode: output.inode, offset: output.offset };
   const identity = { pid, startKey, boot: processTable().boot(), fd, session };
-  journalOf(spec).append('spawn', { ...identity, log: logIdentity, lockFile: spec.lockFile, salt, hashes, executable });
+  journalOf(spec).append('spawn', {
+    ...identity,
+    log: logIdentity,
+    lockFile: spec.lockFile,
+    lifetime,
+    salt,
+    hashes,
+    executable,
+  });
 }

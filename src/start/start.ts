@@ -157,7 +157,7 @@ async function takeLock(spec: CompleteSpec, lock: FileLock, options: StartOption
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
     removePidFile(spec.pidFile, pid);
-    appendSpawn(spec, self, {}, lock.fd);
+    appendSpawn(spec, self, { lifetime: 'detached' }, lock.fd);
     writePidFile(spec, self);
     let isReady = false;
     const ready = () => {

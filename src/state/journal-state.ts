@@ -39,6 +39,7 @@ export interface SpawnLine extends JournalLine {
   /** Undefined for a process that was found without a journal that names it. */
   readonly log?: { readonly device: number; readonly inode: number; readonly offset: number };
   /** What the process was spawned with: see drift.ts. */
+  readonly lifetime?: unknown;
   readonly salt?: unknown;
   readonly hashes?: unknown;
   readonly executable?: unknown;

@@ -8,24 +8,27 @@ import type { ProcessInfo } from './process-table-linux.js';
 
 type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
-const children = new Map<string, ChildProcess>();
+type Child = { process: ChildProcess; ended: Promise<unknown> };
+
+const children = new Map<string, Child>();
 
 /** Only the newest are remembered: a supervisor may start any number. */
 const MOST_CHILDREN = 50;
 
-export function rememberChild(info: Identity, child: ChildProcess): void {
+/** @param ended is resolved when the end of the child is reported; any number of calls can wait for it */
+export function rememberChild(info: Identity, child: ChildProcess, ended: Promise<unknown>): void {
   const [oldest] = children.keys();
   if (children.size >= MOST_CHILDREN && oldest !== undefined) children.delete(oldest);
-  children.set(keyOf(info), child);
+  children.set(keyOf(info), { process: child, ended });
 }
 
 /** Does this child live, as far as its events have told? Undefined for every process that is not remembered. */
 export function isLivingChild(info: Identity): boolean | undefined {
   const child = children.get(keyOf(info));
-  return child && isUncollected(child);
+  return child && isUncollected(child.process);
 }
 
-export function ownChildren(): ChildProcess[] {
+export function ownChildren(): Child[] {
   return [...children.values()];
 }
 

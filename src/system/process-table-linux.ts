@@ -2,10 +2,23 @@
 
 import { getPriority } from 'node:os';
 import { basename } from 'node:path';
-import { LOCK_OPEN_FLAGS, realPath } from '../support/files.js';
+import { realPath } from '../support/files.js';
 import { ageLessUptimeMs, systemTimeMs, systemUptime, uptime } from '../support/globals.js';
 import { listenerPids } from './ports.js';
-import { descriptors, pids, read, readLink, requireProc, statFile } from './proc-files.js';
+import {
+  descriptors,
+  isOpenAt,
+  type LockKind,
+  linkOf,
+  lockOn,
+  lockThrough,
+  lookAtAll,
+  read,
+  readLink,
+  requireProc,
+  sparing,
+  statFile,
+} from './proc-files.js';
 
 export interface ProcessInfo {
   readonly pid: number;
@@ -82,7 +95,24 @@ export function boot(): string {
 }
 
 export function list(): ProcessInfo[] {
-  return lookAtAll((pid) => lookUp(pid) ?? []);
+  const beganMs = sinceBootMs();
+  const found = lookAtAll((pid) => lookUp(pid) ?? []);
+  lastWalk = { beganMs, found };
+  return found;
+}
+
+let lastWalk: { beganMs: number; found: readonly ProcessInfo[] } | undefined;
+
+/** Two processes tell the time since the boot with a difference of some 10 ms. */
+const CLOCK_MS = 100;
+
+/**
+ * Those that are left of a group or session. It gains members only while it has one: a walk after the birth of `first` that
+ * found no member remains true, so that a thousand calls of stop() do not make a thousand walks.
+ */
+export function leftOf(first: Pick<ProcessInfo, 'startKey'>, isMember: (info: ProcessInfo) => boolean): ProcessInfo[] {
+  const isLater = lastWalk !== undefined && lastWalk.beganMs > ticksMs(first.startKey) + CLOCK_MS;
+  return isLater && !lastWalk?.found.some(isMember) ? [] : list().filter(isMember);
 }
 
 /** Unix seconds, with a fraction: every process of this machine computes the same. */
@@ -139,12 +169,37 @@ export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd
   // The file may have any name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes, devices.
   const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
   return lookAtAll((pid) =>
-    (only === undefined ? descriptors(pid) : [only]).flatMap((fd) => {
-      const lock = only !== undefined || isFile(pid, fd) ? lockOn(path, pid, fd, kind) : undefined;
-      const info = lock ? lookUp(pid) : undefined;
-      return info === undefined || info.isZombie ? [] : [{ process: info, fd, isOpenedByUs: lock?.isOpenedByUs }];
-    }),
+    (only === undefined ? descriptors(pid) : [only]).flatMap((fd) =>
+      only !== undefined || isFile(pid, fd) ? carrierAt(path, pid, fd, kind) : [],
+    ),
   );
+}
+
+/**
+ * As carriers() at a descriptor, each proven now, from a walk that stops side by side share: a carrier that came after it
+ * is missing, and is found by the next walk.
+ */
+export function recentCarriers(path: string, fd: number): Carrier[] {
+  const inode = String(statFile(path)?.ino);
+  const locks = locksAt.get(fd) ?? sparing(() => lookAtAll((pid) => locate(pid, fd)));
+  locksAt.set(fd, locks);
+  const likely = locks().filter((lock) => lock.inode === inode || lock.link?.endsWith(basename(path)));
+  return likely.flatMap(({ pid }) => carrierAt(path, pid, fd));
+}
+
+type Located = { pid: number; inode: string | undefined; link: string | null | undefined };
+
+const locksAt = new Map<number, () => Located[]>();
+
+function locate(pid: number, fd: number): Located | [] {
+  const lock = lockThrough(pid, fd);
+  return lock ? { pid, inode: lock.inode, link: linkOf(pid, fd) } : [];
+}
+
+function carrierAt(path: string, pid: number, fd: number, kind?: LockKind): Carrier[] {
+  const lock = lockOn(path, pid, fd, kind);
+  const info = lock ? lookUp(pid) : undefined;
+  return info === undefined || info.isZombie ? [] : [{ process: info, fd, isOpenedByUs: lock?.isOpenedByUs }];
 }
 
 export function carries(pid: number, fd: number, path: string): boolean | undefined {
@@ -182,68 +237,3 @@ export function listeners(port: number, likely?: number): ProcessInfo[] {
 }
 
 export { isPortUsed } from './ports.js';
-
-/**
- * Looks at all processes, those that appear meanwhile included: one that forks and ends during the walk (a server that
- * puts itself into the background does) would be missed together with its child.
- */
-function lookAtAll<T>(look: (pid: number) => T | readonly T[]): T[] {
-  const seen = new Set<number>();
-  const found: T[] = [];
-  // The walk has to end even where processes appear faster than they can be examined.
-  for (let round = 1; round <= 30; round += 1) {
-    const fresh = pids().filter((pid) => !seen.has(pid));
-    if (fresh.length === 0) break;
-    for (const pid of fresh) seen.add(pid);
-    found.push(...fresh.flatMap(look));
-  }
-  return found;
-}
-
-/**
- * As lockThrough(), for the file now at `path`. A stat of a descriptor on a dead network file system would not return,
- * so the lock's inode or the descriptor's name must fit first: layered file systems show other inodes.
- */
-function lockOn(path: string, pid: number, fd: number, kind?: LockKind): Lock | null | undefined {
-  const lock = lockThrough(pid, fd, kind);
-  if (!lock) return lock;
-  const link = linkOf(pid, fd);
-  const isLikely = lock.inode === String(statFile(path)?.ino) || link?.endsWith(basename(path));
-  if (!isLikely) return link === undefined ? undefined : null;
-  // The descriptor can have become unreadable by now: a server that drops root does that.
-  const isOpen = isOpenAt(path, pid, fd);
-  return isOpen === false ? null : isOpen && lock;
-}
-
-const LOCK_LINES = {
-  exclusive: /^lock:.* FLOCK +ADVISORY +WRITE .*:(\d+) /m,
-  shared: /^lock:.* FLOCK +ADVISORY +READ .*:(\d+) /m,
-};
-
-type LockKind = keyof typeof LOCK_LINES;
-
-/** `isOpenedByUs`: the descriptor was opened with our flags. */
-type Lock = { isOpenedByUs: boolean; inode: string | undefined };
-
-/**
- * Null without such a lock. /proc/PID/fdinfo/N has a `lock:` line on exactly the descriptors whose open file description has
- * the lock, inherited ones too. (/proc/locks names the process that called flock(2), even when it is dead and its child holds
- * the lock.)
- */
-function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): Lock | null | undefined {
-  const info = read(`/proc/${pid}/fdinfo/${fd}`);
-  if (!info) return info === undefined ? undefined : null;
-  const line = LOCK_LINES[kind].exec(info);
-  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  return line === null ? null : { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS, inode: line[1] };
-}
-
-function linkOf(pid: number, fd: number): string | null | undefined {
-  return readLink(`/proc/${pid}/fd/${fd}`);
-}
-
-function isOpenAt(path: string, pid: number, fd: number): boolean | undefined {
-  const atPath = statFile(path);
-  const opened = statFile(`/proc/${pid}/fd/${fd}`);
-  return opened === undefined ? undefined : opened !== null && atPath?.ino === opened.ino && atPath.dev === opened.dev;
-}

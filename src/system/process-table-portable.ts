@@ -41,6 +41,10 @@ export function list(): ProcessInfo[] {
   return ps(['-A']).map(({ info }) => info);
 }
 
+export function leftOf(_first: unknown, isMember: (info: ProcessInfo) => boolean): ProcessInfo[] {
+  return list().filter(isMember);
+}
+
 export function startTime({ startKey }: Pick<ProcessInfo, 'startKey'>): number {
   return Date.parse(`${startKey} UTC`) / 1000;
 }
@@ -74,6 +78,8 @@ export function carriers(path: string): Carrier[] {
     return info === undefined || info.isZombie ? [] : [{ process: info, fd, isOpenedByUs: undefined }];
   });
 }
+
+export { carriers as recentCarriers };
 
 export function carries(pid: number, fd: number, path: string): boolean | undefined {
   return isCarriedIn(openDescriptors(['-p', String(pid)], path), fd, path);

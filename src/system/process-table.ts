@@ -5,7 +5,6 @@
  * branch calls ps(1) itself for a proof: ps-list is asynchronous, and lists neither group nor session.
  */
 
-import { once } from 'node:events';
 import { debugLog } from '../support/debug.js';
 import { errorText, systemError } from '../support/errors.js';
 import { loadPackage } from '../support/load.js';
@@ -59,10 +58,10 @@ export function livingSpawned(lockFile: string): ProcessInfo | undefined {
 export async function collectChildren(): Promise<void> {
   // Without /proc a child counts as alive until its end is reported.
   if (!hasProc()) return;
-  for (const child of ownChildren()) {
+  for (const { process: child, ended } of ownChildren()) {
     if (!isUncollected(child) || !processTable().lookUp(child.pid as number)?.isZombie) continue;
     child.ref(); // Perhaps nothing else keeps this process alive.
-    await once(child, 'exit');
+    await ended;
   }
 }
 
