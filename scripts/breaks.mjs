@@ -424,7 +424,7 @@ export const breaks = [
     laws: [4],
     breaks: 'a group is signalled although its number was reused',
     file: 'src/stop/terminate.ts',
-    pattern: /\w+ \? \[\] : (?=\w+\.list\(\))/,
+    pattern: /\w+ \? \[\] : (?=\w+\.leftOf\()/,
     replacement: '',
     rows: { 'changes hands during a stop': 1 },
   },
