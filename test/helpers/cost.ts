@@ -28,9 +28,9 @@ export interface LockSetup {
 
 export function lockSetup(test: Pick<TestContext, 'after'>, mode: LockMode): LockSetup {
   const folder = temporaryFolder(test);
-  const log = join(folder, 'starts.txt');
-  const starts = () => (existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : []);
-  const env = { ...process.env, STARTS: log };
+  const logFile = join(folder, 'starts.txt');
+  const starts = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8').split('\n').slice(0, -1) : []);
+  const env = { ...process.env, STARTS: logFile };
   if (mode === 'the addon') return { options: { nodeArgs: [], env }, starts };
   const name = mode === 'perl' ? 'perl' : 'flock';
   copyFileSync(plainFixture('counting-helper.sh'), join(folder, name));

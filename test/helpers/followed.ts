@@ -35,8 +35,8 @@ export class Follower {
     test.after(() => this.end());
   }
 
-  async #follow(log: AsyncIterable<string>, pauseMs = () => 0): Promise<void> {
-    for await (const line of log) {
+  async #follow(lines: AsyncIterable<string>, pauseMs = () => 0): Promise<void> {
+    for await (const line of lines) {
       this.lines.push(line);
       const ms = pauseMs();
       if (ms > 0) await delay(ms);

@@ -71,8 +71,8 @@ export async function serverOf(spec: ProcessSpec): Promise<number> {
   const { logFile } = new ProcessManager(spec).spec;
   const [server = 0, ...others] = await eventually('a server', () => {
     const found = serversOf(spec);
-    const log = readFileSync(logFile, 'utf8');
-    return found.length > 0 && found.every((pid) => log.includes(`server ${pid} `)) ? found : undefined;
+    const logText = readFileSync(logFile, 'utf8');
+    return found.length > 0 && found.every((pid) => logText.includes(`server ${pid} `)) ? found : undefined;
   });
   assert.deepEqual(others, [], 'other servers');
   return server;

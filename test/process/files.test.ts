@@ -152,9 +152,9 @@ test('the log is appended to from one start to the next', async (t) => {
   writeFileSync(logFile, 'from before\n');
   await manager.start();
   await manager.restart();
-  const log = readFileSync(logFile, 'utf8');
-  assert.ok(log.startsWith('from before\n'));
-  assert.equal(log.match(/Redis is starting/g)?.length, 2);
+  const logText = readFileSync(logFile, 'utf8');
+  assert.ok(logText.startsWith('from before\n'));
+  assert.equal(logText.match(/Redis is starting/g)?.length, 2);
   assert.equal(existsSync(`${logFile}.1`), false);
 });
 

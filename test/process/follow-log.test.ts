@@ -292,9 +292,9 @@ test('an abort lets go of the log of who never comes back for another line, and 
 });
 
 test('each loop over what followLog() gives begins anew', async (t) => {
-  const log = withLog(t, 'one\n').followLog();
+  const lines = withLog(t, 'one\n').followLog();
   for (let round = 0; round < 2; round += 1) {
-    for await (const line of log) {
+    for await (const line of lines) {
       assert.equal(line, 'one');
       break;
     }

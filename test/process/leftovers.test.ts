@@ -156,9 +156,9 @@ async function crash(t: TestContext, kind: string, changes: Partial<ProcessSpec>
 async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): Promise<number> {
   const logged = new RegExp(`server ${pid} [^]*?child (\\d+)\n`);
   const child = await eventually('a child that is up', () => {
-    const log = readFileSync(spec.logFile, 'utf8');
-    const found = logged.exec(log)?.[1];
-    return log.includes(`up: ${found}\n`) ? found : undefined;
+    const logText = readFileSync(spec.logFile, 'utf8');
+    const found = logged.exec(logText)?.[1];
+    return logText.includes(`up: ${found}\n`) ? found : undefined;
   });
   return killAfter(t, Number(child));
 }

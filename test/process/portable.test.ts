@@ -33,8 +33,8 @@ test('both branches say the same of a process', async (t) => {
   assert.ok(difference > -1_000 && difference < 3_000, `${difference} ms`);
   assert.ok(portable.commandNames(pid).includes('node'));
   assert.deepEqual(
-    portable.carriers(lockFile).map(({ process, fd }) => [process.pid, fd]),
-    linux.carriers(lockFile).map(({ process, fd }) => [process.pid, fd]),
+    portable.carriers(lockFile).map(({ process: found, fd }) => [found.pid, fd]),
+    linux.carriers(lockFile).map(({ process: found, fd }) => [found.pid, fd]),
   );
   for (const table of [linux, portable]) {
     assert.deepEqual(
@@ -65,7 +65,7 @@ test('both branches say the same of suspended and dead ones', async (t) => {
     assert.equal(table.lookUp(pid)?.isZombie, true);
     assert.equal(table.lookUp(parent.pid)?.isSuspended, true);
     assert.equal(table.lookUp(2 ** 31 - 1), undefined);
-    assert.ok(table.list().some((process) => process.pid === pid && process.isZombie));
+    assert.ok(table.list().some((found) => found.pid === pid && found.isZombie));
   }
 });
 

@@ -12,8 +12,10 @@ import { argumentsOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 /** The layers in their order; what was not asked is undefined. */
-function layers({ checks: { lock, pidFile, process, identity, port, health } }: Status): (boolean | undefined)[] {
-  return [lock, pidFile, process, identity, port, health];
+function layers({
+  checks: { lock, pidFile, process: processCheck, identity, port, health },
+}: Status): (boolean | undefined)[] {
+  return [lock, pidFile, processCheck, identity, port, health];
 }
 
 test('stopped: the lock is free, nothing else was asked, and the address is known', async (t) => {

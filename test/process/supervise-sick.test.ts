@@ -75,9 +75,9 @@ for (const kind of ['stay', 'ignore', 'session']) {
     const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
     const { pid = 0 } = await manager.status();
     const child = await eventually('a child that is up', () => {
-      const log = readFileSync(manager.spec.logFile, 'utf8');
-      const found = /child (\d+)\n/.exec(log)?.[1];
-      return log.includes(`up: ${found}\n`) ? Number(found) : undefined;
+      const logText = readFileSync(manager.spec.logFile, 'utf8');
+      const found = /child (\d+)\n/.exec(logText)?.[1];
+      return logText.includes(`up: ${found}\n`) ? Number(found) : undefined;
     });
     killAfter(t, child);
     const unhealthy = once(manager, 'unhealthy');

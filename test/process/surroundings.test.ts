@@ -78,8 +78,8 @@ test('it leads a session and a group of its own', async (t) => {
 test('its streams are nothing to read, the log twice, and the lock', async (t) => {
   const { streams, spec } = await startedWith(t, {});
   const folder = realpathSync(spec.stateDir);
-  const log = `${folder}/logs/redis.log`;
-  assert.deepEqual(streams, ['/dev/null', log, log, `${folder}/redis.lock`]);
+  const logFile = `${folder}/logs/redis.log`;
+  assert.deepEqual(streams, ['/dev/null', logFile, logFile, `${folder}/redis.lock`]);
 });
 
 test('the first word is the command as it was given', async (t) => {

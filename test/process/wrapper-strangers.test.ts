@@ -89,10 +89,10 @@ async function startInSession(
   manager: ProcessManager,
   isOrphan: boolean,
 ): Promise<{ leader: number; stranger: number }> {
-  const log = openSync(manager.spec.logFile, 'a');
+  const logFd = openSync(manager.spec.logFile, 'a');
   const script = `sleep 300 & echo "stranger $!"; ${isOrphan ? 'exit' : 'wait'}`;
-  const leader = startProgram(t, 'setsid', ['sh', '-c', script], { stdio: ['ignore', log, log] });
-  closeSync(log);
+  const leader = startProgram(t, 'setsid', ['sh', '-c', script], { stdio: ['ignore', logFd, logFd] });
+  closeSync(logFd);
   const stranger = await eventually('a stranger', () => loggedPids(manager, 'stranger')[0]);
   killAfter(t, stranger);
   if (isOrphan) await leader.ended();

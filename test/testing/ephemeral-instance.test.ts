@@ -101,15 +101,15 @@ test('a given folder is used and stays, and the server in it is asked to end', a
 
 test('with a folder of its own it is killed at once: no SIGTERM arrives', async () => {
   const server = await startEphemeral(nodePreset({ 'on-term': 'ignore' }));
-  const log: string[] = [];
+  const reported: string[] = [];
   const exits: unknown[] = [];
   server.manager.on('exit', ({ exitCode, signal }) => {
     exits.push([exitCode, signal]);
-    log.push(readFileSync(server.manager.spec.logFile, 'utf8'));
+    reported.push(readFileSync(server.manager.spec.logFile, 'utf8'));
   });
   await server.stop();
   assert.deepEqual(exits, [[null, 'SIGKILL']]);
-  assert.doesNotMatch(log[0] ?? '', /SIGTERM/);
+  assert.doesNotMatch(reported[0] ?? '', /SIGTERM/);
 });
 
 test('a TMPDIR that is relative is that of the start: the folder is removed from wherever stop is called', async (t) => {

@@ -85,12 +85,12 @@ test('a crash of the server is in its log, which can be read until the last one 
   const other = await startShared(redisPreset, { key });
   assert.notEqual(other.pid, one.pid);
   await one.leave();
-  const log = readFileSync(other.manager.spec.logFile, 'utf8');
-  assert.match(log, /crashed by signal/);
+  const logText = readFileSync(other.manager.spec.logFile, 'utf8');
+  assert.match(logText, /crashed by signal/);
   assert.ok((await other.manager.logTail()).length > 0);
   await other.leave();
   assert.equal(existsSync(other.manager.spec.logFile), false);
-  t.diagnostic(`${log.split('\n').length} lines`);
+  t.diagnostic(`${logText.split('\n').length} lines`);
 });
 
 test('stop() ends it for all; who was in starts it again with a call, on the same port', async () => {

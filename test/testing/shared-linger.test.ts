@@ -31,8 +31,8 @@ test('the folder of one that lingered stays, and goes with the next call', async
   await one.leave();
   await nothingIsLeft(key);
   assert.equal(existsSync(one.stateDir), true);
-  const log = await one.manager.logTail();
-  assert.notDeepEqual(log, []);
+  const logText = await one.manager.logTail();
+  assert.notDeepEqual(logText, []);
   const other = await startShared(redisPreset, { key });
   assert.equal(other.reused, false);
   await other.leave();
