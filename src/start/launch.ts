@@ -227,8 +227,7 @@ async function seeItThrough(
 /** Ends the process that was spawned, its last successor in the background, and their heirs. */
 async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProcess, last: ProcessInfo): Promise<void> {
   const { child, process: first } = spawned;
-  const graceMs = Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs);
-  const grace = Deadline.exactly(graceMs);
+  const grace = Deadline.exactly(Math.min(FAILED_START_GRACE_MS, spec.stopTimeoutMs));
   const heirs = () => (lock.isIntact() ? [...heirsOfLock(spec), ...leftBehind(spec)] : []);
   let find = () => [first, last, ...heirs()];
   const endFound = async () => {
@@ -240,11 +239,12 @@ async function abandon(spec: CompleteSpec, lock: FileLock, spawned: SpawnedProce
   };
   try {
     if (isUncollected(child)) lookUpChild(first.pid);
-    await poll(endFound, { deadline: Deadline.after(graceMs + KILL_WAIT_MS) });
+    await poll(endFound, { deadline: Deadline.after(grace.remainingMs + KILL_WAIT_MS) });
   } catch (error) {
     // /proc hides them, or no descriptor is left (EMFILE). Nobody else can have the PID of an uncollected child.
     log('cannot look for what is left of %s: %s', spec.name, errorText(error));
-    if (isUncollected(child)) process.kill(-first.pid, 'SIGKILL');
+    const killUnlessCollected = () => !isUncollected(child) || !process.kill(-first.pid, 'SIGKILL');
+    await poll(killUnlessCollected, { deadline: Deadline.after(KILL_WAIT_MS) });
   }
   if (lock.isIntact()) removePidFile(spec.pidFile);
 }
