@@ -1,6 +1,7 @@
 /** Checks a process once: port, ready line and `isHealthy`, and whether a stranger listens on its port. */
 
 import { inspect } from 'node:util';
+import { LOCK_FD } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
 import { type LineSearch, searchReadyLine } from '../state/log-file.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
@@ -20,7 +21,6 @@ import { isPort } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { isPortOpen } from '../system/ports.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
-import { LOCK_FD } from './holder.js';
 
 const log = debugLog('readiness');
 

@@ -5,6 +5,7 @@
  */
 
 import { basename } from 'node:path';
+import { LOCK_FD } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalLine, JournalState } from '../state/journal-state.js';
@@ -19,9 +20,6 @@ import {
   type ProcessInfo,
   processTable,
 } from '../system/process-table.js';
-
-/** The descriptor at which a managed process inherits the lock. */
-export const LOCK_FD = 3;
 
 type Files = Pick<CompleteSpec, 'lockFile' | 'command'>;
 

@@ -5,6 +5,9 @@ import { asLockUnavailable, isSameFile } from './lock-file.js';
 
 const log = debugLog('lock');
 
+/** The descriptor at which a managed process inherits the lock. */
+export const LOCK_FD = 3;
+
 /** An exclusive flock(2) that this process holds on `path`. */
 export interface FileLock {
   /** Absolute path of the lock file. */

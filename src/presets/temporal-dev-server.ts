@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { LOCK_FD } from '../inspect/holder.js';
+import { LOCK_FD } from '../lock/held-lock.js';
 import { livingNamed } from '../state/pid-file.js';
 import { completeSpec, type ProcessSpec } from '../state/process-spec.js';
 import { assertSupportedPlatform } from '../support/errors.js';

@@ -9,12 +9,12 @@ import { projectRoot } from '../helpers/paths.js';
 const ROOMS = [
   'index.ts',
   'testing',
-  'presets',
   'manager',
   'supervise',
   'start',
   'stop',
   'inspect',
+  'presets',
   'state',
   'lock',
   'system',
