@@ -448,7 +448,7 @@ export const breaks = [
     laws: [1, 7],
     breaks: 'each user that leaves ends the process, whether there are others or not',
     file: 'src/state/users.ts',
-    pattern: /(\w+) = isGranted\([^;]*;/,
+    pattern: /(\w+) = tryLockUsers\([^;]*;/,
     replacement: 'await end(); $1 = 6;',
     rows: { 'never dies under a user': 0.1, 'crashes under its users': 0.2, 'a newcomer has a working server': 0.2 },
   },

@@ -167,7 +167,7 @@ export function tryAcquireLock(path: string): FileLock | undefined {
 }
 
 /** Does somebody, perhaps unseen, keep a shared lock that refuses an acquireLock()? It makes the same attempts. */
-export function isSharedLockKept(path: string): boolean {
+export function probeSharedLock(path: string): boolean {
   const result = lockOrRefusal(lockFileOf(path, {}));
   if (typeof result !== 'string') result.handOver();
   return result === 'shared lock';

@@ -10,7 +10,7 @@ import { isBeingEnded } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
-import { differencesOf, isToBeReplaced } from '../state/drift.js';
+import { decideReplacement, differencesOf } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -67,7 +67,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.
     const isDiffering = isJudged && differencesOf(spec, info.pid, state).length > 0;
     if (isDiffering && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
-    if (isDiffering && isToBeReplaced(spec, info.pid, state)) return await replace(contest, holder, state);
+    if (isDiffering && decideReplacement(spec, info.pid, state)) return await replace(contest, holder, state);
     const isShareable = await isReadyToShare(contest, info, state);
     // isBeingEnded() walks through all processes. Nobody ends a shared process while this start is its user.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
@@ -134,7 +134,7 @@ export async function waitForStopAtWork(contest: Contest): Promise<boolean> {
   let patience = Deadline.after(spec.startTimeoutMs);
   const pace = new Pace({ firstMs: 2, maxMs: 25 });
   let hasWaited = false;
-  while (await journal.isStopAtWork()) {
+  while (await journal.probeStopAtWork()) {
     const { isPending, pendingBy } = checkWanted(spec, contest);
     contest.announce('waiting', { for: 'stop', pid: pendingBy });
     if (isPending) patience = Deadline.after(spec.startTimeoutMs);

@@ -15,7 +15,7 @@ import {
 } from '../inspect/checks.js';
 import { identify, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
-import { isSharedLockKept, tryAcquireLock } from '../lock/file-lock.js';
+import { probeSharedLock, tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { LOCK_FD } from '../lock/held-lock.js';
 import { sharedLockPids } from '../lock/questions.js';
@@ -202,7 +202,7 @@ function lockDroppedError({ name }: CompleteSpec, { pid }: ProcessInfo): LockDro
 /** @throws LockUnavailableError when a lasting shared lock keeps everybody out; not when the lock was just freed */
 export function refuseSharedLock({ name, lockFile: path }: CompleteSpec): void {
   const pids = sharedLockPids(path);
-  if (pids.length === 0 && !isSharedLockKept(path)) return;
+  if (pids.length === 0 && !probeSharedLock(path)) return;
   const message = `Cannot start ${name}: a shared lock is kept on "${path}" by ${textOfPids(pids)}`;
   throw new LockUnavailableError(message, { path });
 }

@@ -49,7 +49,7 @@ export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted 
 }
 
 /** When there are differences: is the process to be restarted? @throws OptionsMismatchError if it is to be refused */
-export function isToBeReplaced(spec: CompleteSpec, pid: number, state: JournalState): boolean {
+export function decideReplacement(spec: CompleteSpec, pid: number, state: JournalState): boolean {
   const { name, whenDifferent } = spec;
   const differences = differencesOf(spec, pid, state);
   if (differences.length === 0 || whenDifferent === 'restart') return differences.length > 0;

@@ -60,7 +60,7 @@ async function* follow(files: Files, options: Options, left: AbortSignal): Async
       const next = nextPath(files, file);
       const read = file?.read();
       const opened = read === undefined && next !== undefined ? openLogFile(next) : undefined;
-      const isOver = opened !== undefined || (file?.isUnendedFor(UNENDED_MS) && !isLocked(files.lockFile));
+      const isOver = opened !== undefined || (file?.waitedForEnd(UNENDED_MS) && !isLocked(files.lockFile));
       lines = read ?? ((isOver && file?.takeUnended()) || []);
       if (opened !== undefined) {
         file?.close();
@@ -149,7 +149,7 @@ class LogFile {
     return lines;
   }
 
-  isUnendedFor(ms: number): boolean {
+  waitedForEnd(ms: number): boolean {
     if (this.#unended === '' || now() - this.#quietSince < ms) return false;
     this.#quietSince = now();
     return true;

@@ -214,7 +214,7 @@ export class Journal {
     return true;
   }
 
-  async isStopAtWork(): Promise<boolean> {
+  async probeStopAtWork(): Promise<boolean> {
     // A LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
     const release = await lockJournal(this.path, 'ex', 10);
     release?.();

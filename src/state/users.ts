@@ -46,9 +46,9 @@ async function tryToJoin(path: string, lingers: boolean, whenUnused?: () => Prom
   let isUser = false;
   try {
     // The question comes first: a watcher about to exit would refuse LOCK_EX, and an instant later LOCK_SH is granted.
-    if (!isGranted(path, fd, 'question')) return undefined;
-    if (whenUnused !== undefined && isGranted(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
-    if (!isGranted(path, fd, 'sh') || !isSameFile(fd, path)) return undefined;
+    if (!tryLockUsers(path, fd, 'question')) return undefined;
+    if (whenUnused !== undefined && tryLockUsers(path, fd, 'ex') && isSameFile(fd, path)) await whenUnused();
+    if (!tryLockUsers(path, fd, 'sh') || !isSameFile(fd, path)) return undefined;
     // Written under LOCK_SH, since the watcher reads the lines under LOCK_EX. Two users that write at the same place
     // leave one line, which is enough.
     if (lingers) asLockUnavailable(path, 'lock', () => writeSync(fd, '\n', fstatSync(fd).size));
@@ -72,12 +72,12 @@ export async function leaveUsers(spec: Shared, user: User, end: () => Promise<vo
   const look = async () => {
     const fd = openUsers(path);
     try {
-      if (isGranted(path, fd, 'ex')) {
+      if (tryLockUsers(path, fd, 'ex')) {
         if (!isSameFile(fd, path)) return undefined;
         await end();
         return 'last';
       }
-      shared = isGranted(path, fd, 'question') ? shared + 1 : 0;
+      shared = tryLockUsers(path, fd, 'question') ? shared + 1 : 0;
       // A LOCK_SH that is met six times in a row, which takes some 10 ms, is another user's, not somebody's question.
       return shared === 6 ? 'others' : undefined;
     } finally {
@@ -94,6 +94,6 @@ function openUsers(path: string): number {
   return asLockUnavailable(path, 'lock', () => openLockFile(path, 0o600));
 }
 
-function isGranted(path: string, fd: number, operation: Operation): boolean {
+function tryLockUsers(path: string, fd: number, operation: Operation): boolean {
   return asLockUnavailable(path, 'lock', () => tryFlock(fd, operation));
 }

@@ -242,15 +242,15 @@ test('a start is refused while a stop is at work, here or in another process, an
   const journal = newJournal(t);
   const work = await journal.workOn('stop');
   assert.equal(tryBegin(journal), 'in use');
-  assert.equal(await journal.isStopAtWork(), true);
+  assert.equal(await journal.probeStopAtWork(), true);
   work.release();
-  assert.equal(await journal.isStopAtWork(), false);
+  assert.equal(await journal.probeStopAtWork(), false);
   const other = startFixture(t, 'journal-user', [journal.path, 'stop']);
   await other.message();
   assert.equal(tryBegin(journal), 'in use');
   other.kill();
   await other.ended();
-  await eventually('it is free', async () => !(await journal.isStopAtWork()));
+  await eventually('it is free', async () => !(await journal.probeStopAtWork()));
   assert.notEqual(tryBegin(journal), 'in use');
 });
 
