@@ -29,7 +29,7 @@ import { testWithoutProc, whyNotWithoutProc } from './test-without-proc.mjs';
 /** Words of `npm test`: the laws of the lock, the fallback, a start, a stop, tied and shared processes, worker threads. */
 const SMOKE_TESTS = [
   'lock/acquire',
-  'lock/contention',
+  'lock/interoperability',
   'lock/fallback.test',
   'lock/hand-over',
   'lock/is-locked',

@@ -14,7 +14,7 @@ import { beginTestRun, endTestRun } from './test-run.mjs';
 /** Words of `npm test`: of the files that look at nothing which only Linux has, and have no bound that only /proc can keep. */
 const PORTABLE_TESTS = [
   'lock/acquire',
-  'lock/contention',
+  'lock/interoperability',
   'lock/hand-over',
   'lock/is-locked',
   'lock/wait.test',

@@ -31,6 +31,8 @@ export interface SoakSample {
   listeners: number;
   /** Milliseconds: by how much the event loop came late since the last sample, of a hundred times the 99th. */
   loopDelayMs: number;
+  /** Percent of one processor that the process has used since the last sample. */
+  processorPercent: number;
 }
 
 export interface SoakReport {
@@ -66,6 +68,7 @@ const managers: ProcessManager[] = [];
 const report: SoakReport = { cycles: 0, crashes: 0, lines: 0, joined: 0, failures: [] };
 const loop = monitorEventLoopDelay({ resolution: 10 });
 loop.enable();
+let used = { cpu: process.cpuUsage(), at: performance.now() };
 
 process.on('message', (word: 'go' | 'sample') => {
   if (word === 'sample') say({ sample: sample() });
@@ -205,14 +208,20 @@ async function makeManager(index: number, group: string): Promise<ProcessManager
 function sample(): SoakSample {
   // The collection alone keeps the loop waiting: it is not what is measured.
   const loopDelayMs = loop.percentile(99) / 1e6;
+  const { user, system } = process.cpuUsage(used.cpu);
+  const processorPercent = (user + system) / 10 / (performance.now() - used.at);
   globalThis.gc?.();
   const kinds = process.getActiveResourcesInfo();
   const resources = Object.fromEntries(
     [...new Set(kinds)].sort().map((kind) => [kind, kinds.filter((it) => it === kind).length]),
   );
-  setImmediate(() => loop.reset());
+  setImmediate(() => {
+    loop.reset();
+    used = { cpu: process.cpuUsage(), at: performance.now() };
+  });
   return {
     loopDelayMs,
+    processorPercent,
     heapKiB: process.memoryUsage().heapUsed / 1024,
     resources,
     listeners: [process, ...managers].reduce((sum, emitter) => sum + countListeners(emitter), 0),
