@@ -11,7 +11,7 @@ import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-proce
 import { eventually } from '../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../helpers/witness.js';
 
-test('after a stop and a start from outside, however close, the supervisor elsewhere supervises again', async (t) => {
+test('after a stop and a start from outside, however close, the supervisor elsewhere watches again', async (t) => {
   const random = seededRandom(t);
   const supervision = new Supervision(t);
   const server = await witnessedServer(t);
@@ -37,7 +37,7 @@ test('twenty restarts from outside are no crash loop', async (t) => {
   const supervisor = await supervision.elsewhere(spec);
   const began = performance.now();
   let pid = 0;
-  // More than five, which is the limit.
+  // This is more than five, the limit of a crash loop.
   const count = rounds(20, { least: 7 });
   for (let round = 0; round < count; round += 1) ({ pid } = await outside.restart());
   t.diagnostic(`${count} restarts in ${(performance.now() - began).toFixed()} ms`);
@@ -51,7 +51,7 @@ test('twenty restarts from outside are no crash loop', async (t) => {
   assert.deepEqual(supervisor.all('gaveUp'), []);
 });
 
-test("the manager's own restart() is no crash, and supervision goes on", async (t) => {
+test("a restart() of the supervisor's own manager is no crash, and the supervisor goes on", async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 0 } });
@@ -79,7 +79,7 @@ test('a server comes back when the restart that stopped it is killed between its
   server.assertNeverTwo();
 });
 
-test('nor is it lost when a restart is killed at any other instant', async (t) => {
+test('a server comes back when a restart is killed at a random instant', async (t) => {
   const random = seededRandom(t);
   const supervision = new Supervision(t);
   const server = await witnessedServer(t, { dieAfterMs: 30 });
@@ -96,7 +96,7 @@ test('nor is it lost when a restart is killed at any other instant', async (t) =
   server.assertNeverTwo();
 });
 
-/** Each one is on its way before the one before it is needed: Node takes its time to start. */
+/** Launches each restarter before it is needed, since Node takes time to start. */
 function restartersOf(t: Parameters<typeof startFixture>[0], { spec }: Witness, when: () => string) {
   const launch = () => startFixture(t, 'restarter', [JSON.stringify(spec), when()]);
   let following = launch();
