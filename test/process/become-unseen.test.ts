@@ -61,7 +61,7 @@ test('a stop() of a PID 1 that does not handle stopSignal fails, and says why th
   assert.equal(program.isAlive, true);
 });
 
-test('a process without the right to inspect the managed one still finds it and stops it', {
+test('a process without the right to inspect the managed process still finds it and stops it', {
   skip: unlessRoot,
 }, async (t) => {
   for (const behind of [POWERLESS, IN_DOCKER]) {

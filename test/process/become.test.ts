@@ -170,7 +170,7 @@ test('stop() in the process itself only releases the lock, through any manager, 
   );
 });
 
-test('after its lock file was deleted stop() and start() in the process itself signal nobody, and start() elsewhere ends it', async (t) => {
+test('after its lock file was deleted stop() and start() in the process itself signal nobody, and start() elsewhere ends the process', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const signals = watchSignals(t);

@@ -19,8 +19,8 @@ import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 const UID = process.getuid?.() ?? -1;
 
 /**
- * With a table of sockets the answer comes within this time, after the time that a listener has to go. A connection
- * attempt takes a second.
+ * With a table of sockets a start names a listener within this time, in which the listener also gets 300 ms to go away.
+ * Without the table a connection attempt takes a second.
  */
 const AT_ONCE_MS = 900;
 
@@ -94,8 +94,8 @@ test('a stranger with a full queue does not keep the calling process alive after
 });
 
 for (const [what, PORT_PACKAGE, outcome] of [
-  ['as tcp-port-used says', 'used', { name: 'PortInUseError' }],
-  ['by an attempt to connect of our own where that is not installed', 'missing', undefined],
+  ['when tcp-port-used says so', 'used', { name: 'PortInUseError' }],
+  ['when a connection attempt succeeds, if tcp-port-used is not installed', 'missing', undefined],
 ] as const) {
   test(`without a table of sockets a port is used ${what}; with a table tcp-port-used is not asked`, async (t) => {
     const spec = await redisSpec(t);

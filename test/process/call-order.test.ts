@@ -1,4 +1,4 @@
-/** Of several calls of one manager in the same tick the later call counts as later. */
+/** Calls of one manager in the same tick take effect in the order in which they are made. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProcessManager, StoppedError } from '../../src/index.js';
@@ -63,7 +63,7 @@ for (const lifetime of ['detached', 'tied', 'shared'] as const) {
   });
 }
 
-test('calls of one tick count in their order', async (t) => {
+test('calls of one tick take effect in their order', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   const calls = [manager.start(), manager.stop(), manager.start(), manager.stop(), manager.start()];
   const outcomes = await Promise.all(calls.map((call) => outcomeOf<unknown>(call)));

@@ -34,7 +34,7 @@ const begin = [
 ];
 const end = ['start redis is ready: PID N', 'lock handed over redis.lock', 'lock handed over port-N.lock'];
 
-/** Drops the checks of the port that come before it is open, whose number is left to chance. */
+/** Drops the failed checks of the port after the spawn: how many there are before the port opens is chance. */
 const withoutLooks = (story: readonly string[]) =>
   story.filter((line, index) => line !== unreachable || index < begin.length);
 

@@ -358,7 +358,7 @@ test('a user with another spec joins a shared process and gets the differences, 
   await first.leave();
 });
 
-test('without a journal that tells the former spec there is no difference', async (t) => {
+test('without a journal nothing is known of the former spec, and no difference is reported', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();

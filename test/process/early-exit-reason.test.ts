@@ -85,7 +85,7 @@ for (const [language, { words, reasons }] of Object.entries(crashes)) {
 
 /** For each server: what it runs, and the reason in the message. */
 const outputs: Record<string, { words: readonly [string, ...string[]]; reason: string }> = {
-  'in Python whose text is not at hand': {
+  'in Python without source lines in its trace': {
     words: ['python3', '-c', 'def f():\n  raise ValueError("no such table\\nrun the migration")\nf()'],
     reason: 'last in its log "LOG":\n    ValueError: no such table\n    run the migration',
   },

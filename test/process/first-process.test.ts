@@ -1,4 +1,4 @@
-/** Runs as the first process of a container (`CMD ["node", …]`), to which the kernel gives every orphan. */
+/** The library runs as the first process of a container (`CMD ["node", …]`), to which the kernel gives every orphan. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Report } from '../fixtures/first-process.js';

@@ -83,16 +83,16 @@ async function startOtherDaemon(t: TestContext, lockFile: string): Promise<Progr
 }
 
 for (const [when, prepare] of [
-  ['where nothing of ours ever ran', async () => undefined],
+  ['when no process of ours ever ran', async () => undefined],
   [
-    'where one of ours ran before',
+    'after a process of ours ran',
     async (manager: ProcessManager) => {
       await manager.start();
       await manager.stop();
     },
   ],
   [
-    'where a start of ours was killed before',
+    'after a start of ours was killed',
     async ({ spec }: ProcessManager, t: TestContext) => {
       const starter = await startRemoteManager(t, { ...spec, port: await freePort() });
       starter.start().catch(() => undefined);
@@ -103,7 +103,7 @@ for (const [when, prepare] of [
     },
   ],
 ] as const) {
-  test(`start() and stop() say within 5 s by PID that another program holds the lock, ${when}`, async (t) => {
+  test(`start() and stop() name another program that holds the lock within 5 s, ${when}`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t));
     await prepare(manager, t);
     const daemon = await startOtherDaemon(t, manager.spec.lockFile);

@@ -106,7 +106,7 @@ test('a killed supervisor is not reported, and neither is a restart of its kille
   assert.equal((await callElsewhere<Status>(t, 'status', spec)).supervisor, undefined);
 });
 
-test('status() reports a supervisor whose starts fail as restarting, with the last error, and then that it gave up until the next call', async (t) => {
+test('status() reports a supervisor whose starts fail as restarting, with the last error, and then as given up until the next stop()', async (t) => {
   const supervision = new Supervision(t);
   const behaviour = { 'exit-after': 0, 'listen-after': 60_000, 'exit-code': 3, print: 'no such database' };
   const spec = await nodeSpec(t, behaviour);

@@ -13,7 +13,7 @@ type Test = Parameters<typeof startRemoteManager>[0];
 /** The limit for the measured time, since a single measurement on a busy machine can be far off. */
 const MAX_START_MS = 200;
 
-/** A little more than a first start in a new process takes: most random instants fall into the start, and some after it. */
+/** Measures a first start in a new process, and adds a little: most random instants fall into the start, and some after it. */
 async function startMs(test: Test, spec: ProcessSpec): Promise<number> {
   const manager = await startRemoteManager(test, spec);
   const began = performance.now();

@@ -163,7 +163,7 @@ async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): P
   return killAfter(t, Number(child));
 }
 
-/** Longer than any test takes: each check ends when the test opens the gate. */
+/** This is longer than any test takes: each check ends when the test opens the gate. */
 const LONG_MS = 60_000;
 
 const hasServerFile = ({ pid }: Instance) =>

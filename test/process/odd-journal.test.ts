@@ -46,7 +46,7 @@ test('a start after a stop reports the locked journal, not the process that is g
   await assert.rejects(manager.start(), { code: 'ERR_STATE_FILE', path: journalFile(spec) });
 });
 
-test('the time that a restart took does not count for a start that is suspended as it begins', async (t) => {
+test('the time in which a start waits for a restart that keeps the journal locked does not count as start time', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });
   const { pid } = await new ProcessManager(spec).start();
   const journal = new Journal(journalFile(spec));

@@ -42,7 +42,7 @@ test('parent, group and session are those of the process', (t) => {
   assert.deepEqual([own.groupId, own.sessionId, own.isZombie, own.isSuspended], [pid, pid, false, false]);
 });
 
-test('a number that is no PID is found as no process', () => {
+test('the look-up of a number that is no PID finds no process', () => {
   for (const pid of [0, -1, 1.5, Number.NaN, 2 ** 31 - 1, 2 ** 40])
     assert.equal(table().lookUp(pid), undefined, String(pid));
 });
@@ -108,7 +108,7 @@ test('a name with a colon after it, as nginx has, is found without the colon', a
   assert.deepEqual(table().commandNames(2 ** 31 - 1), []);
 });
 
-test('carriers have the lock, or have inherited it; who probes, waits or merely has the file open is none', async (t) => {
+test('carriers are those that have or inherited the lock, and not those that probe, wait, share or merely have the file open', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const lock = acquireLock(path);
   t.after(() => lock.release());

@@ -15,7 +15,7 @@ import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { ShiftedClocks } from '../helpers/shifted-clocks.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Longer than any start below may take. */
+/** This is longer than any start below may take. */
 const SLEEP_MS = 3_000;
 
 const HOUR_MS = 3_600_000;

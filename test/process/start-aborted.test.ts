@@ -48,7 +48,7 @@ test('a start that is aborted by a time limit throws the reason of that signal',
   assertNothingLeft(spec);
 });
 
-test('a start is aborted while it waits for the port lock', async (t) => {
+test('a start that is aborted while it waits for the port lock ends soon, and leaves nothing behind', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const portLock = lockPort(t, spec.port);
@@ -61,7 +61,7 @@ test('a start is aborted while it waits for the port lock', async (t) => {
   assert.equal((await manager.start()).reused, false);
 });
 
-test('a start is aborted while it waits for a listener to go away', async (t) => {
+test('a start that is aborted while it waits for a listener to go away ends soon, and leaves nothing behind', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const listener = createServer((socket) => socket.destroy());

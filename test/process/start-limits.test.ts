@@ -183,7 +183,7 @@ test('a start in a read-only state folder fails with LockUnavailableError, and n
   assert.deepEqual(snapshot(spec.stateDir), before);
 });
 
-test('every call on a state folder that may not be searched throws, and a question throws LockUnavailableError', {
+test('without search permission for the state folder status(), isRunning() and stop() throw LockUnavailableError, and start() is refused', {
   skip: unlessRoot,
 }, async (t) => {
   const spec = await redisSpec(t);

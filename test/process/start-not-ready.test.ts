@@ -164,7 +164,7 @@ test('a start with startTimeoutMs 0 checks only once', async (t) => {
   assertNothingLeft(spec);
 });
 
-test('a process that dies right after it was ready was returned by its start, is stopped for status(), and the next start replaces it', async (t) => {
+test('a process that dies right after ready is returned by its start, is then stopped, and is replaced by the next start', async (t) => {
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2', 'exit-code': 5 });
   const manager = new ProcessManager(spec);
   const exits: unknown[] = [];

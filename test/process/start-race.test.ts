@@ -54,7 +54,7 @@ test('a stop from a third process frees the lock, the port and the group', async
   assert.equal(existsSync(`${spec.stateDir}/${spec.name}.pid`), false);
 });
 
-/** Longer than any test takes: each check ends when the test opens the gate. */
+/** This is longer than any test takes: each check ends when the test opens the gate. */
 const LONG_MS = 60_000;
 
 for (const end of ['is aborted', 'succeeds'] as const) {

@@ -48,7 +48,7 @@ for (const [when, makeSpec, prepare] of [
     async (_t, spec) => void (await new ProcessManager(spec).start()),
   ],
   [
-    'of what a dead process left',
+    'of survivors',
     async (t) => await nodeSpec(t, LEFT_BEHIND),
     async (t, spec) => {
       const { pid } = await new ProcessManager(spec).start();
@@ -69,7 +69,7 @@ for (const [when, makeSpec, prepare] of [
   (t: TestContext, spec: ProcessSpec) => Promise<void>,
 ][]) {
   for (const how of ['supervised', 'started'] as const) {
-    test(`stop() does not wait for the health check ${when}, ${how} by the same manager`, async (t) => {
+    test(`stop() of a manager that ${how} the process does not wait for the health check ${when}`, async (t) => {
       const supervision = new Supervision(t);
       // The port is left out, since the survivors of a dead server do not listen on it.
       const { port: _, ...spec } = await makeSpec(t);
@@ -185,7 +185,7 @@ test('a stop that is called shortly before another one gives up has its own time
   assert.ok(!(outcome instanceof Error), String(outcome));
 });
 
-test('the time in which a stop waits for a journal that somebody keeps locked counts as its own', async (t) => {
+test('the time in which a stop waits for a locked journal counts towards its time limit', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 0 });
   const manager = new ProcessManager(spec);
   const portLock = acquireLock(join(tmpdir(), `flock-process-${process.getuid?.()}`, `port-${spec.port}.lock`));
@@ -193,7 +193,7 @@ test('the time in which a stop waits for a journal that somebody keeps locked co
   const starter = await startRemoteManager(t, spec);
   const started = outcomeOf(starter.start());
   await eventually('its line', () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0);
-  // The frozen starter keeps the process's lock for as long as a stop may take.
+  // The suspended starter keeps the process's lock for as long as a stop may take.
   starter.kill('SIGSTOP');
   await reachesState(starter.program.pid, 'T');
   const keeper = startLockAgent(t);

@@ -39,7 +39,7 @@ const seconds = (began: number) => (performance.now() - began) / 1000;
 
 // Some of these tests wait for seconds, so they run together.
 describe('a stop that is refused', { concurrency: true }, () => {
-  test("every call on another user's process whose lock file may not be opened fails, and the process runs on", {
+  test("calls on another user's process whose lock file may not be opened throw LockUnavailableError (restart() StateFileError), and it runs on", {
     skip: unlessRoot,
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o600, folderMode: 0o755 });
@@ -111,7 +111,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     await stranger.ended();
   });
 
-  test('a stop waits for a starter that is frozen before its spawn and names it, without a signal; when resumed the starter gives up', async (t) => {
+  test('a stop waits for a starter that is suspended before its spawn and names it, without a signal; when resumed the starter gives up', async (t) => {
     const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const portLock = acquireLock(join(tmpdir(), `flock-process-${userInfo().uid}`, `port-${spec.port}.lock`));
@@ -129,7 +129,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test('a stop beside a starter that is frozen after its spawn ends what was spawned, and names the starter', async (t) => {
+  test('a stop beside a starter that is suspended after its spawn ends what was spawned, and names the starter', async (t) => {
     const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const remote = await startRemoteManager(t, spec);

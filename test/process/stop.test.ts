@@ -85,7 +85,7 @@ test('a suspended process gets the stop signal, is resumed and ends, long before
   assert.match((await manager.logTail()).join('\n'), /bye bye/, 'it ended in its own way');
 });
 
-test('a stop ends the whole group, and a child that the server does not end itself', async (t) => {
+test('a stop ends the whole group, with a child that the server does not end itself', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { child: 'stay' }));
   await manager.start();
   const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));

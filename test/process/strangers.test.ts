@@ -33,13 +33,13 @@ type Stranger = (t: TestContext, scene: Scene) => Promise<number[]>;
 /** Each stranger takes the lock, and returns the PIDs that must not be signalled. */
 const strangers: Record<string, Stranger> = {
   'flock(1) with a job': (t, { lockFile }) => flockJob(t, lockFile),
-  'flock(1) with a job, beside the record of a dead process': async (t, { lockFile, pidFile }) => {
+  'flock(1) with a job, beside the PID file of a dead process': async (t, { lockFile, pidFile }) => {
     const dead = startProgram(t, 'true');
     await dead.ended();
     writeFileSync(pidFile, `${dead.pid}\nredis-server\n1700000000\n`);
     return await flockJob(t, lockFile);
   },
-  'flock(1) with a job, whose record is in the place of ours': async (t, { lockFile, pidFile }) => {
+  'flock(1) with a job, whose PID file is in the place of ours': async (t, { lockFile, pidFile }) => {
     const pids = await flockJob(t, lockFile);
     writeFileSync(pidFile, `${startProgram(t, 'sleep', ['300']).pid}\n`);
     return pids;

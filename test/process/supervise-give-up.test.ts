@@ -168,7 +168,7 @@ test("restartOn 'failure': a process whose starter is gone is started again, sin
   await eventually('it is up again', () => supervisor.restarts === 1);
 });
 
-test("restartOn 'failure': an exit after a restart(), or when a supervisor ends an unhealthy process, is not its own", async (t) => {
+test("restartOn 'failure': a process that a restart() or a supervisor ends has not ended by itself, and is started again", async (t) => {
   const supervision = new Supervision(t);
   const behaviour = { 'on-term': 0, 'pause-on': 'SIGUSR2' };
   const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs: AGES_MS }));
@@ -187,7 +187,7 @@ test("restartOn 'failure': an exit after a restart(), or when a supervisor ends 
   assert.deepEqual([exits, supervisor.restarts], [[0], before + 1]);
 });
 
-/** Longer than any test takes. */
+/** This is longer than any test takes. */
 const LONG_MS = 600_000;
 
 test('a folder in the place of the lock file ends supervision with CrashLoopError', async (t) => {

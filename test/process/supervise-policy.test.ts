@@ -45,7 +45,7 @@ test('the first passed check after failed ones is announced, whichever process p
   );
 });
 
-test('survivors count as sick at the first check, and the result of a check from before a reset is dropped', async () => {
+test('survivors need replacing after the first check, and the result of an outdated check is dropped', async () => {
   const { checks, check, announced } = checked(3);
   await check({ state: 'unhealthy', pid: undefined });
   assert.equal(checks.isSick, true);

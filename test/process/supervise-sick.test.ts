@@ -43,7 +43,7 @@ test('a process that lives but fails its checks is replaced after unhealthyAfter
   assert.notEqual(await redisPid(spec.port), pid);
 });
 
-test('a frozen process is replaced without waiting until SIGKILL is due', async (t) => {
+test('a suspended process is replaced without waiting until SIGKILL is due', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
@@ -56,7 +56,7 @@ test('a frozen process is replaced without waiting until SIGKILL is due', async 
   assert.notEqual(await redisPid(spec.port), pid);
 });
 
-test('a frozen child of another process is replaced, too', async (t) => {
+test('a suspended child of another process is replaced, too', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   await supervision.elsewhere(spec, OFTEN);
@@ -133,7 +133,7 @@ for (const [how, lose] of Object.entries(losses)) {
       await reaches(supervisor, 'watching');
     }
     assert.equal(pids.size, 3);
-    // The supervisor that spawned the process closes its own copy of the lock after the spawn.
+    // For a moment the supervisor that spawned the process still has its own copy of the lock.
     await eventually('one holder', async () => (await lockHolders(manager.spec.lockFile)).length === 1);
     assert.deepEqual(await lockHolders(manager.spec.lockFile), [await redisPid(spec.port)]);
   });

@@ -124,10 +124,10 @@ test('one stop puts both supervisors on standby, and one start makes both watch 
   server.assertNeverTwo();
 });
 
-/** Longer than any test takes. */
+/** This is longer than any test takes. */
 const LONG_MS = 600_000;
 
-/** Long enough for two supervisors without a backoff to find the server unhealthy and to restart it. */
+/** This is long enough for two supervisors without a backoff to find the server unhealthy and to restart it. */
 const WATCH_MS = 1_500;
 
 test('two supervisors of a server that becomes unhealthy again and again keep the backoff', async (t) => {
@@ -158,7 +158,7 @@ test('two supervisors of a server that becomes unhealthy again and again keep th
     { withinMs: 30_000 },
   );
   const count = spawned.length;
-  // The first start of each supervisor, whether it spawns or joins, and one immediate restart by each.
+  // Four are allowed: the first start of each supervisor, whether it spawns or joins, and one immediate restart by each.
   assert.ok(count <= 4, `${count} processes, delays ${delays}`);
   await delay(WATCH_MS);
   assert.deepEqual([spawned.length, isLocked(managers[0]?.spec.lockFile ?? '')], [count, false]);

@@ -23,7 +23,7 @@ import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-/** Much longer than the time limits below. */
+/** This is much longer than the time limits below. */
 const KEPT_MS = 1_500;
 
 function keepFromRunning(): void {
@@ -105,7 +105,7 @@ test('a start that was blocked while it waits for the process of another start c
   assert.deepEqual([instance.pid, reused], [pid, true]);
 });
 
-test('a start gives up a server that never becomes ready after one more check', async (t) => {
+test('a start checks a server that never becomes ready once more, and then gives it up', async (t) => {
   let looks = 0;
   const isHealthy = () => {
     looks += 1;

@@ -30,7 +30,7 @@ interface Watched {
   readonly pid: number;
   /** The signal that ended the server. */
   readonly ended: Promise<string | null>;
-  /** Does what the death of the owner does. */
+  /** Closes the pipe, as the death of the owner does. */
   closePipe(): void;
 }
 

@@ -24,7 +24,7 @@ test('the owner can start and stop a tied process again and again, and no proces
   }
 });
 
-test('a stop by another process ends the whole group, and its outcome is "stopped" although there is a watcher', async (t) => {
+test('a stop by another process ends the whole group, and the watcher does not make its outcome "killed"', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec);
   assert.equal((await (await startRemoteManager(t, spec)).stop()).outcome, 'stopped');

@@ -43,8 +43,8 @@ const servers: Record<string, Server> = {
   'nginx in a container': { make: nginx, skip: unlessRoot },
   'a binary with a file capability': { make: withFileCapability, skip: unlessRoot },
   'a set-user-ID binary': { make: withSetUserId, skip: unlessRoot },
-  'one that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
-  'one that makes itself undumpable later': {
+  'a server that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
+  'a server that makes itself undumpable later': {
     make: (t, changes) => undumpable(t, ['unreadable-later'], changes),
     skip: false,
     settle: becomeUnreadable,
@@ -209,7 +209,7 @@ test('a start that is aborted while an unreadable server starts leaves no proces
   );
 });
 
-test('while a stranger that cannot be seen has the lock, a stop signals nobody because of a dead process', {
+test('a stop does not signal a stranger that cannot be seen and has taken the lock of a dead process', {
   skip: unlessRoot,
 }, async (t) => {
   const { spec, behind } = await undumpable(t, [], { stopTimeoutMs: 300 });

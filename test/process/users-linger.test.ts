@@ -13,7 +13,7 @@ import { groupEnds } from '../helpers/tied.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 import { SHELLS, startWatchedByUsers } from '../helpers/watched.js';
 
-/** Long enough that a user who comes in the first part of it is in time on a busy machine. */
+/** A user who comes in the first part of this time is in time even on a busy machine. */
 const LINGER_MS = 3_000;
 
 /** No test waits for the end of this time. */

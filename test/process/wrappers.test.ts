@@ -177,7 +177,7 @@ for (const code of [0, 1]) {
   });
 }
 
-test('survivors without the lock end together with an adopted survivor that had it', async (t) => {
+test('a survivor without the lock lives on beside an adopted one, and the start after the death of the adopted one ends it', async (t) => {
   const first = await startWrapped(t, 'node', { hasPort: true, flags: ['--hand-on', '--second'] });
   const { manager, spec, server } = first;
   const [second = 0] = loggedPids(manager, 'second').map((pid) => killAfter(t, pid));
