@@ -78,7 +78,7 @@ test('a start that has found a stranger with a full queue leaves no table of soc
   );
 });
 
-test('a stranger with a full queue on another address does not matter', async (t) => {
+test('a stranger with a full queue on another address does not keep a start from working', async (t) => {
   const spec = await redisSpec(t);
   const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
   await Promise.all(others.map((address) => suspendListener(t, spec.port, address)));
@@ -127,7 +127,7 @@ test('a start names its own process when that listens on all IPv4 and IPv6 addre
   await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError', pid: process.pid });
 });
 
-test('a stranger that listens on another address does not matter', async (t) => {
+test('a stranger that listens on another address does not keep a start from working', async (t) => {
   const spec = await redisSpec(t);
   const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
   const strangers = await Promise.all(others.map((address) => startListener(t, spec.port, address)));

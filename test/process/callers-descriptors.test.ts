@@ -67,7 +67,7 @@ test('a lock that the calling script holds reaches neither the watcher of a tied
     const { instance } = await owner.message<Owned>();
     watcherOf(instance.pid);
     assert.deepEqual(havingOpen(path, instance.pid), [], lifetime);
-    assert.equal(isLocked(path), true, 'the script itself has it');
+    assert.equal(isLocked(path), true, 'the script itself holds the lock');
   }
 });
 

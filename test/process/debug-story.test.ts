@@ -48,7 +48,7 @@ test('DEBUG output tells in order of a start, a second start, a stop, and a star
     ...end,
   ]);
   assert.deepEqual(await storyOf(t, 'start', spec), ['start redis runs already: PID N']);
-  assert.deepEqual(await storyOf(t, 'status', spec), [], 'a question that is answered has no story');
+  assert.deepEqual(await storyOf(t, 'status', spec), [], 'a status() that gets its answer logs nothing');
   const stopping = (await storyOf(t, 'stop', spec)).filter(
     (line) => line !== 'lock refused redis.lock: holder (PID N)',
   );

@@ -95,7 +95,7 @@ test('an upgraded executable is named: another inode, another time, or another f
   const { atime, mtime } = statSync(path);
   utimesSync(`${path}.next`, atime, mtime);
   chmodSync(path, 0o700);
-  assert.deepEqual(await start(), [], 'its mode says nothing of what is in it');
+  assert.deepEqual(await start(), [], 'a file with another mode is the same file');
   renameSync(`${path}.next`, path);
   assert.deepEqual(await differencesFor(t, spec), ['executable']);
   await new ProcessManager(spec).restart();
@@ -132,7 +132,7 @@ test('values of the environment are neither written into files nor given by hist
   const [first, second] = journalEntries(spec, 'spawn');
   const [before, after] = [first?.hashes, second?.hashes] as Record<string, string>[];
   assert.notEqual(first?.salt, second?.salt);
-  assert.notEqual(before?.args, after?.args, 'the salt is in it');
+  assert.notEqual(before?.args, after?.args, 'the hash depends on the salt');
   const told = JSON.stringify(await manager.history());
   assert.doesNotMatch(told, /salt|hashes|correct|battery/);
 });
@@ -276,7 +276,7 @@ test('a spec with another port finds the running process at its own address, and
   assert.equal((await new ProcessManager(moved).stop()).outcome, 'stopped');
   assert.equal(isRunning(first.pid), false);
   const { address } = await new ProcessManager(moved).status();
-  assert.equal(address, `127.0.0.1:${port}`, 'of what would be started');
+  assert.equal(address, `127.0.0.1:${port}`, 'the address is that of the spec');
 });
 
 test("with another port and whenDifferent 'restart' the server moves to the new port", async (t) => {
@@ -339,7 +339,7 @@ test("whenDifferent 'restart' wins against a supervisor elsewhere that has the f
     assert.ok(environmentOf(pid).includes(`LEVEL=${level}`));
     await reaches(supervisor, 'watching');
     assert.deepEqual(server.alive(), [pid]);
-    assert.equal(server.pids().length, level, 'one each: the supervisor made none in between');
+    assert.equal(server.pids().length, level, 'the supervisor started no server in between');
   }
   assert.equal(supervisor.all('gaveUp').length, 0);
   server.assertNeverTwo();

@@ -65,7 +65,7 @@ test('a start that fails emits spawned and exit, and never ready', async (t) => 
   );
 });
 
-test('a reused process emits ready here, and exit where it was spawned', async (t) => {
+test('for a reused process ready is emitted here, and exit where the process was spawned', async (t) => {
   const spec = await redisSpec(t);
   const remote = await startRemoteManager(t, spec);
   const { pid } = await remote.start();

@@ -322,7 +322,7 @@ test('a log that is no regular file has no lines, and a log that cannot be read 
   await assert.rejects(loop.followLog()[Symbol.asyncIterator]().next(), { code: 'ELOOP' });
 });
 
-test('wrong options are a TypeError in the turn of the call', (t) => {
+test('wrong options throw a TypeError in the turn of the call', (t) => {
   const manager = withLog(t);
   for (const lines of [-1, 1.5, Number.NaN, '3' as unknown as number])
     assert.throws(() => manager.followLog({ lines }), /^TypeError: "lines" must be a whole number, 0 or more, not /);

@@ -79,9 +79,13 @@ test('another process learns who supervises the process, and how often it was re
   process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
   await eventually('the restart', async () => (await told()).restarts === 1);
   const second = await supervision.here(new ProcessManager(spec));
-  assert.deepEqual(await told(), { restarts: 0, pid: process.pid, state: 'watching' }, 'the last that began');
+  assert.deepEqual(
+    await told(),
+    { restarts: 0, pid: process.pid, state: 'watching' },
+    'the supervisor that began last',
+  );
   await second.stop();
-  assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' }, 'the other one goes on');
+  assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' }, 'the first supervisor goes on');
   supervisor.end();
   await supervisor.program.ended();
   assert.deepEqual(await told(), { restarts: 0 });

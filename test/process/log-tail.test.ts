@@ -79,7 +79,7 @@ test('the end of a longer line is given, starting with a whole character', async
   }
 });
 
-test('of many lines those are given that are whole within the last 64 KiB', async (t) => {
+test('logTail() gives those of many lines that are whole within the last 64 KiB', async (t) => {
   const lines = Array.from({ length: 50_000 }, (_, index) => `größer — 大きい 🎉 ${index}`);
   for (const end of ['', '\n']) {
     const manager = withLog(t, `${lines.join('\n')}${end}`);

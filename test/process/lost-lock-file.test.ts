@@ -194,7 +194,7 @@ function spawnedPids(managers: Awaited<ReturnType<typeof startRemoteManager>>[])
     .map(({ detail }) => (detail as { pid: number }).pid);
 }
 
-test('in a copy of its state folder a server that dropped its lock is a stranger', async (t) => {
+test('a server that dropped its lock is a stranger to a manager of a copy of its state folder', async (t) => {
   const args = ['-c', 'sleep 0.5; exec sleep 300 3<&-'];
   const spec: ProcessSpec = { name: 'dropping', command: '/bin/sh', args, stateDir: join(temporaryFolder(t), 'state') };
   const original = new ProcessManager(spec);

@@ -10,14 +10,14 @@ import { eventually } from '../helpers/waiting.js';
 
 const ROUNDS = rounds(50);
 
-test('of two managers with different locks and the same port one becomes ready, and the other fails with PortInUseError', async (t) => {
+test('one of two managers with different locks and the same port becomes ready, and the other fails with PortInUseError', async (t) => {
   const TMPDIR = temporaryFolder(t);
   const errors = await startTogether(t, [TMPDIR, TMPDIR]);
   // Under a common port lock the second manager always checks a port that is in use by then.
   assert.deepEqual([...errors], ['PortInUseError']);
 });
 
-test('of two managers with different port locks one becomes ready, and the other is never called ready by mistake', async (t) => {
+test('one of two managers with different port locks becomes ready, and the other is never called ready by mistake', async (t) => {
   await startTogether(t, [temporaryFolder(t), temporaryFolder(t)]);
 });
 
@@ -56,7 +56,11 @@ async function startTogether(t: TestContext, [one, other]: readonly [string, str
     const told = JSON.stringify(outcomes);
     assert.ok(instance !== undefined && loser?.status === 'rejected', `round ${round}, one is ready: ${told}`);
     assert.match(loser.reason.name, /^(PortInUseError|EarlyExitError)$/, `round ${round}: ${told}`);
-    assert.equal(await redisPid(port), instance.pid, `round ${round}, who is ready is who answers: ${told}`);
+    assert.equal(
+      await redisPid(port),
+      instance.pid,
+      `round ${round}, the ready process is the one that answers: ${told}`,
+    );
     assert.equal(
       isLocked(`${specs[1 - winner]?.stateDir}/redis.lock`),
       false,

@@ -129,5 +129,5 @@ test('a process that has ended is forgotten, and a later process with its number
   remove(manager.spec.stateDir);
   assert.equal((await manager.status()).state, 'stopped');
   assert.equal((await manager.stop()).outcome, 'not-running');
-  assert.equal(existsSync(manager.spec.stateDir), false, 'nothing was made for nobody');
+  assert.equal(existsSync(manager.spec.stateDir), false, 'no state folder was created');
 });

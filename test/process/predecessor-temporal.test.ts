@@ -81,7 +81,7 @@ test('a dead process, this process, another command, and a process that got the 
   }
 });
 
-test('who holds a lock of this library is no predecessor: our process that the files name, a starter, or one under a copied folder', async (t) => {
+test('a holder of a lock of this library is no predecessor: our process that the files name, a starter, or one under a copied folder', async (t) => {
   const place = placeOf(t);
   const spec = sleepSpec(t, { command: process.execPath, args: ['-e', 'setInterval(() => 0, 1 << 30)'] });
   const ours = new ProcessManager({ ...spec, name: 'temporal', stateDir: place.folder });

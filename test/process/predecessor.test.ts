@@ -47,7 +47,7 @@ test('beside a predecessor start(), restart() and become() are refused, status()
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('predecessor() is called under the lock before a spawn, and not while the process runs', async (t) => {
+test('start() and become() call predecessor() under the lock before a spawn, and nobody calls it while the process runs', async (t) => {
   const seen: unknown[] = [];
   const spec = sleepSpec(t);
   const predecessor = async () => {

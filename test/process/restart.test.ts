@@ -110,7 +110,7 @@ test('after a restart was killed half-way the next start ends the old process an
   await killedNow(spec);
 });
 
-test('after a restart was killed between its halves the next start spawns a new process', async (t) => {
+test('after a restart was killed between its stop and its start the next start spawns a new process', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   await manager.stop();
@@ -126,7 +126,7 @@ test('a restart with a missing command stops the process, and then throws Comman
   const { pid } = await manager.start();
   const broken = new ProcessManager({ ...spec, command: 'no-such-command' });
   await assert.rejects(broken.restart(), { name: 'CommandNotFoundError' });
-  assert.equal(isRunning(pid), false, 'its first half is done');
+  assert.equal(isRunning(pid), false, 'the stop within the restart is done');
   assert.equal((await manager.status()).state, 'stopped');
 });
 

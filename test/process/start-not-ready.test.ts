@@ -144,7 +144,7 @@ test('a process that ignores SIGTERM and is never ready is gone 2 s after its st
   assertNothingLeft(spec);
 });
 
-test('a process that goes on in another process whenever it gets SIGTERM is gone 2 s after its start time', async (t) => {
+test('a server that continues in a forked child whenever it gets SIGTERM is gone 2 s after its start time', async (t) => {
   const handOver =
     'use POSIX; $SIG{TERM} = sub { select undef, undef, undef, 0.7; exit 0 if fork; POSIX::setsid() }; sleep 1 while 1';
   const spec = await redisSpec(t, { command: 'perl', args: ['-e', handOver], startTimeoutMs: ENOUGH_TO_BEGIN_MS });
@@ -160,7 +160,7 @@ test('a start with startTimeoutMs 0 checks only once', async (t) => {
   let looks = 0;
   const spec = sleepSpec(t, { startTimeoutMs: 0, isHealthy: () => ++looks > 2 });
   await assert.rejects(new ProcessManager(spec).start(), expected);
-  assert.equal(looks, 2, 'the one, and another one for the status that the error carries');
+  assert.equal(looks, 2, 'one check by the start, and one for the status in the error');
   assertNothingLeft(spec);
 });
 

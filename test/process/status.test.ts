@@ -86,7 +86,7 @@ test('the state is "starting" until the checks pass for the first time', async (
 test('the state is "starting" while a start has the lock and has spawned nothing, until its start time is over', async (t) => {
   const { spec } = new ProcessManager(await redisSpec(t, { startTimeoutMs: 30_000 }));
   using _lock = acquireLock(spec.lockFile);
-  assert.equal((await new ProcessManager(spec).status()).state, 'unknown', 'nobody says that it is a start');
+  assert.equal((await new ProcessManager(spec).status()).state, 'unknown', 'the journal has no start');
   appendToJournal(spec, 'start');
   const status = await new ProcessManager(spec).status();
   assert.deepEqual(

@@ -72,7 +72,7 @@ test('a start that is called together with a stop returns the process from befor
       seen.StoppedError += 1;
       await server.assertNothingThere();
     } else if (started.value.pid === before.pid) {
-      assert.ok(started.value.at < stopBeganAt(server) + FILE_CLOCK_MS, 'it was through when the stop began');
+      assert.ok(started.value.at < stopBeganAt(server) + FILE_CLOCK_MS, 'the start had ended when the stop began');
       seen.same += 1;
       await server.assertNothingThere();
     } else {
@@ -109,7 +109,7 @@ test('a stop ends every unfinished start with StoppedError, and no process comes
         }
       }
       await server.assertNothingThere();
-      assert.equal(isStopPending(server), true, 'nobody has wanted it since');
+      assert.equal(isStopPending(server), true, 'no start came after the stop');
     }
     server.assertNeverTwo();
   });

@@ -199,7 +199,7 @@ test('after a crash there is nothing to stop, and the PID file is removed', asyn
   assert.equal(existsSync(manager.spec.pidFile), false);
 });
 
-test('a child of this process is collected when stop(), or the first half of restart(), is done, and leaves no zombie', async (t) => {
+test('a child of this process is collected when stop(), or the stop within restart(), is done, and leaves no zombie', async (t) => {
   for (const lifetime of ['detached', 'tied'] as const) {
     const manager = new ProcessManager(await redisSpec(t, { lifetime, stopSignal: 'SIGKILL' }));
     manager.on('stopped', () => assert.equal(stateOf(pid), undefined, 'after the first half'));

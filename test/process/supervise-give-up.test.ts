@@ -179,7 +179,7 @@ test("restartOn 'failure': a process that a restart() or a supervisor ends has n
   await reaches(supervisor, 'watching');
   assert.ok(exits.length > 0 && exits.every((exitCode) => exitCode === 0), String(exits));
   exits.length = 0;
-  // The supervisor can act before the second half of the restart.
+  // The supervisor can start the process before the restart does.
   const before = supervisor.restarts;
   const ready = once(manager, 'ready');
   process.kill(pid, 'SIGUSR2');

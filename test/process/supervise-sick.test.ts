@@ -139,7 +139,7 @@ for (const [how, lose] of Object.entries(losses)) {
   });
 }
 
-test('a supervisor beside a stranger with the lock ends nobody, and starts its process when the lock is free, whatever the journal says', async (t) => {
+test('a supervisor beside a stranger with the lock ends nobody, and starts its process when the lock is free, even after a stop', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   // The manager of the supervisor has a short start time: once that is over, the holder cannot be a start.

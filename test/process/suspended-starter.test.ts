@@ -51,6 +51,6 @@ test('a stop while a starter is suspended ends its start with StoppedError, at w
   }
   t.diagnostic(JSON.stringify(seen));
   // Some microseconds lie between the last reading of the journal and the hand-over: a stop hits them once by chance at most.
-  assert.ok(seen.atItsLastStep <= 1, 'it got what was stopped before its eyes');
+  assert.ok(seen.atItsLastStep <= 1, 'a start returned a process that was stopped during its last step');
   server.assertNeverTwo();
 });

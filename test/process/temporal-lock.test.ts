@@ -116,7 +116,7 @@ test('start and stop work again and again, each time with a new process and a fr
   assert.equal(pids.size, count);
 });
 
-test('of four processes that start Temporal at once exactly one spawns it, and all return its PID', async (t) => {
+test('exactly one of four processes that start Temporal at once spawns it, and all return its PID', async (t) => {
   const { options, lockFile } = await temporalManager(t);
   const outcomes = await Promise.all(Array.from({ length: 4 }, () => callElsewhere(t, 'start', options)));
   const instances = outcomes.map(({ instance, error }) => instance ?? assert.fail(error?.message));

@@ -53,8 +53,8 @@ for (const shell of SHELLS) {
   }
 
   test(`${shell.join(' ')} whose watcher cannot fork a sleep still ends a server that ignores SIGTERM`, async (t) => {
-    // The three are the shell, the process between, and the watcher. After the exec two are left, and the server forks
-    // one more.
+    // The limit leaves room for the shell, the process between, and the watcher. After the exec two are left, and the
+    // server forks one more.
     const stubborn = 'sleep 300 & trap "" TERM; echo started; wait';
     const program = asLimitedUser(t, 3, shell, ['/bin/sh', '-c', stubborn]);
     await program.printed(/started/);
