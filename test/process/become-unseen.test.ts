@@ -1,4 +1,7 @@
-/** A process that has become the managed one where little of it can be seen: as PID 1 of a container, and by who may not look into it. */
+/**
+ * A process that called become() where others see little of it: as PID 1 of a container, or from a user without the
+ * right to inspect it.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -14,10 +17,10 @@ import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 const NAMESPACE = ['--pid', '--fork', '--kill-child', '--mount-proc'];
 
-/** As the first process of a PID namespace; what it has a child ask for is printed. */
+/** Runs the program as the first process of a PID namespace. A child of it makes the call, and the outcome is printed. */
 async function runFirst(t: TestContext, words: readonly string[]): Promise<Program> {
   let program: Program | undefined;
-  // From here nobody could stop it: it is known in its own namespace alone.
+  // Only its own namespace knows the process, so a stop() from here could not end it.
   t.after(async () => {
     program?.kill();
     await program?.exited;
@@ -32,23 +35,23 @@ async function outcomeOf<T>(program: Program): Promise<T> {
   return JSON.parse((await program.printed(/^\{.*\}$/m))[0]) as T;
 }
 
-test('PID 1 of a container is known to others there', { skip: unlessCapable('sys_admin') }, async (t) => {
+test('status() in its container finds a process that is PID 1', { skip: unlessCapable('sys_admin') }, async (t) => {
   const program = await runFirst(t, ['ask', 'status']);
   const { result } = await outcomeOf<{ result: Status }>(program);
   assert.deepEqual([result.state, result.pid], ['running', 1]);
   assert.equal(program.isAlive, true);
 });
 
-test('PID 1 that handles stopSignal is asked to end by a stop() there', {
+test('a stop() in its container asks a PID 1 that handles stopSignal to end', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const { exitCode, stdout } = await (await runFirst(t, ['handler', 'ask', 'stop'])).ended();
-  // With the first process the kernel ends the one that called stop(), too.
+  // When PID 1 ends the kernel ends all others in the namespace, and so the caller of stop().
   assert.equal(exitCode, 7);
   assert.match(stdout, /^asked to end$/m);
 });
 
-test('of PID 1 that does not handle stopSignal a stop() says why it goes on', {
+test('a stop() of a PID 1 that does not handle stopSignal fails, and says why the process runs on', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const program = await runFirst(t, ['ask', 'stop']);
@@ -58,7 +61,9 @@ test('of PID 1 that does not handle stopSignal a stop() says why it goes on', {
   assert.equal(program.isAlive, true);
 });
 
-test('who may not look into it knows it all the same, and stops it', { skip: unlessRoot }, async (t) => {
+test('a process without the right to inspect the managed process still finds it and stops it', {
+  skip: unlessRoot,
+}, async (t) => {
   for (const behind of [POWERLESS, IN_DOCKER]) {
     const spec = sleepSpec(t);
     const remote = await startRemoteManager(t, spec);

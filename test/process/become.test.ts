@@ -1,4 +1,4 @@
-/** A process that is the managed one itself: become(). */
+/** become(): a program makes itself the managed process. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
@@ -26,7 +26,7 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const BACKOFF = { backoff: { initialMs: 0 } };
 
-/** A process elsewhere that has become the managed one, and a manager here that knows of it. */
+/** Lets another program become the managed process, and gives a manager here that has the same spec. */
 async function becomeElsewhere(t: TestContext, changes: Partial<ProcessSpec> = {}) {
   const spec = sleepSpec(t, changes);
   const manager = new ProcessManager(spec);
@@ -39,7 +39,7 @@ async function endOf({ program }: RemoteManager): Promise<NodeJS.Signals | null>
   return (await program.ended()).signal;
 }
 
-test('everybody else sees it starting until it says that it is ready, then running, and stopped after its release', async (t) => {
+test('status() elsewhere says starting until the process says that it is ready, then running, and stopped after its release', async (t) => {
   const { manager, remote, pid } = await becomeElsewhere(t);
   const { lockFile, pidFile } = manager.spec;
   const starting = await manager.status();
@@ -62,13 +62,13 @@ test('everybody else sees it starting until it says that it is ready, then runni
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('one that does not say that it is ready is unhealthy when the start time is over, whatever its age', async (t) => {
+test('a process that does not say that it is ready is unhealthy when the start time since its become() is over', async (t) => {
   const { manager, pid } = await becomeElsewhere(t, { startTimeoutMs: 300 });
   await eventually('an unhealthy one', async () => (await manager.status()).state === 'unhealthy');
   assert.equal((await manager.status()).pid, pid);
 });
 
-test('a start() beside it waits until it is ready, and hands it out', async (t) => {
+test('a start() beside a become() waits until that process is ready, and returns it', async (t) => {
   const { manager, remote, pid } = await becomeElsewhere(t);
   const started = manager.start();
   const first = await Promise.race([
@@ -82,7 +82,7 @@ test('a start() beside it waits until it is ready, and hands it out', async (t) 
   assert.equal(journalEntries(manager.spec, 'start').length, 1);
 });
 
-test('a second become() is refused, elsewhere and in the process itself, ready or not', async (t) => {
+test('a second become() is refused, elsewhere and in the process itself, whether it is ready or not', async (t) => {
   const { spec, manager, remote, pid } = await becomeElsewhere(t);
   const isRefused = { code: 'ERR_LOCK_HELD', path: manager.spec.lockFile, message: new RegExp(`PID ${pid}`) };
   for (const step of ['starting', 'ready']) {
@@ -101,7 +101,7 @@ test('a become() beside a server that start() has spawned is refused', async (t)
   assert.equal((await manager.status()).pid, pid);
 });
 
-test('a become() beside a lock that somebody has for something else is refused within 5 s', async (t) => {
+test('a become() while another program holds the lock is refused within 5 s', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const lock = acquireLock(manager.spec.lockFile);
@@ -112,7 +112,7 @@ test('a become() beside a lock that somebody has for something else is refused w
   lock.release();
 });
 
-test('a become() beside one that is being stopped waits for its end, and then is the process', async (t) => {
+test('a become() beside a process that is being stopped waits for its end, and then is the process', async (t) => {
   const { spec, run } = await bothModes(t);
   const manager = new ProcessManager(spec);
   const slow = run('slow');
@@ -127,7 +127,7 @@ test('a become() beside one that is being stopped waits for its end, and then is
   assert.deepEqual([state, found], ['starting', pid]);
 });
 
-test('stop() elsewhere sends stopSignal to its PID alone', async (t) => {
+test('a stop() elsewhere of a process that called become() sends stopSignal to its PID alone', async (t) => {
   const { spec, run } = await bothModes(t);
   const program = run('handler', 'bystander');
   const bystander = killAfter(t, Number((await program.printed(/^bystander (\d+)$/m))[1]));
@@ -140,7 +140,7 @@ test('stop() elsewhere sends stopSignal to its PID alone', async (t) => {
   assert.equal((await new ProcessManager(spec).status()).state, 'stopped');
 });
 
-test('one that ignores stopSignal is killed', async (t) => {
+test('a stop() kills a process that called become() and ignores stopSignal', async (t) => {
   const { spec, run } = await bothModes(t);
   const program = run('ignore');
   await program.printed(/^ready/m);
@@ -148,7 +148,7 @@ test('one that ignores stopSignal is killed', async (t) => {
   assert.deepEqual([outcome, (await program.ended()).signal], ['killed', 'SIGKILL']);
 });
 
-test('stop() in the process itself releases it, through whichever manager, and signals nobody', async (t) => {
+test('stop() in the process itself only releases the lock, through any manager, and signals nobody', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const signals = watchSignals(t);
@@ -170,7 +170,7 @@ test('stop() in the process itself releases it, through whichever manager, and s
   );
 });
 
-test('with its lock file deleted stop() and start() in the process itself signal nobody, and start() elsewhere ends it', async (t) => {
+test('after its lock file was deleted stop() and start() in the process itself signal nobody, and start() elsewhere ends the process', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const signals = watchSignals(t);
@@ -194,7 +194,7 @@ test('with its lock file deleted stop() and start() in the process itself signal
   assert.equal(await endOf(remote), 'SIGTERM');
 });
 
-test('after kill -9 of it nothing is left that keeps anybody from anything', async (t) => {
+test('after kill -9 of a process that called become() nothing keeps the next become() or start() from working', async (t) => {
   const { spec, run } = await bothModes(t);
   const manager = new ProcessManager(spec);
   const program = run('bystander');
@@ -208,14 +208,14 @@ test('after kill -9 of it nothing is left that keeps anybody from anything', asy
   await next.printed(/^ready/m);
   assert.equal((await manager.status()).pid, next.pid);
   next.kill();
-  // Until it has had a turn to die it is found like any other.
+  // A killed process is found like any other until the kernel has ended it.
   await next.ended();
   const { pid, reused } = await manager.start();
   assert.equal(reused, false);
   assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
 });
 
-test('a program that start() has spawned is the process already: what become() gives there does nothing', async (t) => {
+test('in a program that start() has spawned become() does nothing, since that program is the process already', async (t) => {
   const { spec } = await bothModes(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -227,7 +227,7 @@ test('a program that start() has spawned is the process already: what become() g
   assert.deepEqual([(await manager.status()).pid, (await manager.stop()).outcome], [pid, 'stopped']);
 });
 
-test('a supervisor elsewhere watches it, and starts it again after kill -9; a stop() is final', async (t) => {
+test('a supervisor elsewhere watches a process that called become(), and replaces it after kill -9; a stop() is final', async (t) => {
   const supervision = new Supervision(t);
   const { spec, run } = await bothModes(t);
   const manager = new ProcessManager(spec);
@@ -242,14 +242,14 @@ test('a supervisor elsewhere watches it, and starts it again after kill -9; a st
   });
   assert.equal((await manager.stop()).outcome, 'stopped');
   await eventually('standby', () => supervisor.reports.some((report) => JSON.stringify(report).includes('standby')));
-  // By hand once more: the supervisor watches that one too.
+  // The program is run by hand once more, and the supervisor watches that process, too.
   const next = run();
   await next.printed(/^ready/m);
   await eventually('watching', () => JSON.stringify(supervisor.reports.at(-1)).includes('watching'));
   assert.equal((await manager.status()).pid, next.pid);
 });
 
-test('after its release a supervisor elsewhere starts the command', async (t) => {
+test('a supervisor elsewhere starts the command after the process has released the lock', async (t) => {
   const supervision = new Supervision(t);
   const { spec, manager, remote, pid } = await becomeElsewhere(t);
   await remote.ready();
@@ -264,7 +264,7 @@ test('after its release a supervisor elsewhere starts the command', async (t) =>
   await manager.stop();
 });
 
-test('it can become it again after a release', async (t) => {
+test('a process can call become() again after a release', async (t) => {
   const { manager, remote, pid } = await becomeElsewhere(t);
   await remote.ready();
   await remote.release();
@@ -276,7 +276,7 @@ test('it can become it again after a release', async (t) => {
   assert.equal(await endOf(remote), 'SIGTERM');
 });
 
-test('restart() elsewhere ends it, and starts the command', async (t) => {
+test('restart() elsewhere ends a process that called become(), and starts the command', async (t) => {
   const { manager, remote, pid } = await becomeElsewhere(t);
   await remote.ready();
   const fresh = await manager.restart();
@@ -285,7 +285,7 @@ test('restart() elsewhere ends it, and starts the command', async (t) => {
   assert.equal((await manager.status()).pid, fresh.pid);
 });
 
-test('a stop() that is called while it becomes the process ends that with StoppedError', async (t) => {
+test('a stop() that is called during a become() makes that fail with StoppedError', async (t) => {
   const other = new ProcessManager(sleepSpec(t));
   let stopped: Promise<unknown> | undefined;
   const spec = {
@@ -301,7 +301,7 @@ test('a stop() that is called while it becomes the process ends that with Stoppe
   assert.equal(readFileSync(other.spec.lockFile, 'utf8'), '');
 });
 
-test('another lifetime is a TypeError, and an aborted signal is its reason', async (t) => {
+test('become() with another lifetime throws a TypeError, and with an aborted signal it throws its reason', async (t) => {
   for (const lifetime of ['tied', 'shared'] as const) {
     const spec = sleepSpec(t, { lifetime });
     await assert.rejects(new ProcessManager(spec).become(), {
@@ -316,7 +316,7 @@ test('another lifetime is a TypeError, and an aborted signal is its reason', asy
   assert.equal(existsSync(spec.stateDir), false);
 });
 
-test('where /proc is missing, and where the addon is, it is found and stopped all the same', async (t) => {
+test('without /proc, or without the addon, a process that called become() is still found and stopped', async (t) => {
   for (const nodeArgs of [onDarwin.nodeArgs, ['--require', plainFixture('without-fs-ext.cjs')]]) {
     const spec = sleepSpec(t);
     const remote = await startRemoteManager(t, spec, { nodeArgs });
@@ -331,7 +331,7 @@ test('where /proc is missing, and where the addon is, it is found and stopped al
   }
 });
 
-test('what it spawns does not keep its lock', async (t) => {
+test('a child of a process that called become() does not keep its lock', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const managed = await manager.become();

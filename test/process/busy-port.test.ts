@@ -18,17 +18,20 @@ import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
 const UID = process.getuid?.() ?? -1;
 
-/** What the table of sockets tells, after the time that a listener has to go. Without it an attempt to connect goes on for a second. */
+/**
+ * With a table of sockets a start names a listener within this time, in which the listener also gets 300 ms to go away.
+ * Without the table a connection attempt takes a second.
+ */
 const AT_ONCE_MS = 900;
 
-/** There is none in many containers. */
+/** Many containers have no IPv6 address. */
 const HAS_IPV6 = Object.values(networkInterfaces()).some((found) => found?.some(({ address }) => address === '::1'));
 
 for (const [where, address] of [
   ['on the same address', '127.0.0.1'],
   ['on all IPv4 addresses', '0.0.0.0'],
 ] as const) {
-  test(`a stranger that listens ${where} is named, and nothing is spawned`, async (t) => {
+  test(`a start names a stranger that listens ${where}, and spawns nothing`, async (t) => {
     const spec = await redisSpec(t);
     const stranger = await startListener(t, spec.port, address);
     const manager = new ProcessManager(spec);
@@ -50,7 +53,7 @@ for (const [where, address] of [
   ['on all IPv4 addresses', '0.0.0.0'],
   ...(HAS_IPV6 ? ([['on all addresses of both kinds', '::']] as const) : []),
 ] as const) {
-  test(`a stranger that is suspended, with a full queue, ${where}, is named at once`, async (t) => {
+  test(`a start names a suspended stranger with a full queue ${where} at once`, async (t) => {
     const spec = await redisSpec(t);
     const stranger = await suspendListener(t, spec.port, address);
     const manager = new ProcessManager(spec);
@@ -64,7 +67,7 @@ for (const [where, address] of [
   });
 }
 
-test('whoever has found a stranger with a full queue keeps no table of sockets open', async (t) => {
+test('a start that has found a stranger with a full queue leaves no table of sockets open', async (t) => {
   const spec = await redisSpec(t);
   await suspendListener(t, spec.port, '127.0.0.1');
   await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError' });
@@ -75,14 +78,14 @@ test('whoever has found a stranger with a full queue keeps no table of sockets o
   );
 });
 
-test('a stranger with a full queue on another address does not matter', async (t) => {
+test('a stranger with a full queue on another address does not keep a start from working', async (t) => {
   const spec = await redisSpec(t);
   const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
   await Promise.all(others.map((address) => suspendListener(t, spec.port, address)));
   assert.equal((await new ProcessManager(spec).start()).reused, false);
 });
 
-test('a stranger with a full queue keeps the process of a start no longer than that takes', async (t) => {
+test('a stranger with a full queue does not keep the calling process alive after the start has failed', async (t) => {
   const spec = await redisSpec(t);
   const stranger = await suspendListener(t, spec.port, '127.0.0.1');
   const began = performance.now();
@@ -91,10 +94,10 @@ test('a stranger with a full queue keeps the process of a start no longer than t
 });
 
 for (const [what, PORT_PACKAGE, outcome] of [
-  ['as tcp-port-used says', 'used', { name: 'PortInUseError' }],
-  ['by an attempt to connect of our own where that is not installed', 'missing', undefined],
+  ['when tcp-port-used says so', 'used', { name: 'PortInUseError' }],
+  ['when a connection attempt succeeds, if tcp-port-used is not installed', 'missing', undefined],
 ] as const) {
-  test(`without a table of sockets a port is used ${what}; with one tcp-port-used is not asked`, async (t) => {
+  test(`without a table of sockets a port is used ${what}; with a table tcp-port-used is not asked`, async (t) => {
     const spec = await redisSpec(t);
     const nodeArgs = ['--require', plainFixture('port-package.cjs')];
     const env = { ...process.env, PORT_PACKAGE };
@@ -111,20 +114,20 @@ for (const [what, PORT_PACKAGE, outcome] of [
   });
 }
 
-test('without a table of sockets a stranger with a full queue is taken for none after a second', async (t) => {
+test('without a table of sockets a stranger with a full queue counts as absent after a second', async (t) => {
   const spec = await redisSpec(t);
   await suspendListener(t, spec.port, '127.0.0.1');
   const remote = await startRemoteManager(t, spec, onDarwin);
   await assert.rejects(remote.start(), { name: 'EarlyExitError' });
 });
 
-test('a listener of the starter itself, on all addresses of both kinds, is named', async (t) => {
+test('a start names its own process when that listens on all IPv4 and IPv6 addresses', async (t) => {
   const spec = await redisSpec(t);
   await listen(t, spec.port);
   await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError', pid: process.pid });
 });
 
-test('a stranger that listens on another address does not matter', async (t) => {
+test('a stranger that listens on another address does not keep a start from working', async (t) => {
   const spec = await redisSpec(t);
   const others = HAS_IPV6 ? ['127.0.0.2', '::1'] : ['127.0.0.2'];
   const strangers = await Promise.all(others.map((address) => startListener(t, spec.port, address)));
@@ -137,14 +140,14 @@ test('a stranger that listens on another address does not matter', async (t) => 
 });
 
 if (HAS_IPV6) {
-  test('a stranger on the IPv6 address of the spec is named', async (t) => {
+  test('a start names a stranger on the IPv6 address of the spec', async (t) => {
     const spec = await redisSpec(t, { host: '::1' });
     const stranger = await startListener(t, spec.port, '::1');
     await assert.rejects(new ProcessManager(spec).start(), { name: 'PortInUseError', pid: stranger.pid });
   });
 }
 
-test('a listener that goes while the start looks at it is waited for', async (t) => {
+test('a start waits for a listener that goes away during the check', async (t) => {
   const spec = await redisSpec(t);
   const listener = await listen(t, spec.port);
   let looks = 0;
@@ -159,7 +162,7 @@ test('a listener that goes while the start looks at it is waited for', async (t)
   assert.equal(await redisPid(spec.port), pid);
 });
 
-test('a start waits for the port lock of another one, and then goes on', async (t) => {
+test('a start waits for the port lock of another start, and then goes on', async (t) => {
   const TMPDIR = temporaryFolder(t);
   const spec = await redisSpec(t);
   const portLock = acquireLock(portLockFile(TMPDIR, spec));
@@ -207,7 +210,7 @@ const oddFolders: Record<string, (folder: string, elsewhere: string) => void> = 
   'a dangling symbolic link': (folder, elsewhere) => symlinkSync(join(elsewhere, 'missing'), folder),
   "another user's": (folder) => {
     mkdirSync(folder, { mode: 0o777 });
-    // Only root can give a folder away; anybody else looks at one that everybody may write to.
+    // Only root can give a folder away. For any other user the folder may be written to by everybody instead.
     if (UID === 0) chownSync(folder, 65534, 65534);
     else chmodSync(folder, 0o777);
   },
@@ -260,7 +263,7 @@ async function startListener(t: TestContext, port: number, address: string): Pro
   return program;
 }
 
-/** When nobody gets an answer from it any more. */
+/** Starts a listener with a full queue, and returns when it is suspended and answers nobody. */
 async function suspendListener(t: TestContext, port: number, address: string): Promise<Program> {
   const program = startProgram(t, 'python3', [plainFixture('full-backlog.py'), address, String(port)]);
   await program.printed(/^\d+\n/);
@@ -273,7 +276,7 @@ function readlinkOf(path: string): string {
   try {
     return readlinkSync(path);
   } catch {
-    return ''; // ENOENT: the descriptor with which the folder was read is closed again.
+    return ''; // ENOENT: the descriptor with which the folder was read is closed already.
   }
 }
 

@@ -1,4 +1,4 @@
-/** Calls of one tick, of one manager: what is called later comes later. */
+/** Calls of one manager in the same tick take effect in the order in which they are made. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProcessManager, StoppedError } from '../../src/index.js';
@@ -10,8 +10,8 @@ import { eventually } from '../helpers/waiting.js';
 
 for (const [what, arrange] of [
   ['of a running process', async (manager: ProcessManager) => void (await manager.start())],
-  ['of what never ran', async () => undefined],
-  ['of what is being started', async (manager: ProcessManager) => void outcomeOf(manager.start())],
+  ['of a process that never ran', async () => undefined],
+  ['of a process that is being started', async (manager: ProcessManager) => void outcomeOf(manager.start())],
   [
     'of what is supervised',
     async (manager: ProcessManager) => {
@@ -20,7 +20,7 @@ for (const [what, arrange] of [
     },
   ],
 ] as const) {
-  test(`a start() that is called right after a stop() ${what} comes later: it starts`, async (t) => {
+  test(`a start() that is called right after a stop() ${what} comes later: the process runs`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t));
     await arrange(manager);
     const stopped = manager.stop();
@@ -30,7 +30,7 @@ for (const [what, arrange] of [
     assert.deepEqual([isRunningProcess(pid), (await manager.status()).state], [true, 'running']);
   });
 
-  test(`a supervise() that is called right after a stop() ${what} comes later: it keeps it running`, async (t) => {
+  test(`a supervise() that is called right after a stop() ${what} comes later: the process is kept running`, async (t) => {
     const supervision = new Supervision(t);
     const manager = new ProcessManager(sleepSpec(t));
     await arrange(manager);
@@ -42,7 +42,7 @@ for (const [what, arrange] of [
     assert.equal(await manager.isRunning(), true);
   });
 
-  test(`a restart() that is called right after a stop() ${what} comes later: it runs`, async (t) => {
+  test(`a restart() that is called right after a stop() ${what} comes later: the process runs`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t));
     await arrange(manager);
     const stopped = manager.stop();
@@ -53,7 +53,7 @@ for (const [what, arrange] of [
 }
 
 for (const lifetime of ['detached', 'tied', 'shared'] as const) {
-  test(`a stop() that is called right after a restart() of a ${lifetime} process comes later: it is down`, async (t) => {
+  test(`a stop() that is called right after a restart() of a ${lifetime} process comes later: the process is stopped`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t, { lifetime }));
     await manager.start();
     const restarted = outcomeOf(manager.restart());
@@ -63,7 +63,7 @@ for (const lifetime of ['detached', 'tied', 'shared'] as const) {
   });
 }
 
-test('calls of one tick count in their order', async (t) => {
+test('calls of one tick take effect in their order', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   const calls = [manager.start(), manager.stop(), manager.start(), manager.stop(), manager.start()];
   const outcomes = await Promise.all(calls.map((call) => outcomeOf<unknown>(call)));

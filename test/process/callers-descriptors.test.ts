@@ -1,4 +1,7 @@
-/** What the caller has inherited itself stays with the caller: Node marks such descriptors only up to the first gap above 15. */
+/**
+ * A descriptor that the caller has inherited stays with the caller. Node sets close-on-exec only up to the first gap
+ * above 15.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,21 +25,21 @@ const LOCKED_AT =
   'for fd in fds: os.dup2(file, fd, inheritable=True)\n' +
   'os.execvp(sys.argv[3], sys.argv[3:])\n';
 
-/** Not 3, at which a fixture has its channel. */
+/** Descriptor 3 is left out, since a fixture has its IPC channel there. */
 const FDS = '9,17,18,99,200,255,1000';
 
 function locked(path: string, command: readonly string[]): string[] {
   return ['-c', LOCKED_AT, path, FDS, ...command];
 }
 
-/** PIDs of the group's members that have the file open. */
+/** The PIDs of the processes in the group that have the file open. */
 function havingOpen(path: string, groupId: number): number[] {
   const links = (pid: number) => readdirSync(`/proc/${pid}/fd`).map((fd) => readlink(`/proc/${pid}/fd/${fd}`));
   return livingInGroup(groupId).filter((pid) => links(pid).includes(path));
 }
 
 function readlink(path: string): string | undefined {
-  // One that is closed meanwhile is not open.
+  // A descriptor that was closed meanwhile is not open.
   return existsSync(path) ? readlinkSync(path) : undefined;
 }
 
@@ -47,7 +50,7 @@ async function startedFromScript(t: TestContext, spec: ProcessSpec, path: string
   return killAfter(t, Number(/"pid":(\d+)/.exec(stdout)?.[1]));
 }
 
-test('a lock that the calling script holds is free when the script has ended, not when the server has', async (t) => {
+test('a lock that the calling script holds is free when the script has ended, although the server still runs', async (t) => {
   const path = join(temporaryFolder(t), 'script.lock');
   const pid = await startedFromScript(t, await redisSpec(t), path);
   assert.equal(livingInGroup(pid).length, 1, 'it runs');
@@ -55,7 +58,7 @@ test('a lock that the calling script holds is free when the script has ended, no
   acquireLock(path).release();
 });
 
-test('nor does it reach the watcher of a tied process, and of a shared one what waits in its group', async (t) => {
+test('a lock that the calling script holds reaches neither the watcher of a tied process nor the helpers of a shared one', async (t) => {
   for (const lifetime of ['tied', 'shared'] as const) {
     const path = join(temporaryFolder(t), 'script.lock');
     const spec = { ...(await redisSpec(t)), lifetime };
@@ -64,11 +67,11 @@ test('nor does it reach the watcher of a tied process, and of a shared one what 
     const { instance } = await owner.message<Owned>();
     watcherOf(instance.pid);
     assert.deepEqual(havingOpen(path, instance.pid), [], lifetime);
-    assert.equal(isLocked(path), true, 'the script itself has it');
+    assert.equal(isLocked(path), true, 'the script itself holds the lock');
   }
 });
 
-test('what a caller has opened itself, and what it hands on by its own spawn, is as before', async (t) => {
+test('descriptors that a caller has opened, or hands on by its own spawn, stay as they are', async (t) => {
   const folder = temporaryFolder(t);
   const script =
     'import { spawnSync } from "node:child_process";' +
@@ -83,7 +86,7 @@ test('what a caller has opened itself, and what it hands on by its own spawn, is
   assert.equal(stdout.trim(), `${path}\n${path}`, stderr);
 });
 
-test('a file that an addon has opened without close-on-exec stays here', async (t) => {
+test('a file that an addon has opened without close-on-exec is not inherited by the process', async (t) => {
   const path = join(temporaryFolder(t), 'kept-open');
   const spec = await redisSpec(t);
   const { ProcessManager } = await import('../../src/index.js');

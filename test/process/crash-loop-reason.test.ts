@@ -1,11 +1,11 @@
-/** A crash loop says how the last one ended, with exit code 0 too. */
+/** The error of a crash loop says how the last process ended, even with exit code 0. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CrashLoopError, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { Supervision } from '../helpers/supervisor-process.js';
 
-/** Ready after the 100 ms that one without checks has to live, and down a moment later. */
+/** Each process becomes ready, as it lives for 100 ms without a check, and ends a moment later. */
 const endings: Record<string, { args: readonly string[]; message: RegExp }> = {
   'with exit code 0': { args: ['-c', 'sleep 0.3'], message: /the last one \(PID \d+\) ended with exit code 0/ },
   'with exit code 7': { args: ['-c', 'sleep 0.3; exit 7'], message: /the last one \(PID \d+\) ended with exit code 7/ },
@@ -15,7 +15,7 @@ const endings: Record<string, { args: readonly string[]; message: RegExp }> = {
 const LOOP = { backoff: { initialMs: 0 }, giveUpAfter: { restarts: 1 } };
 
 for (const [how, { args, message }] of Object.entries(endings)) {
-  test(`one that ends ${how} again and again: CrashLoopError says so`, async (t) => {
+  test(`the CrashLoopError of a process that ends ${how} again and again says so`, async (t) => {
     const supervision = new Supervision(t);
     const spec: ProcessSpec = sleepSpec(t, { command: '/bin/sh', args });
     const supervisor = supervision.add(new ProcessManager(spec).supervise(LOOP));
@@ -27,7 +27,7 @@ for (const [how, { args, message }] of Object.entries(endings)) {
   });
 }
 
-test('one that is never ready: CrashLoopError has the reason of the last start, indented', async (t) => {
+test('the CrashLoopError of a process that is never ready has the reason of the last start, indented', async (t) => {
   const supervision = new Supervision(t);
   const spec = sleepSpec(t, { command: '/bin/sh', args: ['-c', 'echo no settings; exit 9'] });
   const supervisor = supervision.add(new ProcessManager(spec).supervise(LOOP));

@@ -1,4 +1,4 @@
-/** `DEBUG=flock-process:*`: what a call does, told in order. */
+/** With `DEBUG=flock-process:*` a call logs what it does, in order. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { ProcessSpec } from '../../src/index.js';
@@ -7,7 +7,7 @@ import { oneCallCommand } from '../helpers/one-call.js';
 import { startProgram } from '../helpers/programs.js';
 import { nodeSpec, redisSpec } from '../helpers/servers.js';
 
-/** The lines of one call, each as its layer and its words without what is another one in each run. */
+/** The logged lines of one call: the layer and the words of each, without what differs from run to run. */
 async function storyOf(t: TestContext, method: OneCall['method'], spec: ProcessSpec): Promise<string[]> {
   const [command, ...args] = oneCallCommand(method, spec);
   const env = { ...process.env, DEBUG: 'flock-process:*', DEBUG_COLORS: 'no', DEBUG_HIDE_DATE: 'yes' };
@@ -20,7 +20,7 @@ async function storyOf(t: TestContext, method: OneCall['method'], spec: ProcessS
       .replace(/\d+/g, 'N')
       .replace(/ \(PID N, descriptor N\)/, ''),
   );
-  // A look is repeated as often as it takes.
+  // A check is repeated as often as it takes, and counts once here.
   return told.filter((line, index) => line !== told[index - 1]);
 }
 
@@ -34,11 +34,11 @@ const begin = [
 ];
 const end = ['start redis is ready: PID N', 'lock handed over redis.lock', 'lock handed over port-N.lock'];
 
-/** Whether a look meets the port before it is open is chance. */
+/** Drops the failed checks of the port after the spawn: how many there are before the port opens is chance. */
 const withoutLooks = (story: readonly string[]) =>
   story.filter((line, index) => line !== unreachable || index < begin.length);
 
-test('a start, a second one, a stop, and a start after it', async (t) => {
+test('DEBUG output tells in order of a start, a second start, a stop, and a start after it', async (t) => {
   const spec = await redisSpec(t);
   assert.deepEqual(withoutLooks(await storyOf(t, 'start', spec)), [
     ...begin,
@@ -48,7 +48,7 @@ test('a start, a second one, a stop, and a start after it', async (t) => {
     ...end,
   ]);
   assert.deepEqual(await storyOf(t, 'start', spec), ['start redis runs already: PID N']);
-  assert.deepEqual(await storyOf(t, 'status', spec), [], 'a question that is answered has no story');
+  assert.deepEqual(await storyOf(t, 'status', spec), [], 'a status() that gets its answer logs nothing');
   const stopping = (await storyOf(t, 'stop', spec)).filter(
     (line) => line !== 'lock refused redis.lock: holder (PID N)',
   );
@@ -64,7 +64,7 @@ test('a start, a second one, a stop, and a start after it', async (t) => {
   assert.deepEqual((await storyOf(t, 'start', spec)).slice(0, begin.length), begin);
 });
 
-test('a start that fails says why, and what is done about it', async (t) => {
+test('DEBUG output of a failed start says why it failed, and what is done about it', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 600_000, 'exit-after': 20, 'exit-code': 3 });
   const story = await storyOf(t, 'start', spec);
   const failure = story.findIndex((line) => line.startsWith('start the start of node-server failed'));

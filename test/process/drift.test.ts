@@ -1,4 +1,4 @@
-/** What runs was started with another spec: it is named, refused or restarted, and everything else works. */
+/** The running process was started with another spec. start() names, refuses or replaces it, and all other calls work. */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -27,7 +27,7 @@ import { accepts, witnessedServer } from '../helpers/witness.js';
 
 const environmentOf = (pid: number) => readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
 
-/** Both ways to learn of them: a start() and a status(), each in a process of its own. */
+/** Asks for the differences in both ways: with a start() and a status(), each in a process of its own. */
 async function differencesFor(t: TestContext, spec: ProcessSpec): Promise<readonly string[]> {
   const { reused, differences } = await callElsewhere<Instance>(t, 'start', spec);
   assert.equal(reused, true);
@@ -35,7 +35,7 @@ async function differencesFor(t: TestContext, spec: ProcessSpec): Promise<readon
   return differences;
 }
 
-test('each field that differs is named by start() and status(), and an equal spec has none', async (t) => {
+test('start() and status() name each field that differs, and none for an equal spec', async (t) => {
   const spec = await nodeSpec(t, {}, { env: { COLOUR: 'red', SHAPE: 'round' }, cwd: '/' });
   const { args = [], env } = spec;
   const first = await new ProcessManager(spec).start();
@@ -67,7 +67,7 @@ test('each field that differs is named by start() and status(), and an equal spe
   assert.deepEqual((await new ProcessManager({ ...spec, cwd: '/tmp' }).status()).differences, [], 'nothing runs');
 });
 
-test('the fields of a first start are none of the second one, and without a cwd nobody differs by where it was called', async (t) => {
+test("after a restart only the fields of the new spec are compared, and without a cwd the caller's own folder is no difference", async (t) => {
   const spec = await redisSpec(t);
   const other = { ...spec, env: { NEW: 'yes' } };
   await callElsewhere<Instance>(t, 'start', spec, { cwd: '/' });
@@ -77,7 +77,7 @@ test('the fields of a first start are none of the second one, and without a cwd 
   assert.deepEqual(await differencesFor(t, spec), ['env.NEW']);
 });
 
-/** A copy of sleep(1) of its own, to be upgraded. */
+/** A spec with a copy of sleep(1) that the test can upgrade. */
 function upgradableSpec(t: TestContext): { spec: ProcessSpec; path: string; folder: string } {
   const folder = join(temporaryFolder(t), 'bin');
   mkdirSync(folder);
@@ -86,7 +86,7 @@ function upgradableSpec(t: TestContext): { spec: ProcessSpec; path: string; fold
   return { spec: sleepSpec(t, { command: path }), path, folder };
 }
 
-test('an upgraded file at the same path is named: another inode, another time, or found elsewhere on PATH', async (t) => {
+test('an upgraded executable is named: another inode, another time, or another file on PATH', async (t) => {
   const { spec, path, folder } = upgradableSpec(t);
   const start = async (changed: ProcessSpec = spec) => (await new ProcessManager(changed).start()).differences;
   await start();
@@ -95,14 +95,14 @@ test('an upgraded file at the same path is named: another inode, another time, o
   const { atime, mtime } = statSync(path);
   utimesSync(`${path}.next`, atime, mtime);
   chmodSync(path, 0o700);
-  assert.deepEqual(await start(), [], 'its mode says nothing of what is in it');
+  assert.deepEqual(await start(), [], 'a file with another mode is the same file');
   renameSync(`${path}.next`, path);
   assert.deepEqual(await differencesFor(t, spec), ['executable']);
   await new ProcessManager(spec).restart();
   assert.deepEqual(await start(), []);
   utimesSync(path, atime, new Date(mtime.getTime() - 60_000));
   assert.deepEqual(await differencesFor(t, spec), ['executable']);
-  // It is missing for a moment: that is no other file yet.
+  // A file that is missing for a moment is not another file yet.
   renameSync(path, `${path}.away`);
   assert.deepEqual(await start(), []);
   renameSync(`${path}.away`, path);
@@ -115,7 +115,7 @@ test('an upgraded file at the same path is named: another inode, another time, o
   assert.deepEqual(await start(byName(`${join(folder, 'other')}:${folder}`)), ['env.PATH', 'executable']);
 });
 
-test('values of the environment are written nowhere, neither in files nor in what is told of the journal', async (t) => {
+test('values of the environment are neither written into files nor given by history()', async (t) => {
   const secret = 'correct-horse-battery-staple';
   const spec = await redisSpec(t, { env: { TOKEN: secret, OTHER: `${secret}-2` }, whenDifferent: 'restart' });
   const manager = new ProcessManager(spec);
@@ -132,12 +132,12 @@ test('values of the environment are written nowhere, neither in files nor in wha
   const [first, second] = journalEntries(spec, 'spawn');
   const [before, after] = [first?.hashes, second?.hashes] as Record<string, string>[];
   assert.notEqual(first?.salt, second?.salt);
-  assert.notEqual(before?.args, after?.args, 'the salt is in it');
+  assert.notEqual(before?.args, after?.args, 'the hash depends on the salt');
   const told = JSON.stringify(await manager.history());
   assert.doesNotMatch(told, /salt|hashes|correct|battery/);
 });
 
-test('an environment of thousands of variables is compared as one, and the process is found', async (t) => {
+test('an environment of thousands of variables is compared as a whole, and the process is still found', async (t) => {
   const many = Object.fromEntries(Array.from({ length: 2_000 }, (_, n) => [`VARIABLE_${n}`, String(n)]));
   const spec = await redisSpec(t, { env: many });
   const { pid } = await new ProcessManager(spec).start();
@@ -146,7 +146,7 @@ test('an environment of thousands of variables is compared as one, and the proce
   assert.equal((await new ProcessManager(spec).status()).pid, pid);
 });
 
-test('refuse: OptionsMismatchError that names the fields, and the process goes on', async (t) => {
+test("whenDifferent 'refuse' throws an OptionsMismatchError that names the fields, and the process runs on", async (t) => {
   const spec = await redisSpec(t, { env: { LEVEL: '1' } });
   const { pid } = await new ProcessManager(spec).start();
   const other = new ProcessManager({ ...spec, env: { LEVEL: '2' }, cwd: '/', whenDifferent: 'refuse' });
@@ -161,7 +161,7 @@ test('refuse: OptionsMismatchError that names the fields, and the process goes o
   assert.equal((await new ProcessManager({ ...spec, whenDifferent: 'refuse' }).start()).pid, pid, 'an equal spec');
 });
 
-test('restart: the one with the former spec is ended as by a restart(), and the new one is handed out', async (t) => {
+test("whenDifferent 'restart' ends the process of the former spec as a restart() does, and returns the new one", async (t) => {
   const spec = await nodeSpec(t, {}, { env: { LEVEL: '1' }, whenDifferent: 'restart' });
   const first = await new ProcessManager(spec).start();
   assert.equal((await new ProcessManager(spec).start()).pid, first.pid, 'an equal spec');
@@ -173,7 +173,7 @@ test('restart: the one with the former spec is ended as by a restart(), and the 
   assert.equal(journalEntries(spec, 'abandon', 'stop').length, 0);
 });
 
-test('restart replaces also a different one that hangs, at once', async (t) => {
+test("whenDifferent 'restart' replaces a process that hangs, too, without waiting for it", async (t) => {
   const spec = await nodeSpec(t, {}, { stopTimeoutMs: 500, checkTimeoutMs: 60_000, startTimeoutMs: 60_000 });
   const { pid } = await new ProcessManager(spec).start();
   process.kill(pid, 'SIGSTOP');
@@ -183,7 +183,7 @@ test('restart replaces also a different one that hangs, at once', async (t) => {
   assert.equal(isRunning(pid), false);
 });
 
-test('restart with the lifetime shared is a TypeError, and so is another word', () => {
+test("whenDifferent 'restart' with the lifetime 'shared' throws a TypeError, and so does an unknown word", () => {
   const spec = { name: 'x', command: 'x', stateDir: '/nowhere' } as const;
   const make = (changes: object) => () => new ProcessManager({ ...spec, ...changes });
   assert.throws(make({ lifetime: 'shared', whenDifferent: 'restart' }), {
@@ -198,7 +198,7 @@ test('restart with the lifetime shared is a TypeError, and so is another word', 
   assert.equal(make({ lifetime: 'shared' })().spec.whenDifferent, 'reuse');
 });
 
-test('two who see the same former process restart it once, and get the same new one', async (t) => {
+test('several starts that find the process of a former spec restart it once, and return the same new process', async (t) => {
   for (let round = 0; round < 5; round += 1) {
     const server = await witnessedServer(t, { dieAfterMs: 20 }, { whenDifferent: 'restart' });
     await new ProcessManager(server.spec).start();
@@ -217,7 +217,7 @@ test('two who see the same former process restart it once, and get the same new 
   }
 });
 
-test('two starters with different specs that begin together: one process, and the later one has its own', async (t) => {
+test('two starts with different specs side by side never run two processes, and the later one follows whenDifferent', async (t) => {
   for (const whenDifferent of ['reuse', 'refuse', 'restart'] as const) {
     const server = await witnessedServer(t, { listenAfterMs: 30 }, { whenDifferent });
     const specs = ['1', '2'].map((LEVEL) => ({ ...server.spec, env: { LEVEL } }));
@@ -243,7 +243,7 @@ test('two starters with different specs that begin together: one process, and th
   }
 });
 
-test('a start that its starter was killed in the middle of is judged like any other', async (t) => {
+test('a process whose starter was killed during the start is compared like any other', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000, whenDifferent: 'restart' });
   const remote = await startRemoteManager(t, spec);
   const started = remote.start();
@@ -258,7 +258,7 @@ test('a start that its starter was killed in the middle of is judged like any ot
   assert.equal(isRunning(pid), false);
 });
 
-test('another port in the spec finds the running one, where it is, and stop() ends it', async (t) => {
+test('a spec with another port finds the running process at its own address, and stop() ends it', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
   const first = await new ProcessManager(spec).start();
   const port = await freePort();
@@ -276,10 +276,10 @@ test('another port in the spec finds the running one, where it is, and stop() en
   assert.equal((await new ProcessManager(moved).stop()).outcome, 'stopped');
   assert.equal(isRunning(first.pid), false);
   const { address } = await new ProcessManager(moved).status();
-  assert.equal(address, `127.0.0.1:${port}`, 'of what would be started');
+  assert.equal(address, `127.0.0.1:${port}`, 'the address is that of the spec');
 });
 
-test('another port and restart: the server moves', async (t) => {
+test("with another port and whenDifferent 'restart' the server moves to the new port", async (t) => {
   const spec = await redisSpec(t, { whenDifferent: 'restart' });
   const first = await new ProcessManager(spec).start();
   const port = await freePort();
@@ -289,7 +289,7 @@ test('another port and restart: the server moves', async (t) => {
   assert.deepEqual([await accepts(spec.port), await accepts(port), isRunning(first.pid)], [false, true, false]);
 });
 
-test('a port where it had none: what was ready without one is found', async (t) => {
+test('a spec with a port finds a process that became ready without one', async (t) => {
   const spec = await nodeSpec(t);
   const { port: _, ...portless } = spec;
   const silent = { ...portless, args: (spec.args ?? []).slice(0, 1) };
@@ -299,7 +299,7 @@ test('a port where it had none: what was ready without one is found', async (t) 
   assert.deepEqual([found.pid, found.address, found.differences], [first.pid, undefined, ['args']]);
 });
 
-test('stop() and status() work whatever differs', async (t) => {
+test('stop() and status() work whatever fields differ', async (t) => {
   const spec = await redisSpec(t, { env: { LEVEL: '1' } });
   const other = { ...spec, command: '/nowhere/redis', args: [], cwd: '/nowhere', whenDifferent: 'refuse' } as const;
   const { pid } = await new ProcessManager(spec).start();
@@ -309,7 +309,7 @@ test('stop() and status() work whatever differs', async (t) => {
   assert.equal((await new ProcessManager(other).stop()).outcome, 'stopped');
 });
 
-test('a supervisor never looks: with another spec it watches, and brings its own back after a crash alone', async (t) => {
+test('a supervisor compares nothing: it watches a process of another spec, and starts its own spec only after a crash', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, {}, { env: { LEVEL: '1' } });
   for (const whenDifferent of ['restart', 'refuse'] as const) {
@@ -328,7 +328,7 @@ test('a supervisor never looks: with another spec it watches, and brings its own
   }
 });
 
-test('restart wins against a supervisor elsewhere that has the former spec', async (t) => {
+test("whenDifferent 'restart' wins against a supervisor elsewhere that has the former spec", async (t) => {
   const supervision = new Supervision(t);
   const server = await witnessedServer(t, { dieAfterMs: 10 }, { env: { LEVEL: '1' }, whenDifferent: 'restart' });
   const supervisor = await supervision.elsewhere(server.spec, NEVER_GIVE_UP);
@@ -339,13 +339,13 @@ test('restart wins against a supervisor elsewhere that has the former spec', asy
     assert.ok(environmentOf(pid).includes(`LEVEL=${level}`));
     await reaches(supervisor, 'watching');
     assert.deepEqual(server.alive(), [pid]);
-    assert.equal(server.pids().length, level, 'one each: the supervisor made none in between');
+    assert.equal(server.pids().length, level, 'the supervisor started no server in between');
   }
   assert.equal(supervisor.all('gaveUp').length, 0);
   server.assertNeverTwo();
 });
 
-test('a shared process: a user with another spec is refused or told, and leaves when it is refused', async (t) => {
+test('a user with another spec joins a shared process and gets the differences, or is refused and does not count as a user', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared', env: { LEVEL: '1' } });
   const first = new ProcessManager(spec);
   const { pid } = await first.start();
@@ -358,7 +358,7 @@ test('a shared process: a user with another spec is refused or told, and leaves 
   await first.leave();
 });
 
-test('a journal that says nothing of it is no difference', async (t) => {
+test('without a journal nothing is known of the former spec, and no difference is reported', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -368,7 +368,7 @@ test('a journal that says nothing of it is no difference', async (t) => {
   assert.deepEqual((await other.status()).differences, []);
 });
 
-test('what runs is not ended for a command that is not there', async (t) => {
+test("whenDifferent 'restart' does not end the process when the new command does not exist", async (t) => {
   const spec = await nodeSpec(t, {});
   const { pid } = await new ProcessManager(spec).start();
   const other = new ProcessManager({ ...spec, command: '/no/such/program', whenDifferent: 'restart' });
@@ -377,7 +377,7 @@ test('what runs is not ended for a command that is not there', async (t) => {
   assert.deepEqual([state, found], ['running', pid]);
 });
 
-test('a restart of another spec that is aborted leaves nothing to be ended by others', async (t) => {
+test('a start that is aborted while it replaces another spec leaves nothing that others would have to end', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 300 });
   const { pid } = await new ProcessManager(spec).start();
   const abort = new AbortController();
@@ -391,7 +391,7 @@ test('a restart of another spec that is aborted leaves nothing to be ended by ot
   assert.equal((await other.status()).state, 'stopped');
 });
 
-test('with the journal locked by somebody for long, a restart of another spec ends in time, and what runs goes on', async (t) => {
+test('while somebody keeps the journal locked, a start that would replace another spec fails in time, and the process runs on', async (t) => {
   const spec = await nodeSpec(t, {}, { startTimeoutMs: 1_000 });
   const { pid } = await new ProcessManager(spec).start();
   const keeper = startLockAgent(t);

@@ -1,4 +1,7 @@
-/** The message of an early exit has the lines that say why, not the last line, in whatever language the server is written. */
+/**
+ * The message of an early exit has the lines that name the reason, not just the last line, whatever language the server
+ * is written in.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -22,12 +25,12 @@ test.after(() => {
   for (const remove of removals) remove();
 });
 
-/** A compiler comes first, and the machine is shared. */
+/** Some of these servers are compiled first, on a machine that is shared. */
 const START_TIMEOUT_MS = 60_000;
 
 const LINES = 10;
 
-/** Of each: how it is run, and what somebody who mends it has to read. */
+/** For each language: how its server is run, and the lines that somebody who fixes it has to read. */
 const crashes: Record<string, { words: () => [string, ...string[]]; reasons: readonly string[] }> = {
   Node: {
     words: () => [process.execPath, plainFixture('crashes/crash.mjs')],
@@ -56,11 +59,11 @@ const crashes: Record<string, { words: () => [string, ...string[]]; reasons: rea
   },
 };
 
-/** How a line of a trace looks, in all of them. */
+/** What the lines of a stack trace look like in these languages. */
 const TRACE = /^\s+at |^ *File "|^goroutine |\.go:\d+|^Node\.js v/;
 
 for (const [language, { words, reasons }] of Object.entries(crashes)) {
-  test(`the message of a server in ${language} that ends has the reason in it, indented, and no trace`, async (t) => {
+  test(`the message about a server in ${language} that ends early has the reason, indented, and no stack trace`, async (t) => {
     const [command, ...args] = words();
     const env = { GOTRACEBACK: 'all' };
     const spec = await redisSpec(t, { command, args, env, startTimeoutMs: START_TIMEOUT_MS });
@@ -80,9 +83,9 @@ for (const [language, { words, reasons }] of Object.entries(crashes)) {
   });
 }
 
-/** Of each: what it runs, and what is told of it. */
+/** For each server: what it runs, and the reason in the message. */
 const outputs: Record<string, { words: readonly [string, ...string[]]; reason: string }> = {
-  'in Python whose text is not at hand': {
+  'in Python without source lines in its trace': {
     words: ['python3', '-c', 'def f():\n  raise ValueError("no such table\\nrun the migration")\nf()'],
     reason: 'last in its log "LOG":\n    ValueError: no such table\n    run the migration',
   },
@@ -105,7 +108,7 @@ const outputs: Record<string, { words: readonly [string, ...string[]]; reason: s
 };
 
 for (const [what, { words, reason }] of Object.entries(outputs)) {
-  test(`the message of a server ${what} has the reason, and nothing else`, async (t) => {
+  test(`the message about a server ${what} has the reason, and nothing else`, async (t) => {
     const [command, ...args] = words;
     const manager = new ProcessManager(await redisSpec(t, { command, args }));
     const { logFile } = manager.spec;
@@ -116,7 +119,7 @@ for (const [what, { words, reason }] of Object.entries(outputs)) {
   });
 }
 
-test('the last ten lines of a log without a trace, each cut to what can be read', async (t) => {
+test('without a stack trace the message has the last ten lines of the log, each cut to a readable length', async (t) => {
   const script = 'seq 1 30; echo; printf "%01000d\\n" 7; exit 3';
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', script] });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
@@ -130,7 +133,7 @@ test('the last ten lines of a log without a trace, each cut to what can be read'
   });
 });
 
-test('a log of nothing but a trace is given as it is', async (t) => {
+test('a log of nothing but a stack trace is given as it is', async (t) => {
   const script = 'echo "    at one (x.js:1:1)"; echo "    at two (x.js:2:1)"; exit 3';
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', script] });
   await assert.rejects(new ProcessManager(spec).start(), {

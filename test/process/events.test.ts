@@ -17,7 +17,7 @@ function recorded(manager: ProcessManager): [name: string, detail: unknown][] {
   return events;
 }
 
-test('a start and a stop: spawned, ready, then exit and stopped, each once and with its facts', async (t) => {
+test('a start emits spawned and ready, and a stop exit and stopped, each once and with its facts', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const events = recorded(manager);
   const instance = await manager.start();
@@ -33,7 +33,7 @@ test('a start and a stop: spawned, ready, then exit and stopped, each once and w
   assert.deepEqual([stopped?.[0], result.outcome, Number.isInteger(result.tookMs)], ['stopped', 'stopped', true]);
 });
 
-test('a restart: exit and stopped of the old one, spawned and ready of the new one', async (t) => {
+test('a restart emits exit and stopped of the old process, and then spawned and ready of the new one', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   const events = recorded(manager);
@@ -46,7 +46,7 @@ test('a restart: exit and stopped of the old one, spawned and ready of the new o
   );
 });
 
-test('a crash: exit, with the signal', async (t) => {
+test('a crash emits exit with the signal', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   const events = recorded(manager);
@@ -55,7 +55,7 @@ test('a crash: exit, with the signal', async (t) => {
   assert.deepEqual(events, [['exit', { pid, exitCode: null, signal: 'SIGKILL' }]]);
 });
 
-test('a start that fails: spawned and exit, never ready', async (t) => {
+test('a start that fails emits spawned and exit, and never ready', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { command: 'false', args: [] }));
   const events = recorded(manager);
   await assert.rejects(manager.start());
@@ -65,7 +65,7 @@ test('a start that fails: spawned and exit, never ready', async (t) => {
   );
 });
 
-test('a reused process: it is ready here, and its exit is told where it was spawned', async (t) => {
+test('for a reused process ready is emitted here, and exit where the process was spawned', async (t) => {
   const spec = await redisSpec(t);
   const remote = await startRemoteManager(t, spec);
   const { pid } = await remote.start();
@@ -79,7 +79,7 @@ test('a reused process: it is ready here, and its exit is told where it was spaw
   await eventually('its exit there', () => remote.events.some(({ event }) => event === 'exit'));
 });
 
-test('a server that puts itself into the background: spawned names the first PID, ready the one that stays', async (t) => {
+test('for a server that puts itself into the background spawned names the first PID, and ready the PID that stays', async (t) => {
   const manager = new ProcessManager(await pythonSpec(t, 'daemonise'));
   const events = recorded(manager);
   const { pid } = await manager.start();
@@ -109,7 +109,7 @@ test('a listener that throws breaks nothing, and its error surfaces on the next 
   assert.ok(lines.indexOf('surfaced: listener of spawned') < lines.indexOf(`started ${pid}`));
 });
 
-test('no signal handler, nor any other listener, is installed on the process', async (t) => {
+test('the library installs no signal handler, and no other listener, on the process', async (t) => {
   const listeners = () => process.eventNames().map((name) => [name, process.listenerCount(name)]);
   const before = listeners();
   const manager = new ProcessManager(await redisSpec(t));
@@ -126,9 +126,9 @@ for (const [what, spec] of [
   ['a server that puts itself into the background', (t: TestContext) => pythonSpec(t, 'daemonise')],
   ['a server that prints', (t: TestContext) => nodeSpec(t, { print: 'hello' })],
 ] as const) {
-  test(`neither manager nor managed process keeps the starter alive, and it outlives the starter: ${what}`, async (t) => {
+  test(`neither the manager nor the managed process keeps the starter alive, and the process outlives it: ${what}`, async (t) => {
     const options = await spec(t);
-    // Each call is a process that has to end by itself.
+    // Each call is made in a process that must end by itself.
     const { pid, reused } = await callElsewhere<Instance>(t, 'start', options);
     assert.equal(reused, false);
     assert.equal(isRunning(pid), true);

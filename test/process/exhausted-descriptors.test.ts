@@ -37,7 +37,7 @@ for (const method of ['start', 'status', 'stop'] as const) {
   });
 }
 
-test('without a free descriptor the check of who holds the lock throws EMFILE and takes nobody for a stranger', async (t) => {
+test('without a free descriptor the check of the holder throws EMFILE and takes nobody for a stranger', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   await manager.start();
   const command = ['--nofile=64', process.execPath, fixture('exhausted-patience'), JSON.stringify(manager.spec)];

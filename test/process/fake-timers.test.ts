@@ -1,4 +1,4 @@
-/** Clock, timers and next tick as a test runner replaces them: before the library is loaded, and afterwards. */
+/** A test runner replaces clock, timers and next tick before the library is loaded, or afterwards. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -24,7 +24,7 @@ test('a library that is loaded where clock and next tick are fake uses those of 
   for (const ms of journalTimesMs) assert.ok(ms >= beforeMs && ms <= Date.now(), `${ms}`);
 });
 
-test('under a fake next tick no socket answers: a start says so at once, a lock is taken, and a stop ends what runs', async (t) => {
+test('under a fake next tick a start fails at once, a lock is still taken, and a stop still ends the process', async (t) => {
   ownTemporaryFolder(t);
   const server = await startEphemeral(redisPreset);
   t.after(() => server.stop());
@@ -40,7 +40,7 @@ test('under a fake next tick no socket answers: a start says so at once, a lock 
   assert.deepEqual(livingInGroup(server.pid), []);
 });
 
-test('where there is no /proc the look at a port says so, too, before anything is spawned', async (t) => {
+test('without /proc the check of a port reports a fake next tick, too, before anything is spawned', async (t) => {
   const restore = replaceNextTick(t);
   try {
     await assert.rejects(portable.isPortUsed({ host: '127.0.0.1', port: 1 }, { timeoutMs: 500 }), REPLACED);
@@ -49,7 +49,7 @@ test('where there is no /proc the look at a port says so, too, before anything i
   }
 });
 
-/** As sinon has it by default: who asks for a turn is kept waiting. */
+/** Replaces nextTick() as sinon does by default: a callback is never called. */
 function replaceNextTick(t: TestContext): () => void {
   const { mock } = t.mock.method(process, 'nextTick', () => undefined);
   return () => mock.restore();

@@ -23,7 +23,7 @@ const permissions = (path: string) => (statSync(path).mode & 0o7777).toString(8)
 
 const LIMIT = 10 * 1024 * 1024;
 
-test('files are made with mode 0600 and folders with 0700, whatever the umask', async (t) => {
+test('files get mode 0600 and folders 0700, whatever the umask', async (t) => {
   const umask = process.umask(0);
   t.after(() => process.umask(umask));
   const spec = await redisSpec(t);
@@ -47,7 +47,7 @@ test('the PID file has three lines: PID, command name, start time', async (t) =>
   assert.ok(Number(third) >= before - 2 && Number(third) <= after + 2, `${third} is not in ${before}..${after}`);
 });
 
-test('a run leaves nothing in the state folder but its own few files', async (t) => {
+test('a run leaves only the documented files in the state folder', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   const stopped = ['logs', 'redis.journal', 'redis.lock'];
@@ -60,7 +60,7 @@ test('a run leaves nothing in the state folder but its own few files', async (t)
   assert.deepEqual(readdirSync(manager.spec.stateDir).sort(), running);
 });
 
-test('the journal says what happened, a line an event, with the exact identity of the process', async (t) => {
+test('the journal has a line for each event, with the exact identity of the process', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid, startedAt } = await manager.start();
@@ -83,7 +83,7 @@ test('the journal says what happened, a line an event, with the exact identity o
   );
 });
 
-test('the lock file holds the PID of the process while that runs, and nothing after a stop', async (t) => {
+test('the lock file holds the PID of the process while it runs, and nothing after a stop', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { lockFile } = manager.spec;
   const { pid } = await manager.start();
@@ -136,7 +136,7 @@ test('a PID file that names a living process of another tool is neither replaced
   assert.match(readFileSync(pidFile, 'utf8'), /^\d+\nredis-server\n\d+\n$/);
 });
 
-test('a stop when nothing ever ran makes nothing, be the state folder there or not', async (t) => {
+test('a stop of a process that never ran creates nothing, whether the state folder exists or not', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   assert.equal((await manager.stop()).outcome, 'not-running');
   assert.equal(existsSync(manager.spec.stateDir), false);
@@ -145,7 +145,7 @@ test('a stop when nothing ever ran makes nothing, be the state folder there or n
   assert.deepEqual(readdirSync(manager.spec.stateDir), []);
 });
 
-test('the log is appended to from one start to the next', async (t) => {
+test('each start appends to the log of the one before', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { logFile } = manager.spec;
   mkdirSync(dirname(logFile), { recursive: true });
@@ -158,7 +158,7 @@ test('the log is appended to from one start to the next', async (t) => {
   assert.equal(existsSync(`${logFile}.1`), false);
 });
 
-test('a log of just over 10 MB is moved to .1 at a start, over the one that was there', async (t) => {
+test('a start renames a log of just over 10 MiB to .1, in the place of the older one', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { logFile } = manager.spec;
   mkdirSync(dirname(logFile), { recursive: true });
@@ -170,7 +170,7 @@ test('a log of just over 10 MB is moved to .1 at a start, over the one that was 
   assert.match(readFileSync(logFile, 'utf8'), /^\d+:C .*Redis is starting/);
 });
 
-test('a log of 10 MB stays where it is', async (t) => {
+test('a log of 10 MiB stays where it is', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { logFile } = manager.spec;
   mkdirSync(dirname(logFile), { recursive: true });
@@ -181,7 +181,7 @@ test('a log of 10 MB stays where it is', async (t) => {
   assert.equal(existsSync(`${logFile}.1`), false);
 });
 
-test('lockFile, pidFile and logFile may lie anywhere, and the journal beside the lock file', async (t) => {
+test('lockFile, pidFile and logFile may be anywhere, and the journal is beside the lock file', async (t) => {
   const folder = temporaryFolder(t);
   const files = {
     lockFile: join(folder, 'l/my.lock'),
@@ -208,7 +208,7 @@ test('lockFile, pidFile and logFile may lie anywhere, and the journal beside the
   assert.equal(existsSync(manager.spec.stateDir), false, 'nothing needed the state folder');
 });
 
-test('a lock file without the ending .lock has its journal beside it too', async (t) => {
+test('a lock file without the ending .lock has its journal beside it, too', async (t) => {
   const folder = temporaryFolder(t);
   const manager = new ProcessManager(await redisSpec(t, { lockFile: join(folder, 'guard') }));
   await manager.start();
@@ -216,7 +216,7 @@ test('a lock file without the ending .lock has its journal beside it too', async
   assert.deepEqual(readdirSync(folder).sort(), ['guard', 'guard.journal']);
 });
 
-test('logFile may be /dev/null: it runs, and there are no lines', async (t) => {
+test('with logFile /dev/null the process runs, and logTail() gives no lines', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { logFile: '/dev/null' }));
   await manager.start();
   assert.deepEqual(await manager.logTail(), []);
@@ -225,7 +225,7 @@ test('logFile may be /dev/null: it runs, and there are no lines', async (t) => {
   assert.equal(existsSync('/dev/null.1'), false);
 });
 
-test('dataDirs are made under the lock, and existing ones are left alone', async (t) => {
+test('dataDirs are created under the lock, and existing ones stay as they are', async (t) => {
   const folder = temporaryFolder(t);
   const dataDirs = [join(folder, 'there'), join(folder, 'new/deep'), join(folder, 'there')];
   mkdirSync(join(folder, 'there'), { mode: 0o755 });
@@ -234,7 +234,7 @@ test('dataDirs are made under the lock, and existing ones are left alone', async
   assert.deepEqual(dataDirs.map(permissions), ['755', '700', '755']);
 });
 
-test('a PID file that cannot be written costs nothing: started, found, stopped', async (t) => {
+test('a process whose PID file cannot be written is still started, found and stopped', async (t) => {
   const folder = temporaryFolder(t);
   const manager = new ProcessManager(await redisSpec(t, { pidFile: join(folder, 'taken') }));
   mkdirSync(join(folder, 'taken/in'), { recursive: true });

@@ -21,7 +21,7 @@ import { temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** A manager whose log is this. */
+/** A manager whose log file has this text, or does not exist. */
 function withLog(t: TestContext, text?: string): ProcessManager {
   const logFile = join(temporaryFolder(t), 'x.log');
   if (text !== undefined) writeFileSync(logFile, text);
@@ -33,7 +33,7 @@ async function hears(follower: Follower, lines: readonly string[]): Promise<void
   assert.deepEqual(follower.lines, lines);
 }
 
-/** The lines of a file that ends with one. */
+/** The lines of a file whose last line has a line end. */
 function linesOf(path: string): string[] {
   return readFileSync(path, 'utf8').replace(/\n$/, '').split('\n');
 }
@@ -42,10 +42,10 @@ async function hasSpoken({ spec: { logFile } }: ProcessManager, { pid }: Instanc
   await logged(logFile, new RegExp(`^${pid} .*\n`, 'm'));
 }
 
-/** How many of thirty lines come to those who ask for none in particular, none, one, and a thousand. */
+/** How many of thirty lines a follower gets by default, and when it asks for none, for one and for a thousand. */
 const COUNTS = [10, 0, 1, 30];
 
-test('the last ten lines, then each new one; as many as asked for', async (t) => {
+test('followLog() gives the last ten lines, or as many as asked for, and then each new one', async (t) => {
   const old = Array.from({ length: 30 }, (_, index) => `old ${index}`);
   const manager = withLog(t, `${old.join('\n')}\n`);
   const followers = [undefined, 0, 1, 1_000].map(
@@ -57,21 +57,21 @@ test('the last ten lines, then each new one; as many as asked for', async (t) =>
     await hears(followers[index] as Follower, [...old.slice(30 - count), 'new 1', '', 'new 2']);
 });
 
-test('a line in two writes is one line, also when it is cut within a character', async (t) => {
+test('a line that is written in two parts comes as one line, even when it is cut within a character', async (t) => {
   const manager = withLog(t, 'one\n');
   const follower = new Follower(t, manager);
   await hears(follower, ['one']);
   const bytes = Buffer.from('größe €\nnext\n');
   for (const at of [3, 9, 10]) {
     appendFileSync(manager.spec.logFile, bytes.subarray(0, at));
-    // Seen before the rest is there.
+    // The first part is read before the rest is written.
     await delay(STILL_MS);
     appendFileSync(manager.spec.logFile, bytes.subarray(at));
   }
   await hears(follower, ['one', ...['größe €', 'next'], ...['größe €', 'next'], ...['größe €', 'next']]);
 });
 
-test('a last line without an end counts as one of the last, and comes when nobody can end it any more', async (t) => {
+test('a last line without a line end counts as one of the last, and comes when nobody can end it any more', async (t) => {
   const manager = withLog(t, 'one\ntwo\nthree');
   const [two, one, none] = [2, 1, 0].map((lines) => new Follower(t, manager, { lines })) as [
     Follower,
@@ -83,7 +83,7 @@ test('a last line without an end counts as one of the last, and comes when nobod
   assert.deepEqual(none.lines, []);
 });
 
-test('the last words of a server come without a line end, and not while it lives', async (t) => {
+test('the unfinished last line of a server comes after the server has ended, and not while it lives', async (t) => {
   const script = `
     process.stdout.write('one\\ntwo');
     process.on('SIGTERM', () => process.stdout.write('three', () => process.exit()));
@@ -92,14 +92,14 @@ test('the last words of a server come without a line end, and not while it lives
   await manager.start();
   const follower = new Follower(t, manager);
   await hears(follower, ['one']);
-  // Longer than an unended line is waited for.
+  // This is longer than followLog() waits for the end of an unfinished line.
   await delay(1_000 + STILL_MS);
   assert.deepEqual(follower.lines, ['one']);
   await manager.stop();
   await hears(follower, ['one', 'twothree']);
 });
 
-test('a log that is not there yet is followed from its first line, in a folder that is not there either', async (t) => {
+test('a log that does not exist yet is followed from its first line, even when its folder does not exist either', async (t) => {
   const manager = new ProcessManager(talkerSpec(t));
   const follower = new Follower(t, manager, { lines: 0 });
   await delay(STILL_MS);
@@ -109,7 +109,7 @@ test('a log that is not there yet is followed from its first line, in a folder t
 });
 
 for (const [what, mostMs] of Object.entries({ 'at once': 0, slowly: 8 })) {
-  test(`each line of ten runs comes, once and in order, to who reads ${what}, through a rotation at each start`, async (t) => {
+  test(`a reader that reads ${what} gets each line of ten runs, once and in order, through a rotation at each start`, async (t) => {
     const manager = new ProcessManager(talkerSpec(t, [2, 'unended'], { logRotation: { overBytes: 0, keep: 20 } }));
     const { logFile } = manager.spec;
     const follower = new Follower(t, manager, { pauseMs: () => Math.random() * mostMs });
@@ -129,7 +129,7 @@ for (const [what, mostMs] of Object.entries({ 'at once': 0, slowly: 8 })) {
   });
 }
 
-test('restarts without a rotation are followed in the one file', async (t) => {
+test('a follower reads on in the same file through restarts without a rotation', async (t) => {
   const manager = new ProcessManager(talkerSpec(t));
   const follower = new Follower(t, manager);
   await hasSpoken(manager, await manager.start());
@@ -138,7 +138,7 @@ test('restarts without a rotation are followed in the one file', async (t) => {
   await hears(follower, linesOf(manager.spec.logFile));
 });
 
-test('a log that is truncated is read from its begin, and what had no end is a line', async (t) => {
+test('a truncated log is read again from its start, and the unfinished line from before comes as a line', async (t) => {
   const manager = withLog(t, 'one\ntwo');
   const follower = new Follower(t, manager);
   await hears(follower, ['one']);
@@ -148,7 +148,7 @@ test('a log that is truncated is read from its begin, and what had no end is a l
   await hears(follower, ['one', 'two', 'three']);
 });
 
-test('a log that is deleted is read on while its server writes to it, and after the next start the new one', async (t) => {
+test('a deleted log is followed while its server writes to it, and after the next start the new log is followed', async (t) => {
   const manager = new ProcessManager(talkerSpec(t));
   const { logFile } = manager.spec;
   const follower = new Follower(t, manager);
@@ -172,7 +172,7 @@ test('a log that is deleted is read on while its server writes to it, and after 
   assert.ok(numbers(next.pid).length > 0);
 });
 
-test('an older log that lies beside one that was deleted is not read again', async (t) => {
+test('an older log beside a deleted one is not read again', async (t) => {
   const manager = withLog(t);
   const { logFile } = manager.spec;
   writeFileSync(`${logFile}.1`, 'older\n');
@@ -186,7 +186,7 @@ test('an older log that lies beside one that was deleted is not read again', asy
   await hears(follower, ['one', 'two']);
 });
 
-test('who is slow through several rotations finds every file that is still there', async (t) => {
+test('a reader that is slow through several rotations finds every file that is still there', async (t) => {
   const manager = new ProcessManager({ ...withLog(t, 'a\n').spec, logRotation: { keep: 2 } });
   const { logFile } = manager.spec;
   const iterator = manager.followLog()[Symbol.asyncIterator]();
@@ -203,7 +203,7 @@ test('who is slow through several rotations finds every file that is still there
   assert.deepEqual(openLogs(logFile), []);
 });
 
-/** The first line of a log is read, and these follow: 100 MB. */
+/** Reads the first line of a log, and then appends 100 MB to it. */
 async function grown(t: TestContext, options: { signal?: AbortSignal } = {}) {
   const manager = withLog(t, 'first\n');
   const iterator = manager.followLog(options)[Symbol.asyncIterator]();
@@ -214,7 +214,7 @@ async function grown(t: TestContext, options: { signal?: AbortSignal } = {}) {
   return { iterator, line };
 }
 
-test('who reads line after line hears of everything else meanwhile, and of the abort', async (t) => {
+test('reading line after line does not block the event loop: a timer still fires, and its abort ends the loop', async (t) => {
   const controller = new AbortController();
   const { iterator } = await grown(t, { signal: controller.signal });
   let lines = 0;
@@ -223,7 +223,7 @@ test('who reads line after line hears of everything else meanwhile, and of the a
   assert.ok(lines < 100_000, String(lines));
 });
 
-test('nothing is read ahead of who is slow: the log can grow by far more than memory is to be had', async (t) => {
+test('nothing is read ahead of a slow reader: a log can grow far beyond the available memory', async (t) => {
   const { iterator, line } = await grown(t);
   const before = process.memoryUsage().rss;
   for (let number = 0; number < 100_000; number += 1) assert.equal((await iterator.next()).value, line);
@@ -247,7 +247,7 @@ test('a line that never ends comes in pieces of a million characters', async (t)
 
 const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
 
-test('who leaves the loop leaves nothing: no descriptor, no timer, no listener', async (t) => {
+test('leaving the loop leaves no descriptor, no timer and no listener behind', async (t) => {
   const manager = withLog(t, 'one\ntwo\n');
   const { signal } = new AbortController();
   const before = timers();
@@ -261,7 +261,7 @@ test('who leaves the loop leaves nothing: no descriptor, no timer, no listener',
   assert.ok(timers() <= before);
 });
 
-test('who leaves while it waits for a line is let go at once, and an abort ends the loop', async (t) => {
+test('a loop that is left while it waits for a line closes the log at once, and an abort ends a loop that waits', async (t) => {
   const manager = withLog(t, 'one\n');
   const { logFile } = manager.spec;
   const controller = new AbortController();
@@ -280,7 +280,7 @@ test('who leaves while it waits for a line is let go at once, and an abort ends 
   assert.ok(timers() <= before);
 });
 
-test('an abort lets go of the log of who never comes back for another line, and gives nothing more', async (t) => {
+test('an abort closes the log of a reader that never asks for another line, and no further line comes', async (t) => {
   const manager = withLog(t, 'one\ntwo\n');
   const controller = new AbortController();
   const iterator = manager.followLog({ signal: controller.signal })[Symbol.asyncIterator]();
@@ -291,7 +291,7 @@ test('an abort lets go of the log of who never comes back for another line, and 
   for await (const _ of manager.followLog({ signal: controller.signal })) assert.fail('it was aborted before');
 });
 
-test('each loop over what followLog() gives begins anew', async (t) => {
+test('each loop over the same result of followLog() begins anew', async (t) => {
   const lines = withLog(t, 'one\n').followLog();
   for (let round = 0; round < 2; round += 1) {
     for await (const line of lines) {
@@ -309,7 +309,7 @@ test('a program that has left the loop ends by itself', async (t) => {
   assert.deepEqual([stdout, exitCode], ['one\n', 0]);
 });
 
-test('what is no regular file has no lines, and a log that cannot be read is an error', async (t) => {
+test('a log that is no regular file has no lines, and a log that cannot be read is an error', async (t) => {
   const manager = withLog(t);
   mkdirSync(manager.spec.logFile);
   const follower = new Follower(t, manager);
@@ -322,7 +322,7 @@ test('what is no regular file has no lines, and a log that cannot be read is an 
   await assert.rejects(loop.followLog()[Symbol.asyncIterator]().next(), { code: 'ELOOP' });
 });
 
-test('wrong options are a TypeError in the turn of the call', (t) => {
+test('wrong options throw a TypeError in the turn of the call', (t) => {
   const manager = withLog(t);
   for (const lines of [-1, 1.5, Number.NaN, '3' as unknown as number])
     assert.throws(() => manager.followLog({ lines }), /^TypeError: "lines" must be a whole number, 0 or more, not /);

@@ -1,4 +1,4 @@
-/** Why a check failed reaches whoever waited for it: what isHealthy threw is the cause, and in the message. */
+/** An error says why a health check failed: what isHealthy threw is its cause, and part of its message. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ProcessManager, type ProcessSpec, StartTimeoutError, UnhealthyError } from '../../src/index.js';
@@ -9,7 +9,7 @@ const START_TIMEOUT_MS = 1_000;
 
 const reason = new RangeError('the schema is at version 3, not 4');
 
-/** What isHealthy does, and what has to be read of it. */
+/** What isHealthy does, and what the error must say about it. */
 const answers: Record<string, { isHealthy: NonNullable<ProcessSpec['isHealthy']>; message: RegExp; cause?: unknown }> =
   {
     'throws an error': {
@@ -50,7 +50,7 @@ for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
     return true;
   };
 
-  test(`an isHealthy that ${what} is named by the StartTimeoutError`, async (t) => {
+  test(`the StartTimeoutError says that isHealthy ${what}`, async (t) => {
     const spec = await redisSpec(t, { startTimeoutMs: START_TIMEOUT_MS, checkTimeoutMs: 300, isHealthy });
     await assert.rejects(new ProcessManager(spec).start(), (error) => {
       assert.ok(error instanceof StartTimeoutError, String(error));
@@ -58,7 +58,7 @@ for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
     });
   });
 
-  test(`an isHealthy that ${what} is named by the UnhealthyError of a server that runs`, async (t) => {
+  test(`the UnhealthyError of a running server says that isHealthy ${what}`, async (t) => {
     const spec = await redisSpec(t, { startTimeoutMs: START_TIMEOUT_MS });
     await new ProcessManager(spec).start();
     const other = new ProcessManager({ ...spec, checkTimeoutMs: 300, isHealthy });
@@ -69,7 +69,7 @@ for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
   });
 }
 
-test('a check that threw is named although later looks gave no answer', async (t) => {
+test('the error names what a check threw although later checks gave no answer', async (t) => {
   let looks = 0;
   const isHealthy = () => {
     looks += 1;
@@ -83,7 +83,7 @@ test('a check that threw is named although later looks gave no answer', async (t
   });
 });
 
-test('a port that does not accept is named, and nothing of health', async (t) => {
+test('the error names a port that does not accept connections, and does not speak of health', async (t) => {
   const spec = await nodeSpec(
     t,
     { 'listen-after': 600_000 },
@@ -96,7 +96,7 @@ test('a port that does not accept is named, and nothing of health', async (t) =>
   });
 });
 
-test('without checks, one that had not lived long enough is not called unhealthy', async (t) => {
+test('a process without checks that has not lived long enough is not called unhealthy', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 0 });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
     assert.ok(error instanceof StartTimeoutError, String(error));
@@ -106,7 +106,7 @@ test('without checks, one that had not lived long enough is not called unhealthy
   });
 });
 
-test('one that is suspended is called suspended', async (t) => {
+test('the error calls a suspended process suspended', async (t) => {
   const args = ['-c', 'kill -STOP $$; exec sleep 300'];
   const options = { startTimeoutMs: START_TIMEOUT_MS, isHealthy: () => false };
   await assert.rejects(new ProcessManager(sleepSpec(t, { command: '/bin/sh', args, ...options })).start(), {

@@ -1,4 +1,7 @@
-/** A lock that somebody has who is neither our process nor a start: a watcher that ends its process, another program. */
+/**
+ * The lock is held by a holder that is neither our process nor a start: a watcher that ends its process, or another
+ * program.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -23,13 +26,13 @@ import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** In which somebody who is not to be waited for is told of. */
+/** The time within which an error names a holder that is not worth waiting for. */
 const TOLD_WITHIN_MS = 5_000;
 
-/** What a busy machine takes more. */
+/** The additional time that a busy machine may take. */
 const SLACK_MS = 2_500;
 
-/** It lives on for `stopTimeoutMs` after its owner or its last user: longer than a start of it may take. */
+/** The process lives for `stopTimeoutMs` after its owner or its last user has gone: longer than its start may take. */
 const LINGERING = { startTimeoutMs: 2_000, stopTimeoutMs: 4_000 };
 
 async function startLingering(
@@ -47,7 +50,7 @@ async function startLingering(
 
 for (const lifetime of ['tied', 'shared'] as const) {
   for (const next of ['detached', lifetime] as const) {
-    test(`the time in which a watcher ends the ${lifetime} predecessor is not start time of a ${next} one`, async (t) => {
+    test(`the time in which a watcher ends the ${lifetime} predecessor does not count as start time of a ${next} one`, async (t) => {
       const { spec, pid: predecessor } = await startLingering(t, lifetime);
       const manager = new ProcessManager({ ...spec, lifetime: next });
       const { pid, reused } = await manager.start();
@@ -58,7 +61,7 @@ for (const lifetime of ['tied', 'shared'] as const) {
   }
 }
 
-test('a watcher that is suspended while it ends the predecessor makes a start wait for no longer than a stop takes', async (t) => {
+test('while a suspended watcher should end the predecessor, a start waits no longer than a stop takes', async (t) => {
   const { spec, pid } = await startLingering(t, 'tied');
   const watcher = watcherOf(pid);
   process.kill(watcher, 'SIGSTOP');
@@ -80,16 +83,16 @@ async function startOtherDaemon(t: TestContext, lockFile: string): Promise<Progr
 }
 
 for (const [when, prepare] of [
-  ['where nothing of ours ever ran', async () => undefined],
+  ['when no process of ours ever ran', async () => undefined],
   [
-    'where one of ours ran before',
+    'after a process of ours ran',
     async (manager: ProcessManager) => {
       await manager.start();
       await manager.stop();
     },
   ],
   [
-    'where a start of ours was killed before',
+    'after a start of ours was killed',
     async ({ spec }: ProcessManager, t: TestContext) => {
       const starter = await startRemoteManager(t, { ...spec, port: await freePort() });
       starter.start().catch(() => undefined);
@@ -100,14 +103,14 @@ for (const [when, prepare] of [
     },
   ],
 ] as const) {
-  test(`start() and stop() say within 5 s by PID that another program holds the lock, ${when}`, async (t) => {
+  test(`start() and stop() name another program that holds the lock within 5 s, ${when}`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t));
     await prepare(manager, t);
     const daemon = await startOtherDaemon(t, manager.spec.lockFile);
     const held = { start: await timed(manager.start()), stop: await timed(manager.stop()) };
     assert.match((held.start.outcome as Error).name, /^(UnhealthyError|StopTimeoutError)$/);
     assert.deepEqual((held.stop.outcome as StopTimeoutError).holders, [daemon.pid]);
-    // Of a stop that did not come to its end.
+    // The journal now has a stop that did not succeed.
     const again = await timed(manager.start());
     assert.equal((again.outcome as Error).name, 'StopTimeoutError');
     for (const { outcome, ms } of [held.start, held.stop, again]) {
@@ -121,7 +124,7 @@ for (const [when, prepare] of [
   });
 }
 
-test('a lock that another program has for a short time is waited for', async (t) => {
+test('a start waits for a lock that another program holds for a short time', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   const daemon = await startOtherDaemon(t, manager.spec.lockFile);
   const started = manager.start();
@@ -130,7 +133,7 @@ test('a lock that another program has for a short time is waited for', async (t)
   assert.equal((await started).reused, false);
 });
 
-test('a start that takes long before it spawns is waited for by another one, for longer than a stranger would be', async (t) => {
+test('a start waits for another start that is slow to spawn, for longer than it waits for a stranger', async (t) => {
   const TMPDIR = temporaryFolder(t);
   const spec = sleepSpec(t, { startTimeoutMs: 20_000 });
   const port = await freePort();
@@ -147,7 +150,7 @@ test('a start that takes long before it spawns is waited for by another one, for
   await first?.stop();
 });
 
-test('a start that finds an old stop and a stranger that holds the lock names the stranger', async (t) => {
+test('a start that finds an old stop in the journal and a stranger with the lock names the stranger', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();

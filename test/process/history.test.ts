@@ -1,4 +1,4 @@
-/** What others can see: how it ended, who keeps it running, what happened, and which files it leaves. */
+/** What other processes can see: the last exit, the supervisor, the history, and the files. */
 import assert from 'node:assert/strict';
 import { readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('how it ended last is known in another process, where its parent lived to see it', async (t) => {
+test('another process learns the last exit when the parent of the process lived to see it', async (t) => {
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 7 });
   const manager = new ProcessManager(spec);
   assert.equal((await manager.status()).lastExit, undefined);
@@ -39,7 +39,7 @@ test('how it ended last is known in another process, where its parent lived to s
   assert.ok(status.lastExit?.at instanceof Date);
 });
 
-test('of one whose parent was gone nothing is known, and not the exit of the one before it', async (t) => {
+test('after a process whose parent was gone there is no last exit, not even that of its predecessor', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -52,7 +52,7 @@ test('of one whose parent was gone nothing is known, and not the exit of the one
   assert.equal((await manager.status()).lastExit, undefined);
 });
 
-test('another process sees who supervises it, and how often it was restarted', async (t) => {
+test('another process learns who supervises the process, and how often it was restarted', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const outside = new ProcessManager(spec);
@@ -79,15 +79,19 @@ test('another process sees who supervises it, and how often it was restarted', a
   process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
   await eventually('the restart', async () => (await told()).restarts === 1);
   const second = await supervision.here(new ProcessManager(spec));
-  assert.deepEqual(await told(), { restarts: 0, pid: process.pid, state: 'watching' }, 'the last that began');
+  assert.deepEqual(
+    await told(),
+    { restarts: 0, pid: process.pid, state: 'watching' },
+    'the supervisor that began last',
+  );
   await second.stop();
-  assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' }, 'the other one goes on');
+  assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' }, 'the first supervisor goes on');
   supervisor.end();
   await supervisor.program.ended();
   assert.deepEqual(await told(), { restarts: 0 });
 });
 
-test('a supervisor that was killed is not told of, and its killed server is not being restarted', async (t) => {
+test('a killed supervisor is not reported, and neither is a restart of its killed server', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const first = await supervision.elsewhere(spec);
@@ -99,14 +103,14 @@ test('a supervisor that was killed is not told of, and its killed server is not 
   first.kill();
   await first.program.ended();
   assert.equal((await callElsewhere<Status>(t, 'status', spec)).supervisor, undefined);
-  // The line of a killed one, as if its PID were given to another program of this boot.
+  // The line of a killed supervisor, as if its PID had been given to another program of this boot.
   const line = journalEntries(spec, 'supervise').at(-1);
   const forged = { ...line, by: process.pid, supervisor: 'another' };
   writeFileSync(journalFile(spec), `\n${JSON.stringify(forged)}\n`, { flag: 'a' });
   assert.equal((await callElsewhere<Status>(t, 'status', spec)).supervisor, undefined);
 });
 
-test('while its starts fail the state is restarting, and the last error is told; then that it gave up, until somebody starts it', async (t) => {
+test('status() reports a supervisor whose starts fail as restarting, with the last error, and then as given up until the next stop()', async (t) => {
   const supervision = new Supervision(t);
   const behaviour = { 'exit-after': 0, 'listen-after': 60_000, 'exit-code': 3, print: 'no such database' };
   const spec = await nodeSpec(t, behaviour);
@@ -129,7 +133,7 @@ test('while its starts fail the state is restarting, and the last error is told;
   assert.equal(await told(), undefined);
 });
 
-test('a last error of many letters that are not ASCII does not get lost', async (t) => {
+test('a long last error of characters outside ASCII is not lost', async (t) => {
   const supervision = new Supervision(t);
   const spec = sleepSpec(t, { command: `/nowhere/${'ü'.repeat(5_000)}` });
   const options = { backoff: { initialMs: 60_000, maxMs: 60_000 } };
@@ -139,7 +143,7 @@ test('a last error of many letters that are not ASCII does not get lost', async 
   supervisor.end();
 });
 
-test('history tells what happened and who did it, in another process too, newest last', async (t) => {
+test('history() tells what happened and who did it, in another process too, newest last', async (t) => {
   const spec = await redisSpec(t);
   assert.deepEqual(await new ProcessManager(spec).history(), []);
   const manager = new ProcessManager(spec);
@@ -168,7 +172,7 @@ test('history tells what happened and who did it, in another process too, newest
   }
 });
 
-test('a journal that is there and cannot be read is an error, and none is no history', async (t) => {
+test('history() throws for a journal that cannot be read, and is empty when there is none', async (t) => {
   const spec = await redisSpec(t);
   await new ProcessManager(spec).start();
   const other = new ProcessManager({ ...spec, lockFile: join(spec.stateDir, 'other.lock') });
@@ -177,7 +181,7 @@ test('a journal that is there and cannot be read is an error, and none is no his
   await assert.rejects(other.history(), StateFileError);
 });
 
-test('files has all that it leaves but the lock file, which a tool that resets can delete while it holds the lock', async (t) => {
+test('files names all files but the lock file, so that a tool can delete them while it holds the lock', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -207,7 +211,7 @@ test('files has all that it leaves but the lock file, which a tool that resets c
   await manager.stop();
 });
 
-test('a supervisor that waits on standby since it ended well is told of as that, and one that respects a stop is told of from its begin', async (t) => {
+test('status() reports a supervisor on standby after a clean exit, and one with respectStop from the start', async (t) => {
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 0 });
   const manager = new ProcessManager(spec);
   const supervisor = manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 });

@@ -1,4 +1,4 @@
-/** A starter that is killed at a random instant. That the next calls work, whatever they are, is shown by the campaign. */
+/** A starter is killed at a random instant. The campaign shows that all other calls work afterwards. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,10 +10,10 @@ import { witnessedServer } from '../helpers/witness.js';
 
 type Test = Parameters<typeof startRemoteManager>[0];
 
-/** On a busy machine a single measurement can be far off. */
+/** The limit for the measured time, since a single measurement on a busy machine can be far off. */
 const MAX_START_MS = 200;
 
-/** How long a first start in a new process takes here, and a little more: most instants are inside it, some after it. */
+/** Measures a first start in a new process, and adds a little: most random instants fall into the start, and some after it. */
 async function startMs(test: Test, spec: ProcessSpec): Promise<number> {
   const manager = await startRemoteManager(test, spec);
   const began = performance.now();

@@ -22,7 +22,7 @@ import { eventually } from '../helpers/waiting.js';
 const kinds = { stay: 'stopped', ignore: 'killed', session: 'stopped' } as const;
 
 for (const [kind, outcome] of Object.entries(kinds)) {
-  test(`what a crashed server left (--child=${kind}) is unhealthy, and a stop ends it: ${outcome}`, async (t) => {
+  test(`the survivors of a crashed server (--child=${kind}) are unhealthy, and a stop ends them: ${outcome}`, async (t) => {
     const { manager, child, pid } = await crash(t, kind, { stopTimeoutMs: outcome === 'killed' ? 300 : 10_000 });
     const { state, pid: none, checks } = await manager.status();
     assert.deepEqual([state, none, checks.lock, checks.process], ['unhealthy', undefined, true, false]);
@@ -34,20 +34,20 @@ for (const [kind, outcome] of Object.entries(kinds)) {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test(`a start replaces what a crashed server left (--child=${kind})`, async (t) => {
+  test(`a start replaces the survivors of a crashed server (--child=${kind})`, async (t) => {
     const { manager, child } = await crash(t, kind, { stopTimeoutMs: 300 });
     const { pid, reused } = await manager.start();
     assert.deepEqual([reused, isRunningProcess(child)], [false, false]);
     assert.ok((await lockHolders(manager.spec.lockFile)).includes(pid));
     assert.equal((await manager.status()).state, 'running');
-    // An heir in a session of its own, or one that ignores the signal, ends with it all the same.
+    // A child in a session of its own, or one that ignores the signal, ends together with the server all the same.
     const heir = await childOf(t, manager, pid);
     await manager.stop();
     assert.deepEqual([pid, heir].map(isRunningProcess), [false, false]);
     assert.equal(isLocked(manager.spec.lockFile), false);
   });
 
-  test(`a restart takes the heirs along (--child=${kind})`, async (t) => {
+  test(`a restart ends the children of the server, too (--child=${kind})`, async (t) => {
     const { manager, child, pid } = await run(t, kind, { stopTimeoutMs: 300 });
     const next = await manager.restart();
     assert.notEqual(next.pid, pid);
@@ -56,7 +56,7 @@ for (const [kind, outcome] of Object.entries(kinds)) {
   });
 }
 
-test('concurrent starts replace leftovers by one server', async (t) => {
+test('concurrent starts replace survivors by one server', async (t) => {
   const { manager, child } = await crash(t, 'stay');
   const others = [1, 2, 3].map(() => new ProcessManager(manager.spec));
   const started = await Promise.all([manager, ...others].map((each) => each.start()));
@@ -66,7 +66,7 @@ test('concurrent starts replace leftovers by one server', async (t) => {
   await childOf(t, manager, started[0]?.pid ?? 0);
 });
 
-test('a healthy server with heirs is not taken for leftovers when its record names a dead process', async (t) => {
+test('a healthy server with children is not taken for survivors when its PID file names a dead process', async (t) => {
   const { manager, child, pid } = await run(t, 'session');
   const dead = startProgram(t, 'true');
   await dead.ended();
@@ -81,7 +81,7 @@ test('a healthy server with heirs is not taken for leftovers when its record nam
   assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
 });
 
-test('a server with heirs that lost its record is found, and its heirs end with it', async (t) => {
+test('a server with children is found when its PID file is empty, and its children end with it', async (t) => {
   const { manager, child, pid } = await run(t, 'session');
   writeFileSync(manager.spec.pidFile, '');
   assert.deepEqual([(await manager.status()).state, (await manager.status()).pid], ['running', pid]);
@@ -89,7 +89,7 @@ test('a server with heirs that lost its record is found, and its heirs end with 
   assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
 });
 
-test('while a process ends and its port still accepts, nobody takes what it leaves behind for it', async (t) => {
+test('while a process is exiting and its port still accepts, no survivor is taken for the process', async (t) => {
   const folder = temporaryFolder(t);
   const port = await freePort();
   const args = [plainFixture('asked-to-end.py'), folder, String(port)];
@@ -99,7 +99,7 @@ test('while a process ends and its port still accepts, nobody takes what it leav
   killAfter(t, pid);
   await eventually('it is up', () => existsSync(join(folder, 'up')));
   const child = killAfter(t, Number(readFileSync(join(folder, 'child'), 'utf8')));
-  // A killed process is for a moment what this one stays: its first thread has ended, another one still keeps it alive.
+  // A killed process is like this for a moment, this one stays so: its first thread has ended, and another one keeps it alive.
   writeFileSync(join(folder, 'end-main'), '');
   await eventually('its first thread has ended', () => isZombie(pid) && isRunningProcess(pid));
 
@@ -118,10 +118,10 @@ test('while a process ends and its port still accepts, nobody takes what it leav
 
 for (const [how, exitCode, name, startTimeoutMs] of [
   ['fails', 1, 'EarlyExitError', 60_000],
-  // With exit code 0 it could have put itself into the background: its heir is waited for.
+  // With exit code 0 the server could have put itself into the background, so its child is waited for.
   ['ends without becoming ready', 0, 'StartTimeoutError', 3_000],
 ] as const) {
-  test(`a server that ${how} while it starts takes its heirs along`, async (t) => {
+  test(`when a server ${how} while it starts its children are ended`, async (t) => {
     const behaviour = { child: 'session', 'listen-after': 60_000, 'exit-after': 300, 'exit-code': exitCode };
     const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs }));
     await assert.rejects(manager.start(), { name });
@@ -144,7 +144,7 @@ async function run(t: TestContext, kind: string, changes: Partial<ProcessSpec> =
   return { manager, pid, child: await childOf(t, manager, pid) };
 }
 
-/** Killed as a crash would: the server alone. */
+/** Kills the server alone, as a crash would. */
 async function crash(t: TestContext, kind: string, changes: Partial<ProcessSpec> = {}): Promise<Running> {
   const running = await run(t, kind, changes);
   process.kill(running.pid, 'SIGKILL');
@@ -152,7 +152,7 @@ async function crash(t: TestContext, kind: string, changes: Partial<ProcessSpec>
   return running;
 }
 
-/** The child that this run of the server has logged, as soon as it does what its kind says. */
+/** The child that this run of the server has logged, once the child behaves as its kind says. */
 async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): Promise<number> {
   const logged = new RegExp(`server ${pid} [^]*?child (\\d+)\n`);
   const child = await eventually('a child that is up', () => {
@@ -163,7 +163,7 @@ async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): P
   return killAfter(t, Number(child));
 }
 
-/** Longer than any test: a look ends when the test says so. */
+/** This is longer than any test takes: each check ends when the test opens the gate. */
 const LONG_MS = 60_000;
 
 const hasServerFile = ({ pid }: Instance) =>
@@ -191,7 +191,7 @@ test('a start that checks survivors for a long time does not end the process tha
   const ended: number[] = [];
   quick.on('exit', ({ pid }) => ended.push(pid));
   process.kill(first.pid, 'SIGKILL');
-  // A server that is just dying is unhealthy, too, and would be checked in the place of its child.
+  // An exiting server is unhealthy, too, and would be checked in the place of its child.
   await eventually('the server is gone', () => !isRunningProcess(first.pid));
   await eventually('survivors', async () => (await quick.status()).state === 'unhealthy');
 

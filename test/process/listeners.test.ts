@@ -5,18 +5,19 @@ import { type TestContext, test } from 'node:test';
 import { processTable } from '../../src/system/process-table.js';
 import { startProgram } from '../helpers/programs.js';
 
-/** More than one page of the kernel's table. */
+/** This number of sockets fills more than one page of the kernel's table. */
 const SERVERS = 60;
 const CONNECTIONS = 100;
 
-test('who listens is found among many listeners and connections, of both kinds, asked for or not', async (t) => {
+test('a listener is found among many listeners and connections, on IPv4 and IPv6, with and without a likely PID', async (t) => {
   const stranger = startProgram(t, 'sleep', ['300']);
   for (const host of ['127.0.0.1', '::1', '::']) {
     const ports = await Promise.all(Array.from({ length: SERVERS }, () => listen(t, host)));
     await Promise.all(Array.from({ length: CONNECTIONS }, (_, index) => meet(t, host, ports[index % SERVERS] ?? 0)));
     for (const [index, port] of ports.entries()) {
       assert.deepEqual(pidsAt(port, process.pid), [process.pid], `${host} ${port}`);
-      // A walk through all processes: for two of the ports. Somebody else may listen on that port of another address.
+      // Only two of the ports are checked in full, as each takes a walk through all processes. Another address may have
+      // another listener.
       if (index % (SERVERS - 1) !== 0) continue;
       for (const likely of [stranger.pid, undefined]) {
         assert.ok(pidsAt(port, likely).includes(process.pid), `${host} ${port}, likely ${likely}`);
@@ -25,12 +26,12 @@ test('who listens is found among many listeners and connections, of both kinds, 
   }
 });
 
-test('who is connected to a port, and who has stopped to listen there, does not listen', async (t) => {
+test('a process that is connected to a port, or has stopped listening on it, is no listener', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   await meet(t, '127.0.0.1', port);
-  // The listening socket is closed at once; 'close' comes with the end of the last connection.
+  // The listening socket is closed at once, but 'close' comes only with the end of the last connection.
   server.close();
   for (const likely of [process.pid, undefined]) assert.ok(!pidsAt(port, likely).includes(process.pid));
 });

@@ -8,14 +8,14 @@ import { asNobody, callElsewhere, unlessRoot } from '../helpers/one-call.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
 
-test('free, and never there: nobody', async (t) => {
+test('a lock that is free, or whose file does not exist, has no holders', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   assert.deepEqual(await lockHolders(path), []);
   acquireLock(path).release();
   assert.deepEqual(await lockHolders(path), []);
 });
 
-test('held here, and elsewhere: the PID of the holder, by a relative path too', async (t) => {
+test('lockHolders() gives the PID of a holder here or elsewhere, by a relative path, too', async (t) => {
   const folder = temporaryFolder(t);
   const [ours, theirs] = [join(folder, 'ours.lock'), join(folder, 'theirs.lock')];
   using _lock = acquireLock(ours);
@@ -29,7 +29,7 @@ test('held here, and elsewhere: the PID of the holder, by a relative path too', 
   assert.deepEqual(await lockHolders('theirs.lock'), [agent.program.pid]);
 });
 
-test('inherited: all who share it, and after the hand-over the heir alone, whoever locked it', async (t) => {
+test('lockHolders() gives all who have inherited a lock, and after the hand-over only those who still have it', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startLockAgent(t);
   await agent.acquire(path);
@@ -44,7 +44,7 @@ test('inherited: all who share it, and after the hand-over the heir alone, whoev
   assert.deepEqual(await lockHolders(path), [heir]);
 });
 
-test('a managed process and its starter, then the managed process alone', async (t) => {
+test('the holders are the managed process and its starter, and then the managed process alone', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   let during: Promise<number[]> | undefined;
   manager.on('spawned', () => {
@@ -58,7 +58,9 @@ test('a managed process and its starter, then the managed process alone', async 
   assert.deepEqual(await lockHolders(manager.spec.lockFile), [pid]);
 });
 
-test("held by another user's process: LockUnavailableError, never an empty list", { skip: unlessRoot }, async (t) => {
+test("lockHolders() throws LockUnavailableError, and gives no empty list, when the holder is another user's process", {
+  skip: unlessRoot,
+}, async (t) => {
   const spec = await redisSpec(t);
   const { lockFile } = new ProcessManager(spec).spec;
   await new ProcessManager(spec).start();
@@ -77,7 +79,7 @@ test("held by another user's process: LockUnavailableError, never an empty list"
   assert.deepEqual(await callElsewhere(t, 'lockHolders', { ...spec, lockFile }, asNobody), []);
 });
 
-test('what cannot be asked about: LockUnavailableError or TypeError', async (t) => {
+test('lockHolders() throws LockUnavailableError or TypeError for a path that cannot be a lock file', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'file'), '');
   symlinkSync(join(folder, 'file'), join(folder, 'link'));

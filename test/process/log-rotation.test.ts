@@ -23,7 +23,7 @@ async function rotating(t: TestContext, logRotation?: ProcessSpec['logRotation']
   return new ProcessManager(spec);
 }
 
-/** `first` is the older one: `{ 'node-server.log': …, 'node-server.log.1': … }`, each by the PID that wrote its first line. */
+/** Who wrote which file: the ending of each name, '' for the newest, with the PID in its first line. */
 function writers({ spec: { logFile } }: ProcessManager): Record<string, string | undefined> {
   const files = readdirSync(dirname(logFile)).sort();
   return Object.fromEntries(
@@ -46,13 +46,13 @@ async function run(manager: ProcessManager): Promise<string> {
   return pid;
 }
 
-/** The log has so many bytes then, and ends with a whole line. */
+/** Makes the log this many bytes long, with a whole last line. */
 function fill({ spec: { logFile } }: ProcessManager, bytes: number): void {
   truncateSync(logFile, bytes - 1);
   appendFileSync(logFile, '\n');
 }
 
-test('without the option a log stays up to 10 MiB, and one older one is kept', async (t) => {
+test('by default a log grows up to 10 MiB, and one older log is kept', async (t) => {
   const manager = await rotating(t);
   assert.deepEqual(manager.spec.logRotation, { overBytes: 10 * MIB, keep: 1 });
   const first = await run(manager);
@@ -66,7 +66,7 @@ test('without the option a log stays up to 10 MiB, and one older one is kept', a
   assert.deepEqual(writers(manager), { '': fourth, '.1': third });
 });
 
-test('overBytes 0 gives each start that spawns a log of its own, and the one before is kept', async (t) => {
+test('with overBytes 0 each start that spawns has a log of its own, and the log before is kept', async (t) => {
   const manager = await rotating(t, { overBytes: 0 });
   assert.equal(manager.spec.logRotation.keep, 1);
   const runs = [await run(manager), await run(manager), await run(manager)];
@@ -78,7 +78,7 @@ test('overBytes 0 gives each start that spawns a log of its own, and the one bef
   assert.deepEqual(await manager.logTail(1), ['listening']);
 });
 
-test('a start that finds it running rotates nothing, nor does one of many that lose, nor any other call', async (t) => {
+test('a start that finds the process running rotates nothing, nor does a start that loses a race, nor any other call', async (t) => {
   const manager = await rotating(t, { overBytes: 0, keep: 5 });
   const before = await run(manager);
   const remotes = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, manager.spec)));
@@ -108,7 +108,7 @@ test('an empty log stays where it is', async (t) => {
   assert.deepEqual(writers(manager), { '': pid });
 });
 
-test('as many as told are kept, the oldest goes first, and a gap is filled before one goes', async (t) => {
+test('the log keeps as many older files as keep says, drops the oldest first, and fills a gap before it drops one', async (t) => {
   const manager = await rotating(t, { overBytes: 0, keep: 3 });
   const { logFile } = manager.spec;
   const runs: string[] = [];
@@ -123,7 +123,7 @@ test('as many as told are kept, the oldest goes first, and a gap is filled befor
   assert.equal(existsSync(`${logFile}.4`), false);
 });
 
-test('keep 0 keeps none, and a larger number all that there are', async (t) => {
+test('with keep 0 no older log is kept, and with a large number all of them', async (t) => {
   const none = await rotating(t, { overBytes: 0, keep: 0 });
   await run(none);
   const last = await run(none);
@@ -133,7 +133,7 @@ test('keep 0 keeps none, and a larger number all that there are', async (t) => {
   assert.deepEqual(writers(all), { '': runs[2], '.1': runs[1], '.2': runs[0] });
 });
 
-test('over so many bytes, not at so many', async (t) => {
+test('a log is rotated when it has more than overBytes bytes, and not at overBytes', async (t) => {
   const manager = await rotating(t, { overBytes: 5_000 });
   const { logFile } = manager.spec;
   await run(manager);

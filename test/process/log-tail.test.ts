@@ -6,7 +6,7 @@ import { EarlyExitError, ProcessManager } from '../../src/index.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
 
-/** A manager whose log is this. */
+/** A manager whose log file has this text, or does not exist. */
 function withLog(t: TestContext, text: string | Buffer | undefined): ProcessManager {
   const logFile = join(temporaryFolder(t), 'x.log');
   if (text !== undefined) writeFileSync(logFile, text);
@@ -15,12 +15,12 @@ function withLog(t: TestContext, text: string | Buffer | undefined): ProcessMana
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => String(from + index));
 
-test('twenty lines unless told otherwise, oldest first', async (t) => {
+test('logTail() gives twenty lines by default, oldest first', async (t) => {
   const manager = withLog(t, `${numbers(1, 100).join('\n')}\n`);
   assert.deepEqual(await manager.logTail(), numbers(81, 100));
 });
 
-test('as many lines as asked for, and all when there are fewer', async (t) => {
+test('logTail() gives as many lines as asked for, and all when there are fewer', async (t) => {
   const manager = withLog(t, 'one\ntwo\nthree\n');
   assert.deepEqual(await manager.logTail(0), []);
   assert.deepEqual(await manager.logTail(1), ['three']);
@@ -29,7 +29,7 @@ test('as many lines as asked for, and all when there are fewer', async (t) => {
   assert.deepEqual(await manager.logTail(1e9), ['one', 'two', 'three']);
 });
 
-test('no log, an empty one, a folder, a broken link: no lines', async (t) => {
+test('logTail() gives no lines of a missing log, an empty one, a folder or a broken link', async (t) => {
   assert.deepEqual(await withLog(t, undefined).logTail(), []);
   assert.deepEqual(await withLog(t, '').logTail(), []);
   const folder = temporaryFolder(t);
@@ -41,13 +41,13 @@ test('no log, an empty one, a folder, a broken link: no lines', async (t) => {
   }
 });
 
-test('a last line without an end is a line', async (t) => {
+test('logTail() gives a last line without a line end', async (t) => {
   const manager = withLog(t, 'one\ntwo');
   assert.deepEqual(await manager.logTail(1), ['two']);
   assert.deepEqual(await manager.logTail(2), ['one', 'two']);
 });
 
-test('empty lines are lines, wherever they stand', async (t) => {
+test('logTail() gives empty lines, wherever they stand', async (t) => {
   const manager = withLog(t, '\none\n\ntwo\n\n');
   assert.deepEqual(await manager.logTail(1), ['']);
   assert.deepEqual(await manager.logTail(2), ['two', '']);
@@ -56,10 +56,10 @@ test('empty lines are lines, wherever they stand', async (t) => {
   assert.deepEqual(await withLog(t, '\n').logTail(), ['']);
 });
 
-/** So much of the log is read. */
+/** This much of the log is read. */
 const TAIL_BYTES = 64 * 1024;
 
-test('a line that just fits is given whole, with and without an end', async (t) => {
+test('a line that just fits into 64 KiB is given whole, with and without a line end', async (t) => {
   for (const end of ['', '\n']) {
     const line = 'x'.repeat(TAIL_BYTES - end.length);
     assert.deepEqual(await withLog(t, `${line}${end}`).logTail(), [line]);
@@ -68,8 +68,8 @@ test('a line that just fits is given whole, with and without an end', async (t) 
   }
 });
 
-test('of a line that is longer its end is given, beginning with a whole character', async (t) => {
-  // Three bytes each: one of three cuts is between two of them.
+test('the end of a longer line is given, starting with a whole character', async (t) => {
+  // Each character has three bytes, so one of three cuts falls between two characters.
   for (const end of ['', 'a', 'ab', '\n']) {
     const [line = '', ...rest] = await withLog(t, `first\n${'€'.repeat(40_000)}${end}`).logTail(2);
     assert.deepEqual(rest, []);
@@ -79,7 +79,7 @@ test('of a line that is longer its end is given, beginning with a whole characte
   }
 });
 
-test('of many lines those that are whole in the last 64 KiB are given', async (t) => {
+test('logTail() gives those of many lines that are whole within the last 64 KiB', async (t) => {
   const lines = Array.from({ length: 50_000 }, (_, index) => `größer — 大きい 🎉 ${index}`);
   for (const end of ['', '\n']) {
     const manager = withLog(t, `${lines.join('\n')}${end}`);
@@ -91,18 +91,18 @@ test('of many lines those that are whole in the last 64 KiB are given', async (t
   }
 });
 
-test('bytes that are no UTF-8 break nothing', async (t) => {
+test('logTail() gives lines with bytes that are no UTF-8', async (t) => {
   const manager = withLog(t, Buffer.from([0x61, 0xff, 0xfe, 0x0a, 0x80, 0x62, 0x0a]));
   assert.deepEqual((await manager.logTail()).length, 2);
 });
 
-test('anything but a whole number of lines is a TypeError', async (t) => {
+test('logTail() with anything but a whole number of lines throws a TypeError', async (t) => {
   for (const lines of [-1, 1.5, Number.NaN, '3' as unknown as number, null as unknown as number]) {
     await assert.rejects(withLog(t, 'x').logTail(lines), /^TypeError: "lines" must be a whole number, 0 or more, not /);
   }
 });
 
-test('an error does not repeat a huge last line in its message', async (t) => {
+test('the message of an error does not repeat a huge last line of the log', async (t) => {
   const script = `${JSON.stringify(process.execPath)} -p '"x".repeat(1e6)'; exit 3`;
   const manager = new ProcessManager(await redisSpec(t, { command: '/bin/sh', args: ['-c', script] }));
   await assert.rejects(manager.start(), (error) => {

@@ -39,7 +39,7 @@ for (const [how, lose] of Object.entries(losses)) {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test(`starts from several processes never make two of a server whose lock file is ${how}`, async (t) => {
+  test(`starts from several processes side by side never make two servers when the lock file is ${how}`, async (t) => {
     const { manager, pid, spec } = await startRedis(t);
     lose(manager.spec.lockFile);
     const others = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec)));
@@ -54,7 +54,7 @@ for (const [how, lose] of Object.entries(losses)) {
   });
 }
 
-test('a server that lost its lock file and its journal is in the way of a start elsewhere, which names it', async (t) => {
+test('a server that lost its lock file and its journal blocks a start elsewhere, which names it', async (t) => {
   const { manager, pid, spec } = await startRedis(t);
   killAfter(t, pid);
   unlinkSync(manager.spec.lockFile);
@@ -63,7 +63,7 @@ test('a server that lost its lock file and its journal is in the way of a start 
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('a stranger that locked the new file is not signalled, and a start makes no second server', async (t) => {
+test('a stranger that locked the new lock file is not signalled, and a start makes no second server', async (t) => {
   const { manager, pid, spec } = await startRedis(t);
   killAfter(t, pid);
   unlinkSync(manager.spec.lockFile);
@@ -105,7 +105,7 @@ test('a lock file that is deleted while a start is under way never leads to two 
   }
 });
 
-test('a server that closes its inherited descriptors is ended, and nothing of it is left', async (t) => {
+test('a server that closes its inherited descriptors is ended, and no process of it is left', async (t) => {
   const spec = await pythonSpec(t, 'close-descriptors');
   const manager = new ProcessManager(spec);
   let pid = 0;
@@ -122,12 +122,12 @@ test('a server that closes its inherited descriptors is ended, and nothing of it
   await assert.rejects(redisPid(spec.port), { code: 'ECONNREFUSED' });
 });
 
-test('a server that puts itself into the background and loses its lock file before it is ready is ended', async (t) => {
+test('a server that puts itself into the background and whose lock file is deleted before it is ready is ended', async (t) => {
   let looks = 0;
   const spec = await pythonSpec(t, 'daemonise', {
     checkTimeoutMs: 10_000,
     isHealthy: ({ pid }) => {
-      if (!readFileSync(`${spec.stateDir}/logs/python-server.log`, 'utf8').includes(`listening ${pid}\n`)) return false; // It only forks.
+      if (!readFileSync(`${spec.stateDir}/logs/python-server.log`, 'utf8').includes(`listening ${pid}\n`)) return false; // This process only forks.
       looks += 1;
       if (looks === 1) unlinkSync(lockFile);
       return looks > 2;
@@ -141,7 +141,7 @@ test('a server that puts itself into the background and loses its lock file befo
   assertNothingLeft(spec);
 });
 
-/** A check that hangs takes this long. */
+/** The duration of a check that hangs. */
 const LOOK_MS = 60_000;
 
 test('a stop during a start that ends a server without its lock file waits until that server is gone', async (t) => {
@@ -151,7 +151,7 @@ test('a stop during a start that ends a server without its lock file waits until
   unlinkSync(manager.spec.lockFile);
   const start = outcomeOf(manager.start());
   await logged(manager.spec.logFile, /ignoring SIGTERM/);
-  // That start would force it much later.
+  // The start itself would send SIGKILL much later.
   assert.equal((await new ProcessManager({ ...spec, stopTimeoutMs: 300 }).stop()).outcome, 'killed');
   assert.equal(isRunningProcess(pid), false);
   const outcome = await start;
@@ -194,7 +194,7 @@ function spawnedPids(managers: Awaited<ReturnType<typeof startRemoteManager>>[])
     .map(({ detail }) => (detail as { pid: number }).pid);
 }
 
-test('in a copy of its state folder a server that dropped its lock is a stranger', async (t) => {
+test('a server that dropped its lock is a stranger to a manager of a copy of its state folder', async (t) => {
   const args = ['-c', 'sleep 0.5; exec sleep 300 3<&-'];
   const spec: ProcessSpec = { name: 'dropping', command: '/bin/sh', args, stateDir: join(temporaryFolder(t), 'state') };
   const original = new ProcessManager(spec);

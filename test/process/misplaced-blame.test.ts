@@ -1,4 +1,4 @@
-/** What is missing is named, not what happens to stand beside it. */
+/** An error names what is missing, and blames nothing else. */
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { ownKey, redisPreset } from '../helpers/shared.js';
 
-/** In a view of the file system of its own the folder of programs has everything but a shell. */
+/** Runs a command with a view of the file system in which the folder of programs has everything but a shell. */
 const WITHOUT_SHELL = `
   bin=$(readlink -f /bin)
   mount --bind "$bin" "$0" && mount -t tmpfs none "$bin" && "$0/ln" -s "$0"/* "$bin" && "$0/rm" "$bin/sh" && exec "$@"`;
@@ -17,19 +17,23 @@ const WITHOUT_SHELL = `
 const mounts = { skip: unlessCapable('sys_admin') };
 
 for (const lifetime of ['tied', 'shared'] as const) {
-  test(`a missing /bin/sh is named when a ${lifetime} process is started, not the server`, mounts, async (t) => {
-    const spec = sleepSpec(t, { lifetime });
-    const wrapper = ['unshare', '--mount', '/bin/sh', '-c', WITHOUT_SHELL, temporaryFolder(t)];
-    await assert.rejects(callElsewhere(t, 'start', spec, { wrapper }), (error: Error) => {
-      assert.equal(error.name, 'SpawnError');
-      assert.match(error.message, /"\/bin\/sh" does not exist/);
-      assert.doesNotMatch(error.message, /interpreter/);
-      return true;
-    });
-  });
+  test(
+    `when a ${lifetime} process is started without a /bin/sh, the error names /bin/sh and not the server`,
+    mounts,
+    async (t) => {
+      const spec = sleepSpec(t, { lifetime });
+      const wrapper = ['unshare', '--mount', '/bin/sh', '-c', WITHOUT_SHELL, temporaryFolder(t)];
+      await assert.rejects(callElsewhere(t, 'start', spec, { wrapper }), (error: Error) => {
+        assert.equal(error.name, 'SpawnError');
+        assert.match(error.message, /"\/bin\/sh" does not exist/);
+        assert.doesNotMatch(error.message, /interpreter/);
+        return true;
+      });
+    },
+  );
 }
 
-/** Folders in which nothing can be made, also by root. */
+/** Folders in which nobody can create anything, not even root. */
 const unusable: Record<string, (t: TestContext) => string> = {
   'does not exist and cannot be made': () => '/proc/nowhere',
   'is a file': (t) => {
@@ -40,7 +44,7 @@ const unusable: Record<string, (t: TestContext) => string> = {
 };
 
 for (const [what, folderOf] of Object.entries(unusable)) {
-  test(`a TMPDIR that ${what} is a SpawnError that names it`, async (t) => {
+  test(`a TMPDIR that ${what} causes a SpawnError that names it`, async (t) => {
     const before = process.env.TMPDIR;
     const folder = folderOf(t);
     process.env.TMPDIR = folder;
@@ -58,7 +62,7 @@ for (const [what, folderOf] of Object.entries(unusable)) {
 }
 
 for (const HOME of ['', 'relative/home', '.']) {
-  test(`HOME=${JSON.stringify(HOME)}: a "~" is a TypeError that names HOME, and nothing else needs it`, (t) => {
+  test(`with HOME=${JSON.stringify(HOME)} a "~" throws a TypeError that names HOME, and nothing else needs it`, (t) => {
     const before = process.env.HOME;
     process.env.HOME = HOME;
     t.after(() => {
@@ -76,7 +80,7 @@ for (const HOME of ['', 'relative/home', '.']) {
   });
 }
 
-test('a log of one line of 30 MB: logTail gives 64 KiB of it at most', async (t) => {
+test('logTail() gives at most 64 KiB of a log that is one line of 30 MB', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   mkdirSync(join(spec.stateDir, 'logs'), { recursive: true });

@@ -1,4 +1,4 @@
-/** Journals that are locked, written or named by others. */
+/** Journals that another program has locked, or that others may write to, and journals that name others. */
 import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -12,12 +12,12 @@ import { appendToJournal, type JournalEntry, journalEntries, journalFile } from 
 import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
 
-test('a start gives up in time while another program keeps the journal locked, and lets other work go on', async (t) => {
+test('a start gives up in time while another program keeps the journal locked, and does not block the event loop', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });
   const manager = new ProcessManager(spec);
   await manager.start();
   await manager.stop();
-  // What the stop() left pending is undone: nobody is to be waited for.
+  // This start undoes the pending stop, so that the next start has no stop to wait for.
   await manager.start();
   process.kill((await manager.status()).pid as number, 'SIGKILL');
   const keepLocked = 'open my $f, "<", $ARGV[0]; flock $f, 1; $| = 1; print "locked\n"; sleep 300';
@@ -35,7 +35,7 @@ test('a start gives up in time while another program keeps the journal locked, a
   assert.equal((await manager.start()).reused, false);
 });
 
-test('a start after a stop says that the journal is locked, not the process that is gone', async (t) => {
+test('a start after a stop reports the locked journal, not the process that is gone', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500, stopTimeoutMs: 0 });
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -46,16 +46,16 @@ test('a start after a stop says that the journal is locked, not the process that
   await assert.rejects(manager.start(), { code: 'ERR_STATE_FILE', path: journalFile(spec) });
 });
 
-test('the time that a stop took is not held against the start whose process is suspended as it begins', async (t) => {
+test('the time in which a start waits for a restart that keeps the journal locked does not count as start time', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });
   const { pid } = await new ProcessManager(spec).start();
   const journal = new Journal(journalFile(spec));
   const work = await journal.workOn('restart');
   const manager = new ProcessManager(spec);
   const start = manager.start();
-  // Twice its start time: it waits all the while.
+  // This is twice its start time, and the start waits all the while.
   await delay(1_000);
-  // As another start that has undone the line, and is kept from running before it gives the journal's lock back.
+  // This is what another start leaves that has undone the line and is suspended before it releases the lock of the journal.
   const { endPlace } = journal.read();
   journal.append('start', { undoes: endPlace });
   await delay(200);
@@ -66,7 +66,7 @@ test('the time that a stop took is not held against the start whose process is s
   );
 });
 
-test('a journal that others may write makes nobody who has the lock a leftover', async (t) => {
+test('a holder of the lock is not taken for a survivor because of a journal that others may write to', async (t) => {
   const spec = sleepSpec(t, { stopTimeoutMs: 100 });
   const manager = new ProcessManager(spec);
   const lock = acquireLock(manager.spec.lockFile);
@@ -81,12 +81,12 @@ test('a journal that others may write makes nobody who has the lock a leftover',
   await stranger.ended();
 });
 
-test('a starter that was killed and is a zombie, or that could not tell who it is, keeps nobody from its server', async (t) => {
+test('a starter that is a zombie, or that did not record its start time, does not keep others from its server', async (t) => {
   const { zombie } = await startBystanders(t);
   const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  // As if that one had begun and spawned it, and was killed before it wrote `ready`.
+  // The journal now looks as if that starter had spawned the process and was killed before it wrote `ready`.
   const [spawn] = journalEntries(spec, 'spawn') as [JournalEntry];
   const startKey = startTicks(zombie);
   for (const starter of [{ by: zombie, startKey }, { by: 0x3fffff }]) {
@@ -97,7 +97,7 @@ test('a starter that was killed and is a zombie, or that could not tell who it i
   }
 });
 
-test('a stop that a start has undone does not say that the process of that start was ended', async (t) => {
+test('a stop that a start has undone does not report the process of that start as ended', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -113,7 +113,7 @@ test('a stop that a start has undone does not say that the process of that start
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('a process that leads no session, and process 1, are not ended on the word of the journal alone', async (t) => {
+test('a process that leads no session, and PID 1, are not ended because of the journal alone', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -130,7 +130,7 @@ test('a process that leads no session, and process 1, are not ended on the word 
   assert.equal(isRunningProcess(stranger.pid), true);
 });
 
-test('a server whose starter was killed before it could name it is no leftover of the one before', async (t) => {
+test('a server whose starter was killed before it recorded the PID is not taken for a survivor of the previous one', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();

@@ -1,4 +1,4 @@
-/** What /proc tells less of than usual: an entry that cannot be read, `subset=pid`, no /proc at all. */
+/** A /proc that tells less than usual: an entry that cannot be read, the option `subset=pid`, or no /proc at all. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,15 +17,15 @@ import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { undumpable, withFileCapability } from '../helpers/unreadable.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Words in front of a command that has a /proc of its own kind. */
+/** The words in front of a command that give it a /proc of this kind. */
 const withProc = (mount: string) => ['unshare', '--mount', 'sh', '-c', `${mount} && exec "$@"`, 'sh'];
 const SUBSET = withProc('mount -t proc -o subset=pid proc /proc');
 const WITHOUT_PROC = withProc('mount -t tmpfs none /proc');
-/** Its own PIDs, and the /proc of those outside: the same numbers are other processes there. */
+/** The command gets PIDs of its own and keeps the outer /proc, where the same numbers are other processes. */
 const FOREIGN_PROC = ['unshare', '--pid', '--fork'];
 const HIDING_PROC = withProc('mount -t proc -o hidepid=2 proc /proc');
 
-test('a path that is too long, open in a stranger, keeps nobody from finding holders, starting and stopping', async (t) => {
+test('a stranger with an open file whose path is too long does not disturb finding holders, starting and stopping', async (t) => {
   await openLongPath(t);
   const manager = new ProcessManager(await nodeSpec(t, { child: 'session' }));
   const { pid } = await manager.start();
@@ -38,7 +38,7 @@ test('a path that is too long, open in a stranger, keeps nobody from finding hol
   assert.deepEqual(holders.filter(isRunningProcess), []);
 });
 
-test('where /proc has processes alone, startedAt and the PID file are right, with a journal and without', {
+test('where /proc shows processes only, startedAt and the PID file are right, with a journal and without', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = sleepSpec(t);
@@ -75,7 +75,7 @@ test('without /proc nothing is spawned, and each call says what is missing', {
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('in a PID namespace of its own, under the /proc of another, every call says so', {
+test('in a PID namespace with the /proc of another one every call says so', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = sleepSpec(t);
@@ -94,7 +94,7 @@ test('in a PID namespace of its own, under the /proc of another, every call says
 });
 
 for (const [how, make] of Object.entries({ 'at once': withFileCapability, 'soon after its start': undumpable })) {
-  test(`a server that /proc hides from its user ${how} is ended, and the error says who hides it`, {
+  test(`a server that /proc hides from its user ${how} is ended, and the error names hidepid`, {
     skip: unlessRoot || unlessCapable('sys_admin'),
   }, async (t) => {
     const { spec } = await make(t);
@@ -123,7 +123,7 @@ test("a PID file that names another user's process which /proc hides is left as 
 async function openLongPath(t: TestContext): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flock-process-test-'));
   t.after(() => {
-    // By rm(1): node:fs hands the kernel the whole path.
+    // rm(1) walks down folder by folder, while node:fs passes the whole path to the kernel.
     spawnSync('rm', ['-rf', folder]);
   });
   const stranger = startProgram(t, 'python3', [plainFixture('long-path.py'), folder]);
@@ -131,12 +131,12 @@ async function openLongPath(t: TestContext): Promise<void> {
   assert.throws(() => readlinkSync(`/proc/${stranger.pid}/fd/3`), { code: 'ENAMETOOLONG' });
 }
 
-test('a process that was started in a nested PID namespace is running, and start() makes no second one', {
+test('a process that was started in a nested PID namespace is found running, and start() spawns no second one', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
-  // A namespace ends with its process 1: the shell stays.
+  // A namespace ends with its process 1, so this shell stays.
   const script = '"$@"; read -r end';
   const namespace = startProgram(
     t,

@@ -10,18 +10,18 @@ import { eventually } from '../helpers/waiting.js';
 
 const ROUNDS = rounds(50);
 
-test('of two managers with different locks and one port one is ready, and the other knows why not', async (t) => {
+test('one of two managers with different locks and the same port becomes ready, and the other fails with PortInUseError', async (t) => {
   const TMPDIR = temporaryFolder(t);
   const errors = await startTogether(t, [TMPDIR, TMPDIR]);
-  // Under one port lock the second one always comes to look at a port that is in use.
+  // Under a common port lock the second manager always checks a port that is in use by then.
   assert.deepEqual([...errors], ['PortInUseError']);
 });
 
-test('of two managers that do not share the port lock one is ready, and the other is never ready by mistake', async (t) => {
+test('one of two managers with different port locks becomes ready, and the other is never called ready by mistake', async (t) => {
   await startTogether(t, [temporaryFolder(t), temporaryFolder(t)]);
 });
 
-test('a server that listened first, although it was spawned later, is not taken for ours', async (t) => {
+test('a server that was spawned later but listens first is not taken for the slow one of another manager', async (t) => {
   const port = await freePort();
   const late = await nodeSpec(t, { 'listen-after': 600_000 }, { port });
   const quick = await redisSpec(t, { port });
@@ -39,7 +39,7 @@ test('a server that listened first, although it was spawned later, is not taken 
   assert.equal((await quickManager.start()).pid, instance.pid);
 });
 
-/** Two processes, many times. @returns the names of the losers' errors */
+/** Starts both managers at once, many times. @returns the names of the errors of the losers */
 async function startTogether(t: TestContext, [one, other]: readonly [string, string]): Promise<Set<string>> {
   const port = await freePort();
   const specs = [await redisSpec(t, { port }), await redisSpec(t, { port })] as const;
@@ -56,7 +56,11 @@ async function startTogether(t: TestContext, [one, other]: readonly [string, str
     const told = JSON.stringify(outcomes);
     assert.ok(instance !== undefined && loser?.status === 'rejected', `round ${round}, one is ready: ${told}`);
     assert.match(loser.reason.name, /^(PortInUseError|EarlyExitError)$/, `round ${round}: ${told}`);
-    assert.equal(await redisPid(port), instance.pid, `round ${round}, who is ready is who answers: ${told}`);
+    assert.equal(
+      await redisPid(port),
+      instance.pid,
+      `round ${round}, the ready process is the one that answers: ${told}`,
+    );
     assert.equal(
       isLocked(`${specs[1 - winner]?.stateDir}/redis.lock`),
       false,

@@ -16,7 +16,7 @@ const PORT = /a whole number from 1 to 65535/;
 const READY_LINE = /a RegExp, or a non-empty string without line ends/;
 const STRING = /a string without NUL/;
 
-/** Option, value, what the message expects, how the message shows the value. */
+/** Option, value, the expectation in the message, and the value as the message shows it. */
 const WRONG: readonly (readonly [option: string, value: unknown, expectation: RegExp, shown: string])[] = [
   ['name', undefined, NAME, 'undefined'],
   ['name', '', NAME, '""'],
@@ -88,7 +88,7 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
 
 for (const [option, value, expectation, shown] of WRONG) {
   const title = shown.length > 40 ? `${shown.slice(0, 40)}…` : shown;
-  test(`"${option}" ${title} is a TypeError that says so`, () => {
+  test(`the option "${option}" with the value ${title} throws a TypeError that says so`, () => {
     const key = option.replace(/[.[].*/, '');
     assert.throws(
       () => new ProcessManager({ ...GOOD, [key]: value }),
@@ -104,7 +104,7 @@ for (const [option, value, expectation, shown] of WRONG) {
 }
 
 for (const lifetime of ['tied', 'shared'] as const) {
-  test(`a variable that no shell can name is a TypeError for the lifetime ${lifetime}, unless it is to be removed`, () => {
+  test(`with the lifetime ${lifetime} a variable that no shell can name throws a TypeError, unless it is to be removed`, () => {
     for (const name of ['a.b', 'npm-x', '1st', 'ü', 'ends\n']) {
       const spec: ProcessSpec = { ...GOOD, lifetime, env: { [name]: 'value' } };
       assert.throws(() => new ProcessManager(spec), {
@@ -117,7 +117,7 @@ for (const lifetime of ['tied', 'shared'] as const) {
   });
 }
 
-test('no spec at all is a TypeError', () => {
+test('a missing spec throws a TypeError', () => {
   for (const spec of [undefined, null, 'x', 1]) {
     assert.throws(
       () => new ProcessManager(spec as unknown as ProcessSpec),
@@ -126,7 +126,7 @@ test('no spec at all is a TypeError', () => {
   }
 });
 
-test('a value that is very long is not repeated whole', () => {
+test('the message does not repeat a very long value whole', () => {
   assert.throws(
     () => new ProcessManager({ ...GOOD, name: 'n'.repeat(1e6) }),
     (error) => error instanceof TypeError && error.message.length < 400,
@@ -154,7 +154,7 @@ test('the defaults are those of the contract', () => {
   assert.deepEqual([spec.startTimeoutMs, spec.checkTimeoutMs, spec.stopTimeoutMs], [10_000, 2_000, 10_000]);
 });
 
-test('undefined stands for the default', () => {
+test('an option that is undefined has its default', () => {
   const options = { args: undefined, host: undefined, port: undefined, lockFile: undefined, cwd: undefined };
   const { spec } = new ProcessManager({ ...GOOD, ...options } as unknown as ProcessSpec);
   assert.deepEqual(
@@ -180,7 +180,7 @@ test('a leading ~ is the home folder in every path', () => {
   );
 });
 
-test('relative paths count from the folder that is current when the manager is made', () => {
+test('relative paths are resolved from the folder that is current when the manager is created', () => {
   const { spec } = new ProcessManager({ ...GOOD, stateDir: 'state', logFile: './x.log', dataDirs: ['../d'] });
   assert.deepEqual(
     [spec.stateDir, spec.lockFile, spec.logFile, spec.dataDirs],
@@ -193,13 +193,13 @@ test('relative paths count from the folder that is current when the manager is m
   );
 });
 
-test('0 and Infinity are durations, and 100 letters a name', () => {
+test('0 and Infinity are valid durations, and a name may have 100 letters', () => {
   const changes = { startTimeoutMs: Number.POSITIVE_INFINITY, stopTimeoutMs: 0, checkTimeoutMs: 0.5 };
   const { spec } = new ProcessManager({ ...GOOD, ...changes, name: 'n'.repeat(100) });
   assert.deepEqual([spec.startTimeoutMs, spec.stopTimeoutMs, spec.checkTimeoutMs], [Number.POSITIVE_INFINITY, 0, 0.5]);
 });
 
-test('what the caller does to its own object afterwards changes nothing', () => {
+test('a later change of the options object does not change the spec of the manager', () => {
   const args = ['one'];
   const env: Record<string, string> = { A: '1' };
   const dataDirs = ['/a'];
@@ -212,7 +212,7 @@ test('what the caller does to its own object afterwards changes nothing', () => 
   assert.deepEqual([spec.name, spec.args, spec.env, spec.dataDirs], ['x', ['one'], { A: '1' }, ['/a']]);
 });
 
-test('making a manager, and asking one that never ran, touches nothing', async (t) => {
+test('creating a manager, and asking one that never ran, creates no file', async (t) => {
   const folder = temporaryFolder(t);
   const manager = new ProcessManager({ ...GOOD, stateDir: join(folder, 'state'), dataDirs: [join(folder, 'data')] });
   assert.equal((await manager.status()).state, 'stopped');

@@ -1,4 +1,4 @@
-/** What a process has spawned itself it knows whatever becomes of the files: a folder that somebody removes hides no server. */
+/** A program knows the processes that it has spawned itself, even when somebody has removed the folder with their files. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -25,7 +25,7 @@ async function started(t: TestContext, spec: ProcessSpec): Promise<{ manager: Pr
   return { manager, instance };
 }
 
-test('an ephemeral instance whose folder was removed is ended by its stop()', async (t) => {
+test('stop() of an ephemeral instance ends its server although its folder was removed', async (t) => {
   ownTemporaryFolder(t);
   for (const preset of [redisPreset, nodePreset({ child: 'stay' })]) {
     const server = await startEphemeral(preset);
@@ -37,7 +37,7 @@ test('an ephemeral instance whose folder was removed is ended by its stop()', as
   }
 });
 
-test('and so it is when the whole folder for temporary files was removed', async (t) => {
+test('stop() of an ephemeral instance ends its server although the whole folder for temporary files was removed', async (t) => {
   ownTemporaryFolder(t);
   const server = await startEphemeral(redisPreset);
   killAfter(t, server.pid);
@@ -46,7 +46,7 @@ test('and so it is when the whole folder for temporary files was removed', async
   assert.deepEqual([livingInGroup(server.pid), await accepts(server.port)], [[], false]);
 });
 
-test('and when its folder was moved', async (t) => {
+test('stop() of an ephemeral instance ends its server although its folder was moved', async (t) => {
   ownTemporaryFolder(t);
   const server = await startEphemeral(redisPreset);
   killAfter(t, server.pid);
@@ -55,7 +55,7 @@ test('and when its folder was moved', async (t) => {
   assert.deepEqual(livingInGroup(server.pid), []);
 });
 
-test('a shared one of which everything was removed ends with its last user', async (t) => {
+test('a shared instance whose files were all removed ends with its last user', async (t) => {
   ownTemporaryFolder(t);
   const server = await startShared(redisPreset, { key: ownKey() });
   killAfter(t, server.pid);
@@ -65,7 +65,7 @@ test('a shared one of which everything was removed ends with its last user', asy
 });
 
 for (const lifetime of ['detached', 'tied'] as const) {
-  test(`stop, restart, start and status know a ${lifetime} server whose state folder was removed`, async (t) => {
+  test(`stop, restart, start and status find a ${lifetime} server whose state folder was removed`, async (t) => {
     const spec = { ...(await redisSpec(t)), lifetime };
     const { manager, instance } = await started(t, spec);
     remove(spec.stateDir);
@@ -83,14 +83,14 @@ for (const lifetime of ['detached', 'tied'] as const) {
   });
 }
 
-test('another manager of this process with the same lock file knows it too', async (t) => {
+test('another manager of this process with the same lock file finds the server of a removed folder, too', async (t) => {
   const { manager, instance } = await started(t, sleepSpec(t));
   remove(manager.spec.stateDir);
   assert.equal((await new ProcessManager(manager.spec).stop()).outcome, 'stopped');
   assert.equal(isRunning(instance.pid), false);
 });
 
-test('a supervisor replaces it: two of them never run', async (t) => {
+test('a supervisor replaces a server whose folder was removed, and two servers never run', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   const supervisor = manager.supervise();
@@ -107,14 +107,14 @@ test('a supervisor replaces it: two of them never run', async (t) => {
   assert.deepEqual([isRunning(first), isRunning(next)], [false, true]);
 });
 
-test('a server that put itself into the background is known under its new PID', async (t) => {
+test('a server that put itself into the background is found under its new PID after its folder was removed', async (t) => {
   const { manager, instance } = await started(t, await pythonSpec(t, 'daemonise'));
   remove(dirname(manager.spec.lockFile));
   assert.equal((await manager.stop()).outcome, 'stopped');
   assert.equal(isRunning(instance.pid), false);
 });
 
-test('one that was stopped is forgotten: a program may start any number, each with a lock file of its own', async (t) => {
+test('a stopped process is forgotten, so that a program may start any number with a lock file each', async (t) => {
   const { manager } = await started(t, sleepSpec(t));
   const { lockFile } = manager.spec;
   assert.notEqual(spawnedUnder(lockFile), undefined);
@@ -122,12 +122,12 @@ test('one that was stopped is forgotten: a program may start any number, each wi
   assert.equal(spawnedUnder(lockFile), undefined);
 });
 
-test('one that has ended is nobody: what has its number since is not signalled', async (t) => {
+test('a process that has ended is forgotten, and a later process with its number is not signalled', async (t) => {
   const { manager, instance } = await started(t, await nodeSpec(t));
   process.kill(instance.pid, 'SIGKILL');
   await eventually('its end', () => !isRunning(instance.pid));
   remove(manager.spec.stateDir);
   assert.equal((await manager.status()).state, 'stopped');
   assert.equal((await manager.stop()).outcome, 'not-running');
-  assert.equal(existsSync(manager.spec.stateDir), false, 'nothing was made for nobody');
+  assert.equal(existsSync(manager.spec.stateDir), false, 'no state folder was created');
 });

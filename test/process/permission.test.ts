@@ -1,4 +1,7 @@
-/** Under Node's permission model everything works with what docs/limits.md names, and what is missing is named. */
+/**
+ * Under Node's permission model everything works with the permissions that docs/limits.md names; an error names a
+ * missing one.
+ */
 import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,21 +17,24 @@ import { FLAGS, KNOWN, type Permission, permissions, userFolder } from '../helpe
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec, sleepSpec } from '../helpers/servers.js';
 
-/** Long before a start time is over. */
+/** An error comes within this time, long before the start time is over. */
 const SOON_MS = 20_000;
 
 const ALL: readonly Permission[] = ['read', 'write', 'child', 'addons', 'net'];
 
 const without = (missing: Permission) => ALL.filter((permission) => permission !== missing);
 
-/** What a program of this user may have to write: the state folder and the folder in which its processes meet. */
+/**
+ * The folders that a program must be allowed to write to: the state folder, and the one that all processes of this user
+ * share.
+ */
 const placesOf = (spec: ProcessSpec) => [`${spec.stateDir}/`, `${userFolder}/`];
 
 for (const missing of ['nothing', 'addons'] as const) {
   const granted = missing === 'nothing' ? ALL : without(missing);
 
   for (const lifetime of ['detached', 'tied'] as const) {
-    test(`with the permissions that are documented (${lifetime}, without ${missing}) start, status, reuse, logTail and stop work`, async (t) => {
+    test(`with the documented permissions (${lifetime}, without ${missing}) start, status, reuse, logTail and stop work`, async (t) => {
       const spec = await redisSpec(t, { lifetime });
       mkdirSync(spec.stateDir, { recursive: true });
       const nodeArgs = permissions(granted, { write: placesOf(spec) });
@@ -55,7 +61,7 @@ for (const missing of ['nothing', 'addons'] as const) {
   }
 }
 
-test('a journal that has grown too large is trimmed', async (t) => {
+test('a journal that has grown too large is trimmed under the permission model, too', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -72,7 +78,7 @@ test('a journal that has grown too large is trimmed', async (t) => {
   assert.equal((await callElsewhere<StopResult>(t, 'stop', spec, { nodeArgs })).outcome, 'stopped');
 });
 
-/** An error of the library that names the permission, and blames nothing else. */
+/** Accepts an error of the library that names the permission, and blames nothing else. */
 function names(...words: readonly string[]) {
   return (error: Error & { code?: string }) => {
     assert.match(String(error.code), /^ERR_(?!ACCESS)/, `an error of ours: ${error.message}`);
@@ -82,11 +88,11 @@ function names(...words: readonly string[]) {
   };
 }
 
-/** What Node and the library are loaded from: without /proc, and without the folders of PATH. */
+/** The files from which Node and the library are loaded. They include neither /proc nor the folders of PATH. */
 const ownFiles = [`${projectRoot}/`, `${realpathSync(join(projectRoot, 'node_modules'))}/`];
 
 interface Denial {
-  /** What this process may do. */
+  /** The arguments that give Node every permission but the denied one. */
   nodeArgs(spec: ProcessSpec): string[];
   named(spec: ProcessSpec): string[];
 }
@@ -126,7 +132,7 @@ for (const [what, { nodeArgs, named }] of Object.entries(denials)) {
   });
 }
 
-/** Of these denials `stop()` and `status()` meet what they need. */
+/** The denials that affect what `status()` and `stop()` need. */
 const questions = {
   status: ['to read /proc and the folders of PATH', 'to read the state folder', 'to use the network'],
   stop: ['to write', 'to read /proc and the folders of PATH', 'to read the state folder'],
@@ -136,7 +142,7 @@ for (const [method, denied] of Object.entries(questions) as [keyof typeof questi
   for (const what of denied) {
     const denial = denials[what];
     if (denial === undefined) continue;
-    test(`${method}() of a running server that is not allowed ${what} says so, and the server stays`, async (t) => {
+    test(`${method}() that is not allowed ${what} says so, and the running server stays`, async (t) => {
       const spec = await redisSpec(t);
       const { pid } = await new ProcessManager(spec).start();
       const nodeArgs = denial.nodeArgs(spec);
@@ -146,7 +152,7 @@ for (const [method, denied] of Object.entries(questions) as [keyof typeof questi
   }
 }
 
-test('a folder that is missing above what may be read is no endless loop', async (t) => {
+test('a missing folder above those that may be read causes an error, and no endless loop', async (t) => {
   const folder = temporaryFolder(t);
   const allowed = join(folder, 'a/b/c/');
   const nodeArgs = permissions(ALL, { read: [...ownFiles, allowed], write: [allowed] });

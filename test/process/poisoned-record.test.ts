@@ -8,15 +8,15 @@ import { type Place, poisons } from '../helpers/poisons.js';
 import { redisPid } from '../helpers/redis.js';
 import { redisSpec, sleepSpec } from '../helpers/servers.js';
 
-test('there are forty poisons and more', () => {
+test('there are at least forty poisons', () => {
   assert.ok(Object.keys(poisons).length >= 40);
 });
 
-test('a PID file changes no answer and harms nobody, when it holds', async (t) => {
+test('a poisoned PID file changes no answer and harms nobody', async (t) => {
   const bystanders = await startBystanders(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
-  // While it is stopped, the "right" PID is the one of the last run.
+  // While the process is stopped its own PID is the PID of the last run.
   let own = await ownOf((await manager.start()).pid);
   await manager.stop();
 

@@ -1,6 +1,6 @@
 /**
- * A signal of a polyfill, or of an older jsdom, has neither `reason` nor `throwIfAborted`. One that is given is as good as any,
- * and so is the library where such a class stands in the globals, be it loaded before or after.
+ * A signal of a polyfill, or of an older jsdom, has neither `reason` nor `throwIfAborted`. The library accepts such a signal, and
+ * works when such a class replaces the global AbortController, before or after it is loaded.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -67,16 +67,16 @@ async function assertEveryCallWorks(t: TestContext, { acquireLock, ProcessManage
   assert.equal((await manager.stop({ signal: newController().signal })).outcome, 'stopped');
 }
 
-test('a signal without reason and throwIfAborted is heard', async (t) => {
+test('every call obeys a signal without reason and throwIfAborted', async (t) => {
   await assertEveryCallWorks(t, library);
 });
 
-test('the AbortController of the globals is replaced after the library was loaded', async (t) => {
+test('every call works after the global AbortController was replaced', async (t) => {
   replaceController(t);
   await assertEveryCallWorks(t, library);
 });
 
-test('the AbortController of the globals is replaced before the library is loaded', async (t) => {
+test('every call works when the global AbortController was replaced before the library is loaded', async (t) => {
   replaceController(t);
   const load = createRequire(import.meta.url);
   const file = join(projectRoot, 'dist/index.cjs');

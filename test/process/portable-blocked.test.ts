@@ -1,4 +1,7 @@
-/** Without /proc it takes the run of a program to ask about a process. A start asks of its own child by its events, and of others aside. */
+/**
+ * Without /proc a program must be run to ask about a process. A start learns of its own child by events, and asks about
+ * others asynchronously.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Instance, isLocked, ProcessManager } from '../../src/index.js';
@@ -10,7 +13,7 @@ import { killAfter } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('no program is waited for in the turn of a start', async (t) => {
+test('without /proc a start never blocks its event loop on another program', async (t) => {
   const specs = [
     await redisSpec(t),
     await nodeSpec(t, { 'listen-after': 400 }),
@@ -33,7 +36,7 @@ test('no program is waited for in the turn of a start', async (t) => {
   }
 });
 
-test('whoever waits for the start of somebody else looks seldom', async (t) => {
+test('without /proc a start that waits for another start checks rarely', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 4_000 }, { startTimeoutMs: 60_000 });
   const starting = callOnDarwin<Instance>(t, 'start', spec);
   const { lockFile } = new ProcessManager(spec).spec;
@@ -43,11 +46,11 @@ test('whoever waits for the start of somebody else looks seldom', async (t) => {
   const { pid, blockedBy, tookMs } = JSON.parse(line) as Report;
   assert.equal(pid, (await starting).pid);
   const asked = blockedBy.filter((it) => it.startsWith('lsof')).length;
-  // Each look asks lsof some four times; before, there was one in 25 ms.
+  // Each check calls lsof about four times. An earlier version checked every 25 ms.
   assert.ok(asked <= 4 * (3 + tookMs / 2_000), `${asked} in ${tookMs} ms:\n${blockedBy.join('\n')}`);
 });
 
-test('a server that ends at once, before anybody could look, is an early exit', async (t) => {
+test('without /proc a server that ends before the first check is an EarlyExitError', async (t) => {
   for (const [command, exitCode] of [
     ['true', 0],
     ['false', 1],
@@ -57,13 +60,13 @@ test('a server that ends at once, before anybody could look, is an early exit', 
   }
 });
 
-test('its end is told, and written into the journal, however early it comes', async (t) => {
+test('without /proc the exit of a server is reported however early it comes', async (t) => {
   const events: unknown[] = [];
   const manager = new ProcessManager(sleepSpec(t, { command: 'false', args: [] }));
   manager.on('spawned', () => events.push('spawned'));
   manager.on('exit', ({ exitCode }) => events.push(exitCode));
   const { platform } = process;
-  // Nothing else runs in this file's process while it believes that it is on macOS.
+  // Nothing else runs in this process while it takes its platform for macOS.
   Object.defineProperty(process, 'platform', { value: 'darwin' });
   try {
     await assert.rejects(manager.start(), { name: 'EarlyExitError' });
@@ -73,14 +76,14 @@ test('its end is told, and written into the journal, however early it comes', as
   assert.deepEqual(events, ['spawned', 1]);
 });
 
-test('one that has died is found dead before its end is told', async (t) => {
+test('without /proc a dead process is found dead before its exit event comes', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   const { platform } = process;
   Object.defineProperty(process, 'platform', { value: 'darwin' });
   try {
     const { pid } = await manager.start();
     process.kill(pid, 'SIGKILL');
-    // Busily: its end would be told in the event loop.
+    // The loop blocks the event loop, in which the exit event would come.
     while (isRunning(pid));
     assert.equal((await manager.stop()).outcome, 'not-running');
   } finally {
@@ -88,7 +91,7 @@ test('one that has died is found dead before its end is told', async (t) => {
   }
 });
 
-test('one that is suspended while it starts is not ready, although the kernel accepts for it', async (t) => {
+test('without /proc a server that is suspended while it starts is not ready, although the kernel accepts connections for it', async (t) => {
   const script =
     'import os, signal, socket, sys\n' +
     's = socket.create_server(("127.0.0.1", int(sys.argv[1])))\n' +
@@ -99,7 +102,7 @@ test('one that is suspended while it starts is not ready, although the kernel ac
   await assert.rejects(call, { name: 'StartTimeoutError' });
 });
 
-test('one that is suspended later is unhealthy, also to the process that has started it', async (t) => {
+test('without /proc a server that is suspended later is unhealthy, even to the process that started it', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   killAfter(t, pid);
@@ -115,7 +118,7 @@ test('one that is suspended later is unhealthy, also to the process that has sta
   }
 });
 
-test('a server that puts itself into the background is followed', async (t) => {
+test('without /proc a server that puts itself into the background is followed', async (t) => {
   const spec = await pythonSpec(t, 'daemonise');
   const { pid } = await callOnDarwin<Instance>(t, 'start', spec);
   assert.equal(isRunning(pid), true);

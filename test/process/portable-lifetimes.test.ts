@@ -1,4 +1,7 @@
-/** Tied, shared, supervised and thrown away without /proc: by processes that believe they run on macOS, and so ask ps(1) and lsof(1). */
+/**
+ * Tied, shared, supervised and ephemeral processes without /proc. The callers take their platform for macOS, and so ask
+ * ps(1) and lsof(1).
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isLocked, lockHolders, ProcessManager, type Status, type StopResult } from '../../src/index.js';
@@ -14,7 +17,7 @@ import { SupervisorProcess } from '../helpers/supervisor-process.js';
 import { groupEnds, startOwner } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('a tied process ends with its owner that is killed, and is stopped from elsewhere', async (t) => {
+test('without /proc a tied process ends when its owner is killed, and a stop from elsewhere ends it, too', async (t) => {
   const owner = await startOwner(t, await redisSpec(t), 'stays', onDarwin);
   owner.program.kill();
   await groupEnds(owner.pid);
@@ -25,7 +28,7 @@ test('a tied process ends with its owner that is killed, and is stopped from els
   await groupEnds(other.pid);
 });
 
-test('a shared process lives until its last user is gone, and its users are counted', async (t) => {
+test('without /proc a shared process lives until its last user is gone, and its users are counted', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const users = [await startRemoteManager(t, spec, onDarwin), await startRemoteManager(t, spec, onDarwin)] as const;
   const { pid } = await users[0].start();
@@ -39,7 +42,7 @@ test('a shared process lives until its last user is gone, and its users are coun
   await groupEnds(pid);
 });
 
-test('a supervisor brings it back, and stands by after a stop', async (t) => {
+test('without /proc a supervisor restarts the process, and goes on standby after a stop', async (t) => {
   const spec = await redisSpec(t);
   const program = startFixture(t, 'supervisor-process', [JSON.stringify(spec), '{}'], onDarwin);
   const supervisor = new SupervisorProcess(program);
@@ -56,7 +59,7 @@ test('a supervisor brings it back, and stands by after a stop', async (t) => {
   await program.ended();
 });
 
-test('an ephemeral instance and a shared one of a test run start, answer and are gone', async (t) => {
+test('without /proc ephemeral and shared instances of a test run start, answer and leave no process', async (t) => {
   const caller = startFixture(t, 'ephemeral-caller', ['2'], onDarwin);
   const { instances } = await caller.message<Had>();
   assert.equal(new Set(instances.map(({ port }) => port)).size, 2);
@@ -73,14 +76,14 @@ test('an ephemeral instance and a shared one of a test run start, answer and are
   await nothingIsLeft(key, [users[0].program.pid, users[1].program.pid]);
 });
 
-test('the usage comes from the list of processes', async (t) => {
+test('without /proc the usage comes from the list of processes', async (t) => {
   const spec = await redisSpec(t);
   await new ProcessManager(spec).start();
   const { usage } = await callOnDarwin<Status>(t, 'usage', spec);
   assert.ok(usage !== undefined && usage.cpu >= 0 && usage.memory >= 0 && usage.memory < 100, JSON.stringify(usage));
 });
 
-test('without lsof it can be told that the lock is held, not by whom: the error says what to install', async (t) => {
+test('without /proc and lsof the lock is known to be held, but not by whom, and the error says what to install', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();

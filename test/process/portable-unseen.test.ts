@@ -1,4 +1,4 @@
-/** A ps(1) or lsof(1) that fails says nothing of anybody: that is an error, and never "there is no such process". */
+/** When ps(1) or lsof(1) fails nothing is known of the process: that is an error, and never "there is no such process". */
 import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, cpSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { eventually } from '../helpers/waiting.js';
 
 const FAILURES = ['complains', 'exit 2', 'KILL', 'shim', 'other'] as const;
 
-/** Options of a call for which this program fails, and believes that it runs on macOS. */
+/** The options of a call for which this program fails, in a process that takes its platform for macOS. */
 function failing(t: TestContext, program: 'ps' | 'lsof', how: (typeof FAILURES)[number]) {
   const folder = temporaryFolder(t);
   copyFileSync(plainFixture('failing-program.sh'), join(folder, program));
@@ -24,7 +24,7 @@ function failing(t: TestContext, program: 'ps' | 'lsof', how: (typeof FAILURES)[
   return { ...onDarwin, env: { ...process.env, PATH: `${folder}:${process.env.PATH}`, FAILURE: how } };
 }
 
-test('with a ps(1) that fails nobody counts as dead: each call says that it cannot tell', async (t) => {
+test('with a ps(1) that fails each call throws, and takes no process for dead', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   for (const how of FAILURES) {
@@ -38,7 +38,7 @@ test('with a ps(1) that fails nobody counts as dead: each call says that it cann
   assert.equal((await callOnDarwin<StopResult>(t, 'stop', spec)).outcome, 'stopped');
 });
 
-test('and with an lsof(1) that fails nobody counts as having nothing open', async (t) => {
+test('with an lsof(1) that fails each call throws, and takes no process for one without open files', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   for (const how of FAILURES.filter((it) => it !== 'other')) {
@@ -50,7 +50,7 @@ test('and with an lsof(1) that fails nobody counts as having nothing open', asyn
   }
 });
 
-test('a start that cannot look at what it spawned says so, and leaves nothing', async (t) => {
+test('a start that cannot check what it spawned says so, and leaves no process', async (t) => {
   for (const program of ['ps', 'lsof'] as const) {
     const spec = await redisSpec(t);
     const call = callElsewhere<Instance>(t, 'start', spec, failing(t, program, 'exit 2'));
@@ -60,7 +60,7 @@ test('a start that cannot look at what it spawned says so, and leaves nothing', 
   }
 });
 
-test('a watcher whose ps(1) fails gives its server the time that it has to end', {
+test('a watcher whose ps(1) fails gives its server stopTimeoutMs to end', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const { env } = failing(t, 'ps', 'exit 2');
@@ -76,7 +76,7 @@ test('a watcher whose ps(1) fails gives its server the time that it has to end',
   await program.printed(/ended in peace/);
 });
 
-test('one inode on two devices is two files', { skip: unlessCapable('sys_admin') }, async (t) => {
+test('files with the same inode on two devices count as two files', { skip: unlessCapable('sys_admin') }, async (t) => {
   const folder = temporaryFolder(t);
   const mount =
     'cd "$0" && mkdir a b && mount -t tmpfs none a && mount -t tmpfs none b && : >a/f && : >b/f && exec "$@"';
@@ -86,7 +86,7 @@ test('one inode on two devices is two files', { skip: unlessCapable('sys_admin')
   assert.deepEqual(JSON.parse(stdout), { isSameInode: true, own: [true, true], other: [false, false] });
 });
 
-test('a space in the path of the library, of its helpers or of the server hides neither watcher nor server', async (t) => {
+test('spaces in the path of the library, of a helper or of the server hide neither the watcher nor the server', async (t) => {
   const folder = join(temporaryFolder(t), 'a folder with  spaces');
   cpSync(join(projectRoot, 'build'), join(folder, 'build'), { recursive: true });
   cpSync(join(projectRoot, 'package.json'), join(folder, 'package.json'));

@@ -1,4 +1,7 @@
-/** The branch without /proc: each call in a process that believes it runs on macOS, and so asks ps(1) and lsof(1). */
+/**
+ * The branch without /proc. Each call is made in a process that takes its platform for macOS, and so asks ps(1) and
+ * lsof(1).
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -16,11 +19,11 @@ import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.j
 import { assertNeverReady } from '../helpers/short-lived.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('ps(1) and lsof(1) are there', () => {
+test('ps(1) and lsof(1) are installed', () => {
   for (const command of ['ps', 'lsof']) assert.equal(spawnSync(command, ['-v']).error, undefined, command);
 });
 
-test('both branches say the same of a process', async (t) => {
+test('both branches say the same about a process', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t));
   const { pid } = await manager.start();
   const { lockFile, logFile } = manager.spec;
@@ -28,7 +31,7 @@ test('both branches say the same of a process', async (t) => {
   assert.ok(one !== undefined && other !== undefined);
   assert.deepEqual({ ...other, startKey: '' }, { ...one, startKey: '' });
   assert.ok(Math.abs(linux.startTime(one) - portable.startTime(other)) <= 2);
-  // ps rounds the time of the boot and that of the start down, each by up to a second.
+  // ps rounds down the boot time and the start time, each by up to a second.
   const difference = portable.age(other) - linux.age(one);
   assert.ok(difference > -1_000 && difference < 3_000, `${difference} ms`);
   assert.ok(portable.commandNames(pid).includes('node'));
@@ -52,7 +55,7 @@ test('both branches say the same of a process', async (t) => {
   for (const table of [linux, portable]) assert.equal(table.lostLock(pid, 3, lockFile), 'deleted');
 });
 
-test('both branches say the same of suspended and dead ones', async (t) => {
+test('both branches say the same about suspended and dead processes', async (t) => {
   const parent = startProgram(t, 'python3', [
     '-c',
     'import os,time\nprint(os.fork() or os._exit(0), flush=True)\ntime.sleep(300)',
@@ -69,7 +72,7 @@ test('both branches say the same of suspended and dead ones', async (t) => {
   }
 });
 
-test('start, start again, status, restart, stop', async (t) => {
+test('without /proc start, reuse, status, restart and stop work', async (t) => {
   for (const spec of [await redisSpec(t), await pythonSpec(t)]) {
     const first = await callOnDarwin<Instance>(t, 'start', spec);
     const again = await callOnDarwin<Instance>(t, 'start', spec);
@@ -90,7 +93,7 @@ test('start, start again, status, restart, stop', async (t) => {
   }
 });
 
-test('the two branches know the processes of each other', async (t) => {
+test('each branch recognises the processes that the other one started', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await callOnDarwin<Instance>(t, 'start', spec);
   assert.equal((await new ProcessManager(spec).start()).pid, pid);
@@ -100,7 +103,7 @@ test('the two branches know the processes of each other', async (t) => {
   assert.equal((await callOnDarwin<StopResult>(t, 'stop', spec)).outcome, 'stopped');
 });
 
-test('with a missing or a poisoned PID file the holder is found', async (t) => {
+test('without /proc the holder is found when the PID file is missing or names a stranger', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   const pidFile = join(spec.stateDir, 'redis.pid');
@@ -114,7 +117,7 @@ test('with a missing or a poisoned PID file the holder is found', async (t) => {
   assert.equal(bystander.isAlive, true);
 });
 
-test('a stop ends the group, and heirs in other sessions', async (t) => {
+test('without /proc a stop ends the group, and children in other sessions', async (t) => {
   for (const child of ['stay', 'session']) {
     const spec = await nodeSpec(t, { child });
     await callOnDarwin<Instance>(t, 'start', spec);
@@ -126,14 +129,14 @@ test('a stop ends the group, and heirs in other sessions', async (t) => {
   }
 });
 
-test('one that ignores SIGTERM is killed', async (t) => {
+test('without /proc a server that ignores SIGTERM is killed', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 300 });
   await callOnDarwin<Instance>(t, 'start', spec);
   assert.equal((await callOnDarwin<StopResult>(t, 'stop', spec)).outcome, 'killed');
   assert.deepEqual(processesIn(spec.stateDir), []);
 });
 
-test('leftovers of a crashed server are unhealthy, and the next start ends them', async (t) => {
+test('without /proc the survivors of a crashed server are unhealthy, and the next start ends them', async (t) => {
   const spec = await nodeSpec(t, { child: 'stay' });
   const { pid } = await callOnDarwin<Instance>(t, 'start', spec);
   const child = killAfter(t, Number((await logged(new ProcessManager(spec).spec.logFile, /child (\d+)/))[1]));
@@ -144,7 +147,7 @@ test('leftovers of a crashed server are unhealthy, and the next start ends them'
   assert.deepEqual([next.reused, isRunning(child)], [false, false]);
 });
 
-test('a zombie is not awaited', async (t) => {
+test('without /proc a stop does not wait for a zombie', async (t) => {
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   const parent = startProgram(t, 'python3', [plainFixture('negligent-parent.py'), ...oneCallCommand('start', spec)], {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -156,7 +159,7 @@ test('a zombie is not awaited', async (t) => {
   assert.equal((await callOnDarwin<Status>(t, 'status', spec)).state, 'stopped');
 });
 
-test('a lock file that is gone: unhealthy, and stopped', async (t) => {
+test('without /proc a server without its lock file is unhealthy, and a stop ends it', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await callOnDarwin<Instance>(t, 'start', spec);
   rmSync(join(spec.stateDir, 'redis.lock'));
@@ -166,11 +169,11 @@ test('a lock file that is gone: unhealthy, and stopped', async (t) => {
   assert.equal(isRunning(pid), false);
 });
 
-test('with nothing to ask, one that ends within 100 ms was never ready', async (t) => {
+test('without /proc a process without checks that ends within 100 ms was never ready', async (t) => {
   await assertNeverReady(t, sleepSpec(t), onDarwin);
 });
 
-test('a path with a space and other letters is asked about as it is', async (t) => {
+test('a path with a space and letters beyond ASCII reaches lsof(1) unchanged', async (t) => {
   const path = join(temporaryFolder(t), 'größe x.lock');
   using lock = acquireLock(path);
   assert.deepEqual(

@@ -1,4 +1,4 @@
-/** The predecessor that the Temporal preset asks for in ~/.stigmer: the tool as it was before it had a kernel lock. */
+/** The predecessor that the Temporal preset looks for in ~/.stigmer: the tool as it was before it had a kernel lock. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
@@ -15,13 +15,13 @@ import { eventually } from '../helpers/waiting.js';
 
 const FILES = ['temporal.lock', 'temporal.pid'] as const;
 
-/** What an older run has left in a round: the next one finds files that name nobody, or what our stop() makes of them. */
+/** The files that are there before a round and name no living process, as an older run or our stop() leaves them. */
 const STALE = [[], FILES, ['temporal.lock'], ['temporal.pid']];
 
 interface Place {
   readonly home: string;
   readonly folder: string;
-  /** Has that file name a process, as anybody writes it. */
+  /** Writes the PID into that file in the usual format. */
   write(file: (typeof FILES)[number], pid: number): void;
   ask(): unknown;
 }
@@ -34,12 +34,12 @@ function placeOf(t: TestContext): Place {
   return { home, folder, write: (file, pid) => writeFileSync(join(folder, file), `${pid}\n`), ask: () => ask() };
 }
 
-/** Of a process that has ended. */
+/** The PID of a process that has ended. */
 function deadPid(): number {
   return spawnSync('true').pid;
 }
 
-/** A process whose command is this name. */
+/** Starts a process that has this command name. */
 function processCalled(t: TestContext, name: string): number {
   return startProgram(t, 'sleep', ['300'], { argv0: name }).pid;
 }
@@ -56,7 +56,7 @@ for (const name of ['temporal', 'node', 'stigmer', '/opt/stigmer/bin/stigmer']) 
   });
 }
 
-test('the dead, this process, other commands, and who has got the number since are none', async (t) => {
+test('a dead process, this process, another command, and a process that got the PID later are no predecessor', async (t) => {
   const place = placeOf(t);
   const strangers = {
     dead: deadPid(),
@@ -81,7 +81,7 @@ test('the dead, this process, other commands, and who has got the number since a
   }
 });
 
-test('whoever has a lock of this library is none: a process of ours that the files name, a starter, one under a copied folder', async (t) => {
+test('a holder of a lock of this library is no predecessor: our process that the files name, a starter, or one under a copied folder', async (t) => {
   const place = placeOf(t);
   const spec = sleepSpec(t, { command: process.execPath, args: ['-e', 'setInterval(() => 0, 1 << 30)'] });
   const ours = new ProcessManager({ ...spec, name: 'temporal', stateDir: place.folder });
@@ -94,7 +94,7 @@ test('whoever has a lock of this library is none: a process of ours that the fil
   await ours.stop();
 });
 
-test('it is asked for in ~/.stigmer alone', (t) => {
+test('a predecessor is looked for in ~/.stigmer alone', (t) => {
   const home = temporaryFolder(t);
   const before = process.env.HOME;
   t.after(() => {
@@ -106,7 +106,7 @@ test('it is asked for in ~/.stigmer alone', (t) => {
   assert.equal(temporalDevServer({ stateDir: join(home, 'elsewhere') }).predecessor, undefined);
 });
 
-test('a running stack outlives the start() of an upgrade, whether its tool lives or only its server does', async (t) => {
+test('a running stack survives the start() of an upgrade, whether its tool still lives or only its server', async (t) => {
   const world = await olderWorld(t);
   const { manager, server, folder } = world;
   const owner = await world.owner();
@@ -128,14 +128,14 @@ test('a running stack outlives the start() of an upgrade, whether its tool lives
   await eventually('its end', () => hasBegunToEnd(pid) && server.alive().length === 0);
   const { reused } = await manager.start();
   assert.equal(reused, false);
-  // And the older tool respects ours.
+  // The older tool respects our process, too.
   const late = await world.owner();
   late.send('go');
   assert.deepEqual(await late.message(), { refusedBy: server.alive()[0] });
   server.assertNeverTwo();
 });
 
-test('an older start and ours, at 0 to 200 ms and in both orders, never make two servers, and delete no file that names a living one', async (t) => {
+test('an older start and ours, 0 to 200 ms apart and in both orders, never make two servers, and delete no file that names a living one', async (t) => {
   const random = seededRandom(t);
   const world = await olderWorld(t);
   const dead = deadPid();
@@ -143,7 +143,7 @@ test('an older start and ours, at 0 to 200 ms and in both orders, never make two
   const count = rounds(100);
   for (let round = 0; round < count; round += 1) {
     leaveStale(world, dead, ...(STALE[round % STALE.length] ?? []));
-    // Many of them within a few milliseconds.
+    // The third power makes most of the delays a few milliseconds long.
     winners[await raceOnce(world, round % 2 === 0, 200 * random.next() ** 3)] += 1;
   }
   t.diagnostic(`the older one won ${winners.older} times, ours ${winners.ours} times`);

@@ -1,4 +1,4 @@
-/** `predecessor`: a living owner under another scheme keeps start() and become() from their work. */
+/** `predecessor` names a living process that another scheme manages: while it lives start() and become() are refused. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -32,7 +32,7 @@ test('beside a predecessor start(), restart() and become() are refused, status()
   assert.equal(asked, 4);
   assert.deepEqual(journalEntries(manager.spec, 'spawn'), []);
   assert.equal(isLocked(manager.spec.lockFile), false);
-  // Its starter lives on, and must not be taken for the process.
+  // The starter lives on, and no reader of the lock file may take it for the process.
   assert.equal(readFileSync(manager.spec.lockFile, 'utf8'), '');
 
   const { state, pid: reported, checks } = await manager.status();
@@ -47,7 +47,7 @@ test('beside a predecessor start(), restart() and become() are refused, status()
   assert.equal(isRunningProcess(pid), true);
 });
 
-test('it is asked under the lock, when nothing was spawned yet; of a process that runs nobody asks', async (t) => {
+test('start() and become() call predecessor() under the lock before a spawn, and nobody calls it while the process runs', async (t) => {
   const seen: unknown[] = [];
   const spec = sleepSpec(t);
   const predecessor = async () => {
@@ -71,7 +71,7 @@ test('it is asked under the lock, when nothing was spawned yet; of a process tha
   ]);
 });
 
-test('a predecessor that listens on the port is named as what it is', async (t) => {
+test('a predecessor that listens on the port is named as the predecessor', async (t) => {
   const port = await freePort();
   const listener = createServer();
   await new Promise<void>((listening) => listener.listen(port, '127.0.0.1', listening));
@@ -93,11 +93,11 @@ const answers: Record<string, [NonNullable<ProcessSpec['predecessor']>, RegExp]>
   ],
   'a rejection': [() => Promise.reject(new Error('its socket is dead')), /its socket is dead/],
   'no answer': [() => new Promise(() => undefined), /no answer within 100 ms/],
-  'what is no PID': [() => 0, /"predecessor\(\)" must be a PID or undefined, not 0/],
+  'a wrong answer': [() => 0, /"predecessor\(\)" must be a PID or undefined, not 0/],
 };
 
 for (const [name, [predecessor, message]] of Object.entries(answers)) {
-  test(`${name} is not taken for a no: nothing is started, and the state is unknown`, async (t) => {
+  test(`${name} of predecessor() does not count as "none": nothing is started, and the state is "unknown"`, async (t) => {
     const manager = new ProcessManager(sleepSpec(t, { predecessor, checkTimeoutMs: 100 }));
     for (const method of ['start', 'become'] as const) {
       await assert.rejects(manager[method](), (error) => {
@@ -113,7 +113,7 @@ for (const [name, [predecessor, message]] of Object.entries(answers)) {
   });
 }
 
-test('a question without an answer is given up with the signal of start()', async (t) => {
+test('an abort of start() ends the wait for predecessor()', async (t) => {
   const abort = new AbortController();
   const reason = new Error('enough');
   const predecessor = () => {
@@ -125,7 +125,7 @@ test('a question without an answer is given up with the signal of start()', asyn
   assert.equal(isLocked(manager.spec.lockFile), false);
 });
 
-test('what is no function is a TypeError', (t) => {
+test('a predecessor that is no function throws a TypeError', (t) => {
   const spec = { ...sleepSpec(t), predecessor: 4242 } as unknown as ProcessSpec;
   assert.throws(() => new ProcessManager(spec), {
     name: 'TypeError',
@@ -133,7 +133,7 @@ test('what is no function is a TypeError', (t) => {
   });
 });
 
-test('a stop() ends a start that waits for the answer of a predecessor', async (t) => {
+test('a stop() ends a start that waits for predecessor()', async (t) => {
   let asked = () => {};
   const isAsked = new Promise<void>((resolve) => {
     asked = resolve;

@@ -1,4 +1,4 @@
-/** What must be there before the spawn: prepare(), asked under the lock by the one start that spawns. */
+/** prepare() provides what must be there before the spawn. Only the start that spawns calls it, under the lock. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -17,16 +17,16 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 type Prepare = NonNullable<ProcessSpec['prepare']>;
 
-/** A prepare() that waits for the test, and remembers what it was told. */
+/** A prepare() that ends when the test says so, and remembers what it was given. */
 class Preparation {
   calls = 0;
   signal: AbortSignal | undefined;
-  /** When its signal was aborted. */
+  /** The time at which its signal was aborted. */
   abortedAt = 0;
   finish: (changes?: SpawnChanges | undefined) => void = () => undefined;
   readonly prepare: Prepare;
 
-  /** @param endsMs how long after the abort it ends; never, unless told */
+  /** @param endsMs how long after the abort it ends; by default it never ends */
   constructor({ endsMs }: { endsMs?: number } = {}) {
     this.prepare = async ({ signal }) => {
       this.calls += 1;
@@ -46,7 +46,7 @@ class Preparation {
   }
 }
 
-test('prepare is asked by the start that spawns, before the spawn, and not for a process that runs', async (t) => {
+test('prepare is called by the start that spawns, before the spawn, and not for a process that already runs', async (t) => {
   const preparation = new Preparation();
   const spec = await redisSpec(t, { prepare: preparation.prepare });
   const manager = new ProcessManager(spec);
@@ -64,7 +64,7 @@ test('prepare is asked by the start that spawns, before the spawn, and not for a
   assert.deepEqual(events, ['start', 'prepared', 'spawn', 'ready']);
 });
 
-test('what prepare returns replaces those fields for this spawn, and the spec stays', async (t) => {
+test('the fields that prepare returns replace those of the spec for this spawn, and the spec stays as it is', async (t) => {
   const { command, args } = talking(['it is ready\n']);
   const changed = { command, args, env: { PREPARED: 'yes' }, cwd: '/' };
   const spec = sleepSpec(t, {
@@ -82,7 +82,7 @@ test('what prepare returns replaces those fields for this spawn, and the spec st
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('the time of prepare is no start time, neither here nor for another process that waits', async (t) => {
+test('the time that prepare takes is no start time, neither for its own start nor for a waiting one in another process', async (t) => {
   const limits = { startTimeoutMs: 1_000, stopTimeoutMs: 100, checkTimeoutMs: 500 };
   const preparation = new Preparation();
   const spec = await redisSpec(t, { ...limits, prepare: preparation.prepare });
@@ -91,7 +91,7 @@ test('the time of prepare is no start time, neither here nor for another process
   const start = manager.start();
   await preparation.begun();
   const other = remote.start();
-  // Longer than a stranger's lock is waited for, and than any start and stop without prepare() take together.
+  // This is longer than a start waits for a stranger's lock, and than a start and a stop without prepare() take together.
   assert.equal(await stateAfter(7_000, Promise.race([start, other])), 'pending');
   assert.equal((await remote.status()).state, 'starting');
   preparation.finish();
@@ -102,13 +102,13 @@ test('the time of prepare is no start time, neither here nor for another process
   assert.equal(waiting.filter((detail) => (detail as { for: string }).for === 'prepare').length, 1);
 });
 
-test('without /proc, too, another process waits for a prepare, and goes on when that is killed', async (t) => {
+test('without /proc another process waits for a prepare, too, and goes on when the preparing starter is killed', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 1_000 });
   const starter = startFixture(t, 'calls', [JSON.stringify(spec), 'prepare'], onDarwin);
   await starter.printed(/preparing/);
   const other = await startRemoteManager(t, spec, onDarwin);
   const start = other.start();
-  // It looks each two seconds: twice, each time after its own start time.
+  // The waiting start checks every two seconds: twice in this time, and each time after its own start time.
   assert.equal(await stateAfter(4_500, start), 'pending');
   starter.kill();
   assert.equal((await start).reused, false);
@@ -135,7 +135,7 @@ for (const [what, endsMs, least, most] of [
   ['that never ends', undefined, 1_950, 3_500],
   ['that ends a while later', 300, 250, 1_500],
 ] as const) {
-  test(`an aborted start with a prepare that ignores its signal, and ${what}`, async (t) => {
+  test(`an aborted start does not wait long for a prepare that ignores its signal and ${what}`, async (t) => {
     const preparation = new Preparation(endsMs === undefined ? {} : { endsMs });
     const spec = await redisSpec(t, { prepare: preparation.prepare });
     const manager = new ProcessManager(spec);
@@ -150,14 +150,14 @@ for (const [what, endsMs, least, most] of [
     assert.ok(ms >= least && ms < most, `${ms} ms`);
     assert.equal(isLocked(manager.spec.lockFile), false);
     assert.deepEqual(journalEntries(spec, 'prepared', 'spawn'), []);
-    // Its late result is nobody's.
+    // The late result of prepare() has no effect.
     preparation.finish();
     await delay(STILL_MS);
     assert.equal((await manager.status()).state, 'stopped');
   });
 }
 
-test('a prepare that takes longer than prepareTimeoutMs is a StartTimeoutError', async (t) => {
+test('a prepare that takes longer than prepareTimeoutMs fails the start with a StartTimeoutError', async (t) => {
   const preparation = new Preparation({ endsMs: 0 });
   const spec = await redisSpec(t, { prepare: preparation.prepare, prepareTimeoutMs: 200 });
   await assert.rejects(new ProcessManager(spec).start(), {
@@ -169,13 +169,13 @@ test('a prepare that takes longer than prepareTimeoutMs is a StartTimeoutError',
   assertNothingLeft(spec);
 });
 
-test('a prepare without a time limit', async (t) => {
+test('a prepare with an infinite prepareTimeoutMs works', async (t) => {
   const prepareTimeoutMs = Number.POSITIVE_INFINITY;
   const spec = await redisSpec(t, { prepare: async () => await delay(50), prepareTimeoutMs });
   assert.equal((await new ProcessManager(spec).start()).reused, false);
 });
 
-test('what prepare throws is what start throws, and the next start works', async (t) => {
+test('the error that prepare throws is the one that start throws, and the next start works', async (t) => {
   const error = new TypeError('fetch failed');
   let calls = 0;
   const prepare = () => {
@@ -190,7 +190,7 @@ test('what prepare throws is what start throws, and the next start works', async
   await manager.start();
 });
 
-test('a result of prepare that is none is a TypeError that names it', async (t) => {
+test('a wrong result of prepare is an error that names what is wrong', async (t) => {
   for (const [result, message] of [
     [5, /"the result of prepare\(\)" must be an object, not 5/],
     [{ args: 'one two' }, /what prepare\(\) returned has a wrong "args"/],
@@ -217,7 +217,7 @@ test('a starter that is killed in prepare leaves nothing: the next start prepare
   assert.equal((await start).reused, false);
 });
 
-test('a supervisor asks prepare at each restart, and what it returned before does not count', async (t) => {
+test('a supervisor calls prepare at each restart, and no earlier result counts', async (t) => {
   const pids: number[] = [];
   const results: (SpawnChanges | undefined)[] = [{ env: { ROUND: '1' } }, undefined, { env: { ROUND: '3' } }];
   let calls = 0;
@@ -240,7 +240,7 @@ test('a supervisor asks prepare at each restart, and what it returned before doe
   assert.equal(pids.filter(isRunningProcess).length, 1);
 });
 
-test('what prepare returned wrongly is nowhere in the journal of a supervisor', async (t) => {
+test('a secret in a wrong result of prepare does not get into the journal of a supervisor', async (t) => {
   const prepare = () => ({ env: { TOKEN: 'very secret\0' } });
   const manager = new ProcessManager(sleepSpec(t, { prepare }));
   const supervisor = manager.supervise({ giveUpAfter: { restarts: 1 }, backoff: { initialMs: 10 } });

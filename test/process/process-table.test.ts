@@ -22,7 +22,7 @@ function lookUp(pid: number): ProcessInfo {
   return found;
 }
 
-test('start time and age are right to 2 s and to a tenth', async (t) => {
+test('the start time is right to 2 s, and the age to 0.1 s', async (t) => {
   const before = Date.now();
   const { pid } = startProgram(t, 'sleep', ['300']);
   const after = Date.now();
@@ -42,12 +42,12 @@ test('parent, group and session are those of the process', (t) => {
   assert.deepEqual([own.groupId, own.sessionId, own.isZombie, own.isSuspended], [pid, pid, false, false]);
 });
 
-test('what is no PID is nobody', () => {
+test('the look-up of a number that is no PID finds no process', () => {
   for (const pid of [0, -1, 1.5, Number.NaN, 2 ** 31 - 1, 2 ** 40])
     assert.equal(table().lookUp(pid), undefined, String(pid));
 });
 
-test('a zombie is one, and not alive; a suspended process is alive', async (t) => {
+test('a zombie is reported as a zombie and not alive, and a suspended process is alive', async (t) => {
   const parent = startProgram(t, 'python3', [
     '-c',
     'import os,time\nprint(os.fork() or os._exit(0), flush=True)\ntime.sleep(300)',
@@ -67,7 +67,7 @@ test('a zombie is one, and not alive; a suspended process is alive', async (t) =
   assert.equal(isAlive({ ...suspended, startKey: '1' }), false, 'another start time is another process');
 });
 
-test('a process whose first thread has ended is on its way out, and no zombie before its last thread has', async (t) => {
+test('a process whose first thread has ended is exiting, and is no zombie before its last thread has ended', async (t) => {
   const folder = temporaryFolder(t);
   const { pid } = startProgram(t, 'python3', [plainFixture('asked-to-end.py'), folder]);
   await eventually('it is up', () => existsSync(join(folder, 'up')));
@@ -77,7 +77,7 @@ test('a process whose first thread has ended is on its way out, and no zombie be
   assert.deepEqual([lookUp(pid).isZombie, lookUp(pid).isExiting], [false, true]);
 });
 
-test('a process whose name has spaces and parentheses is read right', async (t) => {
+test('the entry of a process whose name has spaces and parentheses is read correctly', async (t) => {
   const program = startProgram(t, process.execPath, [
     '-e',
     'process.title = ") R 1 ("; console.log("named"); setInterval(() => 0, 1 << 30)',
@@ -86,7 +86,7 @@ test('a process whose name has spaces and parentheses is read right', async (t) 
   assert.equal(lookUp(program.pid).parentPid, process.pid);
 });
 
-test('the names of redis, which sets its own title, of python and of node', async (t) => {
+test('the names of redis, which sets its own title, of Python and of Node are found', async (t) => {
   for (const [spec, name] of [
     [await redisSpec(t), 'redis-server'],
     [await pythonSpec(t), 'python3'],
@@ -98,7 +98,7 @@ test('the names of redis, which sets its own title, of python and of node', asyn
   }
 });
 
-test('a name with a colon after it, as nginx has, counts without it', async (t) => {
+test('a name with a colon after it, as nginx has, is found without the colon', async (t) => {
   const program = startProgram(t, process.execPath, [
     '-e',
     'process.title = "nginx: master process /usr/sbin/nginx"; console.log("named"); setInterval(() => 0, 1 << 30)',
@@ -108,7 +108,7 @@ test('a name with a colon after it, as nginx has, counts without it', async (t) 
   assert.deepEqual(table().commandNames(2 ** 31 - 1), []);
 });
 
-test('carriers are those who have the lock, inherited too: not who asks, waits, shares or merely has the file open', async (t) => {
+test('carriers are those that have or inherited the lock, and not those that probe, wait, share or merely have the file open', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const lock = acquireLock(path);
   t.after(() => lock.release());
@@ -145,7 +145,7 @@ test('carriers are those who have the lock, inherited too: not who asks, waits, 
   assert.deepEqual(pids(), []);
 });
 
-test('who has a shared lock carries nothing', async (t) => {
+test('the holder of a shared lock is no carrier', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   acquireLock(path).release();
   const sharer = startProgram(t, 'flock', ['-s', '--no-fork', path, 'sleep', '300']);
@@ -153,16 +153,16 @@ test('who has a shared lock carries nothing', async (t) => {
   assert.deepEqual(table().carriers(path), []);
 });
 
-/** The system's word for it, whatever kind of lock. */
+/** Whether the kernel lists a lock of any kind at this descriptor. */
 function hasLock(pid: number, fd: number): boolean {
   try {
     return /^lock:/m.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'latin1'));
   } catch {
-    return false; // ENOENT: not open yet.
+    return false; // ENOENT: the descriptor is not open yet.
   }
 }
 
-test('one that forks and ends all the time is never missed', async (t) => {
+test('a carrier that forks and exits all the time is never missed', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, '');
   const chain = startProgram(t, 'perl', [plainFixture('fork-chain.pl'), path]);

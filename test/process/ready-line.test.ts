@@ -1,4 +1,4 @@
-/** Ready is who has printed a certain line, and listens on the port that it names. */
+/** With `readyLine` a process is ready when it has printed that line, and listens on the port that the line names. */
 import assert from 'node:assert/strict';
 import { statSync, truncateSync } from 'node:fs';
 import { test } from 'node:test';
@@ -12,7 +12,7 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof talkerSpec>[0];
 
-/** Starts a talker that does the first steps, is not ready by them, and is ready by those after the gate. */
+/** Asserts that a talker is not ready by its first steps, and is ready by the steps after the gate. */
 async function assertReadyOnlyAfter(
   t: Test,
   before: readonly Step[],
@@ -44,22 +44,22 @@ const READY: readonly [what: string, readyLine: string | RegExp, line: string][]
 ];
 
 for (const [what, readyLine, line] of READY) {
-  test(`ready by its line: ${what}`, async (t) => {
+  test(`a process is ready by a line that matches ${what}`, async (t) => {
     await assertReadyOnlyAfter(t, ['the server is about to be\n'], [line], { readyLine });
   });
 }
 
-test('ready by its line on stderr', async (t) => {
+test('a process is ready by a line on stderr', async (t) => {
   await assertReadyOnlyAfter(t, [], [{ stderr: 'the server is ready\n' }], { readyLine: 'is ready' });
 });
 
-test('a line counts up to its 64th KiB, and no further', async (t) => {
+test('a match counts within the first 64 KiB of a line, and not after them', async (t) => {
   const tooFar = [{ xs: 64 * 1024 - 7 }, 'is ready\n'];
   const justEnough = [{ xs: 64 * 1024 - 8 }, 'is ready', { xs: 300_000 }, '\n'];
   await assertReadyOnlyAfter(t, tooFar, justEnough, { readyLine: 'is ready' });
 });
 
-test('a RegExp that is global or sticky matches anywhere, and keeps the lastIndex that it has', async (t) => {
+test('a RegExp with the flag g or y matches anywhere, and keeps its lastIndex', async (t) => {
   for (const flags of ['g', 'y', 'gy', 'dgimsuy']) {
     const readyLine = new RegExp('is ready', flags);
     readyLine.lastIndex = 1_000;
@@ -68,7 +68,7 @@ test('a RegExp that is global or sticky matches anywhere, and keeps the lastInde
   }
 });
 
-test('a line that is written in two halves counts as a whole', async (t) => {
+test('a line that is written in two halves counts as one line', async (t) => {
   const port = await freePort();
   const [firstHalf, secondHalf] = [`listening on port ${String(port).slice(0, 2)}`, `${String(port).slice(2)}\n`];
   const gate = fileGate(t);
@@ -81,14 +81,14 @@ test('a line that is written in two halves counts as a whole', async (t) => {
   assert.equal((await start).address, `127.0.0.1:${port}`);
 });
 
-test('a hundred megabytes before the line', async (t) => {
+test('a ready line after a hundred megabytes of output is found', async (t) => {
   const spec = talkerSpec(t, [{ bytes: 100 * 1024 * 1024 }, 'it is ready\n'], { readyLine: 'is ready' });
   const manager = new ProcessManager(spec);
   await manager.start();
   assert.ok(statSync(manager.spec.logFile).size > 100 * 1024 * 1024);
 });
 
-test('a log that is truncated is read from its begin', async (t) => {
+test('a truncated log is read again from its start', async (t) => {
   const gate = fileGate(t);
   const spec = talkerSpec(t, ['x'.repeat(5_000), 'so far\n', gate.step, 'it is ready\n'], { readyLine: 'is ready' });
   const manager = new ProcessManager(spec);
@@ -102,7 +102,7 @@ test('a log that is truncated is read from its begin', async (t) => {
   assert.equal(statSync(logFile).size, 'it is ready\n'.length);
 });
 
-test('a line of an earlier start does not count', async (t) => {
+test('the ready line of an earlier start does not count', async (t) => {
   const gate = fileGate(t);
   const said = talkerSpec(t, ['it is ready\n'], { readyLine: 'is ready' });
   await new ProcessManager(said).start();
@@ -116,7 +116,7 @@ test('a line of an earlier start does not count', async (t) => {
   await start;
 });
 
-test('the port that the line names is the address, in another process too, and that one needs no log', async (t) => {
+test('the port in the ready line is the address, in another process too, which does not read the log', async (t) => {
   const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE });
   const remote = await startRemoteManager(t, spec);
   const { pid, address = '' } = await remote.start();
@@ -130,7 +130,7 @@ test('the port that the line names is the address, in another process too, and t
   assert.deepEqual([state, checks.port, checks.health, reported], ['running', true, undefined, address]);
 });
 
-test('that port wins over the port of the spec, and nobody listens on that one', async (t) => {
+test('the port in the ready line wins over the port of the spec, where nobody listens', async (t) => {
   const port = await freePort();
   const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE, port });
   const manager = new ProcessManager(spec);
@@ -147,7 +147,7 @@ test('that port wins over the port of the spec, and nobody listens on that one',
   assert.equal((await manager.status()).address, `127.0.0.1:${port}`);
 });
 
-test('a line whose port is none does not count, and one whose port is closed is not enough', async (t) => {
+test('a line with a wrong port does not count, and a line with a closed port is not enough', async (t) => {
   const closed = await freePort();
   const steps = ['listening on port 0\n', 'listening on port 70000\n', `listening on port ${closed}\n`];
   const manager = new ProcessManager(talkerSpec(t, steps, { readyLine: PORT_LINE, startTimeoutMs: 500 }));
@@ -157,7 +157,7 @@ test('a line whose port is none does not count, and one whose port is closed is 
   });
 });
 
-test('a start whose line never comes says which one it waited for', async (t) => {
+test('the error of a start whose ready line never comes names that line', async (t) => {
   const spec = talkerSpec(t, ['nearly\n'], { readyLine: /is ready/, startTimeoutMs: 300 });
   await assert.rejects(new ProcessManager(spec).start(), {
     name: 'StartTimeoutError',
@@ -165,7 +165,7 @@ test('a start whose line never comes says which one it waited for', async (t) =>
   });
 });
 
-test('isHealthy is asked when the line is there, and not before', async (t) => {
+test('isHealthy is called when the ready line has come, and not before', async (t) => {
   const gate = fileGate(t);
   let isOpen = false;
   const isHealthy = () => isOpen || assert.fail('not yet');
@@ -177,7 +177,7 @@ test('isHealthy is asked when the line is there, and not before', async (t) => {
   await start;
 });
 
-test('when its starter is killed before the line is there, the next start finds it, and tells the others', async (t) => {
+test('when a starter is killed before the ready line the next start finds the line, and records its port for others', async (t) => {
   const gate = fileGate(t);
   const steps = [{ listen: 0 }, 'so far\n', gate.step, 'listening on port %PORT%\n'];
   const spec = talkerSpec(t, steps, { readyLine: PORT_LINE });
@@ -199,7 +199,7 @@ test('when its starter is killed before the line is there, the next start finds 
   assert.equal((await other.start()).address, address);
 });
 
-test('a server that a supervisor brought back is found at its new port', async (t) => {
+test('a server that a supervisor restarted is found at its new port', async (t) => {
   const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE });
   const manager = new ProcessManager(spec);
   const instances: Instance[] = [];

@@ -1,4 +1,4 @@
-/** A port that must accept connections too, and belongs to somebody else. */
+/** With `readyPort` a process is ready when this port accepts connections, too, although another process listens on it. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -10,7 +10,7 @@ import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { stateAfter } from '../helpers/talker.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** In this process, on that port; closed after the test. */
+/** Listens on that port in this process until the end of the test. */
 async function listenOn(t: Parameters<typeof redisSpec>[0], port: number) {
   const server = createServer((socket) => socket.on('error', () => undefined).end());
   t.after(() => server.close());
@@ -18,7 +18,7 @@ async function listenOn(t: Parameters<typeof redisSpec>[0], port: number) {
   return server;
 }
 
-test('a process is ready when its readyPort accepts connections, beside its port', async (t) => {
+test('a process is ready when its readyPort accepts connections as well as its port', async (t) => {
   const readyPort = await freePort();
   const manager = new ProcessManager(await redisSpec(t, { readyPort, startTimeoutMs: 20_000 }));
   const spec = manager.spec;
@@ -35,7 +35,7 @@ test('a process is ready when its readyPort accepts connections, beside its port
   await eventually('unhealthy without it', async () => (await manager.status()).state === 'unhealthy');
 });
 
-test('a readyPort alone: without an address, and the error names it', async (t) => {
+test('a process with only a readyPort has no address, and the error names the readyPort', async (t) => {
   const readyPort = await freePort();
   const spec = sleepSpec(t, { readyPort, startTimeoutMs: 300 });
   await assert.rejects(new ProcessManager(spec).start(), {
@@ -46,7 +46,7 @@ test('a readyPort alone: without an address, and the error names it', async (t) 
   assert.equal((await new ProcessManager(spec).start()).address, undefined);
 });
 
-test('whoever listens on a readyPort is no PortInUseError, and any number of processes may have the same one', async (t) => {
+test('a listener on a readyPort causes no PortInUseError, and several processes may have the same readyPort', async (t) => {
   const readyPort = await freePort();
   await listenOn(t, readyPort);
   const specs = [await redisSpec(t, { readyPort }), sleepSpec(t, { readyPort }), sleepSpec(t, { readyPort })];
@@ -57,7 +57,7 @@ test('whoever listens on a readyPort is no PortInUseError, and any number of pro
   );
 });
 
-test('a parent whose readiness is its child’s port, when that child is itself a managed process with that port', async (t) => {
+test('a parent with the port of its child as readyPort is ready when the child, a managed process of its own, is ready', async (t) => {
   const child = await nodeSpec(t, { 'listen-after': 300 });
   const args = [fixture('calls'), JSON.stringify(child), 'start', 'stay'];
   const parent = sleepSpec(t, { name: 'parent', command: process.execPath, args, readyPort: child.port });

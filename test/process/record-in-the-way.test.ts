@@ -12,7 +12,7 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { redisSpec } from '../helpers/servers.js';
 
-/** With a PID file that its user may not read, or may not replace, everything works all the same. */
+/** Everything works with a PID file that its user may not read or may not replace. */
 const places: Record<string, (folder: string, pidFile: string, content: string) => void> = {
   'is unreadable': (_, pidFile, content) => {
     writeFileSync(pidFile, content, { mode: 0o000 });
@@ -32,7 +32,7 @@ const places: Record<string, (folder: string, pidFile: string, content: string) 
 };
 
 for (const [what, make] of Object.entries(places)) {
-  test(`a PID file that ${what} keeps nothing from working`, async (t) => {
+  test(`every call works although the PID file ${what}`, async (t) => {
     const bystanders = await startBystanders(t);
     const { pid: stranger, startTime } = bystanders.plain;
     const folder = lockableFolder(t);
@@ -52,7 +52,7 @@ for (const [what, make] of Object.entries(places)) {
   });
 }
 
-test('a PID file with the PID of the starter harms neither it nor its server', async (t) => {
+test('a PID file that names the starter harms neither the starter nor its server', async (t) => {
   const spec = await redisSpec(t);
   const remote = await startRemoteManager(t, spec);
   const { pid } = await remote.start();
@@ -69,7 +69,7 @@ test('a PID file with the PID of the starter harms neither it nor its server', a
   assert.equal((await remote.status()).state, 'stopped');
 });
 
-test('what lies in the place of the draft of a PID file is not written to', async (t) => {
+test('a file or link in the place of the new PID file is not written into', async (t) => {
   const treasure = join(temporaryFolder(t), 'treasure');
   writeFileSync(treasure, 'kept');
   for (const make of [(path: string) => symlinkSync(treasure, path), (path: string) => mkdirSync(path)]) {
@@ -84,7 +84,7 @@ test('what lies in the place of the draft of a PID file is not written to', asyn
   }
 });
 
-test('a start that adopts a running server puts the PID file right', async (t) => {
+test('a start that finds a running server corrects the PID file', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -108,7 +108,7 @@ test('a start that adopts a running server puts the PID file right', async (t) =
   assert.equal(isLocked(lockFile), true);
 });
 
-/** A folder that can be removed after the test, whatever its mode is by then. */
+/** A folder that can be removed after the test, whatever mode the test gives it. */
 function lockableFolder(t: TestContext): string {
   let folder: string | undefined;
   t.after(() => folder !== undefined && chmodSync(folder, 0o700));

@@ -11,7 +11,7 @@ import { rounds } from '../helpers/resources.js';
 import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('a restart gives a new process, ready, and the old one is gone', async (t) => {
+test('a restart returns a new process that is ready, and the old one is gone', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const first = await manager.start();
   const second = await manager.restart();
@@ -28,7 +28,7 @@ test('a restart gives a new process, ready, and the old one is gone', async (t) 
   );
 });
 
-test('a restart of what is stopped, and of what never ran, is a start', async (t) => {
+test('a restart of a stopped process, and of one that never ran, is a start', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const first = await manager.restart();
   assert.equal(isRunning(first.pid), true);
@@ -38,7 +38,7 @@ test('a restart of what is stopped, and of what never ran, is a start', async (t
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('meanwhile its state is stopping', async (t) => {
+test('the state during a restart is "stopping"', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -50,7 +50,7 @@ test('meanwhile its state is stopping', async (t) => {
   await killedNow(spec);
 });
 
-test('a start elsewhere during a restart is not ended: both get the new process', async (t) => {
+test('a start elsewhere during a restart is not ended, and both return the new process', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const elsewhere = await startRemoteManager(t, spec);
@@ -66,7 +66,7 @@ test('a start elsewhere during a restart is not ended: both get the new process'
   await killedNow(spec);
 });
 
-test('a start that is under way when a restart comes is given a process all the same', async (t) => {
+test('a start that is under way when a restart comes returns the new process', async (t) => {
   let isWell = false;
   const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => isWell });
   const manager = new ProcessManager(spec);
@@ -80,7 +80,7 @@ test('a start that is under way when a restart comes is given a process all the 
   assert.equal((await manager.status()).pid, one.pid);
 });
 
-test('a stop during a restart wins: the restart ends with StoppedError, and nothing comes up', async (t) => {
+test('a stop during a restart wins: the restart throws StoppedError, and no process comes up', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -93,7 +93,7 @@ test('a stop during a restart wins: the restart ends with StoppedError, and noth
   assert.equal((await manager.status()).state, 'stopped');
 });
 
-test('a restart that is killed half-way: the next start ends the old process and gives a new one', async (t) => {
+test('after a restart was killed half-way the next start ends the old process and returns a new one', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 300 });
   const manager = new ProcessManager(spec);
   const remote = await startRemoteManager(t, { ...spec, stopTimeoutMs: 60_000 });
@@ -110,7 +110,7 @@ test('a restart that is killed half-way: the next start ends the old process and
   await killedNow(spec);
 });
 
-test('a restart that was killed between its halves: the next start just starts', async (t) => {
+test('after a restart was killed between its stop and its start the next start spawns a new process', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
   await manager.stop();
@@ -120,17 +120,17 @@ test('a restart that was killed between its halves: the next start just starts',
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('what a restart cannot do is told: a stop that fails, a start that fails', async (t) => {
+test('a restart with a missing command stops the process, and then throws CommandNotFoundError', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   const broken = new ProcessManager({ ...spec, command: 'no-such-command' });
   await assert.rejects(broken.restart(), { name: 'CommandNotFoundError' });
-  assert.equal(isRunning(pid), false, 'its first half is done');
+  assert.equal(isRunning(pid), false, 'the stop within the restart is done');
   assert.equal((await manager.status()).state, 'stopped');
 });
 
-/** For a server that ignores SIGTERM. */
+/** Kills a server that ignores SIGTERM, without waiting. */
 async function killedNow(spec: ProcessSpec): Promise<void> {
   await new ProcessManager({ ...spec, stopTimeoutMs: 0 }).stop();
 }
@@ -157,7 +157,7 @@ test('a restart during a health check of a start makes both return the same new 
   assert.notEqual(started.pid, first.pid);
 });
 
-test('no restart or start fails when they race, whether a stop came before or not', async (t) => {
+test('neither a restart nor a start fails in a race of them, whether a stop came before or not', async (t) => {
   const spec = sleepSpec(t);
   const [restarter, ...starters] = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec)));
   for (let round = 1; round <= rounds(60); round += 1) {

@@ -1,6 +1,6 @@
 /**
- * A port of the range from which the system takes the near ends of connections: an attempt to connect to it, while nobody
- * listens there, can be given that very port, and is then connected to itself.
+ * The kernel takes the local ports of connections from a range. An attempt to connect to an unused port of this range can get that
+ * very port as its local port, and is then connected to itself.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -12,14 +12,17 @@ import { fixture, plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
 
-/** Of a network of its own, with few ports for near ends: half of them are taken first, and this is one of those. */
+/**
+ * The test has a network of its own with few local ports. The kernel gives out half of them first, and this is one of
+ * those.
+ */
 const PORT = 42_000;
 const RANGE = '42000 42009';
 const SCRIPT = 'ip link set lo up && echo "$0" >/proc/sys/net/ipv4/ip_local_port_range && exec "$@"';
 const wrapper = ['unshare', '--net', 'sh', '-c', SCRIPT, RANGE] as const;
 const skip = unlessCapable('sys_admin');
 
-test('a connection to itself is a port on which nobody listens, and leaves that port free', { skip }, async (t) => {
+test('a connection to itself does not count as a listener, and leaves the port free', { skip }, async (t) => {
   const [command, ...words] = wrapper;
   const listening = [plainFixture('server.py'), String(PORT), 'no-reuse'];
   const script = '"$1" "$2" "$3" && shift 3 && exec python3 "$@"';
@@ -39,7 +42,9 @@ test('a connection to itself is a port on which nobody listens, and leaves that 
   assert.equal(times, '0');
 });
 
-test('a server that is slow to listen on such a port is ready when it listens, and not before', { skip }, async (t) => {
+test('a server that is slow to listen on a port of that range is ready when it listens, and not before', {
+  skip,
+}, async (t) => {
   const spec = sleepSpec(t, {
     command: 'python3',
     args: [plainFixture('server.py'), String(PORT), 'no-reuse', 'listen-after=1500'],

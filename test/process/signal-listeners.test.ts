@@ -1,4 +1,7 @@
-/** One AbortSignal for everything that a program does, as its own shutdown signal is: nothing of a call that is through stays on it. */
+/**
+ * A program passes one AbortSignal to all calls, such as its shutdown signal. A call that has ended leaves no listener
+ * on it.
+ */
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import { join } from 'node:path';
@@ -18,7 +21,7 @@ import { ownKey } from '../helpers/shared.js';
 
 const CALLS = 1_000;
 
-/** @returns what is to be asked at the end: no listener stays, and nobody was warned */
+/** @returns a signal, and an assertion for the end: no listener is left on it, and Node has warned of nothing */
 function watched(t: TestContext): { signal: AbortSignal; assertClean(what: string): Promise<void> } {
   const { signal } = new AbortController();
   const warnings: string[] = [];
@@ -29,21 +32,21 @@ function watched(t: TestContext): { signal: AbortSignal; assertClean(what: strin
     signal,
     assertClean: async (what) => {
       assert.equal(getEventListeners(signal, 'abort').length, 0, what);
-      // Warnings are told on a later tick.
+      // Node emits warnings on a later tick.
       await new Promise((resolve) => setImmediate(resolve));
       assert.deepEqual(warnings, [], what);
     },
   };
 }
 
-/** Side by side, a few at a time. */
+/** Makes the calls side by side, this many at a time. */
 async function often(calls: number, call: (index: number) => Promise<unknown>, sideBySide = 50): Promise<void> {
   for (let done = 0; done < calls; done += sideBySide) {
     await Promise.all(Array.from({ length: Math.min(sideBySide, calls - done) }, (_, index) => call(done + index)));
   }
 }
 
-test('waiting for a lock: granted, refused and given up', async (t) => {
+test('waitForLock() leaves no listener on its signal, whether it is granted, refused or aborted', async (t) => {
   const { signal, assertClean } = watched(t);
   const folder = temporaryFolder(t);
   using _held = acquireLock(join(folder, 'held.lock'));
@@ -65,7 +68,7 @@ test('waiting for a lock: granted, refused and given up', async (t) => {
 });
 
 for (const lifetime of ['detached', 'tied', 'shared'] as const) {
-  test(`start, status, stop and leave of a process that is ${lifetime}`, async (t) => {
+  test(`start, status, restart and stop of a ${lifetime} process leave no listener on their signal`, async (t) => {
     const { signal, assertClean } = watched(t);
     const spec: ProcessSpec = { ...(await redisSpec(t)), lifetime, isHealthy: () => true };
     const manager = new ProcessManager(spec);
@@ -83,7 +86,7 @@ for (const lifetime of ['detached', 'tied', 'shared'] as const) {
   });
 }
 
-test('starts that fail, supervisors that end, instances for tests', async (t) => {
+test('failed starts, supervisors and instances for tests leave no listener on their signal', async (t) => {
   const { signal, assertClean } = watched(t);
   const bad = new ProcessManager({ ...sleepSpec(t), name: 'bad', command: 'false', isHealthy: () => false });
   for (let calls = 0; calls < 20; calls += 1) await assert.rejects(bad.start({ signal }), { code: 'ERR_EARLY_EXIT' });

@@ -1,4 +1,4 @@
-/** A laptop that slept, and a clock that was set: the age of a process is right all the same, and what rests on it. */
+/** The age of a process, and what depends on it, is right after a laptop has slept and after its clock was set. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,14 +15,14 @@ import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { ShiftedClocks } from '../helpers/shifted-clocks.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Longer than any start below may take. */
+/** This is longer than any start below may take. */
 const SLEEP_MS = 3_000;
 
 const HOUR_MS = 3_600_000;
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-/** In a process whose machine has slept once since it loaded the library. */
+/** Starts a manager in a process whose machine has slept once since the process loaded the library. */
 async function managerThatSlept(t: Test, spec: ProcessSpec): Promise<RemoteManager> {
   const clocks = new ShiftedClocks(t);
   const manager = await startRemoteManager(t, spec, { env: clocks.env });
@@ -30,7 +30,7 @@ async function managerThatSlept(t: Test, spec: ProcessSpec): Promise<RemoteManag
   return manager;
 }
 
-/** Of both clocks to a tick, the way between two looks, and no more than a moment. */
+/** Asserts that the age fits the boot clock, with 100 ms for clock ticks and for the time between two readings. */
 function assertAge(uptimeMs: number | undefined, { pid, before }: { pid: number; before: number }): void {
   const age = Number(uptimeMs);
   const least = before - bootMs(pid) - 100;
@@ -40,15 +40,15 @@ function assertAge(uptimeMs: number | undefined, { pid, before }: { pid: number;
 
 const bootMs = (pid: number) => Number(startTicks(pid)) * 10;
 
-/** CLOCK_BOOTTIME: what a process that is just starting is dated with. */
+/** The time by CLOCK_BOOTTIME, which the kernel takes for the start time of a process. */
 function nowMs(): number {
   return Number(process.hrtime.bigint() / 1_000_000n) + BOOT_OFFSET_MS;
 }
 
-/** This machine has not slept since it was booted, or it has: between its two clocks. */
+/** How far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC: the time that this machine has slept since it was booted. */
 const BOOT_OFFSET_MS = bootMs(process.pid) + process.uptime() * 1_000 - Number(process.hrtime.bigint() / 1_000_000n);
 
-test('after a sleep of the machine a process without checks is ready within its start time, and as old as it is', async (t) => {
+test('after a sleep of the machine a process without checks is ready within its start time, and its age is right', async (t) => {
   const manager = await managerThatSlept(t, sleepSpec(t, { startTimeoutMs: 1_000 }));
   const { pid } = await manager.start();
   const before = nowMs();
@@ -57,7 +57,7 @@ test('after a sleep of the machine a process without checks is ready within its 
   assertAge(uptimeMs, { pid, before });
 });
 
-test('a process that ran while the machine slept is older by that', async (t) => {
+test('a process that ran while the machine slept is older by the time of that sleep', async (t) => {
   const spec = sleepSpec(t);
   const clocks = new ShiftedClocks(t);
   const manager = await startRemoteManager(t, spec, { env: clocks.env });
@@ -69,7 +69,7 @@ test('a process that ran while the machine slept is older by that', async (t) =>
   }
 });
 
-test('after a sleep of the machine a server that is sick from its start does not stay "starting"', async (t) => {
+test('after a sleep of the machine a server that is unhealthy from its start does not stay "starting"', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': HOUR_MS }, { startTimeoutMs: 500 });
   const manager = await managerThatSlept(t, spec);
   const starter = await startRemoteManager(t, { ...spec, startTimeoutMs: HOUR_MS });
@@ -100,7 +100,7 @@ test('a library that is loaded after the machine slept knows the age of a proces
   assertAge((await manager.status()).uptimeMs, { pid, before });
 });
 
-test('in a container with a start time of its own, too, a sleep of the machine changes nothing', {
+test('a sleep of the machine does not change the age of a process in a container with its own /proc/uptime', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
@@ -121,7 +121,7 @@ test('in a container with a start time of its own, too, a sleep of the machine c
 });
 
 for (const [direction, byMs] of [
-  ['forth', HOUR_MS],
+  ['forward', HOUR_MS],
   ['back', -HOUR_MS],
 ] as const) {
   test(`a clock that is set ${direction} changes neither the age of a process nor the state of one that is being started`, async (t) => {
@@ -134,7 +134,7 @@ for (const [direction, byMs] of [
     assertAge((await manager.status()).uptimeMs, { pid, before });
     await manager.stop();
 
-    // A start that is under way, and has spawned nothing yet: it waits for the lock of its port.
+    // This start is under way and has spawned nothing yet: it waits for the lock of its port.
     const TMPDIR = temporaryFolder(t);
     const begun = { ...spec, port: await freePort(), startTimeoutMs: HOUR_MS / 2 };
     using _ = acquireLock(join(TMPDIR, `flock-process-${process.getuid?.()}`, `port-${begun.port}.lock`));

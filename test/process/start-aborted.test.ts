@@ -1,4 +1,4 @@
-/** A start that is aborted throws the signal's reason, soon, in whichever wait it is, and leaves nothing of its own. */
+/** An aborted start soon throws the reason of the signal, whatever it was waiting for, and leaves nothing behind. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { witnessedServer } from '../helpers/witness.js';
 
 const REASON = new Error('not wanted any more');
 
-/** How long an abort may take to be noticed; the machines are shared. */
+/** The time in which an abort must be noticed on a shared machine. */
 const SOON_MS = 3_000;
 
 async function isAborted(started: Promise<unknown>, abort: AbortController): Promise<void> {
@@ -32,7 +32,7 @@ function lockPort(t: TestContext, port: number): FileLock {
   return lock;
 }
 
-test('aborted before it begins: nothing is touched', async (t) => {
+test('a call with a signal that is aborted already touches nothing', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const signal = AbortSignal.abort(REASON);
@@ -42,13 +42,13 @@ test('aborted before it begins: nothing is touched', async (t) => {
   assert.equal(existsSync(spec.stateDir), false);
 });
 
-test("aborted by a time limit: the reason is the signal's own", async (t) => {
+test('a start that is aborted by a time limit throws the reason of that signal', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 60_000 });
   await assert.rejects(new ProcessManager(spec).start({ signal: AbortSignal.timeout(300) }), { name: 'TimeoutError' });
   assertNothingLeft(spec);
 });
 
-test('aborted while it waits for the lock of the port', async (t) => {
+test('a start that is aborted while it waits for the port lock ends soon, and leaves nothing behind', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const portLock = lockPort(t, spec.port);
@@ -61,7 +61,7 @@ test('aborted while it waits for the lock of the port', async (t) => {
   assert.equal((await manager.start()).reused, false);
 });
 
-test('aborted while it waits for a listener to go', async (t) => {
+test('a start that is aborted while it waits for a listener to go away ends soon, and leaves nothing behind', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const listener = createServer((socket) => socket.destroy());
@@ -70,13 +70,13 @@ test('aborted while it waits for a listener to go', async (t) => {
   const abort = new AbortController();
   const looked = once(listener, 'connection');
   const started = manager.start({ signal: abort.signal });
-  // At once: the listener is given a third of a second.
+  // The abort comes at once, since the start gives the listener only 300 ms.
   await looked;
   await isAborted(started, abort);
   assertNothingLeft(spec);
 });
 
-test('aborted while it waits for readiness: the process is ended, and what it left behind too', async (t) => {
+test('a start that is aborted while it waits for readiness ends the process and its children', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 60_000, child: 'session' }, { startTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const exits: unknown[] = [];
@@ -90,7 +90,7 @@ test('aborted while it waits for readiness: the process is ended, and what it le
   await eventually('its exit', () => exits.length === 1);
 });
 
-test('aborted while isHealthy is asked: its signal is aborted, and one that never answers holds up nobody', async (t) => {
+test('a start that is aborted during isHealthy aborts its signal, and does not wait for the answer', async (t) => {
   let given: AbortSignal | undefined;
   const spec = await redisSpec(t, {
     startTimeoutMs: 60_000,
@@ -109,7 +109,7 @@ test('aborted while isHealthy is asked: its signal is aborted, and one that neve
   assertNothingLeft(spec);
 });
 
-test("aborted while it waits for another's start: that one is left alone", async (t) => {
+test('a start that is aborted while it waits for another start leaves that start alone', async (t) => {
   let isWell = false;
   const spec = await redisSpec(t, { startTimeoutMs: 60_000, isHealthy: () => isWell });
   const first = new ProcessManager(spec).start();
@@ -133,7 +133,7 @@ test("aborted while it waits for another's start: that one is left alone", async
   assert.deepEqual([isRunning(pid), (await manager.status()).state], [true, 'running']);
 });
 
-test("aborted while it waits for another's stop: that one comes to its end", async (t) => {
+test('a start that is aborted while it waits for a stop does not disturb that stop', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -151,7 +151,7 @@ test("aborted while it waits for another's stop: that one comes to its end", asy
   assert.deepEqual(spawned, []);
 });
 
-test('aborted while a restart stops it: the mark stays, and the next start brings it back', async (t) => {
+test('a restart that is aborted while it stops the process leaves it "stopping", and the next start replaces it', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();

@@ -1,4 +1,4 @@
-/** Starts on a system that has run out of something, or does not let this user in. */
+/** Starts on a system that has run out of a resource, or that denies access to this user. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -35,17 +35,17 @@ function run(command: string, ...args: string[]): void {
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${stderr}`);
 }
 
-/** As its own user: for others it takes a privilege that containers rarely give. */
+/** Runs as the user of that process: to limit the process of another user takes a privilege that containers rarely give. */
 function limitProcesses(pid: number, limit: number): void {
   const [uid, gid] = [`--reuid=${asNobody.uid}`, `--regid=${asNobody.gid}`];
   run('setpriv', uid, gid, '--clear-groups', 'prlimit', '--pid', String(pid), `--nproc=${limit}:`);
 }
 
-/** The state folder is a file system of its own, with these mount options. */
+/** Makes the state folder a file system of its own, with these mount options. */
 async function specOnTmpfs(t: Test, options: string) {
   const spec = await redisSpec({ after: () => undefined });
   t.after(async () => {
-    // A full disk keeps a stop from writing its mark: it stops all the same.
+    // A full disk keeps a stop from writing its line, and the stop ends the process all the same.
     await new ProcessManager(spec).stop().catch((error: Error) => assert.equal(error.name, 'StateFileError'));
     run('umount', spec.stateDir);
     rmSync(dirname(spec.stateDir), { recursive: true });
@@ -55,7 +55,10 @@ async function specOnTmpfs(t: Test, options: string) {
   return spec;
 }
 
-/** Fills the file system to the last byte: a file system gives its room by the page, and what is begun has the rest of it. */
+/**
+ * Fills the file system to the last byte. Space is given by the page, so the last page of each of these files is
+ * filled, too.
+ */
 function fillDisk(folder: string, ...begun: string[]): string {
   const ballast = join(folder, 'ballast');
   assert.throws(() => writeFileSync(ballast, Buffer.alloc(1 << 20)), { code: 'ENOSPC' });
@@ -63,7 +66,7 @@ function fillDisk(folder: string, ...begun: string[]): string {
   return ballast;
 }
 
-test('a full disk: a start ends with StateFileError, and nothing runs', {
+test('a start on a full disk fails with StateFileError, and nothing runs', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = await specOnTmpfs(t, 'size=64k');
@@ -77,7 +80,7 @@ test('a full disk: a start ends with StateFileError, and nothing runs', {
   assert.equal((await manager.stop()).outcome, 'stopped');
 });
 
-test('a disk that is full by now: what runs is found, a stop ends it, then StateFileError', {
+test('when the disk has become full the process is found, and a stop ends it and then throws StateFileError', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = await specOnTmpfs(t, 'size=64k');
@@ -92,7 +95,7 @@ test('a disk that is full by now: what runs is found, a stop ends it, then State
   assert.equal((await manager.status()).state, 'stopped');
 });
 
-test('a restart that a full disk refuses leaves it running, and no file', {
+test('a restart that fails on a full disk leaves the process running, and leaves no file', {
   skip: unlessCapable('sys_admin'),
 }, async (t) => {
   const spec = await specOnTmpfs(t, 'size=64k');
@@ -106,7 +109,7 @@ test('a restart that a full disk refuses leaves it running, and no file', {
 });
 
 for (const inodes of [1, 2, 3, 4, 5, 6]) {
-  test(`a disk with room for ${inodes} files: it starts or is refused, and nothing is left`, {
+  test(`on a disk with room for ${inodes} files a start works or is refused, and leaves nothing behind`, {
     skip: unlessRoot,
   }, async (t) => {
     const spec = await specOnTmpfs(t, `size=1m,nr_inodes=${inodes}`);
@@ -129,11 +132,11 @@ for (const inodes of [1, 2, 3, 4, 5, 6]) {
   });
 }
 
-test('no more descriptors: refused at whichever one is the first too many, and nothing is left', async (t) => {
+test('a start without enough descriptors is refused, whichever descriptor is the first one too many, and leaves nothing behind', async (t) => {
   const { port: _, ...spec } = await redisSpec(t);
   const remote = await startRemoteManager(t, spec);
   const { pid } = remote.program;
-  await remote.start(); // loads what is loaded when first needed
+  await remote.start(); // The first start loads what is only loaded when it is needed.
   await remote.stop();
   const highest = Math.max(...readdirSync(`/proc/${pid}/fd`).map(Number));
   const refused: string[] = [];
@@ -152,7 +155,7 @@ test('no more descriptors: refused at whichever one is the first too many, and n
   assert.equal((await new ProcessManager(spec).stop()).outcome, 'stopped');
 });
 
-test('no more processes for this user: SpawnError with EAGAIN, and the next start works', {
+test('a start at the process limit of its user fails with SpawnError and EAGAIN, and the next start works', {
   skip: unlessRoot,
 }, async (t) => {
   const { port: _, ...spec } = await redisSpec(t);
@@ -167,7 +170,7 @@ test('no more processes for this user: SpawnError with EAGAIN, and the next star
   assert.equal((await remote.stop()).outcome, 'stopped');
 });
 
-test('a state folder that is read-only: LockUnavailableError, and nothing in it changes', {
+test('a start in a read-only state folder fails with LockUnavailableError, and nothing in the folder changes', {
   skip: unlessRoot,
 }, async (t) => {
   const spec = await redisSpec(t);
@@ -180,7 +183,7 @@ test('a state folder that is read-only: LockUnavailableError, and nothing in it 
   assert.deepEqual(snapshot(spec.stateDir), before);
 });
 
-test('a state folder that may not be looked into: every question is answered with LockUnavailableError', {
+test('without search permission for the state folder status(), isRunning() and stop() throw LockUnavailableError, and start() is refused', {
   skip: unlessRoot,
 }, async (t) => {
   const spec = await redisSpec(t);
@@ -194,7 +197,7 @@ test('a state folder that may not be looked into: every question is answered wit
   assert.equal(isRunning(pid), true);
 });
 
-test('a lock file that is none: LockUnavailableError, and it is left as it is', async (t) => {
+test('a lock file that is no regular file causes LockUnavailableError, and stays as it is', async (t) => {
   const folder = temporaryFolder(t);
   const spec = await redisSpec(t);
   const target = join(folder, 'target');

@@ -9,10 +9,10 @@ import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { assertNeverReady } from '../helpers/short-lived.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Start time in which a shell or redis comes to what it does first, also on a machine that leaves it waiting for a second. */
+/** A start time within which a shell or redis does its first steps, even on a machine that keeps it waiting for a second. */
 const ENOUGH_TO_BEGIN_MS = 2_000;
 
-test('one that exits at once: EarlyExitError with its exit code and its last lines, nothing left', async (t) => {
+test('a process that exits at once causes EarlyExitError with its exit code and its last lines, and nothing is left', async (t) => {
   const spec = await nodeSpec(t, { print: 'no good', 'listen-after': 60_000, 'exit-after': 1, 'exit-code': 42 });
   const manager = new ProcessManager(spec);
   await assert.rejects(manager.start(), (error) => {
@@ -28,7 +28,7 @@ test('one that exits at once: EarlyExitError with its exit code and its last lin
   assertNothingLeft(spec);
 });
 
-test('one that ends by a signal: EarlyExitError names the signal', async (t) => {
+test('the EarlyExitError of a process that is ended by a signal names the signal', async (t) => {
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'kill -ABRT $$'] });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
     assert.ok(error instanceof EarlyExitError, String(error));
@@ -39,13 +39,13 @@ test('one that ends by a signal: EarlyExitError names the signal', async (t) => 
   assertNothingLeft(spec);
 });
 
-test('exit code 0 before it is ready is an early exit too', async (t) => {
+test('exit code 0 before the process is ready is an early exit, too', async (t) => {
   const spec = await redisSpec(t, { command: 'true', args: [] });
   await assert.rejects(new ProcessManager(spec).start(), { name: 'EarlyExitError', exitCode: 0 });
   assertNothingLeft(spec);
 });
 
-test('the log lines of an error are those of this start alone', async (t) => {
+test('the log lines of an error come from this start alone', async (t) => {
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'echo mine; exit 3'] });
   const manager = new ProcessManager(spec);
   mkdirSync(dirname(manager.spec.logFile), { recursive: true });
@@ -56,7 +56,7 @@ test('the log lines of an error are those of this start alone', async (t) => {
   });
 });
 
-test('an error carries the last fifty lines', async (t) => {
+test('an error has the last fifty lines of the log', async (t) => {
   const spec = await redisSpec(t, { command: '/bin/sh', args: ['-c', 'seq 1 500; exit 3'] });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
     assert.deepEqual(
@@ -67,7 +67,7 @@ test('an error carries the last fifty lines', async (t) => {
   });
 });
 
-test('an exit is told even when nothing else keeps the calling process alive', async (t) => {
+test('an early exit is reported even when nothing else keeps the calling process alive', async (t) => {
   const spec = await redisSpec(t, { command: 'false', args: [] });
   const { stdout, stderr } = await startFixture(t, 'busy-starter', [JSON.stringify(spec)], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -75,11 +75,11 @@ test('an exit is told even when nothing else keeps the calling process alive', a
   assert.equal(stdout, 'EarlyExitError\n', stderr);
 });
 
-test('with nothing to ask, one that ends within 100 ms was never ready', async (t) => {
+test('a process without checks that ends within 100 ms was never ready', async (t) => {
   await assertNeverReady(t, sleepSpec(t));
 });
 
-test('never ready: StartTimeoutError with status and log lines, nothing left', async (t) => {
+test('a process that is never ready causes StartTimeoutError with status and log lines, and nothing is left', async (t) => {
   const args = ['-c', 'echo hello; exec sleep 300'];
   const spec = await redisSpec(t, { command: '/bin/sh', args, startTimeoutMs: ENOUGH_TO_BEGIN_MS });
   const manager = new ProcessManager(spec);
@@ -111,7 +111,7 @@ test('never ready: StartTimeoutError with status and log lines, nothing left', a
   assertNothingLeft(spec);
 });
 
-test('never healthy: StartTimeoutError says that it is not healthy', async (t) => {
+test('the StartTimeoutError of a process that is never healthy says so', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: ENOUGH_TO_BEGIN_MS, isHealthy: () => false });
   await assert.rejects(new ProcessManager(spec).start(), (error) => {
     assert.ok(error instanceof StartTimeoutError, String(error));
@@ -122,12 +122,12 @@ test('never healthy: StartTimeoutError says that it is not healthy', async (t) =
   assertNothingLeft(spec);
 });
 
-test('one that ignores SIGTERM and is never ready is gone 2 s after its time, its children too', async (t) => {
+test('a process that ignores SIGTERM and is never ready is gone 2 s after its start time, with its children', async (t) => {
   const args = ['-c', 'trap "" TERM; sleep 300 & echo "child $!"; exec sleep 300'];
   const limits = { startTimeoutMs: ENOUGH_TO_BEGIN_MS, stopTimeoutMs: 60_000 };
   const spec = await redisSpec(t, { command: '/bin/sh', args, ...limits });
   const manager = new ProcessManager(spec);
-  // However busy the machine is, the timers of a process come in their order.
+  // On a busy machine the timers of one process still fire in their order.
   let isTooLate = false;
   const forcedTooLate: boolean[] = [];
   const kill = process.kill.bind(process);
@@ -144,7 +144,7 @@ test('one that ignores SIGTERM and is never ready is gone 2 s after its time, it
   assertNothingLeft(spec);
 });
 
-test('one that goes on in another process whenever it is asked to end is gone 2 s after its time', async (t) => {
+test('a server that continues in a forked child whenever it gets SIGTERM is gone 2 s after its start time', async (t) => {
   const handOver =
     'use POSIX; $SIG{TERM} = sub { select undef, undef, undef, 0.7; exit 0 if fork; POSIX::setsid() }; sleep 1 while 1';
   const spec = await redisSpec(t, { command: 'perl', args: ['-e', handOver], startTimeoutMs: ENOUGH_TO_BEGIN_MS });
@@ -152,7 +152,7 @@ test('one that goes on in another process whenever it is asked to end is gone 2 
   assertNothingLeft(spec);
 });
 
-test('startTimeoutMs 0 is over after one look', async (t) => {
+test('a start with startTimeoutMs 0 checks only once', async (t) => {
   const expected = { name: 'StartTimeoutError', timeoutMs: 0 };
   const never = await nodeSpec(t, { 'listen-after': 600_000 }, { startTimeoutMs: 0 });
   await assert.rejects(new ProcessManager(never).start(), expected);
@@ -160,11 +160,11 @@ test('startTimeoutMs 0 is over after one look', async (t) => {
   let looks = 0;
   const spec = sleepSpec(t, { startTimeoutMs: 0, isHealthy: () => ++looks > 2 });
   await assert.rejects(new ProcessManager(spec).start(), expected);
-  assert.equal(looks, 2, 'the one, and another one for the status that the error carries');
+  assert.equal(looks, 2, 'one check by the start, and one for the status in the error');
   assertNothingLeft(spec);
 });
 
-test('ready, and dead a moment later: the start gave it, status says stopped, the next start replaces it', async (t) => {
+test('a process that dies right after ready is returned by its start, is then stopped, and is replaced by the next start', async (t) => {
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2', 'exit-code': 5 });
   const manager = new ProcessManager(spec);
   const exits: unknown[] = [];

@@ -10,7 +10,7 @@ import { nodeSpec, sleepSpec } from '../helpers/servers.js';
 import { STILL_MS } from '../helpers/waiting.js';
 import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
 
-test('eight processes that start at once get one server and one PID, and none an error', async (t) => {
+test('eight processes that start at once return the same PID without an error, and spawn one server', async (t) => {
   const { spec, pids, assertNeverTwo, assertNothingThere } = await witnessedServer(t);
   const managers = await Promise.all(Array.from({ length: 8 }, () => startRemoteManager(t, spec)));
   for (let round = 1; round <= rounds(50); round += 1) {
@@ -54,11 +54,11 @@ test('a stop from a third process frees the lock, the port and the group', async
   assert.equal(existsSync(`${spec.stateDir}/${spec.name}.pid`), false);
 });
 
-/** Longer than any test: a look ends when the test says so. */
+/** This is longer than any test takes: each check ends when the test opens the gate. */
 const LONG_MS = 60_000;
 
 for (const end of ['is aborted', 'succeeds'] as const) {
-  test(`a start waits for a start of another manager that is not over, until that one ${end}`, async (t) => {
+  test(`a start waits for an unfinished start of another manager until that start ${end}`, async (t) => {
     const gate = new Gate();
     const spec = sleepSpec(t, { checkTimeoutMs: LONG_MS, startTimeoutMs: LONG_MS, isHealthy: () => true });
     const starter = new ProcessManager({

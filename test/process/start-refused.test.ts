@@ -1,4 +1,4 @@
-/** Starts that the system refuses: the right error, and nothing left. */
+/** Starts that the system refuses throw the right error, and leave nothing behind. */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -16,7 +16,7 @@ import { redisSpec } from '../helpers/servers.js';
 
 type Test = Parameters<typeof redisSpec>[0];
 
-/** A spec, and the folder around its state folder for whatever the test needs. */
+/** A spec, and the folder around its state folder for what the test needs. */
 async function specAnd(t: Test, changes: Partial<ProcessSpec> = {}): Promise<{ spec: ProcessSpec; folder: string }> {
   const spec = await redisSpec(t, changes);
   return { spec, folder: dirname(spec.stateDir) };
@@ -54,7 +54,7 @@ function writeScript(path: string, text: string, mode = 0o755): string {
   return path;
 }
 
-test('a command that is not there: CommandNotFoundError, by path and by name', async (t) => {
+test('a command that does not exist, by path or by name, causes CommandNotFoundError', async (t) => {
   const { spec, folder } = await specAnd(t);
   await isNotFound(
     { ...spec, command: join(folder, 'none') },
@@ -64,12 +64,12 @@ test('a command that is not there: CommandNotFoundError, by path and by name', a
   await isNotFound({ ...spec, env: { PATH: folder } }, /"redis-server" not found: it is not on PATH$/);
 });
 
-test('installHint ends the message of a command that is not there', async (t) => {
+test('installHint ends the message about a command that does not exist', async (t) => {
   const { spec } = await specAnd(t, { command: 'no-such-command', installHint: 'Install it with: apt install it' });
   await isNotFound(spec, /it is not on PATH\. Install it with: apt install it$/);
 });
 
-test('a file that is not executable, a folder, a broken link: CommandNotFoundError', async (t) => {
+test('a file that is not executable, a folder, or a broken link causes CommandNotFoundError', async (t) => {
   const { spec, folder } = await specAnd(t);
   const file = writeScript(join(folder, 'file'), '#!/bin/sh\n', 0o644);
   mkdirSync(join(folder, 'bin'));
@@ -81,7 +81,7 @@ test('a file that is not executable, a folder, a broken link: CommandNotFoundErr
   await isNotFound({ ...spec, command: 'file', env: { PATH: folder } }, /"\/.*\/file" is not an executable file/);
 });
 
-test('PATH is that of the environment which the process gets, and goes on behind what cannot be run', async (t) => {
+test('the command is searched for on the PATH that the process gets, past files that cannot be run', async (t) => {
   const { spec, folder } = await specAnd(t, { command: 'server', args: [] });
   mkdirSync(join(folder, 'first'));
   mkdirSync(join(folder, 'second'));
@@ -94,7 +94,7 @@ test('PATH is that of the environment which the process gets, and goes on behind
   assert.equal((await manager.stop()).outcome, 'stopped');
 });
 
-test('a file without a #! line that is no program is a script to /bin/sh, as execvp(3) has it', async (t) => {
+test('a file that is no program and has no #! line is run by /bin/sh, as execvp(3) does', async (t) => {
   const { spec, folder } = await specAnd(t);
   const { port: _, ...portless } = spec;
   for (const lifetime of ['detached', 'tied'] as const) {
@@ -114,14 +114,14 @@ test('a file without a #! line that is no program is a script to /bin/sh, as exe
   }
 });
 
-test('a script whose interpreter is missing: SpawnError that does not blame the script', async (t) => {
+test('a script whose interpreter is missing causes a SpawnError that does not blame the script', async (t) => {
   const { spec, folder } = await specAnd(t);
   const command = writeScript(join(folder, 'script'), '#!/no/such/interpreter -x\necho\n');
   const error = await isRefused({ ...spec, command }, /the interpreter of ".*\/script" does not exist$/);
   assert.equal((error.cause as NodeJS.ErrnoException).code, 'ENOENT');
 });
 
-test('a relative command counts from cwd, not from the folder of the caller', async (t) => {
+test('a relative command is resolved from cwd, and not from the folder of the caller', async (t) => {
   const { spec, folder } = await specAnd(t);
   mkdirSync(join(folder, 'bin'));
   writeScript(join(folder, 'bin/server'), '#!/bin/sh\nexec sleep 300\n');
@@ -132,7 +132,7 @@ test('a relative command counts from cwd, not from the folder of the caller', as
   assert.equal((await manager.stop()).outcome, 'stopped');
 });
 
-test('a missing cwd, and one that is a file: SpawnError that names it and not the command', async (t) => {
+test('a cwd that is missing or a file causes a SpawnError that names it and not the command', async (t) => {
   const { spec, folder } = await specAnd(t);
   writeFileSync(join(folder, 'file'), '');
   for (const cwd of [join(folder, 'none'), join(folder, 'file')]) {
@@ -143,13 +143,13 @@ test('a missing cwd, and one that is a file: SpawnError that names it and not th
   }
 });
 
-test('arguments that are too long: SpawnError with E2BIG', async (t) => {
+test('arguments that are too long cause a SpawnError with E2BIG', async (t) => {
   const { spec } = await specAnd(t, { args: ['x'.repeat(3_000_000)] });
   const error = await isRefused(spec, /E2BIG/);
   assert.equal((error.cause as NodeJS.ErrnoException).code, 'E2BIG');
 });
 
-test('a log that cannot be written: SpawnError names it', async (t) => {
+test('a log that cannot be written causes a SpawnError that names it', async (t) => {
   const { spec, folder } = await specAnd(t);
   writeFileSync(join(folder, 'file'), '');
   mkdirSync(join(folder, 'folder'));
@@ -160,14 +160,14 @@ test('a log that cannot be written: SpawnError names it', async (t) => {
   await isRefused({ ...spec, logFile: '/proc/x/y.log' }, /\/proc\/x/);
 });
 
-test('dataDirs under a file: SpawnError names it', async (t) => {
+test('dataDirs under a file cause a SpawnError that names the folder', async (t) => {
   const { spec, folder } = await specAnd(t);
   writeFileSync(join(folder, 'file'), '');
   await isRefused({ ...spec, dataDirs: [join(folder, 'good'), join(folder, 'file/data')] }, /file\/data/);
   await isRefused({ ...spec, dataDirs: ['/proc/x/y'] }, /\/proc\/x/);
 });
 
-test('after each of them the next start just works', async (t) => {
+test('after a start that was refused the next start works', async (t) => {
   const { spec, folder } = await specAnd(t);
   await isNotFound({ ...spec, command: join(folder, 'none') }, /no such file/);
   await isRefused({ ...spec, cwd: join(folder, 'none') }, /working directory/);

@@ -10,7 +10,7 @@ import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof redisSpec>[0];
 
-/** A redis that is well, and a second look at it that has other ideas, after its start time. */
+/** A healthy redis, and a second manager that checks it in another way, with a start time that is over. */
 async function lookedAtAgain(
   t: Test,
   changes: Partial<ProcessSpec>,
@@ -20,16 +20,16 @@ async function lookedAtAgain(
   return { manager: new ProcessManager({ ...spec, startTimeoutMs: 0, ...changes }), pid };
 }
 
-/** The same without a look at its port, which a busy machine may not answer within a short time. */
+/** The same without a check of the port, for which a busy machine may need longer than a short time limit. */
 async function askedAgain(t: Test, changes: Partial<ProcessSpec>): Promise<{ manager: ProcessManager; pid: number }> {
   const { manager, pid } = await lookedAtAgain(t, changes);
   const { port: _, ...portless } = manager.spec;
   return { manager: new ProcessManager(portless), pid };
 }
 
-test('unhealthy: the port does not accept connections', async (t) => {
+test('the state is "unhealthy" when the port does not accept connections', async (t) => {
   const { manager, pid } = await lookedAtAgain(t, { port: 1, isHealthy: () => assert.fail('not asked') });
-  // It names the port on which the process was ready, and that is asked.
+  // The journal names the port on which the process became ready, and status() would ask that one.
   rmSync(journalFile(manager.spec));
   const { state, checks, pid: found } = await manager.status();
   assert.deepEqual(
@@ -41,7 +41,7 @@ test('unhealthy: the port does not accept connections', async (t) => {
 
 const UNWELL: [string, NonNullable<ProcessSpec['isHealthy']>][] = [
   ['says false', () => false],
-  ['says something true that is not true', () => 'yes' as unknown as boolean],
+  ['gives a truthy value other than true', () => 'yes' as unknown as boolean],
   [
     'throws',
     () => {
@@ -52,14 +52,14 @@ const UNWELL: [string, NonNullable<ProcessSpec['isHealthy']>][] = [
 ];
 
 for (const [what, isHealthy] of UNWELL) {
-  test(`unhealthy: isHealthy ${what}`, async (t) => {
+  test(`the state is "unhealthy" when isHealthy ${what}`, async (t) => {
     const { manager, pid } = await lookedAtAgain(t, { isHealthy });
     const { state, checks, pid: found } = await manager.status();
     assert.deepEqual([state, found, checks.port, checks.health], ['unhealthy', pid, true, false]);
   });
 }
 
-test('unhealthy: isHealthy hangs over checkTimeoutMs, and its signal says so', async (t) => {
+test('the state is "unhealthy" when isHealthy takes longer than checkTimeoutMs, and its signal is aborted', async (t) => {
   let signal: AbortSignal | undefined;
   const { manager } = await askedAgain(t, {
     checkTimeoutMs: 100,
@@ -90,7 +90,7 @@ test('isHealthy is given the instance, and a signal that is not aborted', async 
   assert.equal(signal?.aborted, false);
 });
 
-test('unhealthy: a process that is suspended, although its port accepts', async (t) => {
+test('the state of a suspended process is "unhealthy", although its port accepts connections', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -105,7 +105,7 @@ test('unhealthy: a process that is suspended, although its port accepts', async 
   await eventually('running again', () => manager.isRunning());
 });
 
-test('unhealthy: a start() on it says so in time, and leaves it alone', async (t) => {
+test('a start() that finds an unhealthy process throws in time, and leaves the process alone', async (t) => {
   const { manager, pid } = await askedAgain(t, { startTimeoutMs: 200, isHealthy: () => false });
   await assert.rejects(manager.start(), (error) => {
     assert.ok(error instanceof UnhealthyError, String(error));
@@ -119,7 +119,7 @@ test('unhealthy: a start() on it says so in time, and leaves it alone', async (t
   assert.equal(isRunning(pid), true);
 });
 
-test('unhealthy: only leftovers hold the lock, and the next start ends them', async (t) => {
+test('the state is "unhealthy" when only survivors hold the lock, and the next start ends them', async (t) => {
   const spec = await nodeSpec(t, { child: 'stay' });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -129,14 +129,14 @@ test('unhealthy: only leftovers hold the lock, and the next start ends them', as
   const { state, checks, pid: found } = await manager.status();
   assert.deepEqual([state, found], ['unhealthy', undefined]);
   assert.deepEqual([checks.lock, checks.pidFile, checks.process, checks.identity], [true, true, false, undefined]);
-  assert.equal(isRunning(child), true, 'a question ends nobody');
+  assert.equal(isRunning(child), true, 'status() ends nobody');
   const next = await manager.start();
   assert.notEqual(next.pid, pid);
   assert.equal(isRunning(child), false);
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('unhealthy: the lock file is gone, and its process still there', async (t) => {
+test('the state is "unhealthy" when the lock file is gone and the process still lives', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   rmSync(manager.spec.lockFile);

@@ -11,14 +11,14 @@ import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.j
 import { argumentsOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** The layers in their order; what was not asked is undefined. */
+/** The layers of a status in their order. A layer that was not asked is undefined. */
 function layers({
   checks: { lock, pidFile, process: processCheck, identity, port, health },
 }: Status): (boolean | undefined)[] {
   return [lock, pidFile, processCheck, identity, port, health];
 }
 
-test('stopped: the lock is free, nothing else was asked, and the address is known', async (t) => {
+test('status() of a stopped process says that the lock is free, asks nothing else, and knows the address', async (t) => {
   const spec = await redisSpec(t);
   const status = await new ProcessManager(spec).status();
   assert.deepEqual(layers(status), [false, undefined, undefined, undefined, undefined, undefined]);
@@ -37,7 +37,7 @@ test('stopped: the lock is free, nothing else was asked, and the address is know
   );
 });
 
-test('running: every layer passes, and the facts are those of the start', async (t) => {
+test('status() of a running process passes every layer, and gives the facts of its start', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { isHealthy: () => true }));
   const instance = await manager.start();
   const status = await manager.status();
@@ -52,7 +52,7 @@ test('running: every layer passes, and the facts are those of the start', async 
   assert.equal(await manager.isRunning(), true);
 });
 
-test('running with nothing to ask: port and health were not asked', async (t) => {
+test('status() of a running process without port and health check leaves these two layers undefined', async (t) => {
   const { port: _, ...spec } = await redisSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -62,18 +62,18 @@ test('running with nothing to ask: port and health were not asked', async (t) =>
   assert.equal(status.address, undefined);
 });
 
-test('an IPv6 address is shown in brackets', async (t) => {
+test('status() shows an IPv6 address in brackets', async (t) => {
   const spec = await redisSpec(t, { host: '::1' });
   assert.equal((await new ProcessManager(spec).status()).address, `[::1]:${spec.port}`);
 });
 
-test('starting, until its checks pass for the first time', async (t) => {
+test('the state is "starting" until the checks pass for the first time', async (t) => {
   let isWell = false;
   const spec = await redisSpec(t, { isHealthy: () => isWell, startTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const started = manager.start();
   await logged(manager.spec.logFile, /Ready to accept connections/);
-  // Where ps(1) looks at what was spawned, the server is quicker than its record.
+  // Where the process is looked up with ps(1), the server can be up before its PID file is written.
   await eventually('its PID file', () => existsSync(manager.spec.pidFile));
   const status = await new ProcessManager(spec).status();
   assert.equal(status.state, 'starting');
@@ -83,10 +83,10 @@ test('starting, until its checks pass for the first time', async (t) => {
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('starting: the lock is taken and nothing is spawned yet, until start time is over', async (t) => {
+test('the state is "starting" while a start has the lock and has spawned nothing, until its start time is over', async (t) => {
   const { spec } = new ProcessManager(await redisSpec(t, { startTimeoutMs: 30_000 }));
   using _lock = acquireLock(spec.lockFile);
-  assert.equal((await new ProcessManager(spec).status()).state, 'unknown', 'nobody says that it is a start');
+  assert.equal((await new ProcessManager(spec).status()).state, 'unknown', 'the journal has no start');
   appendToJournal(spec, 'start');
   const status = await new ProcessManager(spec).status();
   assert.deepEqual(
@@ -97,7 +97,7 @@ test('starting: the lock is taken and nothing is spawned yet, until start time i
   assert.equal((await new ProcessManager(spec).status()).state, 'unknown');
 });
 
-test('stopping, while a stop is at work, and never reported as running', async (t) => {
+test('the state is "stopping", and never "running", while a stop is under way', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -111,7 +111,7 @@ test('stopping, while a stop is at work, and never reported as running', async (
   assert.equal((await manager.status()).state, 'stopped');
 });
 
-test('a missing PID file: the holder is found, and the layer says so', async (t) => {
+test('without a PID file status() finds the holder, and the layer of the PID file is false', async (t) => {
   for (const spec of [await redisSpec(t), await nodeSpec(t), await pythonSpec(t)]) {
     const manager = new ProcessManager(spec);
     const { pid } = await manager.start();
@@ -124,10 +124,10 @@ test('a missing PID file: the holder is found, and the layer says so', async (t)
   }
 });
 
-test('unknown: the lock is held by a program that is not ours, which stays alive', async (t) => {
+test('the state is "unknown" while a program that is not ours holds the lock, and that program stays alive', async (t) => {
   const { spec } = new ProcessManager(await redisSpec(t));
   acquireLock(spec.lockFile).release();
-  // It waits: a look of ours at the lock, just then, is none of its business.
+  // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
   const stranger = startProgram(t, 'flock', ['--no-fork', spec.lockFile, 'sleep', '300']);
   await eventually('its lock', async () => (await new ProcessManager(spec).status()).checks.lock);
   await eventually('sleep', () => argumentsOf(stranger.pid)[0] === 'sleep');
@@ -151,7 +151,7 @@ test('usage gives percent of a core and of memory, for a running process only', 
 test('status writes nothing, whatever the state', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
-  // To this one start time is over at once: what fails a check is unhealthy.
+  // This manager has a start time of 1 ms, so a failed check means unhealthy, not starting.
   const asking = new ProcessManager({ ...spec, startTimeoutMs: 1 });
   const unchanged = async (what: string) => {
     const before = snapshot(spec.stateDir);
@@ -162,7 +162,7 @@ test('status writes nothing, whatever the state', async (t) => {
   mkdirSync(spec.stateDir, { mode: 0o700 });
   await unchanged('never ran');
   const { pid } = await manager.start();
-  await logged(manager.spec.logFile, /Ready to accept connections/); // The last that it writes by itself.
+  await logged(manager.spec.logFile, /Ready to accept connections/); // redis writes this line last by itself.
   await unchanged('running');
   process.kill(pid, 'SIGSTOP');
   await reachesState(pid, 'T');
@@ -178,7 +178,7 @@ test('status writes nothing, whatever the state', async (t) => {
   await unchanged('without a lock file');
 });
 
-test('status answers at once while another process asks all the time, and the two do not see each other', async (t) => {
+test('status answers at once while another process asks all the time, and neither sees the probe of the other', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   await manager.start();

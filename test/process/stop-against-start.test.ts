@@ -12,10 +12,10 @@ import { FILE_CLOCK_MS, startTimedManagers, type TimedManager } from '../helpers
 import { eventually } from '../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../helpers/witness.js';
 
-/** Temporal takes 1.3 to 1.5 s to die of SIGTERM, and accepts connections all the while. */
+/** Temporal takes 1.3 to 1.5 s to end after SIGTERM, and accepts connections during this time. */
 const DYING_MS = 1_500;
 
-/** Side by side, each with a server of its own: the rounds mostly wait for one to die. */
+/** Each lane has a server of its own. The lanes run side by side, since a round mostly waits for a server to end. */
 const LANES = 3;
 
 async function inLanes(count: number, run: (rounds: number) => Promise<void>): Promise<void> {
@@ -24,7 +24,7 @@ async function inLanes(count: number, run: (rounds: number) => Promise<void>): P
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-/** When the last stop wrote its line. */
+/** The time at which the last stop wrote its line. */
 function stopBeganAt({ spec }: Witness): number {
   return Date.parse(journalEntries(spec, 'stop').at(-1)?.at ?? '');
 }
@@ -33,7 +33,7 @@ function isStopPending({ spec }: Witness): boolean {
   return journalEntries(spec, 'start', 'stop').at(-1)?.event === 'stop';
 }
 
-test('a start during a stop never gets the process that is being stopped, but a new one', async (t) => {
+test('a start during a stop never returns the process that is being stopped, but a new one', async (t) => {
   const random = seededRandom(t);
   await inLanes(rounds(30, { least: LANES }), async (count) => {
     const server = await witnessedServer(t, { dieAfterMs: DYING_MS });
@@ -55,7 +55,7 @@ test('a start during a stop never gets the process that is being stopped, but a 
   });
 });
 
-test('a start that is called together with a stop gets what runs before it, or a new process, or StoppedError', async (t) => {
+test('a start that is called together with a stop returns the process from before the stop or a new one, or throws StoppedError', async (t) => {
   const random = seededRandom(t);
   const server = await witnessedServer(t, { dieAfterMs: 150 });
   const [starter, stopper] = (await startTimedManagers(t, server.spec, 2)) as [TimedManager, TimedManager];
@@ -72,7 +72,7 @@ test('a start that is called together with a stop gets what runs before it, or a
       seen.StoppedError += 1;
       await server.assertNothingThere();
     } else if (started.value.pid === before.pid) {
-      assert.ok(started.value.at < stopBeganAt(server) + FILE_CLOCK_MS, 'it was through when the stop began');
+      assert.ok(started.value.at < stopBeganAt(server) + FILE_CLOCK_MS, 'the start had ended when the stop began');
       seen.same += 1;
       await server.assertNothingThere();
     } else {
@@ -84,7 +84,7 @@ test('a start that is called together with a stop gets what runs before it, or a
   server.assertNeverTwo();
 });
 
-test('a stop ends every start that is not through with StoppedError, and nothing comes up afterwards', async (t) => {
+test('a stop ends every unfinished start with StoppedError, and no process comes up afterwards', async (t) => {
   const random = seededRandom(t);
   const seen = { through: 0, StoppedError: 0 };
   await inLanes(rounds(30, { least: LANES }), async (count) => {
@@ -109,7 +109,7 @@ test('a stop ends every start that is not through with StoppedError, and nothing
         }
       }
       await server.assertNothingThere();
-      assert.equal(isStopPending(server), true, 'nobody has wanted it since');
+      assert.equal(isStopPending(server), true, 'no start came after the stop');
     }
     server.assertNeverTwo();
   });
@@ -146,7 +146,7 @@ test('a stop that is killed half-way delays the next start by no more than a sec
   });
   t.diagnostic(`longest: ${Math.max(...delays).toFixed()} ms, in ${delays.length} rounds`);
   const median = delays.toSorted((one, other) => one - other)[Math.floor(delays.length / 2)] ?? 0;
-  // A busy machine can take a second from one of them, and not from half of them. Who waits for the dead takes ten.
+  // A busy machine can delay a single start by a second, but not half of them. A start that waits for a dead stopper takes ten.
   assert.ok(median < 1_000 && Math.max(...delays) < 5_000, `${delays.map(Math.round)}`);
 });
 
@@ -155,7 +155,7 @@ async function timed<T>(call: Promise<T>): Promise<{ result: T; at: number }> {
 }
 
 for (const command of ['false', 'sleep']) {
-  test(`a start that began before a stop does not survive it, although a later start (${command}) undid the stop`, async (t) => {
+  test(`a start that began before a stop ends with StoppedError, although a later start (${command}) undid the stop`, async (t) => {
     const gate = new Gate();
     const spec = sleepSpec(t, { checkTimeoutMs: LONG_MS, startTimeoutMs: LONG_MS, isHealthy: () => true });
     const manager = new ProcessManager(spec);

@@ -1,4 +1,4 @@
-/** How long a stop may take, whatever is under way beside it: 2 × stopTimeoutMs + 5 s. */
+/** The time that a stop may take, whatever else is under way: 2 × stopTimeoutMs + 5 s. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ const STOP_BOUND_MS = 2 * STOP_TIMEOUT_MS + 5_000;
 
 const forever = () => new Promise<never>(() => undefined);
 
-/** A stop that is not kept by what hangs: the server ends at once. */
+/** Asserts that a stop succeeds in time although other calls hang; the server itself ends at once. */
 async function assertStopped(manager: ProcessManager): Promise<void> {
   const { outcome, ms } = await timed(manager.stop());
   assert.ok(!(outcome instanceof Error), String(outcome));
@@ -48,7 +48,7 @@ for (const [when, makeSpec, prepare] of [
     async (_t, spec) => void (await new ProcessManager(spec).start()),
   ],
   [
-    'of what a dead process left',
+    'of survivors',
     async (t) => await nodeSpec(t, LEFT_BEHIND),
     async (t, spec) => {
       const { pid } = await new ProcessManager(spec).start();
@@ -69,9 +69,9 @@ for (const [when, makeSpec, prepare] of [
   (t: TestContext, spec: ProcessSpec) => Promise<void>,
 ][]) {
   for (const how of ['supervised', 'started'] as const) {
-    test(`stop() does not wait for the health check ${when}, ${how} by the same manager`, async (t) => {
+    test(`stop() of a manager that ${how} the process does not wait for the health check ${when}`, async (t) => {
       const supervision = new Supervision(t);
-      // Without its port: what a dead server left has none.
+      // The port is left out, since the survivors of a dead server do not listen on it.
       const { port: _, ...spec } = await makeSpec(t);
       await prepare(t, spec);
       let asked = false;
@@ -90,7 +90,7 @@ for (const [when, makeSpec, prepare] of [
   }
 }
 
-test('stop() does not wait for a check of its supervisor that watches', async (t) => {
+test('stop() does not wait for a hanging check of a supervisor that watches', async (t) => {
   const supervision = new Supervision(t);
   let hangs = false;
   let asked = false;
@@ -105,7 +105,7 @@ test('stop() does not wait for a check of its supervisor that watches', async (t
   await assertStopped(manager);
 });
 
-test('stop() does not wait for a supervisor that ends a sick server', async (t) => {
+test('stop() does not wait for a supervisor that is ending an unhealthy server', async (t) => {
   const supervision = new Supervision(t);
   let isSick = false;
   const spec = await nodeSpec(t, { 'on-term': 'ignore' });
@@ -128,7 +128,7 @@ for (const [whose, managers] of [
     ['a server', {}],
     ['a server that ignores its stop signal', { 'on-term': 'ignore' }],
   ] as const) {
-    test(`1,000 stops side by side ${whose}, of ${server}, take no longer than one may`, async (t) => {
+    test(`1,000 stops side by side ${whose}, of ${server}, take no longer than a single stop may`, async (t) => {
       const spec = await nodeSpec(t, behaviour, { stopTimeoutMs: STOP_TIMEOUT_MS });
       const { pid } = await new ProcessManager(spec).start();
       const all = managers(spec);
@@ -143,7 +143,7 @@ for (const [whose, managers] of [
   }
 }
 
-test('of two stops side by side each keeps its own bound', async (t) => {
+test('each of two stops side by side keeps its own time bound', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' });
   await new ProcessManager(spec).start();
   const abort = new AbortController();
@@ -155,7 +155,7 @@ test('of two stops side by side each keeps its own bound', async (t) => {
   assert.ok(!((await slow) instanceof Error));
 });
 
-test('a stop that is aborted gives up alone: those beside it go on', async (t) => {
+test('an aborted stop gives up alone, and the stops beside it go on', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: STOP_TIMEOUT_MS });
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -168,14 +168,14 @@ test('a stop that is aborted gives up alone: those beside it go on', async (t) =
   for (const { outcome } of await Promise.all(others)) assert.equal(outcome, 'killed');
 });
 
-test('a stop that is called shortly before another one gives up has its own time', async (t) => {
+test('a stop that is called shortly before another one gives up has its own time limit', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   const daemon = startProgram(t, 'python3', [plainFixture('lock.py'), manager.spec.lockFile, 'ex'], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   await daemon.printed(/held/);
   const first = outcomeOf(manager.stop());
-  // Within 5 s it tells of whoever holds the lock in its own way.
+  // The first stop names the holder of the lock within 5 s.
   await delay(2_000);
   const second = outcomeOf(manager.stop());
   assert.equal(((await first) as Error).name, 'StopTimeoutError');
@@ -185,7 +185,7 @@ test('a stop that is called shortly before another one gives up has its own time
   assert.ok(!(outcome instanceof Error), String(outcome));
 });
 
-test('what a stop waits for at a journal that somebody keeps locked counts as its time', async (t) => {
+test('the time in which a stop waits for a locked journal counts towards its time limit', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 0 });
   const manager = new ProcessManager(spec);
   const portLock = acquireLock(join(tmpdir(), `flock-process-${process.getuid?.()}`, `port-${spec.port}.lock`));
@@ -193,7 +193,7 @@ test('what a stop waits for at a journal that somebody keeps locked counts as it
   const starter = await startRemoteManager(t, spec);
   const started = outcomeOf(starter.start());
   await eventually('its line', () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0);
-  // Frozen, it keeps the process's lock for as long as a stop may take.
+  // The suspended starter keeps the process's lock for as long as a stop may take.
   starter.kill('SIGSTOP');
   await reachesState(starter.program.pid, 'T');
   const keeper = startLockAgent(t);
@@ -209,7 +209,7 @@ test('what a stop waits for at a journal that somebody keeps locked counts as it
 /** The longest that a stop may take with a `stopTimeoutMs` of 0. */
 const STOP_LIMIT_MS = 5_000;
 
-test('a stop whose own process is not scheduled before its time is over sees that all processes are gone', async (t) => {
+test('a stop whose own process is suspended past its time limit still sees that all processes are gone', async (t) => {
   const manager = new ProcessManager(sleepSpec(t, { stopTimeoutMs: 0 }));
   await manager.start();
   const kill = process.kill.bind(process);

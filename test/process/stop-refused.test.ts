@@ -1,4 +1,4 @@
-/** Stops that cannot come to an end: what may not be signalled, or is not there to be signalled. */
+/** Stops that cannot succeed: the process may not be signalled, or there is nobody who could be signalled. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
@@ -24,7 +24,7 @@ import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof redisSpec>[0];
 
-/** A redis of root's, in a folder where everybody may read, and its lock file has this mode. */
+/** Starts a redis of root in a folder that everybody may read, and gives its lock file this mode. */
 async function redisOfRoot(t: Test, { lockMode, folderMode }: { lockMode: number; folderMode: number }) {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -37,13 +37,13 @@ async function redisOfRoot(t: Test, { lockMode, folderMode }: { lockMode: number
 
 const seconds = (began: number) => (performance.now() - began) / 1000;
 
-// Some of them wait for seconds: together.
+// Some of these tests wait for seconds, so they run together.
 describe('a stop that is refused', { concurrency: true }, () => {
-  test("another user's process whose lock may not be opened: LockUnavailableError, and it runs on", {
+  test("calls on another user's process whose lock file may not be opened throw LockUnavailableError (restart() StateFileError), and it runs on", {
     skip: unlessRoot,
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o600, folderMode: 0o755 });
-    await logged(new ProcessManager(spec).spec.logFile, /Ready to accept connections/); // The last that it writes by itself.
+    await logged(new ProcessManager(spec).spec.logFile, /Ready to accept connections/); // redis writes this line last by itself.
     const before = snapshot(spec.stateDir);
     for (const method of ['start', 'stop', 'restart', 'status', 'isRunning'] as const) {
       await assert.rejects(
@@ -56,7 +56,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal(isRunning(pid), true);
   });
 
-  test("another user's process that cannot be seen: a stop gives up within 10 s, and it runs on", {
+  test("a stop of another user's process that cannot be seen gives up within 10 s, and the process runs on", {
     skip: unlessRoot,
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o755 });
@@ -73,7 +73,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal(isRunning(pid), true);
   });
 
-  test("another user's process that is seen and may not be signalled: a stop names it at once", {
+  test("a stop of another user's process that can be seen but not signalled names it at once", {
     skip: unlessCapable('sys_ptrace', 'dac_read_search'),
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o777 });
@@ -95,10 +95,10 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal(isRunning(pid), true);
   });
 
-  test('a lock that a stranger holds: StopTimeoutError names it, and it runs on', async (t) => {
+  test('a stop while a stranger holds the lock throws a StopTimeoutError that names the stranger, which runs on', async (t) => {
     const manager = new ProcessManager(await redisSpec(t));
     acquireLock(manager.spec.lockFile).release();
-    // It waits: a look of ours at the lock, just then, is none of its business.
+    // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
     const stranger = startProgram(t, 'flock', ['--no-fork', manager.spec.lockFile, 'sleep', '300']);
     await eventually('its lock', () => isLocked(manager.spec.lockFile));
     await assert.rejects(manager.stop(), {
@@ -111,7 +111,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     await stranger.ended();
   });
 
-  test('a starter frozen before its spawn is waited for and named, not signalled; going on, it gives up', async (t) => {
+  test('a stop waits for a starter that is suspended before its spawn and names it, without a signal; when resumed the starter gives up', async (t) => {
     const spec = await redisSpec(t, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const portLock = acquireLock(join(tmpdir(), `flock-process-${userInfo().uid}`, `port-${spec.port}.lock`));
@@ -129,7 +129,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test('a starter frozen after its spawn: what it spawned is ended, the starter is named', async (t) => {
+  test('a stop beside a starter that is suspended after its spawn ends what was spawned, and names the starter', async (t) => {
     const spec = await nodeSpec(t, { 'listen-after': 60_000 }, { startTimeoutMs: 60_000, stopTimeoutMs: 500 });
     const manager = new ProcessManager(spec);
     const remote = await startRemoteManager(t, spec);
@@ -144,13 +144,13 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test('when the journal cannot be written it is stopped all the same, and then StateFileError', async (t) => {
+  test('a stop ends the process although the journal cannot be written, and then throws StateFileError', async (t) => {
     const spec = await redisSpec(t);
     const manager = new ProcessManager(spec);
     const { pid } = await manager.start();
     const journal = journalFile(spec);
     rmSync(journal);
-    acquireLock(join(journal, 'x')).release(); // a folder in its place
+    acquireLock(join(journal, 'x')).release(); // A folder is in the place of the journal.
     t.after(() => rmSync(journal, { recursive: true, force: true }));
     await assert.rejects(manager.stop(), (error) => {
       assert.ok(error instanceof StateFileError, String(error));
@@ -162,7 +162,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     rmSync(journal, { recursive: true });
   });
 
-  test('an aborted stop leaves the process marked, and the next stop ends it', async (t) => {
+  test('an aborted stop leaves the process in the state "stopping", and the next stop ends it', async (t) => {
     const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 60_000 }));
     const { pid } = await manager.start();
     const reason = new Error('enough');
@@ -178,7 +178,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal((await new ProcessManager({ ...manager.spec, stopTimeoutMs: 100 }).stop()).outcome, 'killed');
   });
 
-  test('a stop that is too short for a stubborn group ends within 2 × stopTimeoutMs + 5 s', async (t) => {
+  test('a stop whose stopTimeoutMs is too short for a stubborn group ends within 2 × stopTimeoutMs + 5 s', async (t) => {
     const manager = new ProcessManager(
       await nodeSpec(t, { 'on-term': 'ignore', child: 'session' }, { stopTimeoutMs: 200 }),
     );
@@ -189,7 +189,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
   });
 });
 
-test('a stop that finds new holders again and again keeps its limit', async (t) => {
+test('a stop that finds new holders again and again keeps its time limit', async (t) => {
   const spec = sleepSpec(t, { stopTimeoutMs: 100 });
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -201,7 +201,7 @@ test('a stop that finds new holders again and again keeps its limit', async (t) 
   await eventually('one has the lock', () => isLocked(lockFile));
   try {
     const { outcome } = await timely(manager.stop());
-    // It succeeds when it comes between two of them.
+    // The stop succeeds when it finds the lock free between two holders.
     if (outcome instanceof Error) assert.equal(outcome.name, 'StopTimeoutError');
   } finally {
     writeFileSync(end, '');
@@ -216,6 +216,6 @@ function endHolder(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // ESRCH: gone already.
+    // ESRCH: the holder is gone already.
   }
 }

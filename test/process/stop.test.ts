@@ -23,7 +23,7 @@ async function canListen(port: number): Promise<boolean> {
   });
 }
 
-test('a stop from another process frees lock, port and record', async (t) => {
+test('a stop from another process frees the lock and the port, and removes the PID file', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -35,7 +35,7 @@ test('a stop from another process frees lock, port and record', async (t) => {
   assert.deepEqual(processesIn(spec.stateDir), []);
 });
 
-test('one that ignores SIGTERM is killed after stopTimeoutMs, not before', async (t) => {
+test('a process that ignores SIGTERM is killed after stopTimeoutMs, and not before', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 2_000 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -47,7 +47,7 @@ test('one that ignores SIGTERM is killed after stopTimeoutMs, not before', async
   assert.equal(isRunning(pid), false);
 });
 
-test('one that takes its time to end of SIGTERM is not killed', async (t) => {
+test('a process that ends slowly after SIGTERM is not killed', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 300 }));
   await manager.start();
   const began = performance.now();
@@ -55,7 +55,7 @@ test('one that takes its time to end of SIGTERM is not killed', async (t) => {
   assert.ok(performance.now() - began >= 290);
 });
 
-test('stopTimeoutMs 0 kills at once, and asks nobody', async (t) => {
+test('with stopTimeoutMs 0 a stop kills at once, and sends no other signal', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopTimeoutMs: 0 }));
   await manager.start();
   const began = performance.now();
@@ -64,7 +64,7 @@ test('stopTimeoutMs 0 kills at once, and asks nobody', async (t) => {
   assert.doesNotMatch((await manager.logTail()).join('\n'), /ignoring SIGTERM/);
 });
 
-test('stopSignal is the one that is sent', async (t) => {
+test('a stop sends stopSignal', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { 'on-term': 'ignore' }, { stopSignal: 'SIGINT' }));
   const exits: unknown[] = [];
   manager.on('exit', ({ signal }) => exits.push(signal));
@@ -74,7 +74,7 @@ test('stopSignal is the one that is sent', async (t) => {
   assert.deepEqual(exits, ['SIGINT']);
 });
 
-test('a suspended process is asked, goes on and ends, long before stopTimeoutMs', async (t) => {
+test('a suspended process gets the stop signal, is resumed and ends, long before stopTimeoutMs', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { stopTimeoutMs: MUST_HAPPEN_MS * 2 }));
   const { pid } = await manager.start();
   process.kill(pid, 'SIGSTOP');
@@ -85,7 +85,7 @@ test('a suspended process is asked, goes on and ends, long before stopTimeoutMs'
   assert.match((await manager.logTail()).join('\n'), /bye bye/, 'it ended in its own way');
 });
 
-test('the whole group is stopped, with a child that the server does not end itself', async (t) => {
+test('a stop ends the whole group, with a child that the server does not end itself', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { child: 'stay' }));
   await manager.start();
   const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
@@ -93,7 +93,7 @@ test('the whole group is stopped, with a child that the server does not end itse
   assert.equal(isRunning(child), false);
 });
 
-test('a child that ignores SIGTERM keeps the stop waiting, and is killed', async (t) => {
+test('a child that ignores SIGTERM keeps a stop waiting, and is killed', async (t) => {
   const script = 'trap "" TERM; sleep 300 & trap - TERM; echo "child $!"; wait';
   const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', script], stopTimeoutMs: 400 });
   const manager = new ProcessManager(spec);
@@ -105,7 +105,7 @@ test('a child that ignores SIGTERM keeps the stop waiting, and is killed', async
   assert.equal(isRunning(child), false);
 });
 
-test('an heir in a session of its own is stopped too', async (t) => {
+test('a child in a session of its own is stopped, too', async (t) => {
   const manager = new ProcessManager(await nodeSpec(t, { child: 'session' }));
   await manager.start();
   const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
@@ -114,7 +114,7 @@ test('an heir in a session of its own is stopped too', async (t) => {
   assert.deepEqual(processesIn(manager.spec.stateDir), []);
 });
 
-test('a grandchild without the lock, in the group, is stopped too', async (t) => {
+test('a grandchild in the group that does not have the lock is stopped, too', async (t) => {
   const script = 'sleep 300 3>&- & echo "grandchild $!"; exec sleep 300';
   const { port: _, ...spec } = await redisSpec(t, { command: '/bin/sh', args: ['-c', `sh -c '${script}' & wait`] });
   const manager = new ProcessManager(spec);
@@ -124,7 +124,7 @@ test('a grandchild without the lock, in the group, is stopped too', async (t) =>
   assert.equal(isRunning(grandchild), false);
 });
 
-test('a zombie that its parent never collects is not awaited', async (t) => {
+test('a stop does not wait for a zombie that its parent never collects', async (t) => {
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   const parent = startProgram(t, 'python3', [plainFixture('negligent-parent.py'), ...oneCallCommand('start', spec)], {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -173,7 +173,7 @@ test('thirty stops side by side collect thirty killed children, and Node warns o
   t.after(() => process.off('warning', listen));
   const managers = Array.from({ length: 30 }, () => new ProcessManager(sleepSpec(t)));
   const started = await Promise.all(managers.map((manager) => manager.start()));
-  // In one turn: Node has collected none of them when the first stop is through.
+  // All are killed in one turn, so Node has collected none of them when the first stop is done.
   for (const { pid } of started) process.kill(pid, 'SIGKILL');
   while (started.some(({ pid }) => stateOf(pid) !== 'Z'));
   const stopped = await Promise.all(managers.map((manager) => manager.stop()));
@@ -182,7 +182,7 @@ test('thirty stops side by side collect thirty killed children, and Node warns o
   assert.deepEqual(warnings, []);
 });
 
-test('with the PID file gone it is found and stopped', async (t) => {
+test('a stop finds the process without its PID file', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   rmSync(manager.spec.pidFile);
@@ -190,7 +190,7 @@ test('with the PID file gone it is found and stopped', async (t) => {
   assert.equal(isRunning(pid), false);
 });
 
-test('after a crash there is nothing to stop, and the record is removed', async (t) => {
+test('after a crash there is nothing to stop, and the PID file is removed', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   process.kill(pid, 'SIGKILL');
@@ -199,7 +199,7 @@ test('after a crash there is nothing to stop, and the record is removed', async 
   assert.equal(existsSync(manager.spec.pidFile), false);
 });
 
-test('a child of this process is collected when stop(), or the first half of restart(), is through: no zombie is seen', async (t) => {
+test('a child of this process is collected when stop(), or the stop within restart(), is done, and leaves no zombie', async (t) => {
   for (const lifetime of ['detached', 'tied'] as const) {
     const manager = new ProcessManager(await redisSpec(t, { lifetime, stopSignal: 'SIGKILL' }));
     manager.on('stopped', () => assert.equal(stateOf(pid), undefined, 'after the first half'));
@@ -213,7 +213,7 @@ test('a child of this process is collected when stop(), or the first half of res
   }
 });
 
-test('a stop() of what this process has spawned keeps it alive until that is collected', async (t) => {
+test('stop() of a process that this program has spawned keeps the program alive until the process is collected', async (t) => {
   const spec = await redisSpec(t, { stopSignal: 'SIGKILL' });
   const { stdout, exitCode } = await startFixture(
     t,
@@ -225,7 +225,7 @@ test('a stop() of what this process has spawned keeps it alive until that is col
 });
 
 for (const isHeir of [false, true]) {
-  test(`a process that is found only after the grace is ${isHeir ? 'killed' : 'left alone'} when the first one is ${isHeir ? 'still' : 'no longer'} found with it`, async (t) => {
+  test(`a process that is found only after the grace is ${isHeir ? 'killed' : 'left alone'} when the first process is ${isHeir ? 'still' : 'no longer'} found with it`, async (t) => {
     const stubborn = startProgram(t, 'sh', ['-c', 'trap "" TERM; echo up; exec sleep 300'], { detached: true });
     await stubborn.printed(/up/);
     const other = startProgram(t, 'sleep', ['300'], { detached: true });

@@ -17,7 +17,7 @@ import { redisSpec, sleepSpec } from '../helpers/servers.js';
 import { statusField } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** Ours, while the library's own calls are watched. */
+/** The original process.kill(), for use while the calls of the library are watched. */
 const kill = process.kill.bind(process);
 
 const NOBODY = 65_534;
@@ -30,16 +30,16 @@ interface Scene {
 
 type Stranger = (t: TestContext, scene: Scene) => Promise<number[]>;
 
-/** Each takes the lock, and says who is not to be signalled. */
+/** Each stranger takes the lock, and returns the PIDs that must not be signalled. */
 const strangers: Record<string, Stranger> = {
   'flock(1) with a job': (t, { lockFile }) => flockJob(t, lockFile),
-  'flock(1) with a job, beside the record of a dead process': async (t, { lockFile, pidFile }) => {
+  'flock(1) with a job, beside the PID file of a dead process': async (t, { lockFile, pidFile }) => {
     const dead = startProgram(t, 'true');
     await dead.ended();
     writeFileSync(pidFile, `${dead.pid}\nredis-server\n1700000000\n`);
     return await flockJob(t, lockFile);
   },
-  'flock(1) with a job, whose record is in the place of ours': async (t, { lockFile, pidFile }) => {
+  'flock(1) with a job, whose PID file is in the place of ours': async (t, { lockFile, pidFile }) => {
     const pids = await flockJob(t, lockFile);
     writeFileSync(pidFile, `${startProgram(t, 'sleep', ['300']).pid}\n`);
     return pids;
@@ -51,7 +51,7 @@ const strangers: Record<string, Stranger> = {
   },
 };
 
-test('a stranger that holds the lock is never signalled: it is', { concurrency: true }, async (t) => {
+test('a stranger that holds the lock is never signalled', { concurrency: true }, async (t) => {
   const signals = watchSignals(t);
   const all = new Set<number>();
   await Promise.all(
@@ -84,7 +84,7 @@ test('a stranger that holds the lock is never signalled: it is', { concurrency: 
 });
 
 if (process.getuid?.() === 0) {
-  test("another user's process that holds the lock, and cannot be seen, is unknown and lives", async (t) => {
+  test('the process of another user that holds the lock and cannot be seen gives the state "unknown", and lives on', async (t) => {
     const { scene, pids, end } = await begin(t, (t, { lockFile }) => flockJob(t, lockFile, NOBODY));
     const manager = await startPowerlessManager(t, scene.spec);
     await eventually('an answer', async () => (await manager.status()).state === 'unknown');
@@ -96,7 +96,7 @@ if (process.getuid?.() === 0) {
   });
 }
 
-test("another manager's server is not touched when its record was copied over ours", async (t) => {
+test('the server of another manager is not touched when its PID file was copied over ours', async (t) => {
   const bystanders = await startBystanders(t);
   const signals = watchSignals(t);
   const manager = new ProcessManager(await redisSpec(t));
@@ -124,7 +124,7 @@ test("another manager's server is not touched when its record was copied over ou
   await bystanders.assertUnharmed();
 });
 
-test("another manager's server that lost its lock file is not taken for ours by its record", async (t) => {
+test('the server of another manager that lost its lock file is not taken for ours when its PID file was copied over ours', async (t) => {
   const other = new ProcessManager(await redisSpec(t));
   const { pid } = await other.start();
   const ours = new ProcessManager(await redisSpec(t));
@@ -208,7 +208,7 @@ test('a stop inside a PID namespace signals neither process 1 nor all processes'
   assert.deepEqual([pid, first].map(isRunningProcess), [false, false]);
 });
 
-/** The stranger is ended before the hook of the spec stops what holds the lock. */
+/** Starts the stranger, and ends it after the test, before the hook of the spec stops the holder of the lock. */
 async function begin(t: TestContext, hold: Stranger): Promise<{ scene: Scene; pids: number[]; end(): Promise<void> }> {
   let end = async () => {};
   t.after(() => end());

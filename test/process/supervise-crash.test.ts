@@ -12,13 +12,13 @@ import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, Supervision } from '../helpers/supervisor-process.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Time from the kill until another server answers, compared with a bare spawn in the same minute. */
+/** How many times as long as a bare spawn in the same minute it may take from the kill until another server answers. */
 const TIMES_BARE_SPAWN = 10;
 
-/** A look at somebody else's child comes every 100 ms, and here the kill comes right after one. */
+/** A child of another process is checked every 100 ms, and here the kill comes right after a check. */
 const SEEN_WITHIN_MS = 150;
 
-test('a server that is killed comes back each time, within ten times of what a bare spawn takes', async (t) => {
+test('a server that is killed comes back each time, within ten times the duration of a bare spawn', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -26,7 +26,7 @@ test('a server that is killed comes back each time, within ten times of what a b
   const supervisor = await supervision.here(manager, { giveUpAfter: { withinMs: 300 } });
   const times: number[] = [];
   for (let round = 0; round < rounds(20, { least: 5 }); round += 1) {
-    // Longer than the window: no crash loop, and no delay.
+    // This is longer than the window, so there is neither a crash loop nor a delay.
     await delay(400);
     const pid = await redisPid(spec.port);
     const began = performance.now();
@@ -44,7 +44,7 @@ test('a server that is killed comes back each time, within ten times of what a b
   assert.equal(supervisor.state, 'watching');
 });
 
-test('the end of our own child is seen at once, also of one that start() or restart() has spawned', async (t) => {
+test('the end of our own child is noticed at once, also when start() or restart() has spawned it', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -55,11 +55,11 @@ test('the end of our own child is seen at once, also of one that start() or rest
     if (round % 3 === 2) await manager.restart();
     times.push(await seenAfterMs(manager, spec.port));
   }
-  // By looking every 100 ms it would be 50.
+  // Checks every 100 ms would take 50 ms on average.
   assert.ok(median(times) < 25, `seen after ${times}`);
 });
 
-test("the end of another process's child is seen by looking for it", async (t) => {
+test("the end of another process's child is noticed by the regular checks", async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -80,7 +80,7 @@ test("the end of another process's child is seen by looking for it", async (t) =
   assert.ok(Math.min(...times) <= SEEN_WITHIN_MS, `seen after ${times}`);
 });
 
-test('failed starts are crashes: the first restart at once, then with growing delays, then CrashLoopError', async (t) => {
+test('failed starts count as crashes: a first restart at once, further ones with growing delays, and then CrashLoopError', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'exit-after': 0, 'exit-code': 3, print: 'no luck', 'listen-after': 60_000 });
   const manager = new ProcessManager(spec);
@@ -121,7 +121,7 @@ test('failed starts are crashes: the first restart at once, then with growing de
   assert.equal(supervisor.state, 'gave-up', 'it has ended for good');
 });
 
-test('a server that starts well and crashes again and again is given up as well, and can be started then', async (t) => {
+test('a supervisor gives up on a server that becomes ready and crashes again and again, and the server can be started then', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -137,7 +137,7 @@ test('a server that starts well and crashes again and again is given up as well,
   const other = new ProcessManager(spec);
   assert.equal((await other.start()).reused, false);
   assert.equal((await other.status()).state, 'running');
-  // And so can supervision.
+  // A new supervisor can start it, too.
   manager.removeAllListeners('ready');
   assert.equal((await supervision.here(manager)).state, 'watching');
 });
@@ -155,7 +155,7 @@ async function seenAfterMs(manager: ProcessManager, port: number): Promise<numbe
   return ms;
 }
 
-/** Another redis-server than the one with that PID. */
+/** Waits until a redis-server with another PID answers. */
 async function answers(port: number, otherThan: number): Promise<void> {
   const look = async () => (await redisPid(port).catch(() => otherThan)) !== otherThan;
   await eventually('another server answers', look, { everyMs: 1 });

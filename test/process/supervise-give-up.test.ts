@@ -12,12 +12,12 @@ import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
-/** So many restarts within a minute are no crash loop, unless told otherwise. */
+/** By default this number of restarts within a minute is no crash loop. */
 const DEFAULT_RESTARTS = 5;
 
 const AT_ONCE = { initialMs: 0 };
 
-/** Longer than anything here lives, and shorter. */
+/** AGES_MS is longer than any process lives here, and SHORT_MS is shorter. */
 const AGES_MS = 600_000;
 const SHORT_MS = 200;
 
@@ -30,7 +30,7 @@ async function gaveUp(supervisor: { done: Promise<void> }): Promise<CrashLoopErr
   return error;
 }
 
-test('giveUpAfter: false never gives up, neither on crashes nor on failed starts', async (t) => {
+test('with giveUpAfter: false a supervisor never gives up, neither on crashes nor on failed starts', async (t) => {
   const supervision = new Supervision(t);
   const crashing = new ProcessManager(await redisSpec(t));
   crashing.on('ready', ({ pid }) => process.kill(pid, 'SIGKILL'));
@@ -43,14 +43,14 @@ test('giveUpAfter: false never gives up, neither on crashes nor on failed starts
     failed += 1;
   });
   const isOverDefault = () => first.restarts > DEFAULT_RESTARTS + 1 && failed > DEFAULT_RESTARTS + 1;
-  // Each start looks through all processes for survivors: on a machine that has many, and is busy, that takes a second.
+  // Each start searches all processes for survivors, which takes a second on a busy machine with many processes.
   await eventually('more than the default', isOverDefault, { withinMs: 4 * MUST_HAPPEN_MS });
   assert.ok([first, second].every(({ state }) => state === 'watching' || state === 'restarting'));
   crashing.removeAllListeners('ready');
   await crashing.stop();
 });
 
-test('one that lived shorter than diedWithinMs is not started again, whether it was ready or not', async (t) => {
+test('a process that lived shorter than diedWithinMs is not started again, whether it was ready or not', async (t) => {
   const supervision = new Supervision(t);
   const options = { backoff: AT_ONCE, giveUpAfter: { diedWithinMs: AGES_MS } };
   const spawned: number[] = [];
@@ -76,7 +76,7 @@ test('one that lived shorter than diedWithinMs is not started again, whether it 
   assert.deepEqual([supervisor.state, supervisor.restarts], ['gave-up', 0]);
 });
 
-test('one that lived longer than diedWithinMs is started again, also when somebody else had started it', async (t) => {
+test('a process that lived longer than diedWithinMs is started again, also when another process had started it', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -93,7 +93,7 @@ test('one that lived longer than diedWithinMs is started again, also when somebo
   }
 });
 
-test('a start that spawned nothing says nothing of how long one lives', async (t) => {
+test('a start that spawned nothing does not count as a process that died within diedWithinMs', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -108,7 +108,7 @@ test('a start that spawned nothing says nothing of how long one lives', async (t
 const ON_FAILURE = { restartOn: 'failure', checkIntervalMs: 20, ...NEVER_GIVE_UP } satisfies SuperviseOptions;
 
 for (const where of ['here', 'by another process, which lives'] as const) {
-  test(`restartOn 'failure': of one started ${where} exit code 0 is no crash, and a start() wakes the supervisor`, async (t) => {
+  test(`restartOn 'failure': exit code 0 of a process started ${where} is no crash, and a start() wakes the supervisor`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2' });
     const manager = new ProcessManager(spec);
@@ -144,7 +144,7 @@ test("restartOn 'failure': any other exit code is a crash", async (t) => {
   }
 });
 
-test("restartOn 'failure': one that ends with 0 before it is ready is through, and supervise() begins it all the same", async (t) => {
+test("restartOn 'failure': an exit with code 0 before ready is no crash, and a new supervise() starts the process again", async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'exit-after': 0, 'listen-after': AGES_MS });
   for (let round = 1; round <= 2; round += 1) {
@@ -159,7 +159,7 @@ test("restartOn 'failure': one that ends with 0 before it is ready is through, a
   }
 });
 
-test("restartOn 'failure': how one ended whose starter is gone is not known, and it is started again", async (t) => {
+test("restartOn 'failure': a process whose starter is gone is started again, since its exit code is not known", async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR2' });
   const { pid } = await callElsewhere<Instance>(t, 'start', spec);
@@ -168,7 +168,7 @@ test("restartOn 'failure': how one ended whose starter is gone is not known, and
   await eventually('it is up again', () => supervisor.restarts === 1);
 });
 
-test("restartOn 'failure': who is asked to end by a restart(), or is ended since it is sick, does not end by itself", async (t) => {
+test("restartOn 'failure': a process that a restart() or a supervisor ends has not ended by itself, and is started again", async (t) => {
   const supervision = new Supervision(t);
   const behaviour = { 'on-term': 0, 'pause-on': 'SIGUSR2' };
   const manager = new ProcessManager(await nodeSpec(t, behaviour, { startTimeoutMs: AGES_MS }));
@@ -179,7 +179,7 @@ test("restartOn 'failure': who is asked to end by a restart(), or is ended since
   await reaches(supervisor, 'watching');
   assert.ok(exits.length > 0 && exits.every((exitCode) => exitCode === 0), String(exits));
   exits.length = 0;
-  // The supervisor can be quicker than the second half of the restart.
+  // The supervisor can start the process before the restart does.
   const before = supervisor.restarts;
   const ready = once(manager, 'ready');
   process.kill(pid, 'SIGUSR2');
@@ -187,7 +187,7 @@ test("restartOn 'failure': who is asked to end by a restart(), or is ended since
   assert.deepEqual([exits, supervisor.restarts], [[0], before + 1]);
 });
 
-/** Longer than any test. */
+/** This is longer than any test takes. */
 const LONG_MS = 600_000;
 
 test('a folder in the place of the lock file ends supervision with CrashLoopError', async (t) => {

@@ -12,7 +12,7 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const FAILS = { 'exit-after': 0, 'exit-code': 1, 'listen-after': 60_000 };
 
-test('a second supervise() throws while the first goes on, and not after its end', async (t) => {
+test('a second supervise() throws while the first supervisor goes on, and not after it has ended', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   const first = supervision.add(manager.supervise());
@@ -23,7 +23,7 @@ test('a second supervise() throws while the first goes on, and not after its end
   assert.deepEqual([first.state, second.state], ['stopped', 'watching']);
 });
 
-test('`await using` ends supervision, and the process stays up', async (t) => {
+test('`await using` ends the supervisor, and the process runs on', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   let outside: ReturnType<ProcessManager['supervise']>;
   {
@@ -35,7 +35,7 @@ test('`await using` ends supervision, and the process stays up', async (t) => {
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('`done` fulfils when supervision is stopped', async (t) => {
+test('`done` fulfils when the supervisor is stopped', async (t) => {
   const supervision = new Supervision(t);
   const supervisor = await supervision.here(new ProcessManager(await redisSpec(t)));
   let isDone = false;
@@ -49,7 +49,7 @@ test('`done` fulfils when supervision is stopped', async (t) => {
   assert.equal(isDone, true);
 });
 
-test('a `done` that nobody looks at is no unhandled rejection, and having given up keeps no process alive', async (t) => {
+test('a `done` that nobody awaits causes no unhandled rejection, and a supervisor that gave up keeps no program alive', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, FAILS);
   const supervisor = supervision.launch(spec, { giveUpAfter: { restarts: 1 } });
@@ -59,7 +59,7 @@ test('a `done` that nobody looks at is no unhandled rejection, and having given 
   assertNothingLeft(spec);
 });
 
-test('a supervisor keeps its process alive, and one that has ended does not', async (t) => {
+test('a supervisor keeps its program alive, and one that has ended does not', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -76,7 +76,7 @@ test('a supervisor keeps its process alive, and one that has ended does not', as
   assert.deepEqual([exitCode, stderr, isRunning(pid)], [0, '', true]);
 });
 
-test('listeners that throw do not keep it from restarting and giving up, and their errors surface', async (t) => {
+test('listeners that throw do not keep a supervisor from restarting and giving up, and their errors surface', async (t) => {
   const spec = await nodeSpec(t, FAILS);
   const { stdout, exitCode } = await startFixture(t, 'throwing-listeners', [JSON.stringify(spec), 'supervise'], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -95,7 +95,7 @@ test('listeners that throw do not keep it from restarting and giving up, and the
   ]);
 });
 
-test('fifty processes supervised by one cost it little, and its descriptors stay as they are', async (t) => {
+test('fifty supervised processes cost their program little CPU time, and open no further descriptors', async (t) => {
   const supervision = new Supervision(t);
   const managers = Array.from({ length: 50 }, () => new ProcessManager(sleepSpec(t, { stopTimeoutMs: 60_000 })));
   const supervisors = await Promise.all(

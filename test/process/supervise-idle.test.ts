@@ -1,4 +1,4 @@
-/** What a supervisor costs while nothing happens, with the addon and without it; and that it misses nothing for that. */
+/** What a supervisor costs while nothing happens, with the addon and without it, and that it still misses nothing. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
@@ -13,14 +13,14 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Two checks fall into it, and one percent of it is more than what is rounded. */
+/** Two checks fall into this time, and one percent of it is more than the rounding of the measured CPU time. */
 const WATCHED_MS = 5_000;
 const CHECKED_EVERY = { checkIntervalMs: 2_000 } satisfies SuperviseOptions;
 
-/** What a supervisor that looks all the time would have started a helper for, several times. */
+/** A supervisor that checks all the time would have started several helpers in this time. */
 const WITHOUT_HELPERS_MS = 1_500;
 
-/** A crash of what somebody else spawned is seen by looking. */
+/** The crash of a process that somebody else spawned is noticed by the regular checks. */
 const SEEN_WITHIN_MS = 1_000;
 
 class QuietSupervisor {
@@ -45,7 +45,7 @@ class QuietSupervisor {
     });
   }
 
-  /** Has been at rest for half a second. */
+  /** Waits until no helper has been started for half a second. */
   async isAtRest(): Promise<void> {
     await eventually('half a second in which no helper is started', async () => {
       const before = this.starts().length;
@@ -65,7 +65,7 @@ const withPaths = { command: whereIs('redis-server') } satisfies Partial<Process
 
 for (const mode of LOCK_MODES) {
   for (const whose of ['its own child', "somebody else's child"] as const) {
-    test(`through ${mode}: a supervisor of ${whose} costs less than 1 % of a core, and starts nothing`, async (t) => {
+    test(`through ${mode}: a supervisor of ${whose} uses less than 1 % of a core, and starts no helper`, async (t) => {
       const spec = await redisSpec(t, withPaths);
       if (whose !== 'its own child') await new ProcessManager(spec).start();
       const supervisor = await supervise(t, mode, spec);
@@ -77,7 +77,7 @@ for (const mode of LOCK_MODES) {
       assert.ok(percent < 1, `${percent.toFixed(1)} % of a core`);
     });
 
-    test(`through ${mode}: a supervisor of ${whose} sees a crash, a stop() and a start() from elsewhere`, async (t) => {
+    test(`through ${mode}: a supervisor of ${whose} notices a crash, a stop() and a start() from elsewhere`, async (t) => {
       const spec = await redisSpec(t, withPaths);
       const manager = new ProcessManager(spec);
       if (whose !== 'its own child') await manager.start();
@@ -102,7 +102,7 @@ for (const mode of LOCK_MODES) {
 }
 
 for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
-  test(`through ${mode}: a supervisor on standby starts nothing, and wakes`, async (t) => {
+  test(`through ${mode}: a supervisor on standby starts no helper, and watches again after a start()`, async (t) => {
     const spec = sleepSpec(t, { command: whereIs('sleep') });
     const manager = new ProcessManager(spec);
     await manager.start();
@@ -118,7 +118,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     await supervisor.reaches('watching');
   });
 
-  test(`through ${mode}: a supervisor that waits for the next restart starts nothing`, async (t) => {
+  test(`through ${mode}: a supervisor that waits for the next restart starts no helper`, async (t) => {
     const spec = sleepSpec(t, { command: whereIs('sleep'), args: ['0.3'] });
     const backoff = { initialMs: 60_000, maxMs: 60_000 };
     const supervisor = await supervise(t, mode, spec, { backoff, giveUpAfter: { restarts: 100 } });
@@ -129,12 +129,12 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     const before = supervisor.starts().length;
     await delay(WITHOUT_HELPERS_MS);
     assert.equal(supervisor.starts().length, before);
-    // Whoever starts it meanwhile is noticed.
+    // The supervisor notices when somebody else starts the process meanwhile.
     await new ProcessManager({ ...spec, args: ['300'] }).start();
     await supervisor.reaches('watching');
   });
 
-  test(`through ${mode}: a start() that waits for somebody else's start takes no helper for each look`, async (t) => {
+  test(`through ${mode}: a start() that waits for another start does not use a helper for each check`, async (t) => {
     const spec = await nodeSpec(t, { 'listen-after': 3_000 });
     const starter = new ProcessManager(spec);
     const spawned = once(starter, 'spawned');

@@ -11,7 +11,7 @@ import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-proce
 import { eventually } from '../helpers/waiting.js';
 import { type Witness, witnessedServer } from '../helpers/witness.js';
 
-test('after a stop and a start from outside, however close, the supervisor elsewhere supervises again', async (t) => {
+test('after a stop and a start from outside, however close, the supervisor elsewhere watches again', async (t) => {
   const random = seededRandom(t);
   const supervision = new Supervision(t);
   const server = await witnessedServer(t);
@@ -37,7 +37,7 @@ test('twenty restarts from outside are no crash loop', async (t) => {
   const supervisor = await supervision.elsewhere(spec);
   const began = performance.now();
   let pid = 0;
-  // More than five, which is the limit.
+  // This is more than five, the limit of a crash loop.
   const count = rounds(20, { least: 7 });
   for (let round = 0; round < count; round += 1) ({ pid } = await outside.restart());
   t.diagnostic(`${count} restarts in ${(performance.now() - began).toFixed()} ms`);
@@ -46,12 +46,12 @@ test('twenty restarts from outside are no crash loop', async (t) => {
   const before = supervisor.all('restarting').length;
   process.kill(pid, 'SIGKILL');
   const crash = await eventually('a restart', () => supervisor.all('restarting')[before]);
-  assert.deepEqual(crash.detail, { attempt: 1, delayMs: 0 }, 'the first crash of all');
+  assert.deepEqual(crash.detail, { attempt: 1, delayMs: 0 }, 'the restarts do not count as crashes');
   await eventually('it is up again', () => outside.isRunning());
   assert.deepEqual(supervisor.all('gaveUp'), []);
 });
 
-test("the manager's own restart() is no crash, and supervision goes on", async (t) => {
+test("a restart() of the supervisor's own manager is no crash, and the supervisor goes on", async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 0 } });
@@ -62,7 +62,7 @@ test("the manager's own restart() is no crash, and supervision goes on", async (
   await assert.rejects(supervisor.done, { name: 'CrashLoopError' });
 });
 
-test('a server comes back when the restart that stopped it is killed between its halves', async (t) => {
+test('a server comes back when the restart that stopped it is killed before it starts the server again', async (t) => {
   const supervision = new Supervision(t);
   const server = await witnessedServer(t);
   const supervisor = await supervision.elsewhere(server.spec);
@@ -79,7 +79,7 @@ test('a server comes back when the restart that stopped it is killed between its
   server.assertNeverTwo();
 });
 
-test('nor is it lost when a restart is killed at any other instant', async (t) => {
+test('a server comes back when a restart is killed at a random instant', async (t) => {
   const random = seededRandom(t);
   const supervision = new Supervision(t);
   const server = await witnessedServer(t, { dieAfterMs: 30 });
@@ -96,7 +96,7 @@ test('nor is it lost when a restart is killed at any other instant', async (t) =
   server.assertNeverTwo();
 });
 
-/** Each one is on its way before the one before it is needed: Node takes its time to start. */
+/** Launches each restarter before it is needed, since Node takes time to start. */
 function restartersOf(t: Parameters<typeof startFixture>[0], { spec }: Witness, when: () => string) {
   const launch = () => startFixture(t, 'restarter', [JSON.stringify(spec), when()]);
   let following = launch();

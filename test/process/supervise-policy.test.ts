@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
 import { completeSuperviseOptions, HealthChecks, restartDelayMs } from '../../src/supervise/policy.js';
 
-test('the first restart within the window is immediate, each further one waits longer, up to the maximum', () => {
+test('the first restart within the window is immediate, and each further one waits longer, up to the maximum', () => {
   const backoff = { initialMs: 500, factor: 2, maxMs: 3_000 };
   for (const [index, most] of [0, 500, 1_000, 2_000, 3_000, 3_000].entries()) {
     const delays = Array.from({ length: 200 }, () => restartDelayMs(index + 1, backoff));
@@ -13,11 +13,11 @@ test('the first restart within the window is immediate, each further one waits l
   }
 });
 
-test('a thousand crashes without a delay still have none', () => {
+test('with initialMs 0 even a thousand crashes cause no delay', () => {
   assert.equal(restartDelayMs(1_200, { initialMs: 0, factor: 2, maxMs: 30_000 }), 0);
 });
 
-test('only checks that fail in a row make a process sick, of one and the same process', async () => {
+test('only failed checks in a row, of the same process, make it unhealthy enough to be replaced', async () => {
   const { checks, check, announced } = checked(3);
   for (const state of ['unhealthy', 'unhealthy', 'running', 'unhealthy', 'unhealthy'] as const) await check({ state });
   assert.equal(checks.isSick, false);
@@ -33,7 +33,7 @@ test('only checks that fail in a row make a process sick, of one and the same pr
   assert.equal(checks.isSick, false);
 });
 
-test('the first check that is passed after failed ones is announced, whichever process passes it, and no other', async () => {
+test('the first passed check after failed ones is announced, whichever process passes it, and no other passed check', async () => {
   const { checks, check, announced } = checked(3);
   for (const state of ['running', 'unhealthy', 'starting', 'running', 'running', 'unhealthy'] as const)
     await check({ state });
@@ -45,7 +45,7 @@ test('the first check that is passed after failed ones is announced, whichever p
   );
 });
 
-test('leftovers are sick at the first look, and what a check finds out about the process before is dropped', async () => {
+test('survivors need replacing after the first check, and the result of an outdated check is dropped', async () => {
   const { checks, check, announced } = checked(3);
   await check({ state: 'unhealthy', pid: undefined });
   assert.equal(checks.isSick, true);
@@ -58,7 +58,7 @@ test('leftovers are sick at the first look, and what a check finds out about the
   }
 });
 
-test('a check that was ended, and never comes to its end, is not in the way of the next one', async () => {
+test('a check that was aborted and never ends does not block the next one', async () => {
   const { checks, check } = checked(1);
   void check('never');
   checks.reset();
@@ -66,7 +66,7 @@ test('a check that was ended, and never comes to its end, is not in the way of t
   assert.equal(checks.isSick, true);
 });
 
-test('a check that throws, or that cannot tell, changes nothing', async () => {
+test('a check that throws or gives no answer about the process changes nothing', async () => {
   const { checks, check } = checked(1);
   await check(new Error('no answer'));
   await check({ state: 'unknown', pid: undefined });
@@ -98,7 +98,7 @@ const WRONG: [unknown, RegExp][] = [
 ];
 
 for (const [options, message] of WRONG) {
-  test(`supervise() refuses ${JSON.stringify(options)} with a TypeError, and supervises nothing`, () => {
+  test(`supervise() with ${JSON.stringify(options)} throws a TypeError, and supervises nothing`, () => {
     const manager = new ProcessManager({ name: 'x', command: 'x', stateDir: '/nonexistent/x' });
     for (const _ of [1, 2]) {
       assert.throws(() => manager.supervise(options as SuperviseOptions), { name: 'TypeError', message });
@@ -106,12 +106,12 @@ for (const [options, message] of WRONG) {
   });
 }
 
-test('a shared process is not supervised', () => {
+test('supervise() of a shared process throws a TypeError', () => {
   const manager = new ProcessManager({ name: 'x', command: 'x', stateDir: '/nonexistent/x', lifetime: 'shared' });
   assert.throws(() => manager.supervise(), { name: 'TypeError', message: /"lifetime" must not be "shared"/ });
 });
 
-test('a signal of another realm, which is no instance of our AbortSignal, is as good', () => {
+test('a signal of another realm, which is no instance of our AbortSignal, is accepted', () => {
   const signal = Object.assign(new EventTarget(), { aborted: false }) as AbortSignal;
   assert.equal(completeSuperviseOptions({ signal }).signal, signal);
 });
@@ -136,7 +136,7 @@ function checked(unhealthyAfter: number) {
     { checkIntervalMs: 60_000, unhealthyAfter },
     (report) => announced.push(report),
   );
-  /** @returns the signal that it was given */
+  /** @returns the signal that the check was given */
   const check = async (report: { state: Status['state']; pid?: number | undefined } | Error | 'never') => {
     let given: AbortSignal | undefined;
     answer = async (signal) => {

@@ -1,4 +1,7 @@
-/** A process that is ready and then is not: from its first `ready` on each failed check counts. And when it passes them again. */
+/**
+ * From the first `ready` of a process on each failed check counts, and `healthy` is emitted when it passes its checks
+ * again.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,12 +11,12 @@ import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, Supervision } from '../helpers/supervisor-process.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** So long a start may take: nothing here does. */
+/** The start time, which is longer than anything here takes. */
 const START_TIMEOUT_MS = 600_000;
 
 const PAUSING = { 'pause-on': 'SIGUSR2' };
 
-test('a port that closes after `ready`, while start time goes on, is seen, here and elsewhere, and the process replaced', async (t) => {
+test('a port that closes after ready within the start time counts as unhealthy, and a supervisor here or elsewhere replaces the process', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, PAUSING, { startTimeoutMs: START_TIMEOUT_MS });
   const manager = new ProcessManager(spec);
@@ -34,7 +37,7 @@ test('a port that closes after `ready`, while start time goes on, is seen, here 
   }
 });
 
-test('`healthy` is told once when the process passes its checks again, with what was seen then', async (t) => {
+test('`healthy` is emitted once when the process passes its checks again, with the status of that check', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await nodeSpec(t, PAUSING, { startTimeoutMs: START_TIMEOUT_MS }));
   const told: string[] = [];
@@ -64,7 +67,7 @@ test('`healthy` is told once when the process passes its checks again, with what
   assert.equal(told.filter((line) => line === passed).length, 2);
 });
 
-test('`restarts` is counted before `ready` is told, and the first start is none', async (t) => {
+test('`restarts` is counted before `ready` is emitted, and the first start does not count', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   const counts: number[] = [];

@@ -16,12 +16,12 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const OFTEN = { checkIntervalMs: 10, ...NEVER_GIVE_UP };
 
-test('a process that is alive but fails its checks is replaced after that many in a row, and not before', async (t) => {
+test('a process that lives but fails its checks is replaced after unhealthyAfter failures in a row, and not before', async (t) => {
   const supervision = new Supervision(t);
   const answers: boolean[] = [];
   const isHealthy = () => answers.shift() ?? true;
   const spec = await redisSpec(t, { isHealthy });
-  // To the supervisor start time is soon over: what fails a check then is unhealthy.
+  // The manager of the supervisor has a short start time: once that is over, a failed check means unhealthy.
   const manager = new ProcessManager({ ...spec, startTimeoutMs: 1_000 });
   const { pid } = await new ProcessManager(spec).start();
   await eventually('it is too old to be starting', async () => ((await manager.status()).uptimeMs ?? 0) > 1_000);
@@ -43,7 +43,7 @@ test('a process that is alive but fails its checks is replaced after that many i
   assert.notEqual(await redisPid(spec.port), pid);
 });
 
-test('a frozen process is replaced without waiting for SIGKILL', async (t) => {
+test('a suspended process is replaced without waiting until SIGKILL is due', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
@@ -56,7 +56,7 @@ test('a frozen process is replaced without waiting for SIGKILL', async (t) => {
   assert.notEqual(await redisPid(spec.port), pid);
 });
 
-test("another process's child that is frozen is replaced too", async (t) => {
+test('a suspended child of another process is replaced, too', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t, { stopTimeoutMs: 60_000 });
   await supervision.elsewhere(spec, OFTEN);
@@ -68,7 +68,7 @@ test("another process's child that is frozen is replaced too", async (t) => {
 });
 
 for (const kind of ['stay', 'ignore', 'session']) {
-  test(`what a crashed server leaves (--child=${kind}) is ended, and a new server started`, async (t) => {
+  test(`the survivors of a crashed server (--child=${kind}) are ended, and a new server is started`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await nodeSpec(t, { child: kind }, { stopTimeoutMs: 300 });
     const manager = new ProcessManager(spec);
@@ -83,7 +83,7 @@ for (const kind of ['stay', 'ignore', 'session']) {
     const unhealthy = once(manager, 'unhealthy');
     const ready = once(manager, 'ready');
     process.kill(pid, 'SIGKILL');
-    // Its exit makes the check come at once, not after the five seconds between two checks.
+    // The exit triggers the check at once, not after the five seconds between two checks.
     const [report] = await unhealthy;
     assert.deepEqual([report.checks.process, report.pid], [false, undefined]);
     const [{ pid: next }] = await ready;
@@ -91,12 +91,12 @@ for (const kind of ['stay', 'ignore', 'session']) {
     assert.ok((await lockHolders(manager.spec.lockFile)).includes(next));
     await reaches(supervisor, 'watching');
     assert.equal(supervisor.restarts, 1);
-    // An heir of a heir of the test: the stop afterwards finds them all.
+    // The new server has a child, too: the stop finds all of them.
     assert.deepEqual(await manager.stop().then(() => isLocked(manager.spec.lockFile)), false);
   });
 }
 
-test('leftovers that somebody else has replaced meanwhile are not ended', async (t) => {
+test('survivors that somebody else has replaced meanwhile are not ended', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   assert.equal(await endSick(manager.spec, undefined), false);
@@ -114,7 +114,7 @@ const losses: Record<string, (lockFile: string) => void> = {
 };
 
 for (const [how, lose] of Object.entries(losses)) {
-  test(`a process whose lock file is ${how} is ended and started again, here or elsewhere supervised`, async (t) => {
+  test(`a process whose lock file is ${how} is ended and started again, by a supervisor here or elsewhere`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await redisSpec(t);
     const manager = new ProcessManager(spec);
@@ -133,21 +133,21 @@ for (const [how, lose] of Object.entries(losses)) {
       await reaches(supervisor, 'watching');
     }
     assert.equal(pids.size, 3);
-    // Whoever made it has handed the lock over.
+    // For a moment the supervisor that spawned the process still has its own copy of the lock.
     await eventually('one holder', async () => (await lockHolders(manager.spec.lockFile)).length === 1);
     assert.deepEqual(await lockHolders(manager.spec.lockFile), [await redisPid(spec.port)]);
   });
 }
 
-test("a supervisor over a stranger's lock ends nobody, and starts its process when that lock is free, stopped or not before", async (t) => {
+test('a supervisor beside a stranger with the lock ends nobody, and starts its process when the lock is free, even after a stop', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
-  // To the supervisor start time is soon over: then it cannot be a start that has the lock.
+  // The manager of the supervisor has a short start time: once that is over, the holder cannot be a start.
   const manager = new ProcessManager({ ...spec, startTimeoutMs: 1_000 });
   await new ProcessManager(spec).start();
   await manager.stop();
   const { lockFile } = manager.spec;
-  // It waits: a look of ours at the lock, just then, is none of its business.
+  // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
   const stranger = startProgram(t, 'setsid', ['flock', lockFile, 'sleep', '300'], { stdio: 'ignore' });
   await eventually(
     'two that hold the lock',

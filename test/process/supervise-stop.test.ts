@@ -14,10 +14,10 @@ import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-proce
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { witnessedServer } from '../helpers/witness.js';
 
-/** 2 × stopTimeoutMs + 5 s. */
+/** The time that a stop may take: 2 × stopTimeoutMs + 5 s. */
 const STOP_LIMIT_MS = 7_000;
 
-test('what is stopped from outside at a random instant of a restart stays stopped', async (t) => {
+test('a process that is stopped from outside at a random instant of a restart stays stopped', async (t) => {
   const random = seededRandom(t);
   const supervision = new Supervision(t);
   const server = await witnessedServer(t);
@@ -41,7 +41,7 @@ test('what is stopped from outside at a random instant of a restart stays stoppe
 });
 
 for (const who of ['manager', 'supervisor'] as const) {
-  test(`a stop of the ${who} does not wait for a check that never answers`, async (t) => {
+  test(`stop() of the ${who} does not wait for a check that never answers`, async (t) => {
     const supervision = new Supervision(t);
     const { hangs, changes } = hanging();
     const spec = await redisSpec(t, changes);
@@ -59,7 +59,7 @@ for (const who of ['manager', 'supervisor'] as const) {
   });
 }
 
-test('a stop does not wait for a supervisor that waits for a check of what somebody else has started', async (t) => {
+test('a stop does not wait for a supervisor that is checking a process of another starter', async (t) => {
   const supervision = new Supervision(t);
   const { hangs, changes } = hanging();
   const spec = await redisSpec(t, changes);
@@ -74,7 +74,7 @@ test('a stop does not wait for a supervisor that waits for a check of what someb
   assert.deepEqual([supervisor.state, isRunning(pid)], ['stopped', false]);
 });
 
-test('a stop from elsewhere puts it on standby, and a start from elsewhere wakes it', async (t) => {
+test('a stop from elsewhere puts the supervisor on standby, and a start from elsewhere makes it watch again', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -93,14 +93,14 @@ test('a stop from elsewhere puts it on standby, and a start from elsewhere wakes
   }
 });
 
-test('a start that wakes it and fails is made good by the supervisor', async (t) => {
+test('when a start from elsewhere ends the standby and fails, the supervisor starts the process', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const supervisor = await supervision.here(manager);
   await callElsewhere<StopResult>(t, 'stop', spec);
   await reaches(supervisor, 'standby');
-  // It already watches while the start that fails has the lock.
+  // The supervisor watches again while the failing start has the lock.
   const ready = once(manager, 'ready');
   await assert.rejects(callElsewhere(t, 'start', { ...spec, command: 'no-such-command' }), {
     name: 'CommandNotFoundError',
@@ -110,7 +110,7 @@ test('a start that wakes it and fails is made good by the supervisor', async (t)
   assert.equal((await manager.status()).state, 'running');
 });
 
-test("the manager's own stop ends its supervisor, before or after it is ready", async (t) => {
+test('stop() of the manager ends its supervisor, whether the process is ready or not', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'listen-after': 100 });
   const manager = new ProcessManager(spec);
@@ -125,7 +125,7 @@ test("the manager's own stop ends its supervisor, before or after it is ready", 
   }
 });
 
-test('supervisor.stop() lets a start in progress finish, and the process stays up', async (t) => {
+test('stop() of a supervisor lets a start that is under way finish, and the process runs on', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await nodeSpec(t, { 'listen-after': 300 }));
   const ready: number[] = [];
@@ -140,7 +140,7 @@ test('supervisor.stop() lets a start in progress finish, and the process stays u
   await supervisor.stop();
 });
 
-test('supervision that is ended while it replaces a sick process leaves the new one up', async (t) => {
+test('when a supervisor is stopped while it replaces an unhealthy process the new process runs on', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'on-term': 1_200 }, { stopTimeoutMs: 60_000 });
   const manager = new ProcessManager(spec);
@@ -156,7 +156,7 @@ test('supervision that is ended while it replaces a sick process leaves the new 
   await supervisor.done;
 });
 
-test('with respectStop it leaves alone what was stopped on purpose, until somebody starts it', async (t) => {
+test('with respectStop a supervisor leaves a process alone that was stopped on purpose, until somebody starts it', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -171,7 +171,7 @@ test('with respectStop it leaves alone what was stopped on purpose, until somebo
   assert.equal(isRunning(pid), true);
 });
 
-test('with respectStop it starts what was never stopped, and what a restart that died has left', async (t) => {
+test('with respectStop a supervisor starts a process that was never stopped, and one whose restart died half-way', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -184,7 +184,7 @@ test('with respectStop it starts what was never stopped, and what a restart that
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('without respectStop it starts also what was stopped on purpose', async (t) => {
+test('without respectStop a supervisor starts a process that was stopped on purpose, too', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
@@ -193,7 +193,7 @@ test('without respectStop it starts also what was stopped on purpose', async (t)
   assert.equal((await manager.status()).state, 'running');
 });
 
-test('its signal ends supervision, and an aborted one does not let it begin', async (t) => {
+test('the signal of a supervisor ends it, and with an aborted signal it does not begin', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
@@ -215,7 +215,7 @@ test('its signal ends supervision, and an aborted one does not let it begin', as
   assert.deepEqual(processesIn(spec.stateDir), []);
 });
 
-test('a first start that fails before it could undo an earlier stop is tried again, and a later stop counts', async (t) => {
+test('a supervisor repeats a first start that failed before it undid an earlier stop, and a later stop still counts', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(await redisSpec(t));
   await manager.start();
@@ -234,7 +234,7 @@ test('a first start that fails before it could undo an earlier stop is tried aga
   await reaches(supervisor, 'standby');
 });
 
-/** Once `hangs.now`, isHealthy never answers, whatever its signal says. */
+/** After `hangs.now` is set isHealthy never answers, whatever its signal does. */
 function hanging() {
   const hangs = { now: false, signals: [] as AbortSignal[] };
   const isHealthy = (_: Instance, signal: AbortSignal): boolean | Promise<boolean> => {

@@ -11,7 +11,10 @@ import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-proce
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { witnessedServer } from '../helpers/witness.js';
 
-/** What a user may count on; the fastest of a few counts, for the machines are shared. */
+/**
+ * The time within which a user can count on a takeover. The fastest of a few rounds counts, since the test machines are
+ * shared.
+ */
 const TAKEOVER_MS = 1_000;
 
 test('when the first supervisor is killed together with the server, the second has taken over within a second', async (t) => {
@@ -27,9 +30,9 @@ test('when the first supervisor is killed together with the server, the second h
     process.kill(pid, 'SIGKILL');
     await eventually('another server', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
     times.push(performance.now() - began);
-    // It can be on its way out for longer than it has the lock.
+    // An exiting process can still be there after its lock is free.
     await eventually('the end of the killed one', () => !isRunning(pid));
-    // The server can answer before the news of it has come.
+    // The new server can answer before the second supervisor has reported it.
     await eventually('the second has made it', () => second.all('spawned').length === 1);
     first = second;
   }
@@ -37,7 +40,7 @@ test('when the first supervisor is killed together with the server, the second h
   assert.ok(Math.min(...times) < TAKEOVER_MS);
 });
 
-test('when only the first is killed the server keeps running, and the second watches and mends it', async (t) => {
+test('when only the first supervisor is killed the server keeps running, and the second one restarts it after a crash', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
   const first = await supervision.elsewhere(spec);
@@ -62,7 +65,7 @@ test('two supervisors that see the same crashes never make two servers, and both
   const outside = new ProcessManager(server.spec);
   const count = rounds(50, { least: 5 });
   for (let round = 0; round < count; round += 1) {
-    // A child of neither: both see its end by looking at the lock.
+    // The server is a child of neither supervisor: both notice its end by checking the lock.
     const { pid } = await outside.restart();
     for (const supervisor of both) await reaches(supervisor, 'watching');
     process.kill(pid, 'SIGKILL');
@@ -79,14 +82,14 @@ test('two supervisors that see the same crashes never make two servers, and both
     () => spawned().reduce((sum, each) => sum + each) > count,
   );
   t.diagnostic(`servers made: ${spawned().join(' and ')}`);
-  // What the other one was quicker to restart is no restart of this one, and counts for no crash loop.
+  // A restart by the other supervisor is no restart of this one, and does not count for its crash loop.
   for (const { detail, restarts } of both.flatMap((supervisor) => supervisor.all('restarting'))) {
     const { attempt } = detail as { attempt: number };
     assert.ok(attempt <= restarts + 1, `attempt ${attempt} after ${restarts} restarts`);
   }
 });
 
-test('two supervisors over leftovers replace them once', async (t) => {
+test('two supervisors replace the survivors of a crashed server only once', async (t) => {
   const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { child: 'session' });
   const options = { checkIntervalMs: 10, ...NEVER_GIVE_UP };
@@ -95,7 +98,7 @@ test('two supervisors over leftovers replace them once', async (t) => {
     both.flatMap((supervisor) => supervisor.all('ready').map(({ detail }) => (detail as Instance).pid));
   const killed: number[] = [];
   for (let round = 1; round <= 3; round += 1) {
-    // Either of the two can have made the last one.
+    // Either of the two supervisors can have started the latest server.
     const pid = Number(made().find((each) => !killed.includes(each)));
     process.kill(pid, 'SIGKILL');
     killed.push(pid);
@@ -106,7 +109,7 @@ test('two supervisors over leftovers replace them once', async (t) => {
   }
 });
 
-test('one stop puts both on standby, and one start wakes both', async (t) => {
+test('one stop puts both supervisors on standby, and one start makes both watch again', async (t) => {
   const supervision = new Supervision(t);
   const server = await witnessedServer(t);
   const [first, second] = [await supervision.elsewhere(server.spec), await supervision.elsewhere(server.spec)];
@@ -121,15 +124,15 @@ test('one stop puts both on standby, and one start wakes both', async (t) => {
   server.assertNeverTwo();
 });
 
-/** Longer than any test. */
+/** This is longer than any test takes. */
 const LONG_MS = 600_000;
 
-/** Enough for two eager supervisors to see it sick, and to restart it. */
+/** This is long enough for two supervisors without a backoff to find the server unhealthy and to restart it. */
 const WATCH_MS = 1_500;
 
-test('two supervisors of a server that becomes sick again and again keep the backoff', async (t) => {
+test('two supervisors of a server that becomes unhealthy again and again keep the backoff', async (t) => {
   const supervision = new Supervision(t);
-  // It is ready for the manager that starts it, and sick for all others.
+  // The server is healthy for the manager that starts it, and unhealthy for all others.
   const spec = sleepSpec(t, { startTimeoutMs: 500, isHealthy: ({ reused }) => !reused });
   const managers = [1, 2].map(() => new ProcessManager(spec));
   const spawned: number[] = [];
@@ -155,7 +158,7 @@ test('two supervisors of a server that becomes sick again and again keep the bac
     { withinMs: 30_000 },
   );
   const count = spawned.length;
-  // The first start, by one of them or joined by it, and one immediate restart by each.
+  // Four are allowed: the first start of each supervisor, whether it spawns or joins, and one immediate restart by each.
   assert.ok(count <= 4, `${count} processes, delays ${delays}`);
   await delay(WATCH_MS);
   assert.deepEqual([spawned.length, isLocked(managers[0]?.spec.lockFile ?? '')], [count, false]);

@@ -1,4 +1,4 @@
-/** What the managed process is given: arguments, environment, folder, streams, session. */
+/** What the managed process is given: arguments, environment, folder, streams and session. */
 import assert from 'node:assert/strict';
 import { realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -31,13 +31,13 @@ async function startedWith(
   return { ...(JSON.parse(line) as Surroundings), spec };
 }
 
-test('arguments arrive as they are: no shell, no splitting, empty ones too', async (t) => {
+test('arguments reach the process unchanged: no shell, no splitting, empty ones included', async (t) => {
   const args = ['two words', '', '$HOME', '`id`', '"quoted"', "it's", '*', ';exit', 'new\nline', 'größer', '-n', '--'];
   const { words } = await startedWith(t, { args: [PROGRAM, ...args] });
   assert.deepEqual(words, ['node', PROGRAM, ...args]);
 });
 
-test('the environment is the own one, with changes over it; undefined removes a variable', async (t) => {
+test("the process gets the caller's environment with the changes of env, in which undefined removes a variable", async (t) => {
   process.env.FLOCK_PROCESS_TEST_KEPT = 'kept';
   process.env.FLOCK_PROCESS_TEST_CHANGED = 'old';
   process.env.FLOCK_PROCESS_TEST_REMOVED = 'there';
@@ -63,26 +63,26 @@ test('the environment is the own one, with changes over it; undefined removes a 
   assert.equal(environment.PATH, process.env.PATH);
 });
 
-test('it works in cwd, and without one in the folder of the caller', async (t) => {
+test('the process runs in cwd, and without a cwd in the folder of the caller', async (t) => {
   const plain = await startedWith(t, {});
   assert.equal(plain.folder, process.cwd());
   const folder = realpathSync(dirname(plain.spec.stateDir));
   assert.equal((await startedWith(t, { cwd: folder })).folder, folder);
 });
 
-test('it leads a session and a group of its own', async (t) => {
+test('the process leads a session and a group of its own', async (t) => {
   const { pid, session, group } = await startedWith(t, {});
   assert.deepEqual([session, group], [pid, pid]);
 });
 
-test('its streams are nothing to read, the log twice, and the lock', async (t) => {
+test('the process has /dev/null as stdin, the log as stdout and stderr, and the lock as descriptor 3', async (t) => {
   const { streams, spec } = await startedWith(t, {});
   const folder = realpathSync(spec.stateDir);
   const logFile = `${folder}/logs/redis.log`;
   assert.deepEqual(streams, ['/dev/null', logFile, logFile, `${folder}/redis.lock`]);
 });
 
-test('the first word is the command as it was given', async (t) => {
+test('the first argument is the command as the spec gives it', async (t) => {
   assert.equal((await startedWith(t, { command: 'node' })).words[0], 'node');
   assert.equal((await startedWith(t, { command: process.execPath })).words[0], process.execPath);
 });

@@ -1,6 +1,6 @@
 /**
- * A process that is kept from running (a busy event loop, SIGSTOP, a stalled machine) for longer than a time limit: what it
- * waited for may be there, and it looks once more before it says that it is not.
+ * A process does not run for longer than a time limit: its event loop is busy, it is suspended, or the machine is stalled. What it
+ * waited for may have come meanwhile, so it checks once more before it reports a failure.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -23,14 +23,14 @@ import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-/** Much longer than the limits below. */
+/** This is much longer than the time limits below. */
 const KEPT_MS = 1_500;
 
 function keepFromRunning(): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, KEPT_MS);
 }
 
-/** A health check with several steps: its answer is not there as soon as its process runs again. */
+/** A health check of several steps: its answer takes further turns after its process runs again. */
 async function askRedis({ address }: Pick<Instance, 'address'>): Promise<boolean> {
   const socket = connect(Number(address?.split(':')[1]), '127.0.0.1');
   try {
@@ -46,19 +46,19 @@ async function askRedis({ address }: Pick<Instance, 'address'>): Promise<boolean
   }
 }
 
-test('what answered meanwhile counts, although the time of the look is over', async (t) => {
+test('a port that answered while its caller was blocked counts as open, although the time of the check is over', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
   t.after(() => server.close());
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const look = isPortOpen({ host: '127.0.0.1', port }, { timeoutMs: 50 });
-  // Its connection is under way when this one comes to its second line.
+  // The connection attempt is under way when this import is done.
   await import('node:net');
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
   assert.equal(await look, true);
 });
 
-test('a start whose event loop was blocked for longer than its start time hands out the server that is ready by then', async (t) => {
+test('a start whose event loop was blocked for longer than its start time returns the server that is ready by then', async (t) => {
   const spec = await redisSpec(t, { startTimeoutMs: 500, isHealthy: askRedis });
   const manager = new ProcessManager(spec);
   manager.once('spawned', keepFromRunning);
@@ -66,7 +66,7 @@ test('a start whose event loop was blocked for longer than its start time hands 
   assert.deepEqual([reused, (await manager.status()).pid], [false, pid]);
 });
 
-test('so does one that is blocked in the middle of its health check', async (t) => {
+test('a start that is blocked in the middle of its health check returns the server that is ready by then', async (t) => {
   let looks = 0;
   const isHealthy = async (instance: Instance) => {
     looks += 1;
@@ -77,7 +77,7 @@ test('so does one that is blocked in the middle of its health check', async (t) 
   assert.equal((await manager.start()).reused, false);
 });
 
-test('a start that was suspended for longer than its start time hands out the server that is ready by then', async (t) => {
+test('a start that was suspended for longer than its start time returns the server that is ready by then', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 300 }, { startTimeoutMs: 1_000 });
   for (const afterMs of [0, 5, 10, 20, 40, 80]) {
     const manager = await startRemoteManager(t, spec);
@@ -92,7 +92,7 @@ test('a start that was suspended for longer than its start time hands out the se
   }
 });
 
-test('a start that waits for the process of another one looks at it once more, too', async (t) => {
+test('a start that was blocked while it waits for the process of another start checks that process once more', async (t) => {
   const spec = await redisSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   let looks = 0;
@@ -105,7 +105,7 @@ test('a start that waits for the process of another one looks at it once more, t
   assert.deepEqual([instance.pid, reused], [pid, true]);
 });
 
-test('a server that never gets ready is given up all the same, after one look more', async (t) => {
+test('a start checks a server that never becomes ready once more, and then gives it up', async (t) => {
   let looks = 0;
   const isHealthy = () => {
     looks += 1;
@@ -119,7 +119,7 @@ test('a server that never gets ready is given up all the same, after one look mo
   assert.ok(performance.now() - began < 10_000);
 });
 
-test('status() does not call a server unhealthy because its own process was busy during the look', async (t) => {
+test('status() does not call a server unhealthy because its own process was busy during the check', async (t) => {
   const spec = await redisSpec(t, { checkTimeoutMs: 500, isHealthy: askRedis });
   const manager = new ProcessManager(spec);
   await manager.start();
@@ -148,14 +148,14 @@ test('a supervisor does not replace a healthy server because its own process was
   assert.deepEqual([(await manager.status()).pid, supervisor.restarts], [pid, 0]);
 });
 
-/** Somebody who has the lock until the test is over, or is told to free it. */
+/** Starts a holder that keeps the lock until the test is over or kills it. */
 async function holdLock(t: Test, path: string): Promise<Program> {
   const holder = startProgram(t, 'flock', ['--no-fork', '-x', path, 'sh', '-c', 'echo held; exec sleep 60']);
   await holder.printed(/held/);
   return holder;
 }
 
-test('a lock that was freed while its waiter was blocked is not refused', async (t) => {
+test('a waiter that was blocked past its time limit gets a lock that was freed meanwhile', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const timeoutMs of [50, 300, 1_000]) {
     const holder = await holdLock(t, path);
@@ -167,7 +167,7 @@ test('a lock that was freed while its waiter was blocked is not refused', async 
   }
 });
 
-test('nor is one that was freed while its waiter was suspended, and a helper had answered before', async (t) => {
+test("a waiter that was suspended past its time limit after a helper's answer gets a lock that was freed meanwhile", async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const holder = await holdLock(t, path);
   const ASKED = join(temporaryFolder(t), 'asked');
@@ -186,13 +186,13 @@ test('nor is one that was freed while its waiter was suspended, and a helper had
   await waiting;
 });
 
-test('a start whose check took the whole start time checks once more before it reports the process that it found as not healthy', async (t) => {
+test('a start whose check took the whole start time checks once more before it calls a found process unhealthy', async (t) => {
   const spec = sleepSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   let looks = 0;
   const isHealthy = () => {
     looks += 1;
-    // The machine is busy: nothing else runs in this process meanwhile, and so no time limit ends the look.
+    // On such a busy machine nothing else runs in this process meanwhile, so no time limit ends the check.
     if (looks === 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
     return looks > 1;
   };

@@ -1,4 +1,4 @@
-/** A server that is suspended while it starts: what was seen of it at the spawn does not stick to it. */
+/** A server is suspended while it starts. What was seen of it at the spawn does not count for ever. */
 import assert from 'node:assert/strict';
 import childProcess, { type ChildProcess } from 'node:child_process';
 import { syncBuiltinESMExports } from 'node:module';
@@ -8,7 +8,7 @@ import { stateOf } from '../helpers/outside-view.js';
 import { redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-/** Whatever this process spawns is suspended before anybody can look at it. */
+/** Suspends whatever this process spawns before the library can check it. */
 function suspendWhatIsSpawned(t: TestContext): void {
   const spawn = childProcess.spawn as (...args: unknown[]) => ChildProcess;
   const { mock } = t.mock.method(childProcess, 'spawn', (...args: unknown[]) => {
@@ -28,7 +28,7 @@ function suspend(pid: number): void {
   while (stateOf(pid) !== 'T');
 }
 
-test('one that is suspended when it is spawned is ready when it goes on', async (t) => {
+test('a process that is suspended at its spawn becomes ready when it is resumed', async (t) => {
   const manager = new ProcessManager(await redisSpec(t));
   suspendWhatIsSpawned(t);
   manager.on('spawned', ({ pid }) => process.kill(pid, 'SIGCONT'));
@@ -37,7 +37,7 @@ test('one that is suspended when it is spawned is ready when it goes on', async 
   assert.deepEqual([state, found], ['running', pid]);
 });
 
-test('one that is suspended after its spawn is not ready before it goes on', async (t) => {
+test('a process that is suspended after its spawn does not become ready before it is resumed', async (t) => {
   let suspended: number | undefined;
   const isHealthy = ({ pid }: Instance) => {
     if (suspended !== undefined) return true;

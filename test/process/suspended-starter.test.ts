@@ -1,4 +1,4 @@
-/** A suspended process stretches every instant of its start: what is a matter of microseconds otherwise becomes likely. */
+/** While a process is suspended each step of its start lasts long, so a stop at any step becomes likely. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,10 +10,10 @@ import { FILE_CLOCK_MS, startTimedManagers, type TimedManager } from '../helpers
 import { eventually } from '../helpers/waiting.js';
 import { witnessedServer } from '../helpers/witness.js';
 
-/** A start from a warm process takes less; some instants are after it. */
+/** A start in a warm process takes less time, so some of the instants come after it. */
 const START_MS = 120;
 
-test('a stop while a starter is suspended ends its start with StoppedError, wherever it was', async (t) => {
+test('a stop while a starter is suspended ends its start with StoppedError, at whatever step the start was', async (t) => {
   const random = seededRandom(t);
   const server = await witnessedServer(t);
   const [starter, stopper] = (await startTimedManagers(t, server.spec, 2)) as [TimedManager, TimedManager];
@@ -31,7 +31,7 @@ test('a stop while a starter is suspended ends its start with StoppedError, wher
     const stopped = stopper.stop();
     await eventually('its line, and no server', () => stops().length > before && server.alive().length === 0);
     const stopBegan = Date.parse(stops().at(-1)?.at ?? '');
-    // Handing the lock over is the last thing that it does: as long as it has it, it is not through.
+    // Handing the lock over is the last step of a start: a starter that still has the lock is not done.
     const isInside = (await lockHolders(lockFile)).includes(starter.program.pid);
     starter.kill('SIGCONT');
     const [outcome] = await started;
@@ -50,7 +50,7 @@ test('a stop while a starter is suspended ends its start with StoppedError, wher
     await server.assertNothingThere();
   }
   t.diagnostic(JSON.stringify(seen));
-  // Some microseconds lie between its last look at the journal and its handing over: to meet them once is chance.
-  assert.ok(seen.atItsLastStep <= 1, 'it got what was stopped before its eyes');
+  // Some microseconds lie between the last reading of the journal and the hand-over: a stop hits them once by chance at most.
+  assert.ok(seen.atItsLastStep <= 1, 'a start returned a process that was stopped during its last step');
   server.assertNeverTwo();
 });

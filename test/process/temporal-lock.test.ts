@@ -1,4 +1,4 @@
-/** The eight lock scenarios of the testing guide, on the real Temporal. */
+/** The eight lock scenarios of the testing guide, with a real Temporal. */
 import assert from 'node:assert/strict';
 import { existsSync, statSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
@@ -71,7 +71,7 @@ test('kill -9 of Temporal frees the lock, and status says stopped', async (t) =>
   assert.deepEqual(await lockHolders(lockFile), []);
 });
 
-test('start() in the same turn as the kill -9 brings up a new Temporal that serves', async (t) => {
+test('start() in the same turn as the kill -9 starts a new Temporal that serves', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
   const crashed = await manager.start();
   process.kill(crashed.pid, 'SIGKILL');
@@ -86,7 +86,7 @@ test('start() in the same turn as the kill -9 brings up a new Temporal that serv
   assert.equal(workflowId, 'after-crash');
 });
 
-test('a look at the lock costs less than a tenth of a look at the processes', async (t) => {
+test('isLocked() takes less than a tenth of the time of a list of all processes', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
   await manager.start();
   const isStillLocked = async () => assert.equal(isLocked(lockFile), true);
@@ -116,7 +116,7 @@ test('start and stop work again and again, each time with a new process and a fr
   assert.equal(pids.size, count);
 });
 
-test('of four processes that start Temporal at once exactly one spawns, and all get its pid', async (t) => {
+test('exactly one of four processes that start Temporal at once spawns it, and all return its PID', async (t) => {
   const { options, lockFile } = await temporalManager(t);
   const outcomes = await Promise.all(Array.from({ length: 4 }, () => callElsewhere(t, 'start', options)));
   const instances = outcomes.map(({ instance, error }) => instance ?? assert.fail(error?.message));

@@ -1,4 +1,4 @@
-/** A background Temporal as a command-line tool has it: started by one process, used and ended by others. */
+/** A Temporal in the background as a command-line tool uses it: one process starts it, and others use and stop it. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ test('a workflow can be started in every configured namespace as soon as start()
   }
 });
 
-test('without a stateDir, files and binary are where the Go CLI has them', async (t) => {
+test('without a stateDir files and binary are where the Go CLI has them', async (t) => {
   const home = temporaryFolder(t);
   const folder = join(home, '.stigmer');
   mkdirSync(join(folder, 'bin'), { recursive: true });
@@ -58,7 +58,7 @@ test('without a stateDir, files and binary are where the Go CLI has them', async
   assert.equal(isLocked(join(folder, 'temporal.lock')), false);
 });
 
-test('a binary that is not where the option says: CommandNotFoundError says how to install it, and nothing runs', async (t) => {
+test('a command that does not exist causes a CommandNotFoundError that says how to install it, and nothing runs', async (t) => {
   const command = join(temporaryFolder(t), 'temporal');
   const manager = new ProcessManager(temporalDevServer(await temporalOptions(t, { command })));
   await assert.rejects(manager.start(), (error) => {
@@ -71,7 +71,7 @@ test('a binary that is not where the option says: CommandNotFoundError says how 
   assert.equal((await manager.status()).state, 'stopped');
 });
 
-test('a machine without Temporal: CommandNotFoundError says how to install it', async (t) => {
+test('on a machine without Temporal CommandNotFoundError says how to install it', async (t) => {
   const home = temporaryFolder(t);
   const bare = { env: { ...process.env, HOME: home, PATH: '/nonexistent' } };
   const { error } = await callElsewhere(t, 'start', { port: await freePort() }, bare);
@@ -79,7 +79,7 @@ test('a machine without Temporal: CommandNotFoundError says how to install it', 
   assert.match(error?.message ?? '', /install/i);
 });
 
-test('restart() gives a new process on the same database', async (t) => {
+test('restart() starts a new process on the same database', async (t) => {
   const { options, dataDir } = await persistentTemporal(t);
   const manager = new ProcessManager(temporalDevServer(options));
   const first = await manager.start();
@@ -105,7 +105,7 @@ test('a workflow survives a kill -9 of Temporal', async (t) => {
   assert.equal((await after.workflow.getHandle('survivor').describe()).status.name, 'RUNNING');
 });
 
-/** With a database in a folder that does not exist yet. */
+/** A Temporal with a database in a folder that does not exist yet. */
 async function persistentTemporal(t: Parameters<typeof temporalOptions>[0]) {
   const options = await temporalOptions(t);
   const dataDir = join(options.stateDir, 'made/by/start');

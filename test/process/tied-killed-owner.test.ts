@@ -1,4 +1,4 @@
-/** The owner of a tied process is killed with SIGKILL: whatever it was doing, the process does not outlive it. */
+/** An owner of a tied process is killed with SIGKILL. The process does not outlive the owner, whatever it was doing. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -16,10 +16,10 @@ import { descriptorsOf, groupEnds, processesNaming, startOwner, watcherOf } from
 import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
 
-/** What law 7 allows between the owner's end and the server's, for one that ends when it is asked to. */
+/** The time that law 7 allows between the end of the owner and the end of a server that obeys its stop signal. */
 const GONE_WITHIN_MS = 1_000;
 
-/** A server whose stop signal was lost is there for longer, and so is one that only SIGKILL ended. */
+/** A server that missed its stop signal, or that only SIGKILL ended, takes longer. */
 const LOST_SIGNAL_MS = 5_000;
 
 test('an owner that is killed right after the spawn leaves no server', async (t) => {
@@ -42,8 +42,9 @@ test('an owner that is killed right after the spawn leaves no server', async (t)
     owner.kill();
     await owner.program.exited;
     const begin = performance.now();
-    // Its shell before it is exec'd, and its watcher, name the folder as it does; the next owner waits for its first call. What
-    // the owner had forked and not exec'd looks like an owner, and has the lock.
+    // The shell before its exec, and the watcher, name the folder as the server does; the next owner names it too, and
+    // is left out.
+    // A child that the owner has forked and not yet exec'd looks like an owner, so the lock is checked as well.
     const isGone = () => others(dirname(spec.stateDir)).length === 0 && !isLocked(lockFile);
     await eventually(`nobody of round ${round}`, isGone, { everyMs: 2 });
     ends.push(performance.now() - begin);
@@ -58,7 +59,7 @@ test('an owner that is killed right after the spawn leaves no server', async (t)
   assertInTime(ends);
 });
 
-test('a start with another spec waits for the end of one whose owner was killed, and neither refuses nor ends it', async (t) => {
+test('a start with another spec waits for the end of a process whose owner was killed, and neither refuses nor ends it', async (t) => {
   for (const whenDifferent of ['refuse', 'restart'] as const) {
     const spec = await nodeSpec(t, { 'on-term': 1_500 }, { env: { LEVEL: '1' } });
     const owner = await startOwner(t, spec);
@@ -75,7 +76,7 @@ test('a start with another spec waits for the end of one whose owner was killed,
   }
 });
 
-test('an owner of a server that is ready is killed: the server and its watcher are gone', async (t) => {
+test('when the owner of a ready server is killed, the server and its watcher end', async (t) => {
   const ends: number[] = [];
   for (let round = 1; round <= rounds(40); round += 1) {
     const spec = await redisSpec(t);
@@ -90,7 +91,7 @@ test('an owner of a server that is ready is killed: the server and its watcher a
   assertInTime(ends);
 });
 
-test('a server that ignores SIGTERM is asked, and gone after its grace', async (t) => {
+test('a server that ignores SIGTERM gets SIGTERM first, and is killed after its grace', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore', child: 'ignore' }, { stopTimeoutMs: 2_000 });
   const owner = await startOwner(t, spec);
   const { logFile } = new ProcessManager(spec).spec;
@@ -105,7 +106,7 @@ test('a server that ignores SIGTERM is asked, and gone after its grace', async (
   assert.ok(ms >= 2_000, `${ms} ms`);
 });
 
-test('a server that takes its time to end is given it', async (t) => {
+test('a server that is slow to end is given its time', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 300 }, { stopTimeoutMs: 60_000 });
   const owner = await startOwner(t, spec);
   const killed = performance.now();
@@ -116,7 +117,7 @@ test('a server that takes its time to end is given it', async (t) => {
   assert.ok(ms > 290, `${ms} ms`);
 });
 
-test('a suspended server is ended as well', async (t) => {
+test('a suspended server is ended when its owner is killed, too', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec);
   process.kill(owner.pid, 'SIGSTOP');
@@ -126,7 +127,7 @@ test('a suspended server is ended as well', async (t) => {
   assert.match(readFileSync(new ProcessManager(spec).spec.logFile, 'utf8'), /SIGTERM/);
 });
 
-test('what a crashed server left in its group is ended, while its owner lives', async (t) => {
+test('the survivors of a crashed server in its group are ended while its owner lives', async (t) => {
   const spec = await nodeSpec(t, { child: 'ignore' });
   const owner = await startOwner(t, spec);
   await logged(new ProcessManager(spec).spec.logFile, /up: \d+/);
@@ -136,12 +137,12 @@ test('what a crashed server left in its group is ended, while its owner lives', 
   assert.equal(owner.program.isAlive, true);
 });
 
-test('a suspended owner keeps its server, and when it is killed the server goes', async (t) => {
+test('a suspended owner keeps its server, and the server ends when the owner is killed', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec);
   owner.program.kill('SIGSTOP');
   const watcher = watcherOf(owner.pid);
-  // The watcher would have acted by then: it is at its pipe.
+  // By then the watcher would have acted: it is already reading its pipe.
   await delay(500);
   assert.deepEqual(livingInGroup(owner.pid).toSorted(), [owner.pid, watcher].toSorted());
   assert.equal((await new ProcessManager(spec).status()).state, 'running');
@@ -176,7 +177,7 @@ function worst(times: readonly number[]): number {
   return Math.round(Math.max(...times));
 }
 
-/** A busy machine can take a second from one of them, and not from half of them. */
+/** A busy machine can delay a single end by a second, but not half of them. */
 function assertInTime(ends: readonly number[]): void {
   const median = ends.toSorted((one, other) => one - other)[Math.floor(ends.length / 2)] ?? Number.NaN;
   assert.ok(median < GONE_WITHIN_MS && worst(ends) < LOST_SIGNAL_MS, `median ${median} ms, worst ${worst(ends)} ms`);

@@ -1,4 +1,4 @@
-/** A system that lets the shell fork no more: without a watcher there is no server. Root is not limited, so another user runs it. */
+/** When the shell cannot fork a watcher there is no server. Root has no such limit, so another user runs the shell. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { temporaryFolder } from '../helpers/resources.js';
 import { watcherArguments } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Nobody's, and another one each time: its processes are counted for the whole machine, those not collected yet included. */
+/** A new user ID for each run: the limit counts all processes of the user on this machine, zombies included. */
 let lastUid = 100_000 + process.pid * 10;
 
 const SHELLS = [['dash'], ['busybox', 'sh']] as const;
@@ -44,7 +44,7 @@ function asLimitedUser(
 
 for (const shell of SHELLS) {
   for (const processes of [1, 2]) {
-    test(`${shell.join(' ')} with ${processes} processes starts no server that has no watcher`, async (t) => {
+    test(`${shell.join(' ')} with a limit of ${processes} processes starts no server without a watcher`, async (t) => {
       const program = asLimitedUser(t, processes, shell, ['/bin/echo', 'started']);
       const { exitCode, stdout } = await program.ended();
       assert.equal(stdout, '');
@@ -52,8 +52,9 @@ for (const shell of SHELLS) {
     });
   }
 
-  test(`${shell.join(' ')} whose watcher can fork no sleep ends a server that ignores TERM all the same`, async (t) => {
-    // The shell, the one between, and the watcher; from the exec on there are two, and the server forks one more.
+  test(`${shell.join(' ')} whose watcher cannot fork a sleep still ends a server that ignores SIGTERM`, async (t) => {
+    // The limit leaves room for the shell, the process between, and the watcher. After the exec two are left, and the
+    // server forks one more.
     const stubborn = 'sleep 300 & trap "" TERM; echo started; wait';
     const program = asLimitedUser(t, 3, shell, ['/bin/sh', '-c', stubborn]);
     await program.printed(/started/);

@@ -1,4 +1,4 @@
-/** Between the death of its owner and its own a tied server is of no use to anybody. */
+/** A tied server whose owner has died is about to end, so no start may return it. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -7,7 +7,7 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { nodeSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** PIDs in the group of this one, itself left out. */
+/** The PIDs of all other processes in the group of this one. */
 function companions(pid: number): number[] {
   return readdirSync('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name) || Number(name) === pid) return [];
@@ -15,13 +15,13 @@ function companions(pid: number): number[] {
       const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
       return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2] === String(pid) ? [Number(name)] : [];
     } catch {
-      // ENOENT, ESRCH: it ended meanwhile.
+      // ENOENT, ESRCH: the process ended meanwhile.
       return [];
     }
   });
 }
 
-test('a server whose owner was killed is not handed out while its watcher lets it end', async (t) => {
+test('a start does not return a server whose owner was killed and whose watcher is ending it', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 1_500 }, { lifetime: 'tied' });
   const owner = await startRemoteManager(t, spec);
   const orphan = await owner.start();

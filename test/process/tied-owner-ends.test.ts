@@ -1,4 +1,4 @@
-/** Every way in which the owner of a tied process can end, short of SIGKILL. */
+/** The ways in which the owner of a tied process can end, other than by SIGKILL. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { Ending } from '../fixtures/owner.js';
@@ -21,7 +21,7 @@ const EXITS: readonly { ending: Ending; exitCode: number; stderr: RegExp }[] = [
 ];
 
 for (const { ending, exitCode, stderr } of EXITS) {
-  test(`an owner that ${ending} ends as it would without a server, and the server goes`, async (t) => {
+  test(`an owner that ${ending} ends as it would without a server, and the server ends, too`, async (t) => {
     const { owner, port } = await ownerThat(t, ending);
     const exit = await owner.program.ended();
     assert.equal(exit.exitCode, exitCode);
@@ -32,7 +32,7 @@ for (const { ending, exitCode, stderr } of EXITS) {
 }
 
 for (const ending of ['thread returns', 'thread exits', 'thread throws', 'thread is terminated'] as const) {
-  test(`when the worker thread that owns it ends (${ending}), the server goes and the process stays`, async (t) => {
+  test(`when the worker thread that owns the server ends (${ending}), the server ends and the process runs on`, async (t) => {
     const { owner, port } = await ownerThat(t, ending);
     await groupEnds(owner.pid);
     assert.equal(await accepts(port), false);
@@ -41,7 +41,7 @@ for (const ending of ['thread returns', 'thread exits', 'thread throws', 'thread
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
-  test(`${signal} ends an owner by that signal, since nobody handles it, and the server goes`, async (t) => {
+  test(`${signal} ends an owner that does not handle it, and the server ends, too`, async (t) => {
     const { owner, port } = await ownerThat(t, 'stays');
     assert.deepEqual(owner.handled, []);
     owner.program.kill(signal);
@@ -53,7 +53,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
 
 test('Ctrl-C, a SIGINT to the whole group of the owner, ends owner and server', async (t) => {
   const spec = await redisSpec(t);
-  // A group of its own, as a shell with job control gives to each job.
+  // The owner gets a group of its own, as a shell with job control gives one to each job.
   const owner = await startOwner(t, spec, 'stays', { detached: true });
   process.kill(-owner.program.pid, 'SIGINT');
   assert.equal((await owner.program.ended()).signal, 'SIGINT');
@@ -61,7 +61,7 @@ test('Ctrl-C, a SIGINT to the whole group of the owner, ends owner and server', 
   assert.equal(await accepts(spec.port), false);
 });
 
-test('a child that the owner leaves behind does not keep the server', async (t) => {
+test('a child that the owner leaves behind does not keep the server running', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec, 'leaves a child');
   const [, child] = await owner.program.printed(/child (\d+)/);
@@ -71,10 +71,11 @@ test('a child that the owner leaves behind does not keep the server', async (t) 
   process.kill(Number(child), 0);
 });
 
-test('the watcher is not ended by a signal to the server’s group that the server handles', async (t) => {
+test('a signal to the server’s group that the server handles does not end the watcher', async (t) => {
   const { owner } = await ownerThat(t, 'stays');
   const watcher = watcherOf(owner.pid);
-  // To the watcher alone: redis would end of most of them. Each is delivered before the answer of the last one.
+  // The signals go to the watcher alone, since most of them would end redis. All are delivered before the program below
+  // has ended.
   const signals = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const;
   for (const signal of signals) process.kill(watcher, signal);
   await startProgram(t, 'true').ended();

@@ -1,4 +1,4 @@
-/** The watcher's text by itself, under each shell that is /bin/sh somewhere. */
+/** The text of the watcher by itself, under each shell that can be /bin/sh. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
@@ -30,7 +30,7 @@ interface Watched {
   readonly pid: number;
   /** The signal that ended the server. */
   readonly ended: Promise<string | null>;
-  /** What the owner's death does. */
+  /** Closes the pipe, as the death of the owner does. */
   closePipe(): void;
 }
 
@@ -41,14 +41,14 @@ interface Wishes {
   env?: NodeJS.ProcessEnv;
 }
 
-/** Not waited for: the shell may not have become the command yet. */
+/** Returns at once: the shell may not have become the command yet. */
 function startWatched(
   t: TestContext,
   [shell, ...words]: readonly string[],
   { stopSignal = 'TERM', graceMs = 10_000, command = ['sleep', '300'], env = process.env }: Wishes = {},
 ): Watched {
   let pipe: Duplex | undefined;
-  // Registered first: as long as it is open, the end of the program is not complete.
+  // This hook is registered first, since the program counts as ended only when this pipe is closed.
   t.after(() => pipe?.destroy());
   const lock = openSync(join(temporaryFolder(t), 'lock'), 'w');
   const args = [...words, ...watcherArguments('tied', stopSignal, String(graceMs), '', '0', ...command)];
@@ -70,7 +70,7 @@ async function becomes(pid: number, name: string): Promise<void> {
 for (const shell of SHELLS) {
   const name = shell.join(' ');
 
-  test(`${name}: the server has the shell’s PID, and goes when the pipe is closed`, async (t) => {
+  test(`${name}: the server has the shell’s PID, and ends when the pipe is closed`, async (t) => {
     const { pid, ended, closePipe } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     watcherOf(pid);
@@ -91,7 +91,7 @@ for (const shell of SHELLS) {
     }
   });
 
-  test(`${name}: an owner that dies while the shell is at work leaves nothing`, async (t) => {
+  test(`${name}: an owner that dies while the shell is still starting the server leaves nothing behind`, async (t) => {
     const random = seededRandom(t);
     for (let round = 1; round <= rounds(100, { least: 20 }); round += 1) {
       const { pid, closePipe } = startWatched(t, shell);
@@ -102,7 +102,7 @@ for (const shell of SHELLS) {
   });
 
   for (const stopSignal of ['KILL', 'INT', 'WINCH', 'USR1', 'ALRM', 'QUIT', 'NOSUCH'] as const) {
-    test(`${name}: with SIG${stopSignal} as stop signal the server goes as well`, async (t) => {
+    test(`${name}: with SIG${stopSignal} as stop signal the server ends, too`, async (t) => {
       const isEnding = !['WINCH', 'NOSUCH'].includes(stopSignal);
       const { pid, ended, closePipe } = startWatched(t, shell, { stopSignal, graceMs: isEnding ? 60_000 : 200 });
       await becomes(pid, 'sleep');
@@ -112,7 +112,7 @@ for (const shell of SHELLS) {
     });
   }
 
-  test(`${name}: the watcher outlives the stop signal of the group`, async (t) => {
+  test(`${name}: the watcher survives a stop signal that the whole group gets`, async (t) => {
     for (const stopSignal of ['ALRM', 'PROF', 'HUP'] as const) {
       const { pid, closePipe } = startWatched(t, shell, { stopSignal, command: ['cat', '/proc/self/status', '-'] });
       await eventually('a watcher', () => livingInGroup(pid).length > 0);
@@ -122,7 +122,7 @@ for (const shell of SHELLS) {
     }
   });
 
-  test(`${name}: the watcher has neither the lock nor any stream of the server, and at most 2 MiB of its own`, async (t) => {
+  test(`${name}: the watcher has neither the lock nor any stream of the server, and uses at most 2 MiB of its own`, async (t) => {
     const { pid } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     const watcher = await settledWatcherOf(pid);
@@ -137,14 +137,14 @@ for (const shell of SHELLS) {
     assert.ok(ownKiB <= 2048, `${ownKiB} KiB`);
   });
 
-  test(`${name}: the server has no child that it did not start, and no signal is ignored`, async (t) => {
+  test(`${name}: the server has no child that it did not start, and ignores no signal`, async (t) => {
     const { pid } = startWatched(t, shell);
     await becomes(pid, 'sleep');
     assert.notEqual(Number(statusField(watcherOf(pid), 'PPid')), pid);
     for (const set of ['SigIgn', 'SigBlk', 'SigCgt']) assert.match(statusField(pid, set), /^0+$/, set);
   });
 
-  test(`${name}: variables named like those of the script arrive unchanged`, async (t) => {
+  test(`${name}: environment variables named like those of the script arrive unchanged`, async (t) => {
     const own = ['server', 'stop_signal', 'grace_ms', 'waiter', 'line', 'stat', 'state', 'left_ms'];
     const env = { PATH: process.env.PATH, ...Object.fromEntries(own.map((variable) => [variable, `my ${variable}`])) };
     const { pid } = startWatched(t, shell, { env });
@@ -154,7 +154,7 @@ for (const shell of SHELLS) {
     t.diagnostic(`${name} adds ${JSON.stringify({ PWD, OLDPWD, SHLVL, _ })}`);
   });
 
-  test(`${name}: what the crashed server left is ended when the owner closes the pipe, a suspended one too`, async (t) => {
+  test(`${name}: the survivors of a crashed server are ended when the owner closes the pipe, even a suspended one`, async (t) => {
     const script = 'trap "" TERM; sleep 300 & kill -STOP $!; echo $!; wait';
     const { pid, program, closePipe } = startWatched(t, shell, { command: ['/bin/sh', '-c', script] });
     const child = killAfter(t, Number((await program.printed(/(\d+)\n/))[1]));

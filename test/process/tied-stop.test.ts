@@ -1,4 +1,4 @@
-/** Start, stop and supervision of a tied process: as those of a detached one. */
+/** Start, stop and supervision of a tied process work as those of a detached one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EarlyExitError, isLocked, ProcessManager } from '../../src/index.js';
@@ -10,7 +10,7 @@ import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/ti
 import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup } from '../helpers/witness.js';
 
-test('start and stop by the owner: stopped, nobody of the group left, and started again', async (t) => {
+test('the owner can start and stop a tied process again and again, and no process of its group is left', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   for (let round = 0; round < rounds(20); round += 1) {
@@ -24,7 +24,7 @@ test('start and stop by the owner: stopped, nobody of the group left, and starte
   }
 });
 
-test('a stop by another process leaves nobody, and the watcher does not count as killed', async (t) => {
+test('a stop by another process ends the whole group, and the watcher does not make its outcome "killed"', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec);
   assert.equal((await (await startRemoteManager(t, spec)).stop()).outcome, 'stopped');
@@ -32,7 +32,7 @@ test('a stop by another process leaves nobody, and the watcher does not count as
   assert.equal(owner.program.isAlive, true);
 });
 
-test('a stop while the owner is suspended leaves nobody, and is not killed either', async (t) => {
+test('a stop while the owner is suspended ends the whole group, and its outcome is "stopped"', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startOwner(t, spec);
   owner.program.kill('SIGSTOP');
@@ -41,7 +41,7 @@ test('a stop while the owner is suspended leaves nobody, and is not killed eithe
 });
 
 for (const stopSignal of ['SIGKILL', 'SIGINT', 'SIGUSR1', 'SIGWINCH'] as const) {
-  test(`stopSignal ${stopSignal}: a stop and the owner's death both end it`, async (t) => {
+  test(`stopSignal ${stopSignal}: a stop ends a tied process, and so does the death of its owner`, async (t) => {
     const spec = await redisSpec(t, { stopSignal, stopTimeoutMs: 300 });
     const manager = new ProcessManager({ ...spec, lifetime: 'tied' });
     const { pid } = await manager.start();
@@ -54,7 +54,7 @@ for (const stopSignal of ['SIGKILL', 'SIGINT', 'SIGUSR1', 'SIGWINCH'] as const) 
   });
 }
 
-test('a server that ignores SIGTERM is killed by a stop, after its time', async (t) => {
+test('a stop kills a tied server that ignores SIGTERM after stopTimeoutMs', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'tied', stopTimeoutMs: 300 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -62,7 +62,7 @@ test('a server that ignores SIGTERM is killed by a stop, after its time', async 
   assert.deepEqual(livingInGroup(pid), []);
 });
 
-test('a server found running keeps its lifetime: detached for a tied manager, and tied for a detached one', async (t) => {
+test('a server that is found running keeps its lifetime: detached for a tied manager, and tied for a detached one', async (t) => {
   const detachedSpec = await redisSpec(t);
   const { pid } = await new ProcessManager(detachedSpec).start();
   const finder = await startOwner(t, detachedSpec);
@@ -80,7 +80,7 @@ test('a server found running keeps its lifetime: detached for a tied manager, an
   await groupEnds(owner.pid);
 });
 
-test('under supervision it comes back with a new watcher after a crash, and goes with its owner', async (t) => {
+test('a supervised tied process comes back with a new watcher after each crash, and a stop ends its whole group', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   const ready: number[] = [];
@@ -98,7 +98,7 @@ test('under supervision it comes back with a new watcher after a crash, and goes
   assert.deepEqual(livingInGroup(last), []);
 });
 
-test('the exit of a tied process is told with its own exit code', async (t) => {
+test('the exit event of a tied process has the exit code of the server', async (t) => {
   const spec = await nodeSpec(t, { 'exit-after': 2_000, 'exit-code': 7 }, { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   const exits: unknown[] = [];
@@ -109,7 +109,7 @@ test('the exit of a tied process is told with its own exit code', async (t) => {
   await groupEnds(pid);
 });
 
-test('a server that puts itself into the background is ended, with EarlyExitError', async (t) => {
+test('a tied server that puts itself into the background is ended with EarlyExitError', async (t) => {
   const spec = await pythonSpec(t, 'daemonise', { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   await assert.rejects(manager.start(), (error) => error instanceof EarlyExitError && error.exitCode === 0);
@@ -117,8 +117,8 @@ test('a server that puts itself into the background is ended, with EarlyExitErro
   assert.equal(isLocked(manager.spec.lockFile), false);
 });
 
-test('a server that forks and ends, again and again, is ended with what it leaves, with EarlyExitError', async (t) => {
-  // Each one is there for less time than a look at all processes takes, and the last one stays.
+test('a tied server that forks and exits again and again is ended with its last child, and with EarlyExitError', async (t) => {
+  // Each process lives for less time than a walk through all processes takes, and the last one stays.
   const chain =
     'use POSIX; exit 0 if fork; POSIX::setsid(); for (1 .. 40) { select undef, undef, undef, 0.002; POSIX::_exit(0) if fork } sleep 300';
   const spec = await redisSpec(t, { command: 'perl', args: ['-e', chain], lifetime: 'tied' });
@@ -126,7 +126,7 @@ test('a server that forks and ends, again and again, is ended with what it leave
   assertNothingLeft(spec);
 });
 
-test('a start that is aborted at the spawn leaves nobody', async (t) => {
+test('a start of a tied process that is aborted at the spawn leaves no process of the group', async (t) => {
   for (let round = 0; round < rounds(20); round += 1) {
     const spec = await redisSpec(t, { lifetime: 'tied', stopTimeoutMs: 60_000 });
     const manager = new ProcessManager(spec);
@@ -144,7 +144,7 @@ test('a start that is aborted at the spawn leaves nobody', async (t) => {
   }
 });
 
-test('a restart by the owner, and one by another process, work', async (t) => {
+test('a restart of a tied process works for its owner, and for another process, which becomes the owner', async (t) => {
   const spec = await redisSpec(t);
   const owner = await startRemoteManager(t, { ...spec, lifetime: 'tied' });
   const first = await owner.start();
@@ -154,7 +154,7 @@ test('a restart by the owner, and one by another process, work', async (t) => {
   const other = await startRemoteManager(t, { ...spec, lifetime: 'tied' });
   const third = await other.restart();
   assert.notEqual(third.pid, second.pid);
-  // It is the second owner's now.
+  // The second manager is the owner now.
   owner.kill();
   await owner.program.exited;
   assert.equal((await new ProcessManager(spec).status()).state, 'running');

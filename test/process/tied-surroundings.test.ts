@@ -1,4 +1,4 @@
-/** What a tied process is given, beside what a detached one of the same command is given. */
+/** What a tied process is given, compared with a detached process of the same command. */
 import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -17,7 +17,7 @@ import {
 } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** sleep(1) leaves all as it found it. */
+/** Starts sleep(1), which changes nothing of what it is given. */
 async function started(t: TestContext, changes: Partial<ProcessSpec>): Promise<{ pid: number; spec: ProcessSpec }> {
   const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], name: 'sleep', ...changes });
   const { pid } = await new ProcessManager(spec).start();
@@ -25,12 +25,15 @@ async function started(t: TestContext, changes: Partial<ProcessSpec>): Promise<{
   return { pid, spec };
 }
 
-/** Without a port it counts as ready when it has lived for a while: on a busy machine a shell can still be on its way to it. */
+/**
+ * A process without a port is ready when it has lived for a while. On a busy machine the shell may not have run the
+ * command by then.
+ */
 async function isLoaded(pid: number, { command }: ProcessSpec): Promise<void> {
   await eventually(`PID ${pid} is ${command}`, () => basename(argumentsOf(pid)[0] ?? '') === basename(command));
 }
 
-/** Its descriptors, its folder left out. */
+/** The descriptors of the process; its state folder is written as STATE. */
 async function openIn({ pid, spec }: Awaited<ReturnType<typeof started>>): Promise<string[]> {
   const folder = realpathSync(spec.stateDir);
   return Object.entries(await settledDescriptorsOf(pid)).map(([fd, link]) => `${fd} ${link.replace(folder, 'STATE')}`);
@@ -50,20 +53,20 @@ const FIELDS = [
   'NoNewPrivs',
 ];
 
-test('signals, mask, limits, streams and descriptors are those of a detached one', async (t) => {
+test('signals, mask, limits, streams and descriptors of a tied process are those of a detached one', async (t) => {
   const [detached, tied] = [await started(t, {}), await started(t, { lifetime: 'tied' })];
   for (const field of FIELDS.slice(1))
     assert.equal(statusField(tied.pid, field), statusField(detached.pid, field), field);
   const limits = [tied, detached].map(({ pid }) => readFileSync(`/proc/${pid}/limits`, 'utf8'));
   assert.equal(limits[0], limits[1]);
   const [ofTied, ofDetached] = [await openIn(tied), await openIn(detached)];
-  // Whoever runs the tests may have left one open for all.
+  // Further descriptors can come from the program that runs the tests.
   const first = ['0 /dev/null', '1 STATE/logs/sleep.log', '2 STATE/logs/sleep.log', '3 STATE/sleep.lock'];
   assert.deepEqual(ofTied.slice(0, 4), first);
   assert.deepEqual(ofDetached, ofTied);
 });
 
-test('it is the process that Node spawned, leads its session, and is run with the same arguments', async (t) => {
+test('a tied process is the one that Node spawned, leads its session, and is run with the same arguments', async (t) => {
   const { port: _, ...spec } = await redisSpec(t, { command: 'sleep', args: ['300'], lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   const spawned: number[] = [];
@@ -78,12 +81,12 @@ test('it is the process that Node spawned, leads its session, and is run with th
     .map(Number);
   assert.deepEqual(stat.slice(2, 4), [pid, pid]);
   const [first, ...others] = argumentsOf(pid);
-  // A shell cannot give another first word than the file that it runs.
+  // A shell cannot give a program another first argument than the file that it runs.
   assert.equal(first, readlinkFirst(pid, first));
   assert.deepEqual(others, ['300']);
 });
 
-test('its environment is that of a detached one, but for what /bin/sh itself adds and cannot name', async (t) => {
+test('the environment of a tied process is that of a detached one, except for what /bin/sh adds or cannot name', async (t) => {
   process.env['npm_config_//registry.example/:_authToken'] = 'inherited';
   t.after(() => delete process.env['npm_config_//registry.example/:_authToken']);
   const env = {
@@ -106,7 +109,7 @@ test('its environment is that of a detached one, but for what /bin/sh itself add
     added.filter((name) => !['PWD', 'OLDPWD', 'SHLVL', '_'].includes(name)),
     [],
   );
-  // bash counts itself, and says what it runs.
+  // bash counts its nesting in SHLVL, and names in _ what it runs.
   const { SHLVL: _1, _: _2, ...expected } = plain;
   assert.ok('npm_config_//registry.example/:_authToken' in expected);
   for (const [name, value] of Object.entries(expected).filter(([name]) => /^\w+$/.test(name))) {
@@ -115,7 +118,7 @@ test('its environment is that of a detached one, but for what /bin/sh itself add
   assert.equal(readlinkSync(`/proc/${tied.pid}/cwd`), cwd);
 });
 
-test('arguments arrive as they are: no splitting, no expansion, empty ones too', async (t) => {
+test('arguments reach a tied process unchanged: no splitting, no expansion, empty ones included', async (t) => {
   const args = [
     '300',
     'two words',
@@ -137,13 +140,13 @@ test('arguments arrive as they are: no splitting, no expansion, empty ones too',
   assert.deepEqual(argumentsOf(pid), [command, '-e', script, '--', ...args]);
 });
 
-test('an owner with an IPC channel, with NODE_OPTIONS and in another folder has the same kind of server', async (t) => {
+test('the IPC channel, NODE_OPTIONS and the working folder of an owner do not change what its server is given', async (t) => {
   const folder = dirname((await redisSpec(t)).stateDir);
   const spec = await redisSpec(t);
   const env = { ...process.env, NODE_OPTIONS: '--no-warnings --title=titled', NODE_CHANNEL_SERIALIZATION_MODE: 'json' };
   const owner = await startOwner(t, spec, 'stays', { env, cwd: folder });
   assert.deepEqual(Object.keys(descriptorsOf(owner.pid)).slice(0, 4), ['0', '1', '2', '3']);
-  // It has left the folder.
+  // The watcher has settled when it has left the folder of its owner.
   const watcher = await settledWatcherOf(owner.pid);
   assert.match(readlinkSync(`/proc/${watcher}/exe`), /\/(dash|bash|busybox|sh)$/);
   assert.equal(environmentOf(owner.pid).NODE_CHANNEL_FD, undefined);

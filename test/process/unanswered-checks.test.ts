@@ -1,4 +1,7 @@
-/** Health checks and ports that never answer: no call waits for them beyond its time limit, or after it is aborted or stopped. */
+/**
+ * Health checks and ports that never answer. No call waits for them beyond its time limit, or after it was aborted or
+ * stopped.
+ */
 import assert from 'node:assert/strict';
 import { unlinkSync } from 'node:fs';
 import { test } from 'node:test';
@@ -15,7 +18,7 @@ import { sleepSpec } from '../helpers/servers.js';
 
 type Test = Parameters<typeof startProgram>[0];
 
-/** A check that hangs takes this long. */
+/** The duration of a check that hangs. */
 const LOOK_MS = 60_000;
 
 /** A port that accepts connections and never answers. */
@@ -75,9 +78,9 @@ test('a start ends at once when it is aborted or stopped while it asks a port th
 test('a connection attempt without an answer does not keep the calling process alive', async (t) => {
   const spec = sleepSpec(t, { checkTimeoutMs: 200 });
   await new ProcessManager(spec).start();
-  // The journal names the port that it was started with, which is none, and the question would go there.
+  // The journal names the port of that start, which is none; without the journal status() asks the port of its spec.
   unlinkSync(journalFile(spec));
-  // The kernel tries for more than two minutes; callElsewhere() waits until the process is gone, and not that long.
+  // The kernel goes on for more than two minutes. callElsewhere() waits for the end of the process, and not for that long.
   const { checks } = await callElsewhere<{ checks: { port: boolean } }>(t, 'status', {
     ...spec,
     port: await fullPort(t),

@@ -1,6 +1,6 @@
 /**
  * Servers whose descriptors cannot be seen: memcached that drops root and nginx's workers in a container without SYS_PTRACE, file
- * capabilities, set-user-ID, PR_SET_DUMPABLE. "Not to be seen" is no "no".
+ * capabilities, set-user-ID, PR_SET_DUMPABLE. A descriptor that cannot be seen is unknown, and never counts as absent.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ import { accepts, livingInGroup } from '../helpers/witness.js';
 interface Server {
   make: (t: TestContext, changes?: Partial<ProcessSpec>) => Promise<Unreadable>;
   skip: string | false;
-  /** Has it become what it is to be, when it is ready? */
+  /** Waits until a server that is ready has become unreadable. */
   settle?: (spec: ProcessSpec, pid: number) => Promise<unknown>;
 }
 
@@ -43,8 +43,8 @@ const servers: Record<string, Server> = {
   'nginx in a container': { make: nginx, skip: unlessRoot },
   'a binary with a file capability': { make: withFileCapability, skip: unlessRoot },
   'a set-user-ID binary': { make: withSetUserId, skip: unlessRoot },
-  'one that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
-  'one that makes itself undumpable later': {
+  'a server that makes itself undumpable at once': { make: (t, changes) => undumpable(t, [], changes), skip: false },
+  'a server that makes itself undumpable later': {
     make: (t, changes) => undumpable(t, ['unreadable-later'], changes),
     skip: false,
     settle: becomeUnreadable,
@@ -52,12 +52,12 @@ const servers: Record<string, Server> = {
 };
 
 for (const [name, { make, skip, settle }] of Object.entries(servers)) {
-  test(`${name}: started, running, reused, replaced after kill -9, stopped`, { skip }, async (t) => {
+  test(`${name}: it is started, found running, reused, replaced after kill -9, and stopped`, { skip }, async (t) => {
     const { spec, behind } = await make(t);
     const manager = await startRemoteManager(t, spec, { behind });
     const other = await startRemoteManager(t, spec, { behind });
     const first = await startSettled(manager, spec, settle);
-    // The first process of nginx can be seen, and its workers cannot.
+    // The first process of nginx can be seen, but its workers cannot.
     for (const pid of livingInGroup(first).filter((it) => it !== first || make !== nginx))
       assertUnreadable(behind, pid);
     const { state, pid, checks } = await manager.status();
@@ -79,7 +79,7 @@ for (const [name, { make, skip, settle }] of Object.entries(servers)) {
     assert.equal((await manager.status()).state, 'stopped');
   });
 
-  test(`${name}: stopped after kill -9, and nothing of it is left`, { skip }, async (t) => {
+  test(`${name}: a stop after kill -9 leaves no process of the server`, { skip }, async (t) => {
     const { spec, behind } = await make(t);
     const manager = await startRemoteManager(t, spec, { behind });
     const pid = await startSettled(manager, spec, settle);
@@ -90,7 +90,9 @@ for (const [name, { make, skip, settle }] of Object.entries(servers)) {
     assert.equal(await accepts(spec.port), false);
   });
 
-  test(`${name}: one of several starts at once spawns it, tied and shared too`, { skip }, async (t) => {
+  test(`${name}: only one of several concurrent starts spawns the server, whether detached, tied or shared`, {
+    skip,
+  }, async (t) => {
     for (const lifetime of ['detached', 'tied', 'shared'] as const) {
       const { spec, behind } = await make(t, { lifetime });
       const managers = await Promise.all([1, 2, 3].map(() => startRemoteManager(t, spec, { behind })));
@@ -125,7 +127,7 @@ test('an unreadable server that ignores the stop signal is killed', async (t) =>
   assert.equal(isRunningProcess(pid), false);
 });
 
-test('an unreadable server that dropped its lock is ended with LockDroppedError, whoever contends meanwhile', async (t) => {
+test('an unreadable server that dropped its lock is ended with LockDroppedError for each concurrent start', async (t) => {
   const { spec, behind } = await undumpable(t, ['close-descriptors']);
   const managers = await Promise.all([1, 2, 3, 4].map(() => startRemoteManager(t, spec, { behind })));
   const outcomes = await Promise.all(managers.map((manager) => manager.start().catch((error: Error) => error)));
@@ -139,9 +141,9 @@ test('an unreadable server that dropped its lock is ended with LockDroppedError,
   );
 });
 
-test('an unreadable server that is stopped while its lock is asked for is never called ready', async (t) => {
+test('an unreadable server that is stopped while its lock is being checked is never called ready', async (t) => {
   let isStopped = false;
-  // On a busy machine the stop can come when the question, which takes 100 ms, is answered.
+  // The check takes 100 ms, and on a busy machine the stop can come after it.
   for (let round = 1; round <= 5 && !isStopped; round += 1) {
     const { spec, behind } = await undumpable(t);
     const manager = await startRemoteManager(t, spec, { behind });
@@ -168,7 +170,7 @@ test('an unreadable server without a port is started, found and stopped', async 
   assert.equal((await manager.stop()).outcome, 'stopped');
 });
 
-test('an unreadable server is the process, not its child that can be seen; both end, and so does the child alone', async (t) => {
+test('an unreadable server is taken for the process, and not its readable child; a start and a stop end both', async (t) => {
   const { spec, behind } = await undumpable(t, ['sleep']);
   const manager = await startRemoteManager(t, spec, { behind });
   const { logFile } = new ProcessManager(spec).spec;
@@ -197,7 +199,7 @@ test('a server in the background that becomes unreadable later is found and stop
   assert.equal(isRunningProcess(pid), false);
 });
 
-test('a start that is aborted while an unreadable server starts leaves nothing', async (t) => {
+test('a start that is aborted while an unreadable server starts leaves no process', async (t) => {
   const { spec, behind } = await undumpable(t, ['no-port']);
   const manager = await startRemoteManager(t, spec, { behind });
   await assert.rejects(manager.start({ abortAfterMs: 700 }), { name: 'TimeoutError' });
@@ -207,7 +209,7 @@ test('a start that is aborted while an unreadable server starts leaves nothing',
   );
 });
 
-test('while a stranger who cannot be seen has the lock, a dead process names nobody to be signalled', {
+test('a stop does not signal a stranger that cannot be seen and has taken the lock of a dead process', {
   skip: unlessRoot,
 }, async (t) => {
   const { spec, behind } = await undumpable(t, [], { stopTimeoutMs: 300 });

@@ -1,4 +1,4 @@
-/** The watcher of a shared process waits with the first program on PATH that works, not with the first that is there. */
+/** The watcher of a shared process waits with the first program on PATH that works, even if an earlier one is broken. */
 import assert from 'node:assert/strict';
 import { symlinkSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -24,7 +24,7 @@ for (const name of ['flock', 'perl']) {
   });
 }
 
-test('where the only program that could wait is broken a shared server is refused', async (t) => {
+test('a shared server is refused when the only program that could wait for its users is broken', async (t) => {
   const key = ownKey();
   const temp = temporaryFolder(t);
   const folder = pathWithScript(t, 'failing-program.sh', 'flock');
@@ -34,7 +34,7 @@ test('where the only program that could wait is broken a shared server is refuse
   await nothingIsLeft(key, [], temp);
 });
 
-test('without the addon, too, a program that cannot lock is named by the error of a shared start', async (t) => {
+test('without the addon the error of a shared start names a program that cannot lock, too', async (t) => {
   const options = {
     env: { PATH: pathWithScript(t, 'failing-program.sh', 'flock'), FAILURE: 'exit 127' },
     nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')],

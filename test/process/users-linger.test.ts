@@ -1,4 +1,4 @@
-/** `lingerMs` of a shared process: it is kept for whoever comes after the last user, and no longer. */
+/** A shared process is kept for `lingerMs` after its last user, for a user that comes later, and no longer. */
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
@@ -13,10 +13,10 @@ import { groupEnds } from '../helpers/tied.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 import { SHELLS, startWatchedByUsers } from '../helpers/watched.js';
 
-/** Long enough that whoever comes in its first part is in time, however busy the machine is. */
+/** A user who comes in the first part of this time is in time even on a busy machine. */
 const LINGER_MS = 3_000;
 
-/** No test waits for its end. */
+/** No test waits for the end of this time. */
 const ENDLESS_MS = 600_000;
 
 async function startLingering(t: TestContext, lingerMs: number) {
@@ -25,7 +25,7 @@ async function startLingering(t: TestContext, lingerMs: number) {
   return { manager, pid, usersFile: manager.spec.lockFile.replace(/lock$/, 'users') };
 }
 
-/** As a user that comes and has its lock at this descriptor until it is closed. */
+/** Joins as a user does: appends a line, and keeps the shared lock at this descriptor until it is closed. */
 function come(path: string): number {
   const fd = openSync(path, 'r+');
   assert.equal(tryFlock(fd, 'sh'), true, 'a newcomer is refused');
@@ -35,7 +35,7 @@ function come(path: string): number {
 
 for (const shell of SHELLS) {
   for (const tool of ['flock', 'perl'] as const) {
-    test(`${shell.join(' ')} with ${tool}: a linger counts anew from the end of each user that came meanwhile`, async (t) => {
+    test(`${shell.join(' ')} with ${tool}: lingerMs counts anew from the end of each user that came meanwhile`, async (t) => {
       const lingerMs = 1_500;
       const { program, usersFile, leave } = await startWatchedByUsers(t, shell, { tool, lingerMs });
       leave();
@@ -56,7 +56,7 @@ for (const shell of SHELLS) {
   }
 }
 
-test('the last to leave leaves it running without a user, and after lingerMs it is gone', async (t) => {
+test('the process runs on without a user after the last one has left, and is gone after lingerMs', async (t) => {
   const { manager, pid } = await startLingering(t, LINGER_MS);
   const leftAt = performance.now();
   await manager.leave();
@@ -70,7 +70,7 @@ test('the last to leave leaves it running without a user, and after lingerMs it 
   assert.deepEqual([again.reused, isRunning(again.pid)], [false, true]);
 });
 
-test('whoever comes meanwhile joins it, keeps it beyond lingerMs, and leaves it to linger again', async (t) => {
+test('a user that comes meanwhile joins the process, keeps it beyond lingerMs, and lets it linger again when it leaves', async (t) => {
   const { manager, pid } = await startLingering(t, LINGER_MS);
   await manager.leave();
   const newcomer = new ProcessManager(manager.spec);
@@ -85,7 +85,7 @@ test('whoever comes meanwhile joins it, keeps it beyond lingerMs, and leaves it 
   assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
 });
 
-test('killed users, one of whom came while it lingered, leave nothing for longer than lingerMs', async (t) => {
+test('after the last user was killed the process lingers once, although another user came while it lingered before', async (t) => {
   const { manager, pid } = await startLingering(t, LINGER_MS);
   const [one, other] = await Promise.all([startRemoteManager(t, manager.spec), startRemoteManager(t, manager.spec)]);
   await one.start();
@@ -98,7 +98,7 @@ test('killed users, one of whom came while it lingered, leave nothing for longer
   await groupEnds(pid);
   const keptMs = performance.now() - killedAt;
   t.diagnostic(`gone ${Math.round(keptMs)} ms after the last user was killed`);
-  // One that lingered to the end, and then once more for the one who came, would take nearly twice as long.
+  // A process that lingered a second time for the later user would take nearly twice as long.
   assert.ok(keptMs < LINGER_MS * 1.7, `${keptMs} ms`);
 });
 
@@ -111,7 +111,7 @@ test('stop() ends a lingering process at once, and its watcher with it', async (
   await groupEnds(pid);
 });
 
-test('a lingering process that crashes takes its watcher with it, and the next start is a new one', async (t) => {
+test('when a lingering process crashes its watcher ends, too, and the next start spawns a new process', async (t) => {
   const { manager, pid } = await startLingering(t, ENDLESS_MS);
   await manager.leave();
   process.kill(pid, 'SIGKILL');
@@ -121,7 +121,7 @@ test('a lingering process that crashes takes its watcher with it, and the next s
   await manager.stop();
 });
 
-test('a start that fails as the only user leaves what lingers to its watcher', async (t) => {
+test('a start that fails as the only user leaves a lingering process to its watcher', async (t) => {
   const { manager, pid } = await startLingering(t, ENDLESS_MS);
   await manager.leave();
   const sick = new ProcessManager({ ...manager.spec, isHealthy: () => false, startTimeoutMs: 300 });
@@ -131,7 +131,7 @@ test('a start that fails as the only user leaves what lingers to its watcher', a
   await manager.stop();
 });
 
-test('who joins leaves a line, which each spawn removes; without lingerMs the file stays empty', async (t) => {
+test('each user that joins adds a line, which the next spawn removes; without lingerMs the file stays empty', async (t) => {
   const { manager, usersFile } = await startLingering(t, ENDLESS_MS);
   const sizeWithOne = statSync(usersFile).size;
   await new ProcessManager(manager.spec).start();
@@ -147,7 +147,7 @@ test('who joins leaves a line, which each spawn removes; without lingerMs the fi
 });
 
 for (const lingerMs of [-1, Number.NaN, '5']) {
-  test(`lingerMs ${inspect(lingerMs)} is a TypeError that names it`, async (t) => {
+  test(`a spec with lingerMs ${inspect(lingerMs)} throws a TypeError that names the option`, async (t) => {
     const spec = { ...(await redisSpec(t, { lifetime: 'shared' })), lingerMs: lingerMs as number };
     assert.throws(() => new ProcessManager(spec), { name: 'TypeError', message: /"lingerMs" must be a number/ });
   });

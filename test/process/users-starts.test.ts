@@ -1,4 +1,4 @@
-/** Several starts of one manager at the same time: one user, which leaves only when all of them have failed. */
+/** Several starts of one manager at the same time are one user, which leaves only when all of them have failed. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { test } from 'node:test';
@@ -12,7 +12,7 @@ import { redisSpec } from '../helpers/servers.js';
 import { groupEnds } from '../helpers/tied.js';
 import { STILL_MS } from '../helpers/waiting.js';
 
-test('a start that fails after another one of the same manager was through does not put it out', async (t) => {
+test('a start that fails after another one of the same manager has succeeded does not make the manager leave', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
   let failed = 0;
   for (let round = 1; failed < rounds(20) && round <= 100; round += 1) {
@@ -32,7 +32,7 @@ test('a start that fails after another one of the same manager was through does 
   assert.ok(failed > 0);
 });
 
-test('when all of several starts are aborted, at random instants, nobody is counted and nothing runs', async (t) => {
+test('when several starts of one manager are all aborted at random instants no user is counted and nothing runs', async (t) => {
   const random = seededRandom(t);
   const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
   for (let round = 1; round <= rounds(200); round += 1) {
@@ -52,11 +52,11 @@ test('when all of several starts are aborted, at random instants, nobody is coun
   }
 });
 
-test('a start that waits for the end of the process ends with its own signal, not with that of another', async (t) => {
+test('a start that waits for the end of the process is ended by its own signal, and not by that of another start', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
   await manager.start();
   await manager.leave();
-  // As while the last one out is ending it.
+  // This lock stands for the watcher that ends the process after its last user.
   const fd = openSync(manager.spec.lockFile.replace(/lock$/, 'users'), 'r+');
   assert.equal(tryFlock(fd, 'ex'), true);
   const [one, other] = [new AbortController(), new AbortController()];

@@ -1,4 +1,4 @@
-/** Users in worker threads: each manager is one, and the end of a thread leaves. */
+/** In worker threads each manager is a user, and a thread that ends leaves. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
@@ -23,7 +23,7 @@ async function startInThread(t: TestContext, spec: ProcessSpec): Promise<{ threa
   return { thread, instance: answer.result as Instance };
 }
 
-test('three threads and the main thread are four users; a thread that ends leaves, and the last one ends it', async (t) => {
+test('three threads and the main thread are four users; a thread that ends leaves, and the server ends with the last user', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const main = new ProcessManager(spec);
   const threads = await Promise.all([1, 2, 3].map(() => startInThread(t, spec)));
@@ -44,7 +44,7 @@ test('three threads and the main thread are four users; a thread that ends leave
 });
 
 for (const ending of ['thread returns', 'thread exits', 'thread throws', 'thread is terminated'] as const) {
-  test(`the ${ending}, the only user of its process: the server ends, and the process stays`, async (t) => {
+  test(`when the ${ending} that is the only user, its server ends and the process runs on`, async (t) => {
     const spec = await redisSpec(t, { lifetime: 'shared' });
     const program = startFixture(t, 'owner', [JSON.stringify(spec), ending]);
     const { instance } = await program.message<Owned>();

@@ -1,4 +1,7 @@
-/** What waits for the last user: the watcher's text under each shell that is /bin/sh somewhere, with flock(1), with perl, with neither. */
+/**
+ * How the watcher waits for the last user: its text under each shell that can be /bin/sh, with flock(1), with perl, and
+ * with neither.
+ */
 import assert from 'node:assert/strict';
 import { basename } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -15,10 +18,10 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { SHELLS, startWatchedByUsers } from '../helpers/watched.js';
 import { livingInGroup } from '../helpers/witness.js';
 
-/** What the design allows for all helpers of a shared process. */
+/** The memory that the design allows for all helpers of a shared process. */
 const HELPERS_KIB = 4 * 1024;
 
-/** The process that waits for the lock. */
+/** The PID of the process in the group that waits for the lock. */
 async function waiterOf(pid: number): Promise<number> {
   const isWaiter = (member: number) =>
     ['flock', 'perl'].includes(basename(argumentsOf(member)[0] ?? '')) && stateOf(member) === 'S';
@@ -33,10 +36,10 @@ async function startShared(t: TestContext, changes: Parameters<typeof redisSpec>
 
 for (const shell of SHELLS) {
   for (const tool of ['flock', 'perl'] as const) {
-    test(`${shell.join(' ')} with ${tool}: the server lives as long as somebody has the users file locked`, async (t) => {
+    test(`${shell.join(' ')} with ${tool}: the server lives as long as somebody keeps the users file locked`, async (t) => {
       const { program, lockFile, usersFile, leave } = await startWatchedByUsers(t, shell, { tool });
       assert.deepEqual(argumentsOf(program.pid), ['sleep', '300']);
-      // The watcher's file is not the server's, and the server's lock is not the watcher's.
+      // The server does not have the users file of the watcher open, and the watcher does not have the lock of the server.
       const { 3: serverLock, 4: atFour, ...others } = await settledDescriptorsOf(program.pid);
       assert.deepEqual([serverLock, atFour], [lockFile, undefined]);
       assert.ok(!Object.values(others).includes(usersFile));
@@ -51,7 +54,7 @@ for (const shell of SHELLS) {
   }
 }
 
-test('no flock(1) on PATH: perl waits, and the last user that is killed ends the server', async (t) => {
+test('without flock(1) on PATH perl waits, and the server ends when the last user is killed', async (t) => {
   const PATH = pathWithOnly(t, 'redis-server', 'perl', 'sleep');
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const user = await startRemoteManager(t, spec, { env: { ...process.env, PATH } });
@@ -61,7 +64,7 @@ test('no flock(1) on PATH: perl waits, and the last user that is killed ends the
   await groupEnds(pid);
 });
 
-test('neither flock(1) nor perl: FlockBindingError says what to install, nothing is spawned, nobody is counted', async (t) => {
+test('without flock(1) and perl FlockBindingError says what to install, nothing is spawned, and no user is counted', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const user = await startRemoteManager(t, spec, { env: { ...process.env, PATH: pathWithOnly(t, 'redis-server') } });
   await assert.rejects(user.start(), {
@@ -77,7 +80,7 @@ test('neither flock(1) nor perl: FlockBindingError says what to install, nothing
   assert.equal((await new ProcessManager(spec).status()).users, 0);
 });
 
-test('a waiting flock that somebody kills ends nothing under a user, and is replaced', async (t) => {
+test('killing a waiting flock ends no server that has a user, and the flock is replaced', async (t) => {
   const { manager, pid, waiter } = await startShared(t);
   process.kill(waiter, 'SIGKILL');
   await eventually('the end of the waiter', () => !isRunning(waiter));
@@ -88,7 +91,7 @@ test('a waiting flock that somebody kills ends nothing under a user, and is repl
   await groupEnds(pid);
 });
 
-test('a waiting flock that is killed as the last user is: the server is gone all the same', async (t) => {
+test('the server ends although the waiting flock is killed together with the last user', async (t) => {
   const spec = await redisSpec(t, { lifetime: 'shared' });
   const user = await startRemoteManager(t, spec);
   const { pid } = await user.start();
@@ -104,7 +107,7 @@ test('signals that a server handles end neither the watcher nor its waiter', asy
       process.kill(helper, signal);
     }
   }
-  // Each signal would be delivered before the program that is started after it has ended.
+  // By the end of a program that was started after the signals, each signal has been delivered.
   await startProgram(t, 'true').ended();
   assert.ok(isRunning(watcher) && isRunning(waiter));
   assert.equal((await manager.status()).state, 'running');
@@ -112,7 +115,7 @@ test('signals that a server handles end neither the watcher nor its waiter', asy
   await groupEnds(pid);
 });
 
-test('a server that ignores SIGTERM is killed after its grace, and a newcomer waits for its end', async (t) => {
+test('a shared server that ignores SIGTERM is killed after its grace, and a new user waits for its end', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 'ignore' }, { lifetime: 'shared', stopTimeoutMs: 2_000 });
   const user = await startRemoteManager(t, spec);
   const { pid } = await user.start();
@@ -128,7 +131,7 @@ test('a server that ignores SIGTERM is killed after its grace, and a newcomer wa
   await groupEnds(again.pid);
 });
 
-test('the helpers of a shared process have at most 4 MiB in all', async (t) => {
+test('the helpers of a shared process use at most 4 MiB in all', async (t) => {
   const { manager, pid, watcher, waiter } = await startShared(t);
   assert.deepEqual(livingInGroup(pid).toSorted(), [pid, watcher, waiter].toSorted());
   const [shell, flock] = [memoryOf(watcher), memoryOf(waiter)];

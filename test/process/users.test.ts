@@ -1,4 +1,4 @@
-/** Lifetime 'shared' of a manager: who counts, who does not, and what the last one does. */
+/** Lifetime 'shared' of a manager: who counts as a user, who does not, and what happens when the last one leaves. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
@@ -21,7 +21,7 @@ async function usersOf(manager: ProcessManager): Promise<number | undefined> {
   return (await manager.status()).users;
 }
 
-test('the last of three managers to leave ends the process, the first two do not', async (t) => {
+test('the process ends when the last of three managers leaves, and not when the first two leave', async (t) => {
   const spec = await sharedSpec(t);
   const managers = [1, 2, 3].map(() => new ProcessManager(spec)) as [ProcessManager, ProcessManager, ProcessManager];
   const instances = await Promise.all(managers.map((manager) => manager.start()));
@@ -38,7 +38,7 @@ test('the last of three managers to leave ends the process, the first two do not
   assert.equal(isRunning(pid), false);
   assert.equal(await accepts(spec.port), false);
   assert.equal(isLocked(managers[0].spec.lockFile), false);
-  // A process that its users no longer need was not stopped on purpose.
+  // A process that its users no longer need was not stopped on purpose, so the journal has no stop.
   assert.deepEqual(journalEntries(managers[0].spec, 'stop', 'stopped'), []);
   await groupEnds(pid);
   assert.equal((await managers[0].status()).state, 'stopped');
@@ -73,7 +73,7 @@ test('leave() without a start does nothing, and leaves the process to its users'
   await user.leave();
 });
 
-test('who has left can come again', async (t) => {
+test('a manager that has left can join again', async (t) => {
   const manager = new ProcessManager(await sharedSpec(t));
   const pids = new Set<number>();
   for (let round = 1; round <= 5; round += 1) {
@@ -91,7 +91,7 @@ test('who has left can come again', async (t) => {
 });
 
 for (const lifetime of ['detached', 'tied', undefined] as const) {
-  test(`leave() of a ${lifetime ?? 'default'} lifetime is a TypeError that names it`, async (t) => {
+  test(`leave() with ${lifetime ?? 'default'} lifetime throws a TypeError that names the lifetime`, async (t) => {
     const spec = await redisSpec(t, lifetime === undefined ? {} : { lifetime });
     const manager = new ProcessManager(spec);
     await assert.rejects(manager.leave(), { name: 'TypeError', message: /"lifetime" must be "shared"/ });
@@ -99,12 +99,12 @@ for (const lifetime of ['detached', 'tied', undefined] as const) {
   });
 }
 
-test('supervise() on a shared one is a TypeError', async (t) => {
+test("supervise() with the lifetime 'shared' throws a TypeError", async (t) => {
   const manager = new ProcessManager(await sharedSpec(t));
   assert.throws(() => manager.supervise(), { name: 'TypeError', message: /"lifetime" must not be "shared"/ });
 });
 
-test('a start that fails leaves: nobody is counted, nothing runs', async (t) => {
+test('a start that fails leaves: no user is counted, and nothing runs', async (t) => {
   const failing = [
     { spec: { command: '/nonexistent/redis' }, error: CommandNotFoundError },
     { spec: { command: 'false', args: [] }, error: EarlyExitError },
@@ -118,7 +118,7 @@ test('a start that fails leaves: nobody is counted, nothing runs', async (t) => 
   }
 });
 
-test('a start that is aborted leaves, and not those who are in', async (t) => {
+test('a start that is aborted leaves, and no user is counted', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 2_000 }, { lifetime: 'shared' });
   const manager = new ProcessManager(spec);
   const controller = new AbortController();
@@ -130,7 +130,7 @@ test('a start that is aborted leaves, and not those who are in', async (t) => {
   assert.equal(isLocked(manager.spec.lockFile), false);
 });
 
-test('a failed second start of one who is in does not put it out', async (t) => {
+test('a second start that fails does not make its manager leave', async (t) => {
   const spec = await sharedSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -140,7 +140,7 @@ test('a failed second start of one who is in does not put it out', async (t) => 
   await manager.leave();
 });
 
-test('stop() from another process ends it for all; they stay users, and start it again', async (t) => {
+test('stop() from another process ends a shared process for all; its users stay users, and can start it again', async (t) => {
   const spec = await sharedSpec(t);
   const user = new ProcessManager(spec);
   const { pid } = await user.start();

@@ -1,4 +1,4 @@
-/** What a start() that has to wait says meanwhile, and `ready` of every start(). */
+/** What a start() that has to wait reports by `waiting`, and that every start() emits `ready`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Instance, ProcessManager, type ProcessManagerEvents } from '../../src/index.js';
@@ -18,7 +18,7 @@ function recorded(manager: ProcessManager) {
   return { waiting, ready };
 }
 
-test('a start that has nothing to wait for says ready, whoever has spawned the process', async (t) => {
+test('a start that has nothing to wait for emits only ready, whoever has spawned the process', async (t) => {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { waiting, ready } = recorded(manager);
@@ -31,7 +31,7 @@ test('a start that has nothing to wait for says ready, whoever has spawned the p
   assert.deepEqual([waiting, others.waiting], [[], []]);
 });
 
-test('it waits for the readiness of a process that another start is at: its PID, told once', async (t) => {
+test('a start that waits for another start emits waiting once, with the PID of the process', async (t) => {
   const gate = fileGate(t);
   const spec = talkerSpec(t, [gate.step, 'it is ready\n'], { readyLine: 'is ready' });
   const remote = await startRemoteManager(t, spec);
@@ -48,7 +48,7 @@ test('it waits for the readiness of a process that another start is at: its PID,
   assert.equal(ready.length, 1);
 });
 
-test('it waits for a stop: the PID of whoever stops', async (t) => {
+test('a start that waits for a stop emits waiting with the PID of the stopper', async (t) => {
   const spec = await nodeSpec(t, { 'on-term': 700 });
   const remote = await startRemoteManager(t, spec);
   const manager = new ProcessManager(spec);
@@ -62,7 +62,7 @@ test('it waits for a stop: the PID of whoever stops', async (t) => {
   assert.deepEqual(waiting, [{ for: 'stop', pid: remote.program.pid }]);
 });
 
-test('it waits for a port on which another process is being started: the PID of its starter, which the error names too', async (t) => {
+test('a start that waits for the port of another start emits waiting with the PID of that starter, which the error names, too', async (t) => {
   const slow = await nodeSpec(t, { 'listen-after': 1_000 });
   const remote = await startRemoteManager(t, slow);
   const first = remote.start();

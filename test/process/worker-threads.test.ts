@@ -35,7 +35,7 @@ class ThreadManager {
     return answer.result as Result;
   }
 
-  /** Asks for a call whose answer nobody waits for. */
+  /** Makes a call for whose answer nobody waits. */
   begin(method: 'start'): void {
     this.#worker.postMessage(method);
   }
@@ -45,7 +45,7 @@ class ThreadManager {
   }
 }
 
-test('worker threads and the main thread that start at once get one server and one PID', async (t) => {
+test('worker threads and the main thread that start at once return the same PID, and spawn one server', async (t) => {
   const { spec, pids, assertNeverTwo, assertNothingThere } = await witnessedServer(t);
   const main = new ProcessManager(spec);
   const threads = await Promise.all([1, 2, 3, 4].map(() => ThreadManager.run(t, spec)));
@@ -61,7 +61,7 @@ test('worker threads and the main thread that start at once get one server and o
   assertNeverTwo();
 });
 
-test('a worker thread that is terminated inside start leaves nothing that the next start and stop do not manage', async (t) => {
+test('after a worker thread was terminated during a start the next start and stop work', async (t) => {
   const random = seededRandom(t);
   const { spec, alive, assertNeverTwo, assertNothingThere } = await witnessedServer(t);
   const main = new ProcessManager(spec);
@@ -94,7 +94,7 @@ test('a server that a worker thread started outlives the thread', async (t) => {
   await assertNothingThere();
 });
 
-test('a start in a thread that is terminated while its server is not ready: the next start gets that server', async (t) => {
+test('a start returns the server of a thread that was terminated before the server was ready', async (t) => {
   const spec = await nodeSpec(t, { 'listen-after': 1_500 });
   const manager = new ProcessManager(spec);
   const thread = await ThreadManager.run(t, spec);

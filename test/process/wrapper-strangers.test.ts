@@ -1,4 +1,4 @@
-/** Who is in the session of a killed wrapper, or writes into its log, and is none of ours all the same. */
+/** Processes that are in the session of a killed wrapper, or write into its log, and are strangers all the same. */
 import assert from 'node:assert/strict';
 import { chmodSync, closeSync, openSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
@@ -11,7 +11,7 @@ import { eventually } from '../helpers/waiting.js';
 import { loggedPids, loseWrapper, serversOf, startWrapped, type Wrapped, wrappedSpec } from '../helpers/wrapped.js';
 
 for (const call of ['start', 'stop', 'restart'] as const) {
-  test(`others in the session of a killed wrapper who do not log there survive a ${call}`, async (t) => {
+  test(`others in the session of a killed wrapper that do not write into its log survive a ${call}`, async (t) => {
     const wrapped = await startWrapped(t, 'node', { flags: ['--strangers'] });
     const strangers = loggedPids(wrapped.manager, 'stranger').map((pid) => killAfter(t, pid));
     assert.equal(strangers.length, 3);
@@ -23,7 +23,7 @@ for (const call of ['start', 'stop', 'restart'] as const) {
   });
 }
 
-test('who writes to /dev/null is not told from others: nobody is ended', async (t) => {
+test('after a wrapper with /dev/null as its log was killed, its server is ignored, since the log proves nothing', async (t) => {
   const spec = await wrappedSpec(t, 'node', {}, { logFile: '/dev/null' });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
@@ -36,7 +36,7 @@ test('who writes to /dev/null is not told from others: nobody is ended', async (
 });
 
 interface Doubt {
-  /** The leader of the session is gone: nothing but the case itself tells that it is not ours. */
+  /** The leader of the session has ended, so that nothing but the case itself makes its members strangers. */
   isOrphan: boolean;
   change?: (spawn: Record<string, unknown>) => Record<string, unknown>;
   after?: (spec: ProcessSpec) => void;
@@ -46,12 +46,12 @@ const doubts: Record<string, Doubt> = {
   'the number of the session was given to another process': { isOrphan: false },
   'the session is one of another boot': { isOrphan: true, change: (spawn) => ({ ...spawn, boot: 'another' }) },
   'the session is no number': { isOrphan: true, change: ({ session: _, ...spawn }) => ({ ...spawn, session: 'x' }) },
-  'the log is none': { isOrphan: true, change: ({ log: _, ...spawn }) => spawn },
-  'a stop has come to its end since': { isOrphan: true, after: (spec) => appendToJournal(spec, 'stopped') },
+  'no log is recorded': { isOrphan: true, change: ({ log: _, ...spawn }) => spawn },
+  'a stop has ended since': { isOrphan: true, after: (spec) => appendToJournal(spec, 'stopped') },
   'others may write the journal': { isOrphan: true, after: (spec) => chmodSync(journalFile(spec), 0o622) },
 };
 for (const [why, { isOrphan, change, after }] of Object.entries(doubts)) {
-  test(`who logs there is a stranger when ${why}`, async (t) => {
+  test(`a process in the session that writes into the log is a stranger when ${why}`, async (t) => {
     const { manager, spec } = await endedWrapper(t);
     const { leader, stranger } = await startInSession(t, manager, isOrphan);
     const spawn = journalEntries(spec, 'spawn').at(-1);
@@ -65,7 +65,7 @@ for (const [why, { isOrphan, change, after }] of Object.entries(doubts)) {
   });
 }
 
-test('who logs there is ended when nothing speaks against it', async (t) => {
+test('a process in the session that writes into the log is ended when nothing speaks against it', async (t) => {
   const { manager, spec } = await endedWrapper(t);
   const { leader, stranger } = await startInSession(t, manager, true);
   appendToJournal(spec, 'spawn', { ...journalEntries(spec, 'spawn').at(-1), session: leader });
@@ -74,7 +74,7 @@ test('who logs there is ended when nothing speaks against it', async (t) => {
   assert.equal(isRunningProcess(stranger), false);
 });
 
-/** Killed with everything that it had started: only the journal speaks of it. */
+/** A wrapper that was killed together with all that it had started, so that only the journal tells of it. */
 async function endedWrapper(t: TestContext): Promise<Wrapped> {
   const wrapped = await startWrapped(t, 'node');
   await loseWrapper(wrapped);
@@ -83,7 +83,7 @@ async function endedWrapper(t: TestContext): Promise<Wrapped> {
   return wrapped;
 }
 
-/** A session of its own whose members log where the manager's process does: its leader, and a child of that. */
+/** Starts a session whose members write into the log of the manager's process: its leader, and a child of the leader. */
 async function startInSession(
   t: TestContext,
   manager: ProcessManager,

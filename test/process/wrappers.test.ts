@@ -1,4 +1,7 @@
-/** npm run, npx, a launcher in Node or Python start the real server without descriptor 3: what is left when they alone die. */
+/**
+ * npm run, npx, and launchers in Node or Python start the real server without descriptor 3. These tests end the wrapper
+ * alone.
+ */
 import assert from 'node:assert/strict';
 import { renameSync, rmSync } from 'node:fs';
 import { test } from 'node:test';
@@ -23,7 +26,7 @@ import {
 
 for (const wrapper of WRAPPERS) {
   for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
-    test(`${wrapper}, ended alone by ${signal}: its server is unhealthy, a start replaces it, a stop ends it`, async (t) => {
+    test(`when ${wrapper} alone is ended by ${signal} its server is unhealthy, a start replaces it, and a stop ends it`, async (t) => {
       const first = await startWrapped(t, wrapper);
       const { manager, spec } = first;
       await loseWrapper(first, signal);
@@ -38,7 +41,7 @@ for (const wrapper of WRAPPERS) {
     });
   }
 
-  test(`${wrapper} on a port, killed: starts from several processes make one server, and so does a restart`, async (t) => {
+  test(`after ${wrapper} on a port was killed starts from several processes make one server, and so does a restart`, async (t) => {
     const first = await startWrapped(t, wrapper, { hasPort: true });
     const { manager, spec } = first;
     const others = await Promise.all([1, 2].map(() => startRemoteManager(t, spec)));
@@ -58,7 +61,7 @@ for (const wrapper of WRAPPERS) {
 }
 
 for (const wrapper of ['npm run', 'node'] as const) {
-  test(`a supervisor replaces what a killed ${wrapper} left, every time`, async (t) => {
+  test(`a supervisor replaces the server of a killed ${wrapper}, every time`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await wrappedSpec(t, wrapper, { hasPort: true });
     const manager = new ProcessManager(spec);
@@ -75,7 +78,7 @@ for (const wrapper of ['npm run', 'node'] as const) {
     assert.deepEqual(serversOf(spec), []);
   });
 
-  test(`when its supervisor is killed together with ${wrapper}, the next start replaces the server`, async (t) => {
+  test(`when a supervisor is killed together with ${wrapper}, the next start replaces the server`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await wrappedSpec(t, wrapper);
     const manager = new ProcessManager(spec);
@@ -89,7 +92,7 @@ for (const wrapper of ['npm run', 'node'] as const) {
     assert.notEqual(await serverOf(spec), server);
   });
 
-  test(`what a killed ${wrapper} left of a shared process is replaced, and the last user ends all`, async (t) => {
+  test(`the server of a killed ${wrapper} in a shared process is replaced, and ends with the last user`, async (t) => {
     const first = await startWrapped(t, wrapper, {}, { lifetime: 'shared' });
     const { manager, spec } = first;
     await loseWrapper(first);
@@ -103,7 +106,7 @@ for (const wrapper of ['npm run', 'node'] as const) {
     await nothingIsLeft(first);
   });
 
-  test(`what a killed ${wrapper} left of a tied process never meets its successor`, async (t) => {
+  test(`the server of a killed ${wrapper} in a tied process never runs beside its successor`, async (t) => {
     const first = await startWrapped(t, wrapper, {}, { lifetime: 'tied' });
     const { manager, spec } = first;
     process.kill(first.wrapper, 'SIGKILL');
@@ -116,7 +119,7 @@ for (const wrapper of ['npm run', 'node'] as const) {
   });
 }
 
-test('what a killed wrapper leaves when its supervisor gives up is ended by a stop', async (t) => {
+test('the server of a killed wrapper is ended by a stop after its supervisor has given up', async (t) => {
   const supervision = new Supervision(t);
   const spec = await wrappedSpec(t, 'node');
   const manager = new ProcessManager(spec);
@@ -130,7 +133,7 @@ test('what a killed wrapper leaves when its supervisor gives up is ended by a st
   await nothingIsLeft({ manager, spec });
 });
 
-test('a server that ignores the stop signal is killed', async (t) => {
+test('the server of a killed wrapper that ignores the stop signal is killed', async (t) => {
   const wrapped = await startWrapped(t, 'node', { behaviour: { 'on-term': 'ignore' } }, { stopTimeoutMs: 300 });
   await loseWrapper(wrapped);
   assert.equal((await wrapped.manager.stop()).outcome, 'killed');
@@ -143,7 +146,7 @@ test('a stop ends a server in a group of its own together with its wrapper', asy
   await nothingIsLeft(wrapped);
 });
 
-test('a stop that comes twice finds nothing the second time', async (t) => {
+test('a second stop after a killed wrapper finds nothing', async (t) => {
   const wrapped = await startWrapped(t, 'node');
   await loseWrapper(wrapped);
   await wrapped.manager.stop();
@@ -166,7 +169,7 @@ for (const [how, remove] of Object.entries(removals)) {
 }
 
 for (const code of [0, 1]) {
-  test(`a launcher that leaves with exit code ${code} before its server is ready: EarlyExitError, and no server`, async (t) => {
+  test(`a launcher that exits with code ${code} before its server is ready causes EarlyExitError, and its server is ended`, async (t) => {
     const flags = ['--own-group', `--leave=${code}`];
     const spec = await wrappedSpec(t, 'python', { hasPort: true, flags, behaviour: { 'listen-after': 60_000 } });
     await assert.rejects(new ProcessManager(spec).start(), { name: 'EarlyExitError' });
@@ -174,7 +177,7 @@ for (const code of [0, 1]) {
   });
 }
 
-test('after what a killed process left was adopted, what it left without the lock is ended with it', async (t) => {
+test('a survivor without the lock lives on beside an adopted one, and the start after the death of the adopted one ends it', async (t) => {
   const first = await startWrapped(t, 'node', { hasPort: true, flags: ['--hand-on', '--second'] });
   const { manager, spec, server } = first;
   const [second = 0] = loggedPids(manager, 'second').map((pid) => killAfter(t, pid));
