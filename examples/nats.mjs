@@ -46,14 +46,14 @@ function natsServer({
 natsServer.forTests = { jetStream: true };
 
 const { values } = parseArgs({ options: { command: { type: 'string', default: 'nats-server' } } });
-const stateOfStream = '$JS.API.STREAM.INFO.GREETINGS';
 const nats = await startEphemeral(natsServer, { command: values.command });
 try {
   console.log(`nats is ready on ${nats.address}, PID ${nats.pid}`);
   await request('$JS.API.STREAM.CREATE.GREETINGS', '{ "name": "GREETINGS", "subjects": ["greetings"] }');
-  const greeting = await talk(nats.address, `SUB greetings 1\r\n${published('greetings', 'hello')}`, 'hello\r\n');
-  console.log(`a message came back: ${/MSG greetings 1 5\r\n(.*)\r\n/.exec(greeting)?.[1]}`);
-  console.log(`stored by JetStream: ${JSON.parse(await request(stateOfStream)).state.messages}`);
+  const echo = await talk(nats.address, `SUB echo 1\r\n${published('echo', 'hello')}`, 'hello\r\n');
+  console.log(`a message came back: ${/MSG echo 1 5\r\n(.*)\r\n/.exec(echo)?.[1]}`);
+  // JetStream answers with the number of the message once it has stored it.
+  console.log(`stored by JetStream: ${JSON.parse(await request('greetings', 'hello')).seq}`);
 } finally {
   await nats.stop();
 }
