@@ -25,7 +25,7 @@ test('8 workers with 10 instances each at the same time have 80 ports and 80 fol
   assert.equal(new Set(instances.map(({ stateDir }) => stateDir)).size, 80);
   assert.equal(new Set(instances.map(({ pid }) => pid)).size, 80);
   assert.deepEqual(await Promise.all(instances.map(({ port }) => accepts(port))), Array(80).fill(true));
-  // Half of them are asked to stop, half are killed.
+  // Half of the workers are asked to stop, the others are killed.
   for (const worker of workers.slice(0, 4)) worker.send('stop');
   for (const worker of workers.slice(4)) worker.kill();
   for (const worker of workers) await worker.ended({ withinMs: 60_000 });
