@@ -1,7 +1,7 @@
 /**
  * A lock around a job: at most one run at a time, on this machine.
  *
- *     node examples/job.mjs                   the job; a second run meanwhile says who is at it, and exits with 1
+ *     node examples/job.mjs                   the job; a second run at the same time names the first one, and exits with 1
  *     node examples/job.mjs --wait            a second run waits for its turn
  *     node examples/job.mjs --seconds=30      a longer job
  *

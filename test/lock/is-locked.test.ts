@@ -15,7 +15,7 @@ test('a file that does not exist is not locked, and nothing is created', (t) => 
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a file that nobody locked is not locked, and is left as it was', (t) => {
+test('a file without a lock is not locked, and is left as it was', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, 'kept', { mode: 0o640 });
   const before = statSync(path);

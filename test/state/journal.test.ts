@@ -97,7 +97,7 @@ for (const [what, text] of Object.entries(noise)) {
   });
 }
 
-test('two readers give a line the same place, whoever wrote in between', (t) => {
+test('two readers give a line the same place, even when lines were written in between', (t) => {
   const one = newJournal(t);
   const other = new Journal(one.path);
   one.append('stop');

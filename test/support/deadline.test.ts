@@ -48,7 +48,7 @@ test('a process that was not scheduled until long after a deadline gets time for
   clear();
 });
 
-test('an extended deadline also gives that process time for one more check', () => {
+test('an extended deadline also leaves time for one more check after a long pause of the process', () => {
   const extended = Deadline.after(1_000).extendedBy(1);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_300);
   assert.ok(extended.remainingMs > 500, `${extended.remainingMs}`);
