@@ -1,10 +1,10 @@
 /**
- * The budgets of the design, each beside its peers in one run. Never a gate: it ends with 0 whatever holds.
+ * Measures the budgets of the design, each beside its peers in one run. It is never a gate: it exits with 0 whatever holds.
  *
  *   npm run bench                        all rows
- *   npm run bench -- --only=WORD         those of the groups whose name contains the word: locks, starts, blocked, crashes,
+ *   npm run bench -- --only=WORD         the groups whose name contains the word: locks, starts, blocked, crashes,
  *                                        temporal, questions, imports, commands, watchers, idle, scale
- *   npm run bench -- --whole              with all sizes of the group scale, as --only=scale has them
+ *   npm run bench -- --whole              with all sizes of the group scale, as with --only=scale
  *   npm run bench -- --rounds=N          more or fewer rounds (15)
  *   npm run bench -- --markdown          the table as Markdown, for docs/bench.md
  */
@@ -77,14 +77,14 @@ async function measure() {
   /** @type {import('./budgets.mjs').Row[]} */
   const rows = [];
   for (const [name, measureGroup] of Object.entries(GROUPS)) rows.push(...((await attempt(name, measureGroup)) ?? []));
-  // Asked for by name it is measured at all sizes, which takes minutes.
+  // When the group is asked for by name it is measured at all sizes, which takes minutes.
   const scale = await attempt('scale', () => measureScale({ isShort: values.only === '' && !values.whole }));
   rows.push(...(scale?.rows ?? []));
   return { machine, rounds, seconds: (performance.now() - began) / 1_000, rows, curves: scale?.curves ?? [] };
 }
 
 /**
- * A group that fails is named, and the others are measured all the same.
+ * Measures one group. A group that fails is named, and the others are measured all the same.
  * @template T
  * @param {string} name
  * @param {(options: { rounds: number }) => Promise<T>} measureGroup

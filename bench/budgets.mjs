@@ -1,4 +1,4 @@
-/** What a row may cost, and whether it does. */
+/** The limit of a row, and whether the row keeps it. */
 // @ts-check
 import { median, pairedMedian } from './measure.mjs';
 
@@ -32,14 +32,14 @@ export function judge(row) {
   return { budget: `≤ ${reference} + ${allowed} ${unit}`, measured, holds };
 }
 
-/** 1: all of what it may cost. Undefined of a row to look at. @param {Row} row */
+/** The share of its limit that the row uses, 1 for all of it; undefined for a row without a limit. @param {Row} row */
 export function shareOfLimit(row) {
   if (row.limit === undefined) return undefined;
   const { value, allowed } = weigh(row);
   return value <= 0 ? 0 : value / allowed;
 }
 
-/** What was measured, and what is allowed, of whatever the limit is of. @param {Row} row */
+/** The measured value and the allowed one, in the terms of the limit. @param {Row} row */
 function weigh({ subject, samples, reference, limit }) {
   const ours = samples[subject] ?? [];
   if (limit === undefined) return { value: median(ours), allowed: Number.NaN };

@@ -1,4 +1,4 @@
-/** Waits, and does nothing else: `idler.mjs wait PATH` for a lock, `idler.mjs supervise SPEC` beside a process. */
+/** A process that only waits: `idler.mjs wait PATH` for a lock, `idler.mjs supervise SPEC` beside a managed process. */
 // @ts-check
 import { ProcessManager, waitForLock } from 'flock-process';
 

@@ -1,6 +1,6 @@
 /**
- * Does raw-lock.mjs still make the calls that the library makes? `lock-calls.mjs FOLDER` prints what differs, and nothing when
- * nothing does. It replaces the functions of `node:fs` and fs-ext before either is loaded.
+ * Checks that raw-lock.mjs still makes the same calls as the library. `lock-calls.mjs FOLDER` prints the differences, and nothing if
+ * there are none. It replaces the functions of `node:fs` and fs-ext before either is loaded.
  */
 // @ts-check
 import fs from 'node:fs';
@@ -21,7 +21,7 @@ const { acquireLock, isLocked, releaseLock } = await import('flock-process');
 const raw = await import('./raw-lock.mjs');
 const path = join(process.argv[2] ?? '', 'compared');
 
-releaseLock(acquireLock(path)); // Makes the file, and looks once what file system it is on.
+releaseLock(acquireLock(path)); // Creates the file, and makes the library check its file system, which it does once.
 compare(
   'acquireLock + releaseLock',
   () => releaseLock(acquireLock(path)),

@@ -1,4 +1,4 @@
-/** Time the subject and its peers in turn, so that whatever else the machine does hits all of them alike. */
+/** Measures the subject and its peers in turn, so that other work on the machine affects all of them alike. */
 // @ts-check
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -13,7 +13,7 @@ const PATIENCE_MS = 60_000;
  */
 
 /**
- * One round after the other, all contestants in each, the first one another each time. A round before them is not counted.
+ * Runs one round after another with all contestants in each, and a different one first each time. A round before them is not counted.
  * @param {readonly Contestant[]} contestants
  * @param {{ rounds: number }} options
  * @returns {Promise<Record<string, number[]>>} results by name, in the order of the rounds
@@ -59,7 +59,8 @@ export function median(values) {
 }
 
 /**
- * The median of what each round's two results make: noise that lasts longer than a round drops out.
+ * The median of the values that `combine` makes of each round's two results, so that noise which lasts longer than a round cancels
+ * out.
  * @param {readonly number[]} ones
  * @param {readonly number[]} others
  * @param {(one: number, other: number) => number} combine

@@ -11,7 +11,7 @@ const built = join(folder, 'built');
 
 export const requirePeer = createRequire(join(folder, 'package.json'));
 
-/** The command of a package, as a file for Node. @param {string} path */
+/** The path of a package's command, for Node to run. @param {string} path */
 export function peerFile(path) {
   return join(folder, 'node_modules', path);
 }
@@ -19,11 +19,11 @@ export function peerFile(path) {
 export function installPeers() {
   if (existsSync(join(folder, 'node_modules/.package-lock.json'))) return;
   console.error('installing the peers into bench/peers …');
-  // Their exact versions are in package.json. What they depend on may differ between two installations.
+  // The exact versions of the peers are in package.json. Those of their dependencies may differ between two installations.
   run('npm', ['install', '--ignore-scripts', '--no-package-lock', '--no-audit', '--no-fund'], folder);
 }
 
-/** @param {string} name of bench/peers/NAME.c @returns {string} the program */
+/** @param {string} name compiles bench/peers/NAME.c @returns {string} the path of the program */
 export function compile(name) {
   const source = join(folder, `${name}.c`);
   const program = join(built, name);
@@ -34,7 +34,7 @@ export function compile(name) {
 }
 
 /**
- * runit's runsv: the one on PATH, else Debian's package, unpacked here: nothing is installed, and no init script runs.
+ * Finds runit's runsv on PATH, or else in Debian's package, which is unpacked here: nothing is installed, and no init script runs.
  * @returns {string | undefined} undefined when there is neither
  */
 export function findRunsv() {

@@ -1,4 +1,4 @@
-/** The results as a picture: each row's medians as bars on a logarithmic scale, its budget as a line. */
+/** Draws the results: each row's medians as bars on a logarithmic scale, its budget as a line. */
 // @ts-check
 
 import { figure } from './budgets.mjs';

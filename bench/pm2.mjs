@@ -18,7 +18,7 @@ export class Pm2 {
 
   static async connect() {
     const home = makeFolder('pm2');
-    // Read when the package is loaded, and handed to its daemon.
+    // pm2 reads this when it is loaded, and passes it to its daemon.
     process.env.PM2_HOME = home;
     const { custom: Api } = requirePeer('pm2');
     const api = new Api({ pm2_home: home });
@@ -36,7 +36,7 @@ export class Pm2 {
     return started.pid ?? started.pm2_env?.pid ?? started.process?.pid;
   }
 
-  /** It says that it runs already. @param {{ name: string }} app */
+  /** Starts an app that already runs, which pm2 reports. @param {{ name: string }} app */
   async startAgain(app) {
     await this.start(app).catch(() => undefined);
   }
@@ -52,10 +52,10 @@ export class Pm2 {
     await promisify(this.#api.delete.bind(this.#api))(name);
   }
 
-  /** By a signal: the answer to its own killDaemon() gets lost now and then. */
+  /** Ends the daemon by a signal, because the answer to its own killDaemon() is lost now and then. */
   async end() {
     const { daemonPid } = this;
-    await promisify(this.#api.delete.bind(this.#api))('all').catch(() => undefined); // There may be none.
+    await promisify(this.#api.delete.bind(this.#api))('all').catch(() => undefined); // there may be no app
     this.#api.disconnect();
     process.kill(daemonPid, 'SIGTERM');
     await eventually('end of the daemon of pm2', () => (isAlive(daemonPid) ? undefined : true));
@@ -68,7 +68,7 @@ function isAlive(pid) {
     process.kill(pid, 0);
     return true;
   } catch {
-    // ESRCH: gone.
+    // ESRCH: the process is gone.
     return false;
   }
 }

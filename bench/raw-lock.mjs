@@ -1,6 +1,6 @@
 /**
- * The limit of a lock call: the same system calls as the library makes, with its flags and options, through `node:fs` and raw
- * fs-ext, and nothing around them. `lock-calls.mjs` compares the two.
+ * The lower bound of a lock call: the same system calls as the library makes, with its flags and options, through `node:fs` and raw
+ * fs-ext, with nothing around them. `lock-calls.mjs` compares the two.
  */
 // @ts-check
 import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs';
@@ -35,7 +35,7 @@ export function ask(path) {
     flockSync(fd, 'shnb');
     flockSync(fd, 'un');
   } catch {
-    // EAGAIN: somebody has the lock.
+    // EAGAIN: another process has the lock.
     isLocked = true;
   }
   closeSync(fd);

@@ -1,4 +1,4 @@
-/** The results as text: a table for a terminal or for docs/bench.md, and JSON. */
+/** Prints the results: as a table for a terminal or for docs/bench.md, and as JSON. */
 // @ts-check
 import { figure, judge } from './budgets.mjs';
 import { median } from './measure.mjs';

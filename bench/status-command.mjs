@@ -1,4 +1,4 @@
-/** A status command as a tool has it: `status-command.mjs SPEC` says the state and ends. */
+/** A status command like that of a tool: `status-command.mjs SPEC` prints the state and ends. */
 // @ts-check
 import { ProcessManager } from 'flock-process';
 

@@ -1,4 +1,4 @@
-/** What the rows need: folders, ports, programs that are ended with the bench, and facts about the machine. */
+/** What the rows use: folders, ports, programs that are ended with the bench, and facts about the machine. */
 // @ts-check
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,10 +8,10 @@ import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from '
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Whatever takes longer hangs. */
+/** Whatever takes longer than this hangs. */
 const PATIENCE_MS = 30_000;
 
-/** A folder that goes with the run's own. @param {string} name */
+/** A folder that is removed together with that of the run. @param {string} name */
 export function makeFolder(name) {
   mkdirSync(tmpdir(), { recursive: true });
   return mkdtempSync(join(tmpdir(), `${name}-`));
@@ -49,7 +49,10 @@ export async function endPrograms() {
   await Promise.all([...programs].map((program) => endProgram(program)));
 }
 
-/** Who answers there, as redis says itself; undefined when nobody does. @param {number} port @returns {Promise<number | undefined>} */
+/**
+ * PID of the redis-server that answers on the port, undefined when none does. @param {number} port @returns {Promise<number |
+ * undefined>}
+ */
 export async function redisPid(port) {
   const socket = connect({ port, host: '127.0.0.1' }).setEncoding('utf8');
   try {
@@ -62,7 +65,7 @@ export async function redisPid(port) {
       if (found !== null) return Number(found[1]);
     }
   } catch {
-    // ECONNREFUSED, ECONNRESET: nobody, or not any more.
+    // ECONNREFUSED, ECONNRESET: no server listens, or it has just ended.
   } finally {
     socket.destroy();
   }
@@ -70,9 +73,9 @@ export async function redisPid(port) {
 }
 
 /**
- * Looks every millisecond, as a hand-written loop does.
+ * Polls every millisecond, as a hand-written loop does.
  * @param {number} port
- * @param {number} [formerPid] one that is on its way out
+ * @param {number} [formerPid] a server that is exiting and does not count
  */
 export async function untilRedisAnswers(port, formerPid) {
   return await eventually(`redis on port ${port}`, async () => {
@@ -81,7 +84,7 @@ export async function untilRedisAnswers(port, formerPid) {
   });
 }
 
-/** Looks every millisecond until something accepts connections there. @param {number} port */
+/** Polls every millisecond until the port accepts connections. @param {number} port */
 export async function untilPortOpen(port) {
   await eventually(`port ${port}`, () => accepts(port));
 }

@@ -22,7 +22,7 @@ temporal.on('ready', ({ pid, address }) => console.log(`Temporal is ready on ${a
 temporal.on('exit', ({ pid, exitCode, signal }) => console.log(`PID ${pid} ended: ${signal ?? exitCode}`));
 temporal.on('restarting', ({ attempt, delayMs }) => console.log(`restart ${attempt} in ${Math.round(delayMs)} ms`));
 
-// The library installs no signal handlers: what they mean is up to the daemon.
+// The library installs no signal handlers, so the daemon decides what signals mean.
 const ending = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => ending.abort());
 

@@ -29,7 +29,7 @@ if (process.argv[2] === '--as-another-process') {
 async function demonstrate() {
   const interruption = listenForInterruption();
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'flock-process-demo-')));
-  // The library's locks on ports go there too: afterwards all is gone.
+  // The library's port locks go to this folder too, so that nothing is left afterwards.
   process.env.TMPDIR = folder;
   const temporal = process.argv.includes('--small-server') ? undefined : findTemporal();
   const subject = { temporal: temporal?.path, stateDir: join(folder, 'state'), port: await freePort() };
@@ -48,7 +48,7 @@ async function demonstrate() {
   }
 }
 
-/** What is started is plain data: any program and its port, or a preset that knows both. @param {Subject} subject */
+/** A spec is plain data: any program and its port, or the result of a preset that knows both. @param {Subject} subject */
 function specOf({ temporal, stateDir, port }) {
   if (temporal !== undefined) return temporalDevServer({ command: temporal, stateDir, port });
   const smallServer = fileURLToPath(new URL('small-server.mjs', import.meta.url));
@@ -93,7 +93,9 @@ async function showTheMainJob(manager, subject, signal) {
   await showHolder(lockFile, undefined);
 }
 
-/** Ends the server as a crash would. The library is not told. @param {number} pid @param {string} lockFile @param {AbortSignal} signal */
+/**
+ * Ends the server as a crash would, without telling the library. @param {number} pid @param {string} lockFile @param {AbortSignal} signal
+ */
 async function killAndWait(pid, lockFile, signal) {
   process.kill(pid, 'SIGKILL');
   const end = performance.now() + 10_000;
@@ -117,7 +119,7 @@ async function startFromAnotherProcess(subject) {
   console.log(JSON.stringify({ asker: process.pid, pid: result.pid, reused: result.reused, ms }));
 }
 
-/** On PATH, else where `npm run setup` puts it. Undefined when there is none that runs. */
+/** The Temporal CLI on PATH, or else where `npm run setup` puts it. Undefined when none of them runs. */
 function findTemporal() {
   const fetched = fileURLToPath(new URL('../.cache/temporal/bin/temporal', import.meta.url));
   const onPath = (process.env.PATH ?? '').split(':').filter(Boolean);
@@ -151,7 +153,7 @@ function done(text) {
   print(`  ${styled('green', '✔')} ${text}`);
 }
 
-/** Who has the lock now, as the kernel sees it. @param {string} lockFile @param {number | undefined} wanted */
+/** Shows which processes hold the lock, according to the kernel. @param {string} lockFile @param {number | undefined} wanted */
 async function showHolder(lockFile, wanted) {
   const holders = await lockHolders(lockFile);
   check(holders.join() === (wanted === undefined ? '' : String(wanted)), `the lock is held by PID ${holders.join()}`);
@@ -171,7 +173,7 @@ async function timed(act) {
   return { result, ms: ms < 10 ? ms.toFixed(1) : ms.toFixed(0) };
 }
 
-/** Ctrl-C, `kill`, a closed terminal or pipe: the step under way is given up, and the server is stopped. */
+/** On Ctrl-C, `kill`, or a closed terminal or pipe, gives up the present step and stops the server. */
 function listenForInterruption() {
   const controller = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => controller.abort());

@@ -1,7 +1,7 @@
 /**
  * A lock around a job: at most one run at a time, on this machine.
  *
- *     node examples/job.mjs                   the job; a second run meanwhile says who is at it, and exits with 1
+ *     node examples/job.mjs                   the job; a second run at the same time names the first one, and exits with 1
  *     node examples/job.mjs --wait            a second run waits for its turn
  *     node examples/job.mjs --seconds=30      a longer job
  *
@@ -16,7 +16,7 @@ import { acquireLock, LockHeldError, lockHolders, waitForLock } from 'flock-proc
 
 const { values } = parseArgs({ options: { wait: { type: 'boolean' }, seconds: { type: 'string', default: '2' } } });
 
-/** Any path will do, as long as all runs agree on it. The file stays: what counts is the lock on it. */
+/** Any path works if all runs use the same one. The file stays, because only the lock on it counts. */
 const lockFile = join(tmpdir(), `flock-process-job-${userInfo().uid}.lock`);
 
 try {
@@ -28,7 +28,7 @@ try {
   }
 } catch (error) {
   if (!(error instanceof LockHeldError)) throw error;
-  const holders = await lockHolders(lockFile); // empty when it has just ended
+  const holders = await lockHolders(lockFile); // empty when the other run has just ended
   console.error(`The job is running already (PID ${holders.join(', ') || 'gone by now'}), says ${lockFile}`);
   process.exitCode = 1;
 }

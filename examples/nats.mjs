@@ -42,7 +42,7 @@ function natsServer({
     installHint: 'Install nats-server: https://docs.nats.io/running-a-nats-service/introduction/installation',
   };
 }
-/** What startEphemeral() and startShared() take when the caller does not say otherwise. */
+/** The options that startEphemeral() and startShared() use when the caller gives no others. */
 natsServer.forTests = { jetStream: true };
 
 const { values } = parseArgs({ options: { command: { type: 'string', default: 'nats-server' } } });
@@ -58,7 +58,7 @@ try {
   await nats.stop();
 }
 
-/** Asks the server itself, and resolves with its answer. @param {string} subject @param {string} [question] */
+/** Asks the server, and resolves with its answer. @param {string} subject @param {string} [question] */
 async function request(subject, question = '') {
   const text = `SUB answers 1\r\n${published(subject, question, 'answers')}`;
   const received = await talk(nats.address, text, '}\r\n');

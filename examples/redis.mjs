@@ -1,5 +1,5 @@
 /**
- * Any server, here redis: a command, a port, and a folder for the lock, the PID file and the log.
+ * Runs any server, here redis: it needs a command, a port, and a folder for the lock, the PID file and the log.
  * `node examples/redis.mjs [PORT]`
  */
 // @ts-check
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { ProcessManager } from 'flock-process';
 
 const port = Number(process.argv[2] ?? 6399);
-const stateDir = mkdtempSync(join(tmpdir(), 'redis-example-')); // in earnest: a lasting one, '~/.my-tool' for example
+const stateDir = mkdtempSync(join(tmpdir(), 'redis-example-')); // a real tool would use a lasting folder, such as '~/.my-tool'
 
 const redis = new ProcessManager({
   name: 'redis',

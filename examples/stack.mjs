@@ -27,13 +27,13 @@ const { values, positionals } = parseArgs({
 });
 const stateDir = values['state-dir'];
 
-/** It chooses a port by itself, and says which in a line of its output. */
+/** The program of a server that chooses its own port and prints it. */
 const API = `const server = require('node:http').createServer((_, response) => response.end('hello'));
 server.listen(0, '127.0.0.1', () => console.log('listening on port ' + server.address().port));`;
 const METRICS = "setInterval(() => console.log('up for ' + Math.round(process.uptime()) + ' s'), 1000)";
 const own = { command: process.execPath, stateDir };
 
-/** They are started in this order, and stopped in the opposite one. A manager is a description: making one touches nothing. */
+/** The parts are started in this order, and stopped in the opposite one. Making a manager changes nothing: it is only a description. */
 const parts = [
   new ProcessManager(temporalDevServer({ stateDir, port: Number(values.port) })),
   new ProcessManager({ ...own, name: 'api', args: ['--eval', API], readyLine: /listening on port (?<port>\d+)/ }),
@@ -72,7 +72,7 @@ async function up() {
   }
 }
 
-/** What crashes is started again, until Ctrl-C, or until a part that must run is given up. */
+/** Starts a part again when it crashes, until Ctrl-C or until a required part is given up. */
 async function runInForeground() {
   await up();
   const supervised = parts.map((part) => {
@@ -109,7 +109,7 @@ async function logs() {
   await Promise.all(parts.map(show));
 }
 
-/** Under its lock nobody starts a part meanwhile; the lock file itself stays. */
+/** Holds the lock of a part while it deletes the part's files, so that no process can start it. The lock file itself stays. */
 async function reset() {
   await down();
   for (const { spec, files } of parts) {

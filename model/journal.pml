@@ -97,11 +97,11 @@ byte named = 0;                          /* The server that the last `spawn` nam
 #endif
 #define PENDING (lastStop > undone || RESTARTING || lastAbandon > undone) /* A server that is there is to be ended, or is being ended. */
 #define STOPPED_SINCE (lastStop > place)                                  /* A stop stands beyond what this start remembers. */
-#define IDLE    (ex[file] == 0 && sh[file] == 0)                          /* Nobody is at work: LOCK_EX could be had. */
+#define IDLE    (ex[file] == 0 && sh[file] == 0)                          /* No caller is at work: LOCK_EX can be had. */
 
 /* What the properties remember. Stops are numbered by the order of their lines. */
 byte called = 0, over = 0;               /* The newest stop that was called; the newest that has returned. */
-byte asked = 0;                          /* The newest stop after which somebody asked for the process. */
+byte asked = 0;                          /* The newest stop after which a caller asked for the process. */
 bool intent = true;                      /* What the last call wants. */
 int signalled = 0, given = 0;            /* Sets of servers, as bits. */
 byte kills = 0, crashes = 0, aborts = 0, sicks = 0, forks = 0, drops = 0, running = 0, supervisors = 0;
@@ -264,7 +264,7 @@ inline start(isStart, isSupervisor, watches) {
 #ifdef MUT_CHASE
   :: !watches && !STOPPED_SINCE && !FREE && PENDING && IDLE ->
 #else
-  :: !watches && !STOPPED_SINCE && alive && PENDING && IDLE ->              /* Who was to end this server is dead, or not yet at it: finish. */
+  :: !watches && !STOPPED_SINCE && alive && PENDING && IDLE ->              /* The caller that was to end this server is dead, or has not begun: finish. */
 #endif
      lockShared();
      if :: PENDING -> bringDown() :: else fi;
@@ -344,7 +344,7 @@ lock:                                                                       /* s
   atomic {                                                                  /* It spawns. */
     assert(!alive);
     if :: isStart -> assert(seen >= over) :: else -> assert(asked >= over) fi;
-    server++; assert(server < 12);                                          /* Nobody starts and ends for ever. */
+    server++; assert(server < 12);                                          /* No caller starts and ends for ever. */
     alive = true; k = server
   };
 #if F > 0 || D > 0

@@ -19,10 +19,10 @@
 #define MAX 9
 #define NEVER 255
 #define FREE (starter == 0 && carrier == 0)
-byte sh = 0; byte ex = 0;      /* users file: how many LOCK_SH; who has LOCK_EX (0: nobody) */
-byte lines = 0;                /* of the users file */
-byte used = 0;                 /* how often a server was handed out */
-byte starter = 0, carrier = 0; /* server lock */
+byte sh = 0; byte ex = 0;      /* The users file: how many processes hold LOCK_SH, and which one holds LOCK_EX (0: none). */
+byte lines = 0;                /* The lines of the users file. */
+byte used = 0;                 /* How often a server was handed out. */
+byte starter = 0, carrier = 0; /* The carriers of the server's lock. */
 bool alive[MAX], ready[MAX], crashed[MAX]; byte in[MAX]; byte made = 0, up = 0, kills = 0, crashes = 0, watchers = 0; bool folder = false;
 #define MAYKILL if :: (kills < K) -> kills++; goto killed :: true fi
 inline fall(k) { atomic { if :: alive[k] -> alive[k] = false; up--; if :: carrier == k -> carrier = 0 :: else fi :: else fi } }
@@ -32,31 +32,31 @@ inline kill_(k) { atomic { assert(!alive[k] || in[k] == 0); fall(k) } }
 proctype Watcher(byte k) { byte seen = NEVER, at = 0;
 endw:
 #ifdef MUT_EARLY
-  atomic { (sh == 0 && ex == 0) -> skip };                       /* does not keep the lock while it ends the server */
+  atomic { (sh == 0 && ex == 0) -> skip };                       /* The watcher does not keep the lock while it ends the server. */
   kill_(k)
 #else
   atomic { (sh == 0 && ex == 0) -> ex = 100 + k };
 #if L
   do
 #ifdef MUT_ONCE
-  :: seen == NEVER && alive[k] ->                                   /* whoever has come and left meanwhile does not count */
+  :: seen == NEVER && alive[k] ->                                   /* Users that have joined and left since do not count. */
 #else
   :: seen != lines && alive[k] ->
 #endif
      at = used;
 #ifdef MUT_LATELINES
-     ex = 0; seen = lines;                                          /* reads the lines when it has given the lock back */
+     ex = 0; seen = lines;                                          /* The watcher reads the lines after it has released the lock. */
 #else
      seen = lines; ex = 0;
 #endif
 #ifdef MUT_NOASK
-     kill_(k); goto outw                                            /* ends it without asking whether anybody is in */
+     kill_(k); goto outw                                            /* The watcher ends the server without asking whether there are users. */
 #else
      atomic { (sh == 0 && ex == 0) -> ex = 100 + k }
 #endif
   :: else -> break
   od;
-  assert(!alive[k] || (seen != NEVER && at == used));               /* it has lingered since anybody used it */
+  assert(!alive[k] || (seen != NEVER && at == used));               /* The server has lingered since its last use. */
 #endif
   kill_(k);
   ex = 0
@@ -72,7 +72,7 @@ proctype User(byte id) { byte r = 0, k = 0; bool mine = false, inn = false;
   do
   :: r < R -> r++; k = 0;
 #ifdef MUT_LATE
-     if :: FREE -> skip :: !FREE -> k = carrier fi;               /* looks at the server before it is counted */
+     if :: FREE -> skip :: !FREE -> k = carrier fi;               /* The user looks for the server before it is counted. */
 #endif
 join:
      if                                                             /* users.ts#joinUsers */
@@ -81,11 +81,11 @@ join:
         :: FREE || !folder -> folder = false; MAYKILL; folder = true; MAYKILL
         :: !FREE && folder
         fi;
-        ex = 0                                                      /* from LOCK_EX to LOCK_SH: not in one step */
+        ex = 0                                                      /* flock(2) does not go from LOCK_EX to LOCK_SH in one step. */
      :: (sh > 0 && ex == 0)
      fi;
 #ifdef MUT_EARLYLINE
-     lines++;                                                       /* not under LOCK_SH */
+     lines++;                                                       /* The line is not added under LOCK_SH. */
 #endif
      if :: atomic { ex == 0 -> sh++; mine = true } :: ex != 0 -> goto join fi; MAYKILL;
 #if L
@@ -100,7 +100,7 @@ join:
 again:
      if
      :: atomic { FREE -> starter = id }; MAYKILL;
-        lines = 0;                                                  /* spawn.ts: emptied for the next watcher */
+        lines = 0;                                                  /* spawn.ts empties the file for the next watcher. */
         atomic { made < MAX - 1; made++; k = made; alive[k] = true; up++; assert(up == 1); carrier = k; watchers++; run Watcher(k); run Server(k) }; MAYKILL;
         if :: ready[k] :: !alive[k] fi; starter = 0; MAYKILL
      :: !FREE ->
@@ -110,22 +110,22 @@ again:
         if :: atomic { carrier != 0 && ready[carrier] -> k = carrier } :: FREE -> goto again fi
 #endif
      fi;
-     assert(k != 0 && (alive[k] || crashed[k]));                    /* nobody is handed a server that was ended */
+     assert(k != 0 && (alive[k] || crashed[k]));                    /* No user is handed a server that was ended. */
      atomic { if :: k != 0 && alive[k] -> in[k]++; inn = true; used = used + L; assert(folder) :: else fi };
-     MAYKILL;                                                       /* using it */
+     MAYKILL;                                                       /* The user uses the server. */
      atomic { assert(!inn || folder); if :: inn -> in[k]--; inn = false :: else fi };
      atomic { sh--; mine = false }
 #if L
 #ifdef MUT_TAKEAWAY
-     ; if :: sh == 0 && ex == 0 -> folder = false :: else fi        /* the last one out removes the folder, not under LOCK_EX */
+     ; if :: sh == 0 && ex == 0 -> folder = false :: else fi        /* The last user to leave removes the folder without LOCK_EX. */
 #endif
 #else
      ; if
-     :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* last one out */
+     :: atomic { sh == 0 && ex == 0 -> ex = id };                   /* The last user leaves. */
         MAYKILL;
         if :: carrier != 0 -> k = carrier; kill_(k) :: carrier == 0 fi;
         folder = false; MAYKILL; ex = 0
-     :: sh > 0 && ex == 0                                       /* there are others; while somebody ends it, this one waits */
+     :: sh > 0 && ex == 0                                       /* There are other users; while one of them ends the server, this one waits. */
      fi
 #endif
   :: r >= R -> break

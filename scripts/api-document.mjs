@@ -1,11 +1,11 @@
 /**
- * Compares docs/api.md with the public surface and its docstrings, as the declarations in dist/ have them.
- *
- * Each exported name stands in a code span of the document, and each function once with its parameters. A comment in front of a table says what its first column lists:
- * - `<!-- members of NAME -->`: every member of that interface or class, and no other. An optional one is written `name?`; in a
- *   table with the column "Default" that column says `required` of all others, and repeats each `@default` of a docstring.
- *   Parameters and fields of inline object types are named in the row, too.
- * - `<!-- values of NAME -->` or `NAME.MEMBER`: every literal of that union type, and no other.
+ * Compares docs/api.md with the public surface and its docstrings, taken from the declarations in dist/.
+ * Each exported name must be in a code span of the document, and each function once with its parameters. A comment in front of a table
+ * says what its first column lists:
+ * - `<!-- members of NAME -->`: every member of that interface or class, and nothing else. An optional member is written `name?`. If the
+ * table has a column "Default", that column says `required` for every other member, and repeats each `@default` of a docstring. The row
+ * also names parameters and the fields of inline object types.
+ * - `<!-- values of NAME -->` or `NAME.MEMBER`: every literal of that union type, and nothing else.
  * - `<!-- errors -->`: every error class, with its `code`, and its fields in the column "Fields".
  */
 // @ts-check
@@ -24,8 +24,9 @@ const NOTE = /^(members of|values of|errors)/;
 const UNKNOWN = 'it has no parameter or option';
 
 /**
- * @param {string} root @param {string} document its path, seen from there
- * @returns {Promise<string[]>} what is missing in it, and what it has too much
+ * @param {string} root
+ * @param {string} document its path, relative to the root
+ * @returns {Promise<string[]>} what the document lacks, and what it has too much
  */
 export async function wrongApiDocument(root, document) {
   const surface = readSurface(root);
@@ -50,7 +51,7 @@ export async function wrongApiDocument(root, document) {
   ];
 }
 
-/** @param {string} root @returns {Item[]} what is exported */
+/** @param {string} root @returns {Item[]} the exported items */
 function readSurface(root) {
   const work = mkdtempSync(join(tmpdir(), 'flock-process-api-'));
   try {
@@ -111,7 +112,7 @@ function wrongOptionality({ isOptional = false, docComment = '' }, span, column)
   return plain(fallback) === plain(column) ? [] : [`its default is "${fallback}", not "${column}"`];
 }
 
-/** Without marks of code, of text, and of thousands. @param {string} value */
+/** The value without the marks of code and of text and without thousands separators. @param {string} value */
 function plain(value) {
   return value
     .replace(/[`'\\]/g, '')
@@ -119,7 +120,7 @@ function plain(value) {
     .trim();
 }
 
-/** Wherever a call is written with arguments, they are parameters or options; at least once all are there. @param {Item} item @param {string[]} spans @param {Item[]} surface */
+/** Requires that a call with arguments names only parameters or options, and one call all of them. @param {Item} item @param {string[]} spans @param {Item[]} surface */
 function wrongCalls(item, spans, surface) {
   const calls = spans.filter((span) => span.startsWith(`${item.name}(`) && !span.endsWith('()'));
   const wrong = calls.map((call) => wrongParameters(item, call, surface));
@@ -208,7 +209,7 @@ function isError({ kind, name }) {
   return kind === 'Class' && name.endsWith('Error');
 }
 
-/** Without constructors, and without an index signature. @param {Item} item */
+/** The members, except constructors and index signatures. @param {Item} item */
 function membersOf({ members = [] }) {
   return members.filter(({ kind }) => !['Constructor', 'IndexSignature'].includes(kind));
 }
@@ -239,7 +240,7 @@ function spansIn(cell) {
   return [...cell.matchAll(/`([^`]+)`/g)].map(([, span = '']) => span);
 }
 
-/** Of `name?`, `name({ option })` or `[Symbol.dispose]()`. @param {string} span */
+/** The name in `name?`, `name({ option })` or `[Symbol.dispose]()`. @param {string} span */
 function nameIn(span) {
   return /^(\w+|\[[\w.]+\])/.exec(span)?.[1] ?? span;
 }

@@ -1,4 +1,4 @@
-/** API Extractor as its users here need it: the build rolls up the declarations, the others report on the surface. */
+/** Runs API Extractor: the build rolls up the declarations with it, other scripts report on the surface. */
 // @ts-check
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ export function extractApi(declarations, outputs, options) {
     configObject: {
       projectFolder: root,
       mainEntryPointFilePath: declarations,
-      // Of the types that declaration files may name; the files themselves are compiled already.
+      // Here it finds the types that declaration files may name; the files themselves are already compiled.
       compiler: { tsconfigFilePath: join(root, 'tsconfig.json') },
       docModel: { enabled: false },
       ...outputs,
@@ -39,7 +39,10 @@ export function extractApi(declarations, outputs, options) {
   return Extractor.invoke(configuration, { ...options, messageCallback: keepQuiet });
 }
 
-/** Its banner and its advice are for projects that run it from the command line. @param {import('@microsoft/api-extractor').ExtractorMessage} message */
+/**
+ * Hides its banner and its advice, which are for projects that run it from the command line.
+ * @param {import('@microsoft/api-extractor').ExtractorMessage} message
+ */
 function keepQuiet(message) {
   const isNews = message.logLevel === ExtractorLogLevel.Error || message.messageId === 'console-api-report-diff';
   if (!isNews) message.logLevel = ExtractorLogLevel.None;

@@ -1,6 +1,6 @@
 /**
- * `npm run api`: compares the public surface, as the declarations in dist/ have it, with the one that is pinned in etc/.
- * A difference fails, and is printed. `npm run api -- --update` pins the surface as it is now.
+ * `npm run api`: compares the public surface, taken from the declarations in dist/, with the one that is pinned in etc/. Prints any
+ * difference and fails. `npm run api -- --update` pins the present surface.
  */
 // @ts-check
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,7 +18,7 @@ try {
     enabled: true,
     reportFolder: join(root, 'etc'),
     reportTempFolder: work,
-    // What is not exported and yet a part of what is: a change of it is a change for the dependent.
+    // A type that is part of the surface without being exported counts too: a change of it is a change for the dependent.
     includeForgottenExports: true,
   };
   const outputs = { apiReport, dtsRollup: { enabled: false } };

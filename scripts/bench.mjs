@@ -1,4 +1,4 @@
-/** `npm run bench`: bench/bench.mjs with the arguments, in a folder of its own; processes that it leaves are ended and named. */
+/** `npm run bench`: runs bench/bench.mjs with the arguments, in a folder of its own; ends and names the processes that it leaves. */
 // @ts-check
 import { fileURLToPath } from 'node:url';
 import { runNodeInTestRun } from './test-run.mjs';

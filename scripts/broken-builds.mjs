@@ -19,15 +19,15 @@ import { applyBreak, breaks, findWrongPatterns } from './breaks.mjs';
 
 /** @typedef {import('./breaks.mjs').Break} Break */
 /** @typedef {{ build: Break | undefined, row: string, share: number }} Task an unchanged build has no break */
-/** @typedef {'holds' | 'violated' | 'failed'} Word 'failed': neither of the others, for example a build that does not compile */
+/** @typedef {'holds' | 'violated' | 'failed'} Word 'failed' stands for every other outcome, for example a build that does not compile */
 /** @typedef {{ word: Word, output: string, attempts: string, violation: string, seconds: number }} Outcome */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const SEED = 1;
-/** For the unchanged build: enough to see that nothing else makes the row fail here. The campaign runs the whole row. */
+/** The share for the unchanged build, enough to see that nothing else makes the row fail here. The campaign runs the whole row. */
 const CONTROL_SHARE = 0.02;
 const TIMEOUT_MS = 300_000;
-/** A break may leave variables unused. */
+/** A break may leave variables unused, which must not fail the compilation. */
 const TSC = ['tsc', '-p', 'test/tsconfig.json', '--noUnusedLocals', 'false', '--noUnusedParameters', 'false'];
 
 const { values, positionals } = parseArgs({
@@ -156,10 +156,9 @@ try {
 }
 
 /**
- * The chosen attacks in the order of the rows, and one of the unchanged build for each of their rows.
- *
- * @param {readonly string[]} names of all rows
- * @throws Error for a part of a name that not exactly one row has, and for a row without a break
+ * The chosen attacks in the order of the rows, and for each of their rows one attack on the unchanged build.
+ * @param {readonly string[]} names the names of all rows
+ * @throws Error when not exactly one row has a part of a name, or when a row has no break
  */
 function tasksFor(names) {
   const all = breaks.flatMap((build) =>
@@ -197,7 +196,7 @@ function report(what, { word, output, attempts, violation, seconds }, wanted) {
   if (word !== wanted) console.log(output.slice(-3_000).replace(/^/gm, '    '));
 }
 
-/** In Markdown. @param {readonly Task[]} controls @param {readonly (Task & { build: Break })[]} attacks */
+/** The summary in Markdown. @param {readonly Task[]} controls @param {readonly (Task & { build: Break })[]} attacks */
 function summarise(controls, attacks) {
   console.log('\n| law | row | what is broken | file | attempts | what was noticed |\n|---|---|---|---|--:|---|');
   for (const attack of attacks) {

@@ -1,6 +1,6 @@
 /**
- * `npm run build`: writes dist/, which is one file to import: as an ES module and as CommonJS, each with its source map and
- * its declarations.
+ * `npm run build`: writes dist/, which has one file to import as an ES module and one as CommonJS, each with its source map and its
+ * declarations.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -16,7 +16,7 @@ const dist = join(root, 'dist');
 const WRITTEN = ['index.js', 'index.js.map', 'index.cjs', 'index.cjs.map', 'index.d.ts', 'index.d.cts'];
 
 await writeBundle('esm', 'index.js');
-// In CommonJS, __filename says it.
+// A CommonJS module knows its own place from __filename instead.
 await writeBundle('cjs', 'index.cjs', { 'import.meta.url': 'undefined' });
 writeDeclarations();
 for (const name of readdirSync(dist)) if (!WRITTEN.includes(name)) rmSync(join(dist, name), { recursive: true });
@@ -34,14 +34,14 @@ async function writeBundle(format, name, define = {}) {
     transform: { define },
     plugins: [{ name: 'built-in modules', renderChunk: getBuiltinModules }],
   });
-  // Docstrings are in the declarations, and the rest is in the source map: half of what an import has to read.
+  // The declarations have the docstrings and the source map has the source; comments would be half of what an import reads.
   await bundle.write({ format, file: join(dist, name), sourcemap: true, comments: false });
   await bundle.close();
 }
 
 /**
- * Built-in modules without import and require. As imports they cost 2 ms of an import of the library, and a bundler leaves a
- * require() in an ES module, where there is none (esbuild), or asks for polyfills of a browser (webpack without a target).
+ * Loads built-in modules without import and require. As imports they cost 2 ms of an import of the library. A require() in an ES module,
+ * where there is none, would be left there by a bundler (esbuild), or make it ask for browser polyfills (webpack without a target).
  * @param {string} code
  */
 function getBuiltinModules(code) {

@@ -1,4 +1,4 @@
-/** fs-ext, built for another Node than the one whose build is in node_modules. */
+/** Builds fs-ext for another Node than the one that it is built for in node_modules. */
 // @ts-check
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +10,8 @@ import { mustRun } from './run-program.mjs';
 const source = fileURLToPath(new URL('../node_modules/fs-ext', import.meta.url));
 
 /**
- * @param {string} binary of that Node
- * @param {{ folder: string, env: NodeJS.ProcessEnv }} options `folder` is made, in a node_modules
+ * @param {string} binary the path of that Node
+ * @param {{ folder: string, env: NodeJS.ProcessEnv }} options `folder` is created; it must be in a node_modules
  */
 export async function buildAddon(binary, { folder, env }) {
   cpSync(source, folder, { recursive: true });

@@ -1,4 +1,4 @@
-/** Packages of the npm registry that a check runs and nobody depends on: each is fetched once, into .cache/packages. */
+/** Packages of the npm registry that checks run without being dependencies: each is fetched once, into .cache/packages. */
 // @ts-check
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,9 +11,9 @@ const cache = fileURLToPath(new URL('../.cache', import.meta.url));
 /**
  * @param {string} name
  * @param {string} version
- * @param {{ installer?: string, besides?: readonly string[] | undefined }} options `installer`: its own script, which puts a
- *   binary of the platform in its place; `besides`: packages that it needs beside it, `NAME@VERSION`
- * @returns {Promise<string>} the folder whose node_modules has the package, and whose node_modules/.bin its programs
+ * @param {{ installer?: string, besides?: readonly string[] | undefined }} options `installer`: the package's own script, which puts the
+ * binary for this platform in its place; `besides`: packages that must be beside it, as `NAME@VERSION`
+ * @returns {Promise<string>} the folder whose node_modules has the package, and whose node_modules/.bin has its programs
  */
 export async function cachedPackage(name, version, { installer, besides = [] } = {}) {
   const packages = [`${name}@${version}`, ...besides];
@@ -25,9 +25,9 @@ export async function cachedPackage(name, version, { installer, besides = [] } =
 }
 
 /**
- * Several that one project uses together.
- * @param {string} name of the project
- * @param {readonly string[]} packages `NAME@VERSION`; another list is another folder
+ * Fetches several packages that one project uses together.
+ * @param {string} name the name of the project
+ * @param {readonly string[]} packages `NAME@VERSION`; a different list has a different folder
  * @returns {Promise<string>} the folder whose node_modules has them
  */
 export async function cachedPackages(name, packages) {
@@ -36,22 +36,22 @@ export async function cachedPackages(name, packages) {
 }
 
 /**
- * @param {string} name of the folder in the cache
+ * @param {string} name the name of the folder in the cache
  * @param {readonly string[]} packages
- * @param {(fetched: string) => Promise<void>} complete what is left to do with them
+ * @param {(fetched: string) => Promise<void>} complete does what remains to be done with them
  */
 async function fetchOnce(name, packages, complete) {
   const folder = join(cache, 'packages', name);
   if (existsSync(folder)) return folder;
   mkdirSync(join(cache, 'packages'), { recursive: true });
-  // In a folder of its own first: an aborted fetch, or another one at the same time, leaves nothing half done.
+  // They are fetched into a folder of their own first, so that an aborted or a concurrent fetch leaves nothing incomplete.
   const fetched = mkdtempSync(join(cache, 'packages', 'fetch-'));
   try {
     writeFileSync(join(fetched, 'package.json'), '{ "private": true }\n');
     const words = ['install', '--ignore-scripts', '--no-package-lock', ...packages];
     await mustRun('npm', words, { cwd: fetched, env: process.env });
     await complete(fetched);
-    chmodSync(fetched, 0o755); // also for a test's subject that is another user
+    chmodSync(fetched, 0o755); // also for tests that run their subject as another user
     moveIntoPlace(fetched, folder);
   } finally {
     rmSync(fetched, { recursive: true, force: true });
@@ -64,7 +64,7 @@ function moveIntoPlace(fetched, folder) {
   try {
     renameSync(fetched, folder);
   } catch (error) {
-    // ENOTEMPTY, EEXIST: another one was quicker, and its package is as good as ours.
+    // ENOTEMPTY, EEXIST: another process was quicker, and its package is the same.
     if (!existsSync(folder)) throw error;
   }
 }

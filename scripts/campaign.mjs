@@ -1,4 +1,7 @@
-/** `npm run campaign`: the whole of it, or what the arguments choose (test/campaign/campaign.ts); a process that is left counts as a violation. */
+/**
+ * `npm run campaign`: runs all rows, or those that the arguments choose (test/campaign/campaign.ts); a process that is left behind counts
+ * as a violation.
+ */
 // @ts-check
 import { fileURLToPath } from 'node:url';
 import { runNodeInTestRun } from './test-run.mjs';

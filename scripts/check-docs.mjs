@@ -1,15 +1,14 @@
 /**
- * `npm run check:docs`: each link of the documents leads somewhere, each script that they name is there, and each block of
- * code does what its reader expects. The package is packed and installed into an empty folder, and the blocks of a document
- * are run there one after the other.
- *
- * `js` is a whole program, run at once. A first line `// NAME` is the name of its file, for later blocks to import;
- * `NAME.test.mjs` runs under `node --test`. `diff` is a program, too: that of the lines without a minus. `sh` is looked at line by
- * line: programs and scripts that are there. `text` is what a program shows, and there is no other language.
- * docs/api.md is compared with the declarations: api-document.mjs. What the README links to is in the package, and every
- * document or folder that it names is there.
- * Notes in front of a block: `<!-- prints TEXT -->` is what its output must contain; `<!-- until FILE -->` runs it in the
- * background: when it has printed a line FILE is run, and then it gets the signal of Ctrl-C.
+ * `npm run check:docs`: checks that each link of the documents leads somewhere, that each script that they name exists, and that each
+ * block of code does what its reader expects. The package is packed and installed into an empty folder, where the blocks of a document
+ * run one after another.
+ * A `js` block is a whole program, which is run at once. A first line `// NAME` names its file, so that later blocks can import it;
+ * `NAME.test.mjs` runs under `node --test`. A `diff` block is the program without the lines that begin with a minus. Of an `sh` block
+ * each line must name programs and scripts that exist. A `text` block is output of a program. There is no other language.
+ * docs/api.md is compared with the declarations by api-document.mjs. The package must contain whatever the README links to, and every
+ * document or folder that it names must exist.
+ * Notes in front of a block: `<!-- prints TEXT -->` is what its output must contain; `<!-- until FILE -->` runs it in the background:
+ * once it has printed a line, FILE is run, and then the block gets the signal of Ctrl-C.
  * Ports are replaced by free ones, the home folder is a new one, and a process that is left over is a failure.
  */
 // @ts-check
@@ -28,14 +27,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const TIMEOUT_MS = 60_000;
 
-/** What a newcomer writes for each of the first things: less than this many lines of his own. */
+/** A newcomer needs fewer lines than this for each of the first steps, not counting imports and comments. */
 const MOST_OWN_LINES = 5;
 const FIRST_STEPS = 'First steps';
 
 const run = beginTestRun();
 const home = join(run.folder, 'home');
 mkdirSync(home);
-/** The temporal on PATH, else the one that the set-up fetched. */
+/** PATH with the Temporal CLI that the set-up fetched behind the others. */
 const path = [process.env.PATH, join(root, '.cache/temporal/bin')].join(delimiter);
 const env = userEnvironment({ ...run.environment, HOME: home, PATH: path });
 
@@ -70,7 +69,7 @@ function documentPaths() {
   ];
 }
 
-/** Of the sources and names in them, as `room/file.ts#name`. @param {import('./markdown.mjs').Document} document */
+/** Names of sources and their exports, `room/file.ts#name`, that do not exist. @param {import('./markdown.mjs').Document} document */
 function missingNames({ spans }) {
   return spans.flatMap((span) => {
     const [, path, name] = /^([a-z]+\/[a-z-]+\.(?:ts|sh))(?:#(\w+))?$/.exec(span) ?? [];
@@ -88,14 +87,14 @@ function missingNames({ spans }) {
 async function pack() {
   const options = { cwd: root, env: userEnvironment({}) };
   const { stdout } = await mustRun('npm', ['pack', '--json', '--silent', '--pack-destination', run.folder], options);
-  // An array up to npm 11, an object by package name since.
+  // npm prints an array up to version 11, and later an object by package name.
   const [{ filename, files }] = /** @type {[{ filename: string, files: { path: string }[] }]} */ (
     Object.values(JSON.parse(stdout))
   );
   return { tarball: join(run.folder, filename), packed: files.map((file) => file.path) };
 }
 
-/** There nothing is but the package: other documents are named without a link. @param {import('./markdown.mjs').Document[]} documents @param {string[]} packed */
+/** On the package's page a document that the package lacks must be named without a link. @param {import('./markdown.mjs').Document[]} documents @param {string[]} packed */
 function wrongOnPackagePage(documents, packed) {
   const { links, spans } = /** @type {import('./markdown.mjs').Document} */ (
     documents.find((document) => document.path === 'README.md')
@@ -108,7 +107,7 @@ function wrongOnPackagePage(documents, packed) {
   ];
 }
 
-/** An empty folder with nothing but the package. @param {string} name @param {string} tarball */
+/** Makes a folder that contains only the package. @param {string} name @param {string} tarball */
 async function newProject(name, tarball) {
   const folder = join(run.folder, name);
   mkdirSync(folder);
@@ -133,7 +132,7 @@ async function runBlocks({ path: file, blocks }, folder) {
   }
 }
 
-/** What is left of a `diff`. @param {import('./markdown.mjs').Block} block @returns {import('./markdown.mjs').Block} */
+/** The program that a `diff` block leads to. @param {import('./markdown.mjs').Block} block @returns {import('./markdown.mjs').Block} */
 function asProgram(block) {
   if (block.language !== 'diff') return block;
   const lines = block.code.split('\n').filter((line) => !line.startsWith('-'));
@@ -191,13 +190,13 @@ function commandLine(name) {
   return name.endsWith('.test.mjs') ? ['--test', name] : [name];
 }
 
-/** Lines that are neither an import nor a comment. @param {string} code */
+/** Names a program with too many lines, not counting imports and comments. @param {string} code */
 function tooLong(code) {
   const own = code.split('\n').filter((line) => line.trim() !== '' && !/^(import|\/\/)/.test(line));
   return own.length < MOST_OWN_LINES ? [] : [`${own.length} lines are not the first step that it promises`];
 }
 
-/** Each line is one command, or several joined by &&. @param {string} code */
+/** Names the commands that are not known. Each line is one command, or several joined by &&. @param {string} code */
 function wrongCommands(code) {
   const { status, stderr } = spawnSync('sh', ['-n'], { input: code, encoding: 'utf8' });
   if (status !== 0) return [`it is no shell: ${stderr}`];
@@ -220,7 +219,10 @@ function isKnown([program = '', verb = '', name = ''], scripts) {
   return spawnSync('sh', ['-c', 'command -v -- "$1"', 'sh', program]).status === 0;
 }
 
-/** A number that is given as a port anywhere in the document is replaced wherever it stands. @param {string} code */
+/**
+ * Chooses a free port for each number that the document uses as a port anywhere; the number is then replaced everywhere.
+ * @param {string} code
+ */
 async function freePortsFor(code) {
   const numbers = new Set([...code.matchAll(/port: (\d{4,5})/g)].map(([, number = '']) => number));
   /** @type {Map<string, string>} */

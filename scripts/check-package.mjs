@@ -1,6 +1,6 @@
 /**
- * `npm run check:package`: packs the package, looks at what is in it, and uses it as a dependent would.
- * The programs of that dependent are in consumer/.
+ * `npm run check:package`: packs the package, checks its contents, and uses it as a dependent would. The programs of that dependent are
+ * in consumer/.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -13,7 +13,7 @@ import { cachedPackage } from './cached-packages.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tools = join(root, 'node_modules/.bin');
 
-/** All that is packed. */
+/** All files of the package. */
 const FILES = [
   'LICENSE',
   'README.md',
@@ -29,7 +29,7 @@ const FILES = [
   'package.json',
 ];
 
-/** Ways to find the declarations that a dependent may have set. */
+/** The ways to resolve declarations that a dependent may have set. */
 const RESOLUTIONS = [
   ['--module', 'node16'],
   ['--module', 'nodenext'],
@@ -38,7 +38,7 @@ const RESOLUTIONS = [
   ['--module', 'preserve'],
 ];
 
-/** The same for the oldest TypeScript: "node10" is no more in the newest. */
+/** The same for the oldest TypeScript: the newest has no "node10" any more. */
 const OLD_RESOLUTIONS = [
   ['--module', 'node16'],
   ['--module', 'nodenext'],
@@ -46,7 +46,7 @@ const OLD_RESOLUTIONS = [
   ['--module', 'commonjs', '--moduleResolution', 'node10'],
 ];
 
-/** The README names it: before 5.4 there was no NoInfer. */
+/** The oldest TypeScript that the README names: before 5.4 there was no NoInfer. */
 const OLDEST_TYPESCRIPT = '5.4.5';
 
 const work = mkdtempSync(join(tmpdir(), 'flock-process-package-'));
@@ -80,7 +80,7 @@ try {
 /** @returns {{ filename: string, files: string[] }} */
 function pack() {
   const report = JSON.parse(run('npm', ['pack', '--json', '--silent', '--pack-destination', work]));
-  // An array up to npm 11, an object by package name since.
+  // npm prints an array up to version 11, and later an object by package name.
   const [packed] = Object.values(report);
   return {
     filename: packed.filename,
@@ -96,7 +96,7 @@ function compareFiles(files) {
   if (strays.length > 0) throw new Error(`strays in the package ("files" in package.json): ${strays.join(', ')}`);
 }
 
-/** The sources are in the maps: there are none in the package for them to lead to. */
+/** Requires that the source maps contain the sources, because the package does not contain the files. */
 function checkMaps() {
   for (const map of FILES.filter((file) => file.endsWith('.map'))) {
     const { sources, sourcesContent } = JSON.parse(readFileSync(join(root, map), 'utf8'));
@@ -123,7 +123,7 @@ function installInEmptyProject(tarball) {
   return consumer;
 }
 
-/** What the declaration files export is what the dependent's types/ import. @param {string} consumer */
+/** Requires that the dependent's types/ import every name that the declaration files export. @param {string} consumer */
 function compareImports(consumer) {
   const names = (/** @type {string} */ text) => text.split(',').flatMap((name) => /(\w+)\s*$/.exec(name)?.[1] ?? []);
   const named = (/** @type {string} */ file, /** @type {RegExp} */ pattern) =>

@@ -1,4 +1,4 @@
-/** Removes compiled files whose source is gone, and leaves the others alone: somebody may be running them. */
+/** Removes compiled files whose source is gone, and leaves the others alone, because a process may be running them. */
 // @ts-check
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Writes src/start/watcher-text.ts, the text of src/start/watcher.sh as a constant: a bundle has no file of ours beside it.
- * Each build does it first. Comments are left out, since ps shows the text to everybody for as long as the watcher lives.
+ * Writes src/start/watcher-text.ts, which has the text of src/start/watcher.sh as a constant, because a bundle has no file of ours beside
+ * it. Each build does this first. Comments are left out, because ps shows the text for as long as the watcher lives.
  */
 // @ts-check
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * `npm run examples`: runs each example as its reader would, in an empty home folder, and compares what it prints.
- * `npm run examples -- nats`: only those with one of the words in their command.
+ * `npm run examples`: runs each example as its reader would, in an empty home folder, and compares its output. `npm run examples -- nats`
+ * runs only those whose command contains one of the words.
  */
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
@@ -21,10 +21,10 @@ const inForeground = [...stack, 'up', '--foreground'];
 const installed = (path) => fileURLToPath(new URL(`../node_modules/${path}`, import.meta.url));
 
 /**
- * In this order: `command` is what node is given, as a rule a file of examples/ and its arguments; `prints` must match its
- * output. `during` is another such command: started before, and still at work when it has printed its first line; `cutShort`: it
- * is ended afterwards, else it must come to its end.
- * `onTerminal`: it runs on a terminal of its own.
+ * The examples in the order of their runs. `command` is what node gets, mostly a file of examples/ and its arguments; `prints` must match
+ * its output. `during` is another such command, which is started before it and still runs when it has printed its first line. That
+ * command is then ended if `cutShort` is set; otherwise it must end by itself. With `onTerminal` the example runs on a terminal of its
+ * own.
  * @type {Example[]}
  */
 const examples = [
@@ -113,7 +113,7 @@ const folder = fileURLToPath(new URL('../examples', import.meta.url));
 const run = beginTestRun();
 const home = join(run.folder, 'home');
 mkdirSync(home);
-/** The programs on PATH, else those that the set-up fetched. */
+/** PATH with the programs that the set-up fetched behind the others. */
 const fetched = ['temporal', 'nats-server'].map((name) =>
   fileURLToPath(new URL(`../.cache/${name}/bin`, import.meta.url)),
 );
@@ -208,7 +208,11 @@ function runExample({ command, prints, exitCode = 0, onTerminal = false }) {
   return ` ended with ${signal ?? `exit code ${status}`}; wanted ${exitCode} and ${prints} in:\n${output}`;
 }
 
-/** A line that is written over itself while the time goes on, and wiped before the result. @param {string} what @param {string} result */
+/**
+ * Prints a line that is overwritten while the time passes, and removed before the result.
+ * @param {string} what
+ * @param {string} result
+ */
 function progress(what, result) {
   return new RegExp(
     `\\r${what} Temporal … [\\d.]+ s.*\\r${what} Temporal … [\\d.]+ s\\x1b\\[K\\r\\x1b\\[KTemporal is ${result}`,
@@ -216,7 +220,7 @@ function progress(what, result) {
   );
 }
 
-/** @param {string} directory of examples/ */
+/** @param {string} directory a folder of examples/ */
 function testsIn(directory) {
   const names = readdirSync(new URL(`../examples/${directory}`, import.meta.url));
   return names.map((name) => `${directory}/${name}`);

@@ -4,8 +4,8 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 
 /**
- * As test/helpers/resources.ts does it. Below what systems give to outgoing connections, and to servers that ask for any port:
- * it is free for as long as it is needed, not only at this instant.
+ * The range of test/helpers/resources.ts. It lies below the ports that systems give to outgoing connections and to servers that ask for
+ * any port, so a port stays free for as long as it is needed.
  */
 const PORTS = { first: 10_000, last: 32_000 };
 const CLAIMS = '/tmp/flock-process-test-ports';
@@ -17,7 +17,7 @@ export async function freePort() {
   }
 }
 
-/** The tests remove old claims. @param {number} port */
+/** Claims the port for this check; the tests remove old claims. @param {number} port */
 function claim(port) {
   if (mkdirSync(CLAIMS, { recursive: true }) !== undefined) chmodSync(CLAIMS, 0o777); // some tests run as another user
   try {

@@ -1,10 +1,9 @@
 /**
  * The projects of the install test. Each has the programs of consumer/ that use the package.
- *
  * An InstallProject is empty, and a package manager installs the package into it. A BundledProject has bundles of the programs of
- * consumer/bundled/: each bundler takes in an ES module and a CommonJS program, plain and minified, without a warning. Each bundle
- * runs in another project than the one that it was made in, twice: with node_modules, where it finds the addon, and without, where a
- * helper takes the lock.
+ * consumer/bundled/: each bundler takes in an ES module and a CommonJS program, plain and minified, without a warning. Each bundle runs
+ * twice in another project than the one in which it was made: with node_modules, where it finds the addon, and without, where a helper
+ * takes the lock.
  */
 // @ts-check
 import {
@@ -62,7 +61,7 @@ export class InstallProject {
     this.#write({ 'package.json': JSON.stringify(manifest), ...this.#surroundings.files });
     const [command = name, ...args] = this.#manager[how];
     const options = { cwd: this.#folder, env: this.#surroundings.env };
-    // yarn takes a path for a package only with a name before it.
+    // yarn accepts the path of a package only behind a name.
     const ended = await runProgram(command, [...args, `flock-process@file:${tarball}`], options);
     const isExpected = how === 'blocked' && complaint?.test(ended.stdout + ended.stderr);
     if (ended.exitCode !== 0 && !isExpected) throw new Error(describe(`${command} ${args.join(' ')}`, ended));
@@ -74,10 +73,10 @@ export class InstallProject {
   }
 
   /**
-   * The whole of what a dependent does.
+   * Does everything that a dependent does with the package.
    * @param {LoadedBy} by
    * @param {{ onPath: readonly Helper[], through: Helper | 'fs-ext' }} options `through`: what must have taken the locks
-   * @returns {Promise<string>} what has
+   * @returns {Promise<string>} what has taken the locks
    */
   async use(by, { onPath, through }) {
     const ended = await this.#runProgram(by, [], { onPath });
@@ -88,11 +87,11 @@ export class InstallProject {
   }
 
   /**
-   * A task of the program that must fail with this error.
+   * Runs a task of the program that must fail with this error.
    * @param {LoadedBy} by
    * @param {'lock' | 'call-all'} task
    * @param {{ onPath: readonly Helper[], error: RegExp, preload?: string }} options
-   * @returns {Promise<string>} its name and message
+   * @returns {Promise<string>} name and message of the error
    */
   async refuse(by, task, { onPath, error, preload }) {
     const ended = await this.#runProgram(by, [task], { onPath, preload });
@@ -171,14 +170,14 @@ const WEBPACK = { package: 'webpack', version: '5.113.0', besides: ['webpack-cli
 /** The bundlers that take the package in, and the command line by which each makes one file of a program. @type {readonly Bundler[]} */
 export const BUNDLERS = [
   { ...ESBUILD, name: 'esbuild', bundle: (order) => byEsbuild(order, isModule(order) ? 'esm' : 'cjs') },
-  // An ES module as CommonJS, and the other way round.
+  // esbuild turns an ES module into CommonJS, and the other way round.
   {
     ...ESBUILD,
     name: 'esbuild, crossed',
     bundle: (order) => byEsbuild(order, isModule(order) ? 'cjs' : 'esm'),
     withoutAddon: 'require',
   },
-  // Its default target is a browser.
+  // webpack's default target is a browser.
   { ...WEBPACK, name: 'webpack', bundle: (order) => byWebpack(order, []) },
   { ...WEBPACK, name: 'webpack, target node', bundle: (order) => byWebpack(order, ['--target', 'node']) },
   { package: '@vercel/ncc', version: '0.45.0', name: 'ncc', bundle: byNcc },
@@ -188,13 +187,13 @@ export const BUNDLERS = [
 
 const jest = join(root, 'node_modules/jest');
 
-/** The jest of this repository. */
+/** The jest version of this repository. */
 export const JEST = `jest ${JSON.parse(readFileSync(join(jest, 'package.json'), 'utf8')).version}`;
 
 const PROGRAMS = { import: 'program.mjs', require: 'program.cjs' };
 const TESTS = { import: 'import.test.mjs', require: 'require.test.cjs' };
 
-/** What the programs see, whatever they are bundled by. */
+/** What the programs print, whichever bundler was used. */
 const SEEN = {
   contention: 'LockHeldError ERR_LOCK_HELD',
   detached: 'running',
@@ -211,7 +210,7 @@ export function labelOf({ bundler: { name, version }, isMinified }) {
 }
 
 export class BundledProject {
-  /** Where bundles are made, and where they are run. */
+  /** The project where bundles are made, and the one where they are run. */
   #source;
   #target;
   #env;
@@ -230,7 +229,7 @@ export class BundledProject {
     const surroundings = await surroundingsOf(npm, { store, temporaryFolder: join(folder, '..') });
     const project = new BundledProject(folder, surroundings.env);
     mkdirSync(folder);
-    // Only the second has an addon that can be loaded: a bundle must not depend on where it was made.
+    // Only the second project has an addon that can be loaded: a bundle must not depend on where it was made.
     await new InstallProject(npm, surroundings, project.#source).install(tarball, 'blocked');
     await new InstallProject(npm, surroundings, project.#target).install(tarball, 'built');
     for (const place of [project.#source, project.#target]) {
@@ -259,7 +258,7 @@ export class BundledProject {
       timeoutMs: 60_000,
     });
     const isSeen = isDeepStrictEqual(jsonOf(ended.stdout), { ...SEEN, through });
-    // With the package `debug` there are its lines, and without it one that says so: no warning of Node either.
+    // With the package `debug` its lines are printed, without it one line that says so, and in neither case a warning of Node.
     const lines = through === 'fs-ext' ? /flock-process:lock acquired/ : /^flock-process: nothing is logged, .*\n$/;
     const isLogged = lines.test(ended.stderr);
     if (ended.exitCode !== 0 || !isSeen || !isLogged) throw new Error(describe(program, ended));
@@ -330,7 +329,7 @@ function jsonOf(text) {
   try {
     return JSON.parse(text);
   } catch {
-    // SyntaxError: it has printed something else, which will be shown.
+    // SyntaxError: the program has printed something else, which will be shown.
     return undefined;
   }
 }
@@ -351,7 +350,7 @@ function isExecutable(path) {
     accessSync(path, constants.X_OK);
     return true;
   } catch {
-    // ENOENT, EACCES: not one that can be run, whichever it is.
+    // ENOENT, EACCES: this file cannot be run.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** What the documents say, as far as it can be checked: their links, their headings, their blocks of code. */
+/** Reads what can be checked of the documents: their links, their headings, their blocks of code. */
 // @ts-check
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -10,7 +10,8 @@ import { Lexer, walkTokens } from 'marked';
 
 /**
  * A comment right in front of a block is a note about it: `<!-- until stop.mjs -->`.
- * @param {string} root @param {string} path seen from there
+ * @param {string} root
+ * @param {string} path relative to the root
  * @returns {Document}
  */
 export function readDocument(root, path) {
@@ -40,9 +41,11 @@ export function readDocument(root, path) {
 }
 
 /**
- * Those that lead nowhere, each with the reason: a file that is not there, a heading that no document has. What is on the
- * network is not asked.
- * @param {string} root @param {Document} document @param {readonly Document[]} documents
+ * The links that lead nowhere, each with the reason: the file does not exist, or no document has the heading. Links to the network are
+ * not checked.
+ * @param {string} root
+ * @param {Document} document
+ * @param {readonly Document[]} documents
  */
 export function deadLinks(root, { path, links, anchors }, documents) {
   return links.flatMap((link) => {
@@ -57,7 +60,7 @@ export function deadLinks(root, { path, links, anchors }, documents) {
   });
 }
 
-/** As GitHub makes it. @param {string} heading @param {ReadonlySet<string>} taken */
+/** An anchor in GitHub's format. @param {string} heading @param {ReadonlySet<string>} taken */
 function freshAnchor(heading, taken) {
   const anchor = heading
     .toLowerCase()
@@ -70,7 +73,8 @@ function freshAnchor(heading, taken) {
 
 /**
  * The tables that have a comment in front of them, and all code spans.
- * @param {string} file @param {RegExp} pattern of the comments that are meant
+ * @param {string} file
+ * @param {RegExp} pattern which comments count
  */
 export function readTables(file, pattern) {
   /** @type {Table[]} */

@@ -1,6 +1,6 @@
 /**
- * `npm run model`: checks the models in model/ with Spin, each in all its configurations, and that each mutant fails.
- * `npm run model -- --small`: the small ones. One row each; exit code 1 when a model fails or a mutant holds.
+ * `npm run model`: checks with Spin that each model in model/ holds in all its configurations, and that each mutant fails. `npm run model
+ * -- --small` checks only the small ones. Prints a row for each; exit code 1 when a model fails or a mutant holds.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 const models = fileURLToPath(new URL('../model/', import.meta.url));
 const isSmall = process.argv.includes('--small');
 
-/** A run that takes longer, or needs more memory, has not finished: that is a failure too. */
+/** A run that takes longer or needs more memory counts as not finished, which is a failure too. */
 const LIMIT_MS = 600_000;
 const LIMIT_MIB = 10_000;
 
@@ -32,9 +32,9 @@ const violations = [
 for (const { model, settings } of violations) console.error(`Not as it must be: ${model} ${settings}`);
 process.exitCode = violations.length > 0 ? 1 : 0;
 
-/** With `cycles` it is an error that callers can run for ever without getting on. @param {Run} run @returns {Result} */
+/** With `cycles` an endless run in which no caller makes progress is an error. @param {Run} run @returns {Result} */
 function check({ model, settings, cycles = false, isFull = false }) {
-  // Compiling with -O2 takes longer than most searches do.
+  // Compiling with -O2 takes longer than most searches, so only a long search is compiled so.
   const isLong = isFull && !settings.includes('MUT_');
   const name = cycles ? `${settings}, cycles` : settings;
   const defines = settings.split(' ').map((word) => `-D${word}`);

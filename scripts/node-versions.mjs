@@ -1,6 +1,6 @@
 /**
- * The Nodes that the package is checked on. Where the npm registry has them as packages (Linux on x64) they are fetched into
- * .cache; elsewhere the environment names them: NODE_22=/path/to/node, as a version manager has it.
+ * The Node versions that the package is checked on. Where the npm registry has them as packages (Linux on x64) they are fetched into
+ * .cache; elsewhere environment variables name them, as a version manager has them: NODE_22=/path/to/node.
  */
 // @ts-check
 import { execFileSync } from 'node:child_process';
@@ -8,7 +8,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { cachedPackage } from './cached-packages.mjs';
 
-/** By their major version. */
+/** The versions, by major version. */
 export const NODE_VERSIONS = { 20: '20.20.2', 22: '22.23.3', 24: '24.21.0', 26: '26.10.0' };
 
 /** @typedef {keyof typeof NODE_VERSIONS} Major */
@@ -37,7 +37,7 @@ export async function nodeOf(major) {
 }
 
 /**
- * For node-gyp: the headers that lie beside the binary. Without them it fetches its own.
+ * The environment that points node-gyp to the headers beside the binary; without it node-gyp fetches its own.
  * @param {NodeVersion} node
  * @returns {{ npm_config_nodedir?: string }}
  */

@@ -1,4 +1,4 @@
-"""on-terminal.py COMMAND…: runs the command on a terminal of its own; what it writes there is our output, its exit code ours."""
+"""on-terminal.py COMMAND…: runs the command on a terminal of its own; its output there becomes our output, and its exit code ours."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-/** The package managers that the package is installed by, and how each is told to build the addon, or does not build it. */
+/** The package managers that install the package, and how each builds the addon, or does not build it. */
 // @ts-check
 import { delimiter, dirname, join } from 'node:path';
 import { cachedPackage } from './cached-packages.mjs';
@@ -20,13 +20,13 @@ import { userEnvironment } from './run-program.mjs';
  * @property {readonly string[]} [runner] the command that runs a program of the project, before the name of the program
  */
 
-/** The one whose node-gyp builds the addon for each Node, too. */
+/** The npm whose node-gyp also builds the addon for each Node version. */
 export const NPM_11 = '11.21.2';
 
-/** Also the runtime that the library is tried in. */
+/** This bun is also a runtime that the library is tested in. */
 export const BUN = '1.4.5';
 
-/** Else what it built for one project would be in the next one, blocked or not. @param {string} store */
+/** Otherwise pnpm would use in one project what it has built for another, blocked or not. @param {string} store */
 const pnpmFiles = (store) => ({ 'pnpm-workspace.yaml': `storeDir: ${join(store, 'pnpm')}\nsideEffectsCache: false\n` });
 
 /** @param {'node-modules' | 'pnp'} linker */
@@ -77,10 +77,10 @@ export const PACKAGE_MANAGERS = [
 /** @typedef {{ node: import('./node-versions.mjs').NodeVersion, programs: string, files: Record<string, string>, env: NodeJS.ProcessEnv }} Surroundings */
 
 /**
- * Fetches the manager, and the Node that it needs.
+ * Fetches the package manager, and the Node version that it needs.
  * @param {PackageManager} manager
- * @param {{ store: string, temporaryFolder: string }} options `store`: where it keeps what it fetched
- * @returns {Promise<Surroundings>} `programs`: where the manager is, which comes first on PATH, before that Node
+ * @param {{ store: string, temporaryFolder: string }} options `store`: where the manager keeps what it fetches
+ * @returns {Promise<Surroundings>} `programs`: the folder of the manager, which is first on PATH, before that Node
  */
 export async function surroundingsOf(manager, { store, temporaryFolder }) {
   const { leastNode = currentNode.major } = manager;
@@ -88,7 +88,7 @@ export async function surroundingsOf(manager, { store, temporaryFolder }) {
   const { installer } = manager;
   const folder = await cachedPackage(manager.package, manager.version, installer === undefined ? {} : { installer });
   const programs = join(folder, 'node_modules/.bin');
-  // What `npm run` put on PATH, a node-gyp among it, is not there for a user.
+  // A user does not have what `npm run` put on PATH, such as its node-gyp.
   const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'));
   const env = userEnvironment({
     ...headersOf(node),

@@ -1,4 +1,4 @@
-/** Programs that a check runs: all of what they print, and how they ended. */
+/** Runs programs for the checks: gives all of their output and how they ended. */
 // @ts-check
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,8 +8,8 @@ import { once } from 'node:events';
 /**
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd: string, env: NodeJS.ProcessEnv, timeoutMs?: number, echo?: boolean }} options after `timeoutMs` it is
- *   killed; `echo`: print it here as well
+ * @param {{ cwd: string, env: NodeJS.ProcessEnv, timeoutMs?: number, echo?: boolean }} options the program is killed after `timeoutMs`;
+ * with `echo` its output is printed here as well
  * @returns {Promise<Ended>}
  */
 export async function runProgram(command, args, { cwd, env, timeoutMs = 300_000, echo = false }) {
@@ -32,11 +32,12 @@ export async function runProgram(command, args, { cwd, env, timeoutMs = 300_000,
 }
 
 /**
- * The same, for one that must succeed.
+ * The same, for a program that must succeed.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd: string, env: NodeJS.ProcessEnv, timeoutMs?: number }} options
  * @returns {Promise<Ended>}
+ * @throws Error when it fails
  */
 export async function mustRun(command, args, options) {
   const ended = await runProgram(command, args, options);
@@ -44,7 +45,7 @@ export async function mustRun(command, args, options) {
   return ended;
 }
 
-/** @param {string} what @param {Ended} ended the end of what it printed */
+/** Says how the program ended, with the end of its output. @param {string} what @param {Ended} ended */
 export function describe(what, { exitCode, signal, stdout, stderr }) {
   const lastLines = `${stdout}${stderr}`.trim().split('\n').slice(-30).join('\n    ');
   return `"${what}" ended with ${signal ?? `exit code ${exitCode}`}\n    ${lastLines}`;
@@ -58,7 +59,7 @@ export function describe(what, { exitCode, signal, stdout, stderr }) {
 export function userEnvironment(changes) {
   const isOfTheUser = (/** @type {string} */ name) =>
     !/^npm_/i.test(name) || /^npm_config_(registry|cafile|userconfig|cache|nodedir|https?_proxy|noproxy)$/i.test(name);
-  // CI changes what package managers do by default.
+  // The variable CI changes what package managers do by default.
   const env = { ...process.env, CI: undefined };
   return { ...Object.fromEntries(Object.entries(env).filter(([name]) => isOfTheUser(name))), ...changes };
 }

@@ -1,9 +1,9 @@
-/** The test runners and environments that the library is tried in, and the command line of each. */
+/** The test runners and environments that the library is tested in, and the command line of each. */
 // @ts-check
 
 /**
- * What all of them need, in one node_modules. The newest that run on the oldest Node that the library is for.
- * ts-jest needs the types of Node, and a TypeScript with a compiler in JavaScript.
+ * The packages that all of them need in one node_modules: the newest versions that run on the oldest Node that the library supports.
+ * ts-jest needs the types of Node, and a TypeScript whose compiler is in JavaScript.
  */
 const VERSIONS = {
   ava: '7.0.0',
@@ -28,7 +28,7 @@ export const RUNNER_PACKAGES = Object.entries(VERSIONS).map(([name, version]) =>
  * @property {readonly string[]} command for Node, in the project: options, the runner's program, its own words
  */
 
-/** Longer than any case takes on a slow machine: the limits of the runners are a few seconds. */
+/** Longer than any case takes on a slow machine. The default limits of the runners are a few seconds. */
 const CASE_TIMEOUT_MS = 120_000;
 
 /** @type {readonly RunnerRow[]} */

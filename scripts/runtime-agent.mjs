@@ -1,11 +1,11 @@
-/** A process of a runtime that runs consumer/runtimes/agent.mjs: calls of the library go in, their answers come out. */
+/** A process of a runtime that runs consumer/runtimes/agent.mjs: it gets calls of the library and answers with their outcomes. */
 // @ts-check
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Longer than anything takes on a slow machine: without an answer the agent hangs. */
+/** Longer than any call takes on a slow machine: without an answer by then the agent hangs. */
 const ANSWER_WITHIN_MS = 45_000;
 
 export class RuntimeAgent {
@@ -21,7 +21,7 @@ export class RuntimeAgent {
     this.#child.stderr.setEncoding('utf8').on('data', (text) => {
       this.#stderr += text;
     });
-    this.#child.stdin.on('error', () => undefined); // EPIPE: it is gone, which its answer tells.
+    this.#child.stdin.on('error', () => undefined); // EPIPE: the agent is gone, which the next answer reports
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -29,13 +29,18 @@ export class RuntimeAgent {
     return /** @type {number} */ (this.#child.pid);
   }
 
-  /** @param {string} name @param {...unknown} words @returns {Promise<any>} what it gives @throws Error with the code and the message of what it throws */
+  /**
+   * @param {string} name
+   * @param {...unknown} words
+   * @returns {Promise<any>} the result of the call
+   * @throws Error with the code and the message of the call's error
+   */
   async call(name, ...words) {
     this.tell(name, ...words);
     return await this.answer();
   }
 
-  /** @param {string} name @param {...unknown} words the answer is asked for later */
+  /** Sends a call whose answer is read later. @param {string} name @param {...unknown} words */
   tell(name, ...words) {
     this.#child.stdin.write(`${JSON.stringify([name, ...words])}\n`);
   }
@@ -47,7 +52,7 @@ export class RuntimeAgent {
     clearTimeout(killer);
     if (done) {
       const [exitCode, signal] = await this.#exited;
-      await Promise.race([once(this.#child, 'close'), delay(1_000)]); // With the last of what it had to say.
+      await Promise.race([once(this.#child, 'close'), delay(1_000)]); // so that stderr is complete
       throw new Error(`ended with ${signal ?? `exit code ${exitCode}`}, without an answer: ${this.#stderr}`);
     }
     const { error, event, result } = JSON.parse(line);
@@ -60,7 +65,7 @@ export class RuntimeAgent {
     await this.#exited;
   }
 
-  /** It has no more calls to expect, and has to end by itself. */
+  /** Sends no more calls; the agent must then end by itself. */
   async end() {
     this.#child.stdin.end();
     const killer = setTimeout(() => this.#child.kill('SIGKILL'), ANSWER_WITHIN_MS);

@@ -1,6 +1,6 @@
 /**
- * What each runtime has to do with the library. The judges are flock(1), the table of processes and a Node of their own, never what
- * the runtime says alone.
+ * What the library must do in each runtime. The evidence is from flock(1), the process table and a separate Node, never only from the
+ * runtime itself.
  */
 // @ts-check
 import assert from 'node:assert/strict';
@@ -206,7 +206,7 @@ export const PROCESS_CASES = {
     const spec = await redis(folder, 'detached');
     const [supervisor, node] = [await agent(), await nodeAgent()];
     supervisor.tell('supervise', spec);
-    // The outcome of the call, and the event of the first start.
+    // Two answers come, the outcome of the call and the event of the first start; one of them has the PID.
     let pid = (await supervisor.answer()) ?? (await supervisor.answer());
     for (const crash of [1, 2]) {
       await killServer(pid);
@@ -223,7 +223,7 @@ export const PROCESS_CASES = {
   },
 };
 
-/** Ways to start at the same time, `agents` of all runtimes together: exactly one server, and its PID for everybody. */
+/** Starts one server from `agents` of all runtimes at the same time: there must be exactly one server, and every agent gets its PID. */
 export async function race(/** @type {readonly RuntimeAgent[]} */ agents, /** @type {string} */ folder) {
   const spec = await redis(folder, 'detached');
   for (const agent of agents) agent.tell('start', spec);

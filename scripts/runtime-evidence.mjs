@@ -1,4 +1,4 @@
-/** What is true of a server and a lock, whatever the runtime says: by flock(1), by the kernel's tables, by the server itself. */
+/** Facts about a server and a lock from flock(1), the kernel's tables and the server itself, whatever the runtime says. */
 // @ts-check
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +13,7 @@ import { runProgram } from './run-program.mjs';
 
 const MUST_HAPPEN_MS = 20_000;
 
-/** What flock(1) ends with when it is refused. */
+/** The exit code of flock(1) when the lock is refused. */
 const REFUSED = 99;
 
 /** @param {string} folder @param {'detached' | 'tied' | 'shared'} lifetime @returns {Promise<RedisSpec>} */
@@ -42,13 +42,13 @@ export async function ping({ port }) {
   }
 }
 
-/** A zombie is dead. @param {number} pid */
+/** Whether the process lives; a zombie counts as dead. @param {number} pid */
 export function isAlive(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
   } catch {
-    // ENOENT, ESRCH: it is gone.
+    // ENOENT, ESRCH: the process is gone.
     return false;
   }
 }
@@ -59,7 +59,7 @@ export async function killServer(pid) {
   await eventually('the end of the server', () => !isAlive(pid));
 }
 
-/** The server, and whoever had its lock. @param {RedisSpec} spec @param {number} pid */
+/** Whether the server is gone and its lock is free. @param {RedisSpec} spec @param {number} pid */
 export async function isGone(spec, pid) {
   await eventually('the end of the server', () => !isAlive(pid));
   await eventually('a free lock', async () => !(await isHeld(lockOf(spec))));
@@ -73,7 +73,7 @@ export async function isHeld(path) {
   return exitCode === REFUSED;
 }
 
-/** @param {string} path @returns {Promise<() => Promise<void>>} what ends the holder */
+/** @param {string} path @returns {Promise<() => Promise<void>>} a function that ends the holder */
 export async function holdByFlock(path) {
   const holder = spawn('flock', ['-x', path, 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -86,7 +86,10 @@ export async function holdByFlock(path) {
   };
 }
 
-/** Is anybody blocked in flock(2) on it? `1: -> FLOCK  ADVISORY  WRITE 4078 fe:00:9979331 0 EOF`. @param {string} path */
+/**
+ * Whether a process is blocked in flock(2) on the file: `1: -> FLOCK  ADVISORY  WRITE 4078 fe:00:9979331 0 EOF`.
+ * @param {string} path
+ */
 export function isWaitedFor(path) {
   const { ino } = statSync(path);
   return new RegExp(`-> FLOCK .*:${ino} `).test(readFileSync('/proc/locks', 'latin1'));

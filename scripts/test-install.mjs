@@ -1,10 +1,9 @@
 /**
- * `npm run test:install`: packs the package, has each package manager install it into empty projects, with the addon built
- * and with its build blocked, and uses it there through import and require. Shows what the lock went through in each.
- * In a blocked project the error without any helper is read, and the command that it names is run.
- * Then each bundler takes the package into programs of both kinds, and jest's tests load it.
- * An installer that fails is a row of the table that is marked so.
- * `npm run test:install -- pnpm webpack`: only the managers, bundlers and runners whose name has one of the words.
+ * `npm run test:install`: packs the package, has each package manager install it into empty projects, with the addon built and with its
+ * build blocked, and uses it there through import and require. Prints what took the lock in each. In a blocked project it reads the error
+ * that comes without any helper, and runs the command that the error names. Then each bundler takes the package into programs of both
+ * kinds, and jest's tests load it. An installer that fails is marked in its row of the table.
+ * `npm run test:install -- pnpm webpack`: only the managers, bundlers and runners whose name contains one of the words.
  */
 // @ts-check
 import { mkdirSync, realpathSync } from 'node:fs';
@@ -50,7 +49,7 @@ process.exitCode = rows.length === 0 || failed + leftovers > 0 ? 1 : 0;
 
 async function pack() {
   const options = { cwd: root, env: userEnvironment({}) };
-  // Built already, by the script that runs this one.
+  // The script that runs this one has already built the package.
   await mustRun('npm', ['pack', '--ignore-scripts', '--pack-destination', run.folder], options);
   const { stdout } = await mustRun('npm', ['pkg', 'get', 'version'], options);
   return join(run.folder, `flock-process-${JSON.parse(stdout)}.tgz`);
@@ -70,7 +69,7 @@ async function installBy(manager) {
   return rows;
 }
 
-/** By those bundlers, and by jest, that have one of the words. @returns {Promise<Row[]>} */
+/** Runs the bundlers, and jest, whose name contains one of the words. @returns {Promise<Row[]>} */
 async function bundle() {
   const isChosen = (/** @type {string} */ name) => words.length === 0 || words.some((word) => name.includes(word));
   const bundlers = BUNDLERS.filter(({ name, version }) => isChosen(`${name} ${version}`));
@@ -151,7 +150,8 @@ async function useAll(rows, { manager, surroundings, label }) {
 }
 
 /**
- * When something cannot be used at all, because its installer fails for example, that is a row of its own, and the table shows the others.
+ * Runs the work. If it fails as a whole, for example because an installer fails, that becomes a row of its own, so that the table still
+ * shows the others.
  * @param {Row[]} rows
  * @param {string} subject
  * @param {string} addon
@@ -168,7 +168,7 @@ async function unlessFailed(rows, subject, addon, work) {
 /**
  * @param {string} subject a package manager, a bundler, a test runner
  * @param {string} addon
- * @param {(by: LoadedBy) => Promise<string>} use what to show of it
+ * @param {(by: LoadedBy) => Promise<string>} use returns what the table shows
  * @returns {Promise<Row>}
  */
 async function rowOf(subject, addon, use) {
@@ -210,7 +210,7 @@ async function inParallel(items, work) {
       results[index] = await work(/** @type {In} */ (items[index]));
     }
   };
-  // One more than there are processors: much of it is waiting.
+  // One worker more than there are processors, because much of the work is waiting.
   await Promise.all(Array.from({ length: availableParallelism() + 1 }, worker));
   return results;
 }

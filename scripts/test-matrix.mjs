@@ -1,14 +1,13 @@
 /**
- * `npm run test:matrix`: the whole suite on the Node that runs this, the cases of test-runners.mjs under each test runner,
- * those of test-runtimes.mjs under Bun and Deno, and the smoke tests on the other Nodes that are supported, each with the addon
- * built for it, and smoke tests with /proc hidden (test-without-proc.mjs).
+ * `npm run test:matrix`: runs the whole suite on the present Node, the cases of test-runners.mjs under each test runner, those of
+ * test-runtimes.mjs under Bun and Deno, the smoke tests on the other supported Node versions, each with the addon built for it, and smoke
+ * tests with /proc hidden (test-without-proc.mjs).
  * `npm run test:matrix -- --except-current`: without the whole suite, for a run that has it in another step.
- * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name has one of the words.
+ * `npm run test:matrix -- --runners vitest jsdom`: only the runners and environments whose name contains one of the words.
  * `npm run test:matrix -- --runtimes`: only Bun and Deno.
- * `npm run test:matrix -- --without-proc`: only what macOS and the BSDs have, as far as Linux can tell.
- *
- * On Linux with x64 the other Nodes are fetched from the npm registry. Elsewhere name their binaries, as a version manager
- * has them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
+ * `npm run test:matrix -- --without-proc`: only what macOS and the BSDs use, as far as Linux can test it.
+ * On Linux with x64 the other Node versions are fetched from the npm registry. Elsewhere name their binaries, as a version manager has
+ * them: NODE_22=… NODE_24=… NODE_26=… npm run test:matrix.
  */
 // @ts-check
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
@@ -26,7 +25,7 @@ import { testWithoutProc, whyNotWithoutProc } from './test-without-proc.mjs';
 /** @typedef {import('./node-versions.mjs').NodeVersion} NodeVersion */
 /** @typedef {{ label: string, what: string, passed: number, failed: number, seconds: number }} Result */
 
-/** Words of `npm test`: the laws of the lock, the fallback, a start, a stop, tied and shared processes, worker threads. */
+/** Arguments of `npm test` that choose the laws of the lock, the fallback, a start, a stop, tied and shared processes, worker threads. */
 const SMOKE_TESTS = [
   'lock/acquire',
   'lock/interoperability',
@@ -49,7 +48,7 @@ const SMOKE_TESTS = [
   'testing/shared-crash',
 ];
 
-/** What the compiled tests read, besides the packages. */
+/** The folders and files that the compiled tests read, besides the packages. */
 const COPIED = ['build', 'dist', 'package.json', 'scripts', 'src', 'test'];
 
 const SUITE_TIMEOUT_MS = 1_800_000;
@@ -78,7 +77,7 @@ const sum = (/** @type {'passed' | 'failed'} */ what) => results.reduce((total, 
 console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
 process.exitCode = sum('failed') > 0 ? 1 : 0;
 
-/** In this environment: in CI with the counts of CI. @returns {Promise<Result>} */
+/** Runs the suite in this environment, so in CI with the counts of CI. @returns {Promise<Result>} */
 async function wholeSuite() {
   const options = { cwd: root, env: process.env, echo: true };
   return await testOn(currentNode, { what: 'all tests', words: [] }, options);
@@ -97,7 +96,7 @@ async function allRunners() {
   }
 }
 
-/** @returns {Promise<Result[]>} a row for each; their cases ran side by side */
+/** @returns {Promise<Result[]>} a row for each runtime; their cases run side by side */
 async function allRuntimes() {
   const start = performance.now();
   const label = 'runtimes';
@@ -111,7 +110,7 @@ async function allRuntimes() {
   }
 }
 
-/** @returns {Promise<Result>} green only when the portable branch was at work */
+/** @returns {Promise<Result>} passes only if the portable branch was used */
 async function portableTests() {
   const start = performance.now();
   const label = 'without /proc';
@@ -149,9 +148,9 @@ async function smokeTest(major) {
   }
 }
 
-/** A project of its own: these packages, but with an addon for this Node. @param {string} folder @param {NodeVersion} node */
+/** Makes a project with the same packages, but with an addon for this Node. @param {string} folder @param {NodeVersion} node */
 async function makeTree(folder, node) {
-  chmodSync(folder, 0o755); // also for a test's subject that is another user
+  chmodSync(folder, 0o755); // also for tests that run their subject as another user
   for (const name of COPIED) cpSync(join(root, name), join(folder, name), { recursive: true });
   const modules = join(folder, 'node_modules');
   mkdirSync(modules);
@@ -180,13 +179,13 @@ async function testOn(node, { what, words }, options) {
   return { label: `Node ${node.version}`, what, passed, failed: isGreen ? 0 : Math.max(failed, 1), seconds };
 }
 
-/** @param {string} output of Node's runner */
+/** @param {string} output the output of Node's test runner */
 function countsIn(output) {
   const count = (/** @type {string} */ name) => Number(new RegExp(`^ℹ ${name} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
   return { passed: count('pass'), failed: count('fail') + count('cancelled') };
 }
 
-/** @param {string} output of Node's runner, which repeats the failures at its end */
+/** @param {string} output the output of Node's test runner, which repeats the failures at its end */
 function failuresIn(output) {
   const index = output.lastIndexOf('✖ failing tests:');
   return index === -1 ? output.split('\n').slice(-60).join('\n') : output.slice(index);

@@ -1,7 +1,7 @@
 /**
- * The surroundings of one test run: a folder that is TMPDIR for all that it starts, and a mark in their environment.
- * What still runs afterwards and shows either of the two is a leftover. A process may have overwritten its environment
- * (redis does) or closed what it had open, hardly both.
+ * The surroundings of one test run: a folder that is TMPDIR for every program that it starts, and a mark in their environment. A process
+ * that still runs afterwards and shows either of them is a leftover. A process may have overwritten its environment (redis does) or
+ * closed its files, but hardly both.
  */
 // @ts-check
 import { spawn } from 'node:child_process';
@@ -19,13 +19,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 const MARK_VARIABLE = 'FLOCK_PROCESS_TEST_RUN';
 
-/** How long processes that were ended at the last moment may take to be gone: Temporal needs 1.5 s, a busy machine more. */
+/** How long the processes that were ended last may take to be gone: Temporal needs 1.5 s, a busy machine more. */
 const GONE_WITHIN_MS = Number(process.env.FLOCK_PROCESS_TEST_GONE_WITHIN_MS ?? 10_000);
 
 /** @returns {TestRun} */
 export function beginTestRun() {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'flock-process-run-')));
-  chmodSync(folder, 0o1777); // as /tmp itself: some tests run their subject as another user
+  chmodSync(folder, 0o1777); // as for /tmp itself: some tests run their subject as another user
   const id = basename(folder);
   return {
     folder,
@@ -35,7 +35,7 @@ export function beginTestRun() {
 }
 
 /**
- * Waits a moment for the last processes to go; prints and ends those that do not; removes the folder.
+ * Waits a moment for the last processes to end, prints and ends those that do not, and removes the folder.
  * @param {TestRun} run
  * @returns {Promise<number>} how many leftovers there were
  */
@@ -51,14 +51,14 @@ export async function endTestRun(run) {
 }
 
 /**
- * Runs a Node program in surroundings of its own, and looks for what it left behind.
+ * Runs a Node program in surroundings of its own, and checks what it left behind.
  * @param {readonly string[]} args
- * @returns {Promise<number>} its exit code; 1 when it left something
+ * @returns {Promise<number>} its exit code; 1 when it left a process behind
  */
 export async function runNodeInTestRun(args) {
   const run = beginTestRun();
   const program = spawn(process.execPath, args, { stdio: 'inherit', env: run.environment, cwd: root });
-  // Ctrl-C reaches the program by itself. Here it must not cut short the look for leftovers.
+  // The terminal sends Ctrl-C to the program as well. Here the signal must not end the check for leftovers.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => program.kill('SIGTERM'));
   const [exitCode] = await once(program, 'exit');
@@ -76,7 +76,7 @@ async function lastingLeftovers(run) {
   }
 }
 
-/** @param {TestRun} run @returns {Leftover[]} empty where there is no /proc to look in */
+/** @param {TestRun} run @returns {Leftover[]} empty where there is no /proc */
 function findLeftovers(run) {
   if (process.platform !== 'linux') return [];
   return readdirSync('/proc')
@@ -86,7 +86,11 @@ function findLeftovers(run) {
     .filter((leftover) => leftover !== undefined);
 }
 
-/** The PID may have changed its owner since it was found: look again, and kill in the same turn. @param {TestRun} run @param {Leftover} leftover */
+/**
+ * Ends a leftover. Its PID may have been reused since it was found, so it is checked again and killed in the same turn.
+ * @param {TestRun} run
+ * @param {Leftover} leftover
+ */
 function endLeftover(run, leftover) {
   if (examine(run, leftover.pid)?.startTime !== leftover.startTime) return;
   try {
@@ -96,10 +100,14 @@ function endLeftover(run, leftover) {
   }
 }
 
-/** @param {TestRun} run @param {number} pid @returns {Leftover | undefined} undefined: not of this run, a zombie, or gone */
+/**
+ * @param {TestRun} run
+ * @param {number} pid
+ * @returns {Leftover | undefined} undefined when it is not of this run, a zombie, or gone
+ */
 function examine(run, pid) {
   try {
-    // "PID (name) state ppid …": the name may hold anything, so count from the last parenthesis.
+    // In "PID (name) state ppid …" the name may contain anything, so the fields are counted from the last parenthesis.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
@@ -108,7 +116,7 @@ function examine(run, pid) {
     const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim();
     return { pid, startTime: fields[19] ?? '', command: command || stat.slice(0, stat.lastIndexOf(')') + 1), reason };
   } catch {
-    // ENOENT, ESRCH: it is gone.
+    // ENOENT, ESRCH: the process is gone.
     return undefined;
   }
 }
@@ -131,7 +139,7 @@ function readable(read) {
   try {
     return read();
   } catch {
-    // EACCES: another user's. ENOENT, ESRCH: gone meanwhile.
+    // EACCES: the process is another user's. ENOENT, ESRCH: it is gone.
     return undefined;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The rows "test runner × environment" of `npm run test:matrix`: the packed package in a project of its own, where each runner
- * tries the cases of consumer/runners/. A row is green when every case has run to its end, and no process is left.
+ * The rows "test runner × environment" of `npm run test:matrix`: each runner runs the cases of consumer/runners/ with the packed package,
+ * in a project of its own. A row passes when every case has run to its end and no process is left.
  */
 // @ts-check
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { beginTestRun, endTestRun } from './test-run.mjs';
 /** @typedef {import('./runners.mjs').RunnerRow} RunnerRow */
 /** @typedef {{ passed: number, failed: number }} Counts */
 
-/** A loop that never ends is the kind of failure that is looked for. */
+/** A row that takes longer has failed: an endless loop is one of the failures that these rows are to find. */
 const ROW_TIMEOUT_MS = 240_000;
 
 const WORKERS = 2;
@@ -27,8 +27,8 @@ const { titles } = createRequire(import.meta.url)('./consumer/runners/cases.cjs'
 
 /**
  * Prints a line for each row.
- * @param {readonly string[]} words only the rows with one of them in their name; none: all
- * @returns {Promise<Counts>} cases
+ * @param {readonly string[]} words only the rows whose name contains one of them; all rows if there are none
+ * @returns {Promise<Counts>} how many cases passed and failed
  */
 export async function tryRunners(words) {
   const isChosen = (/** @type {RunnerRow} */ row) =>
@@ -72,10 +72,14 @@ async function makeProject(folder) {
   return project;
 }
 
-/** As a package manager does it: the files of the tarball, and beside them what the library depends on. @param {string} folder @param {string} modules */
+/**
+ * Unpacks the package as a package manager does: the files of the tarball, and the dependencies beside them.
+ * @param {string} folder
+ * @param {string} modules
+ */
 export async function unpackLibrary(folder, modules) {
   const options = { cwd: folder, env: process.env };
-  // Built already, by the script that runs this one.
+  // The script that runs this one has already built the package.
   await mustRun('npm', ['pack', root, '--ignore-scripts', '--pack-destination', folder], options);
   const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
   const library = join(modules, 'flock-process');
@@ -92,7 +96,7 @@ async function tryRunner(row, project) {
   const start = performance.now();
   const run = beginTestRun();
   const report = join(run.folder, 'cases-passed');
-  // Under a runner, a runner takes itself for one of its files.
+  // With this variable of an outer run, a runner would take itself for one of that run's test files.
   const env = { ...run.environment, CASES_PASSED: report, CI: 'true', NODE_TEST_CONTEXT: undefined };
   const ended = await runProgram(process.execPath, row.command, { cwd: project, env, timeoutMs: ROW_TIMEOUT_MS });
   const seen = existsSync(report) ? readFileSync(report, 'utf8').split('\n') : [];

@@ -1,6 +1,6 @@
 /**
- * The rows "Bun", "Deno" and "start race" of `npm run test:matrix`: the packed package, used by agents of each runtime and of Node
- * in a project of their own. A row is green when every case has come to its end and no process is left.
+ * The rows "Bun", "Deno" and "start race" of `npm run test:matrix`: agents of each runtime and of Node use the packed package in a
+ * project of their own. A row passes when every case has run to its end and no process is left.
  */
 // @ts-check
 import assert from 'node:assert/strict';
@@ -24,10 +24,10 @@ import { unpackLibrary } from './test-runners.mjs';
 /** @typedef {{ row: string, title: string, work: (folder: string, agents: RuntimeAgent[]) => Promise<void> }} Case what it adds to `agents` is killed in the end */
 /** @typedef {(agents: RuntimeAgent[], permissions: Permissions, changes?: NodeJS.ProcessEnv) => Promise<RuntimeAgent>} Start one that has loaded the library */
 
-/** The Node for which the addon has the ABI that Bun asks for: `process.versions.modules` of both is the same. */
+/** The Node version whose addon has the ABI that Bun asks for: `process.versions.modules` of both is the same. */
 const NODE_WITH_ABI_OF_BUN = 26;
 
-/** Much of it is waiting. */
+/** There are more workers than processors, because much of the work is waiting. */
 const WORKERS = 4;
 
 const RACE_ROUNDS = 3;
@@ -135,15 +135,15 @@ async function allCases({ folder, environment }) {
 async function makeProject(project) {
   const modules = join(project, 'node_modules');
   mkdirSync(join(modules, 'flock-process'), { recursive: true });
-  // Deno imports from node_modules only what a package.json names.
+  // Deno imports from node_modules only packages that a package.json names.
   writeFileSync(join(project, 'package.json'), '{ "private": true, "dependencies": { "flock-process": "*" } }\n');
   cpSync(join(root, 'scripts/consumer/runtimes/agent.mjs'), join(project, 'agent.mjs'));
   await unpackLibrary(dirname(project), modules);
 }
 
 /**
- * Bun would load that one, and the addon for the Node of this check it would not: with it the rows show that the library leaves it
- * alone.
+ * Builds an addon that Bun could load, as it could not load the addon for the Node of this check. With it the rows show that the library
+ * does not load the addon in Bun.
  * @param {string} modules
  * @param {Runtime} runtime
  */
@@ -183,7 +183,7 @@ function startWithLess(start) {
   };
 }
 
-/** The one on PATH, else the one that the set-up fetched. */
+/** The Temporal CLI on PATH, or else the one that the set-up fetched. */
 function temporalBinary() {
   const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'temporal'));
   const found = [...onPath, join(root, '.cache/temporal/bin/temporal')].find(existsSync);

@@ -1,7 +1,7 @@
 /**
- * The row "without /proc" of `npm run test:matrix`: smoke tests in a mount namespace whose /proc is empty, where every Node takes
- * itself to be on macOS. So nothing but the portable branch can answer. ps(1) and lsof(1), which on Linux read /proc themselves, run
- * in the namespace that has it, and are counted.
+ * The row "without /proc" of `npm run test:matrix`: smoke tests in a mount namespace whose /proc is empty, where every Node process
+ * pretends to be on macOS, so that only the portable branch can work. ps(1) and lsof(1), which on Linux read /proc themselves, run in the
+ * namespace that has it, and their calls are counted.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { runProgram } from './run-program.mjs';
 import { beginTestRun, endTestRun } from './test-run.mjs';
 
-/** Words of `npm test`: of the files that look at nothing which only Linux has, and have no bound that only /proc can keep. */
+/** Arguments of `npm test` that choose test files which need nothing that only Linux has, and no bound that only /proc can keep. */
 const PORTABLE_TESTS = [
   'lock/acquire',
   'lock/interoperability',
@@ -34,7 +34,7 @@ const TIMEOUT_MS = 600_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
 const preload = join(root, 'test/fixtures/on-darwin.cjs');
 
-/** Why it cannot be tried here: a container's root may not mount, nor may anybody else. */
+/** The reason why this cannot be tested here: the root of a container may not mount, and other users never may. */
 export function whyNotWithoutProc() {
   if (process.platform !== 'linux') return 'needs Linux';
   return spawnSync('unshare', ['--mount', 'true']).status === 0
@@ -65,7 +65,7 @@ export async function testWithoutProc() {
     PATH: [programs, process.env.PATH].join(delimiter),
     NODE_OPTIONS: `--require ${preload}`,
     NODE_TEST_CONTEXT: undefined,
-    CI: undefined, // The whole counts are for the suite.
+    CI: undefined, // the full counts are for the whole suite
   };
   const hidden = ['--mount', '--propagation', 'private', join(root, 'scripts/without-proc.sh'), mounted];
   const words = [...hidden, process.execPath, join(root, 'scripts/test.mjs'), ...PORTABLE_TESTS];

@@ -1,8 +1,7 @@
 /**
  * Runs the compiled tests under Node's own runner, and fails when one of them leaves a process behind.
- *
- * `npm test` all of them, `npm test -- lock` those whose path contains the word, `npm test -- FILE` that file;
- * arguments that begin with `--` are handed to `node --test`.
+ * `npm test` runs all of them, `npm test -- lock` those whose path contains the word, `npm test -- FILE` that file; arguments that begin
+ * with `--` are passed to `node --test`.
  */
 // @ts-check
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -13,10 +12,12 @@ import { runNodeInTestRun } from './test-run.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** A file that takes longer hangs. */
+/** A test file that takes longer hangs. */
 const FILE_TIMEOUT_MS = 600_000;
 
-/** Tests mostly wait: half the processors are enough, and leave the timing of each alone. The whole counts need more of them. */
+/**
+ * Tests mostly wait: half of the processors are enough, and disturb their timing little. The full counts of CI need more files at once.
+ */
 const CONCURRENCY = Math.max(process.env.CI === 'true' ? 2 : 3, Math.ceil(availableParallelism() / 2));
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
@@ -41,7 +42,7 @@ function testsFor(word) {
   process.exit(1);
 }
 
-/** Seen from the sources, so that what an earlier build left is not run. */
+/** Lists the tests by their sources, so that a compiled test of an earlier build is not run. */
 function allTests() {
   return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a command with an empty /proc: `unshare --mount without-proc.sh FOLDER COMMAND…`. The true one is at FOLDER/proc.
+# Runs a command with an empty /proc: `unshare --mount without-proc.sh FOLDER COMMAND…`. The real /proc is at FOLDER/proc.
 set -eu
 folder=$1
 shift

@@ -1,4 +1,4 @@
-/* crowd N: that many processes that only wait. It prints "ready"; they are killed with it, whatever ends it. */
+/* crowd N starts N processes that only wait, and prints "ready". They are killed when it ends, however it ends. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

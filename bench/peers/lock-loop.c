@@ -1,6 +1,6 @@
 /*
- * The floor: open, flock, close, nothing else.
- * lock-loop FILE BATCHES CALLS prints the nanoseconds a call takes, the median of so many batches of so many calls.
+ * The lower bound of a lock: open, flock and close, nothing else.
+ * lock-loop FILE BATCHES CALLS prints the nanoseconds of a call: the median of BATCHES batches of CALLS calls each.
  */
 #include <fcntl.h>
 #include <stdio.h>

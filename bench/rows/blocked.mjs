@@ -1,6 +1,6 @@
 /**
- * For how much of a start the event loop of the caller is blocked: with /proc, and where ps(1) and lsof(1) stand in for it. It is
- * blocked while it does not turn for BLOCKED_MS: what it does in many short turns keeps nobody waiting.
+ * How much of a start the event loop of the caller is blocked, with /proc and with ps(1) and lsof(1) in its place. The loop counts as
+ * blocked when it does not turn for BLOCKED_MS: work that is done in many short turns delays nothing else.
  */
 // @ts-check
 import { join } from 'node:path';
@@ -11,10 +11,10 @@ import { freePort } from '../../scripts/free-port.mjs';
 import { compare } from '../measure.mjs';
 import { makeFolder } from '../surroundings.mjs';
 
-/** About what a Temporal dev server takes. */
+/** About the time that a Temporal dev server takes to start. */
 const READY_AFTER_MS = 500;
 
-/** A timer of one millisecond that comes later than this was kept waiting. */
+/** When a timer of one millisecond comes later than this, the event loop was blocked. */
 const BLOCKED_MS = 3;
 
 /** Listens after READY_AFTER_MS: `node --eval SERVER PORT`. */
@@ -31,13 +31,13 @@ export async function measureBlocked({ rounds }) {
     stateDir: join(makeFolder('blocked'), 'state'),
     stopSignal: 'SIGKILL',
   });
-  /** @param {NodeJS.Platform} platform in which this process believes for as long as the start takes */
+  /** @param {NodeJS.Platform} platform the platform that this process pretends to be on during the start */
   const blockedPercent = async (platform) => {
     const real = process.platform;
     Object.defineProperty(process, 'platform', { value: platform });
     const turns = watchTurns();
     try {
-      // What the stop before kept waiting has had its turn.
+      // Lets the timers that the stop before has delayed come first.
       await delay(5);
       const began = performance.now();
       turns.reset();
@@ -58,7 +58,7 @@ export async function measureBlocked({ rounds }) {
   return [{ what, unit: '%', subject: 'without /proc', samples, limit: { atMost: 5 } }];
 }
 
-/** How long, in all, the event loop did not turn. */
+/** Measures how long, in all, the event loop did not turn. */
 function watchTurns() {
   let [last, blocked] = [performance.now(), 0];
   const look = () => {

@@ -1,4 +1,4 @@
-/** From SIGKILL of a supervised redis-server to the next one that is ready. */
+/** The time from SIGKILL of a supervised redis-server until the next one is ready. */
 // @ts-check
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ import {
 } from '../surroundings.mjs';
 import { redisApp, redisManager, spawnAndWait } from './starts.mjs';
 
-/** runit restarts at once what has run for a second. */
+/** runit restarts a service at once if it has run for a second. */
 const LEAST_UPTIME_MS = 1_100;
 
 /** @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row[]>} */
@@ -53,7 +53,7 @@ export async function measureCrashes({ rounds }) {
 async function supervised(ends) {
   const manager = await redisManager();
   const ready = once(manager, 'ready');
-  // Each crash is the first one within its window: restarted at once, however often.
+  // With this window each crash counts as the first one, so that each restart is immediate.
   manager.supervise({ giveUpAfter: { restarts: 1_000_000, withinMs: 1 } });
   ends.push(() => manager.stop());
   let [{ pid }] = await ready;

@@ -1,4 +1,4 @@
-/** What it costs to do nothing: to wait for a lock, and to watch a process, with the addon and through each helper. */
+/** What it costs to wait for a lock and to watch a process, with the addon and through each helper. */
 // @ts-check
 import { once } from 'node:events';
 import { existsSync, readFileSync, symlinkSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { endProgram, eventually, makeFolder, redisArguments, startProgram } from
 
 const WATCHED_MS = 20_000;
 
-/** A helper is started, and a supervisor has made its first look. */
+/** By this time a helper runs, and a supervisor has made its first check. */
 const SETTLED_MS = 1_500;
 
 const TICK_MS = 10;
@@ -23,7 +23,8 @@ const MODES = ['addon', 'perl', 'flock(1)'];
 /** @typedef {{ what: string, mode: string } & Awaited<ReturnType<Idler>>} Subject */
 
 /**
- * All at once, for each takes a hundredth of a core, and one round: 20 s of one that does nothing are as good as many.
+ * Measures all subjects at the same time, because each takes a hundredth of a core, and in one round, because 20 s of an idle process
+ * are as good as many rounds.
  * @returns {Promise<import('../budgets.mjs').Row[]>}
  */
 export async function measureIdle() {
@@ -69,7 +70,7 @@ async function waiting(mode) {
   };
 }
 
-/** Of a server that somebody else has started: its own child's exit would be an event. @type {Idler} */
+/** Supervises a server that another process has started: the exit of its own child would be an event. @type {Idler} */
 async function supervising(mode) {
   const port = await freePort();
   const stateDir = join(makeFolder('idle'), 'state');
@@ -102,7 +103,7 @@ function startIdler(mode, ...words) {
   });
 }
 
-/** A PATH on which there is one helper, and the server. @param {string} mode */
+/** A PATH with one helper and the server. @param {string} mode */
 function pathWithHelper(mode) {
   const folder = makeFolder('helper');
   for (const name of [mode === 'perl' ? 'perl' : 'flock', 'redis-server'])
@@ -119,7 +120,7 @@ function whereIs(name) {
 }
 
 /**
- * Processor time of each process, of the children that it has, and of those that it had.
+ * The processor time of each process, with that of its living children and its ended ones.
  * @template {{ pid: number }} T
  * @param {readonly T[]} processes
  * @param {number} ms
@@ -143,14 +144,14 @@ async function percentsUsed(processes, ms) {
 function lookAt(pid) {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
   const pids = children.split(' ').filter(Boolean).map(Number);
-  // utime, stime, cutime, cstime: the latter two of children that have ended.
+  // utime, stime, cutime, cstime: the latter two are the times of the children that have ended.
   const ticks = [...fieldsOf(pid, 11, 15), ...pids.flatMap((child) => fieldsOf(child, 11, 13))];
-  // cminflt: a child that has ended had page faults, so that none has passed unseen.
+  // cminflt: every child that has ended has had page faults, so each of them is noticed.
   const [faults] = fieldsOf(pid, 8, 9);
   return { usedMs: ticks.reduce((sum, one) => sum + one) * TICK_MS, children, faults };
 }
 
-/** Numbers of /proc/PID/stat, counted from the third field on. @param {number} pid @param {number} from @param {number} to */
+/** Numbers of /proc/PID/stat, counted from its third field. @param {number} pid @param {number} from @param {number} to */
 function fieldsOf(pid, from, to) {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');

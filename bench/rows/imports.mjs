@@ -1,4 +1,4 @@
-/** What `import` and `require` alone cost: whole Node processes. */
+/** What `import` and `require` alone cost, measured in whole Node processes. */
 // @ts-check
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { compare, timed } from '../measure.mjs';
 import { peerFile } from '../peers.mjs';
 import { makeFolder } from '../surroundings.mjs';
 
-/** What is loaded: the package as each of the two finds it, and the peer, which is CommonJS. */
+/** The package as import and as require find it; the peer is CommonJS in both cases. */
 const OURS = {
   import: fileURLToPath(import.meta.resolve('flock-process')),
   require: createRequire(import.meta.url).resolve('flock-process'),

@@ -1,4 +1,4 @@
-/** The lock itself: microseconds a call. */
+/** The cost of the lock itself, in microseconds a call. */
 // @ts-check
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { compile, requirePeer } from '../peers.mjs';
 import { acquireAndRelease, ask } from '../raw-lock.mjs';
 import { makeFolder } from '../surroundings.mjs';
 
-/** A round is the median of many short batches: one that another process interrupts drops out. */
+/** The result of a round is the median of many short batches, so that a batch which another process interrupts does not count. */
 const BATCHES = 51;
 const CALLS = 100;
 const SLOW_CALLS = 4;
@@ -71,7 +71,7 @@ export async function measureLocks({ rounds }) {
   ];
 }
 
-/** A reference that makes other calls than the library says nothing: the rows then tell so. @param {string} folder */
+/** Warns when the reference makes other calls than the library, because the rows then prove nothing. @param {string} folder */
 function remarkOnCalls(folder) {
   const program = fileURLToPath(new URL('../lock-calls.mjs', import.meta.url));
   const differences = execFileSync(process.execPath, [program, folder], { encoding: 'utf8' });

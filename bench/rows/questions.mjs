@@ -1,4 +1,4 @@
-/** start() and status() of what runs already, alone on the machine and among others. */
+/** start() and status() of a process that already runs, alone on the machine and among other processes. */
 // @ts-check
 import { once } from 'node:events';
 import psList from 'ps-list';
@@ -11,12 +11,12 @@ import { redisApp, redisManager } from './starts.mjs';
 
 const CROWDS = [0, 2_000];
 
-/** How often the crowds take turns. */
+/** How often each crowd is measured, in turn. */
 const TURNS = 3;
 
 const PM2 = 'pm2 start, of what runs';
 
-/** Of a peer whose own pace makes it slow. */
+/** The rounds of a peer that is slow by its own design. */
 const SLOW_ROUNDS = 3;
 
 const LIMITS = { 'second start()': 2, 'status()': 1 };

@@ -1,4 +1,4 @@
-/** From the call to a redis-server that answers. */
+/** The time from the call until a redis-server answers. */
 // @ts-check
 import { join } from 'node:path';
 import { ProcessManager } from 'flock-process';
@@ -8,7 +8,7 @@ import { requirePeer } from '../peers.mjs';
 import { Pm2 } from '../pm2.mjs';
 import { endProgram, makeFolder, redisArguments, startProgram, untilPortOpen } from '../surroundings.mjs';
 
-/** Of a peer whose own pace makes it slow. */
+/** The rounds of a peer that is slow by its own design. */
 const SLOW_ROUNDS = 5;
 
 /** @param {{ rounds: number }} options @returns {Promise<import('../budgets.mjs').Row[]>} */
@@ -82,7 +82,7 @@ export function spawnAndWait(name, wait, rounds) {
 export async function redisManager() {
   const port = await freePort();
   const stateDir = join(makeFolder('redis'), 'state');
-  // Asked to stop, redis takes tens of milliseconds: it is not what is measured.
+  // The server is killed, because a redis that gets the stop signal takes tens of milliseconds, which are not measured here.
   return new ProcessManager({
     name: 'redis',
     command: 'redis-server',

@@ -1,4 +1,4 @@
-/** A throw-away Temporal, from the call to a connected client, and its end. */
+/** The time from the call to a client that is connected to an ephemeral Temporal, and the time to end it. */
 // @ts-check
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';

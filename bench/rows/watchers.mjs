@@ -1,4 +1,4 @@
-/** What is kept alive beside the managed process, and its resident memory. */
+/** The processes that are kept alive beside the managed process, and their resident memory. */
 // @ts-check
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ export async function measureWatchers() {
   return rows;
 }
 
-/** Those that are in the group of the managed process and are not that process. @param {number} groupId */
+/** PIDs of the group of the managed process, without that process. @param {number} groupId */
 function groupMembers(groupId) {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return pids.map(Number).filter((pid) => pid !== groupId && groupOf(pid) === groupId);
@@ -49,7 +49,7 @@ function groupOf(pid) {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
   } catch {
-    // ENOENT, ESRCH: it has ended meanwhile.
+    // ENOENT, ESRCH: the process has ended since.
     return undefined;
   }
 }

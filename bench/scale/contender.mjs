@@ -1,4 +1,4 @@
-/** One of many that start the same process: a spec in, the PID that it got out. */
+/** One of many processes that start the same managed process: it gets a spec and sends the PID that the start gave. */
 // @ts-check
 import { ProcessManager } from 'flock-process';
 

@@ -1,4 +1,4 @@
-/** One server that is started by many processes at once: until all of them have it. */
+/** Many processes start one server at once: the time until all of them have it. */
 // @ts-check
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,7 @@ import { measureCurves, valuesOf } from './curves.mjs';
 const MOST = 64;
 const CONTENDERS = [1, 2, 4, 8, 16, 32, MOST];
 
-/** On a busy machine 64 processes take their time. */
+/** 64 processes take long on a busy machine. */
 const PATIENCE_MS = 60_000;
 
 const NAME = 'until all have it';

@@ -1,4 +1,4 @@
-/** Medians along a size. */
+/** Medians as a function of a size. */
 // @ts-check
 import { median } from '../measure.mjs';
 
@@ -13,7 +13,7 @@ import { median } from '../measure.mjs';
  * @typedef {Record<string, number>} Measured name to value
  */
 
-/** How often the sizes take turns; a turn before them, of all but the last one, is not counted. */
+/** How often each size is measured, in turn. An additional turn before them, without the last size, is not counted. */
 const TURNS = 3;
 
 /**

@@ -1,4 +1,4 @@
-/** Calls on a process whose journal has many events, before and after it is trimmed. */
+/** Calls on a process whose journal has many events, before and after the journal is trimmed. */
 // @ts-check
 import { appendFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,10 +10,10 @@ import { measureCurves, valuesOf } from './curves.mjs';
 const MOST = 10_000;
 const EVENTS = [10, 100, 1_000, MOST];
 
-/** A start trims a journal that is larger. */
+/** A start trims a journal that is larger than this. */
 const TRIMMED_OVER_BYTES = 1024 * 1024;
 
-/** The limits of these calls, in ms, hold whatever the journal has. */
+/** The limits of these calls in ms, which hold however long the journal is. */
 const LIMITS = { 'status()': 1, 'second start()': 2 };
 
 const TRIMMING = 'the start() that trims it';
@@ -58,7 +58,7 @@ export async function scaleJournal() {
   return { rows: [...rows, winner], curves };
 }
 
-/** Each call by a manager that has read nothing yet. @param {number} events */
+/** Makes each call through a manager that has not read the journal yet. @param {number} events */
 async function measureOne(events) {
   const stateDir = join(makeFolder('journal'), 'state');
   const manager = () =>
@@ -95,7 +95,10 @@ async function measureOne(events) {
   return { before, after };
 }
 
-/** As every stop() of what does not run writes them: two lines each, with an empty line before each. @param {string} journal @param {number} events */
+/**
+ * Appends what each stop() of a process that does not run writes: two lines, with an empty line before each. @param {string} journal
+ * @param {number} events
+ */
 function appendEvents(journal, events) {
   const at = new Date().toISOString();
   const stop = JSON.stringify({ at, event: 'stop', by: process.pid, token: 'abcdefghij' });

@@ -1,4 +1,4 @@
-/** Calls on a process whose log is large: a sparse file of that size, with lines at its end. */
+/** Calls on a process whose log is large: a sparse file of that size with lines at its end. */
 // @ts-check
 import { appendFileSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { measureCurves, valuesOf } from './curves.mjs';
 const MOST_MIB = 3 * 1024;
 const SIZES_MIB = [1, 100, 1024, MOST_MIB];
 
-/** More than any tail has. */
+/** More lines than any tail returns. */
 const LINES = 'a line of a server that says what it does, as most of them do all the time\n'.repeat(4_000);
 
 const READY = 'start() with a ready line';

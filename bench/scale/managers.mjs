@@ -10,7 +10,7 @@ const SIZES = {
   short: { manage: [1, 10, 100, 200], supervise: [1, 20, 100], stop: [1, 10, 100, 2_000] },
 };
 
-/** 2 × stopTimeoutMs + 5 s, with the default of 10 s. */
+/** The limit of a stop, 2 × stopTimeoutMs + 5 s, with the default stopTimeoutMs of 10 s. */
 const STOP_BOUND_MS = 25_000;
 
 const NAMES = {
@@ -74,7 +74,7 @@ async function measure({ what, sizes, along }) {
       subject: `${most}`,
       samples: { [most]: valuesOf(samples.get(most), name), [`${least} alone`]: valuesOf(samples.get(least), name) },
     }));
-  /** What the slowest takes, and how many gave up. @param {string} text */
+  /** The time of the slowest call, and how many calls gave up. @param {string} text */
   const bound = (text) => [
     {
       what: `${text}: the slowest`,
@@ -94,7 +94,10 @@ async function measure({ what, sizes, along }) {
   return { draw, tell, bound };
 }
 
-/** In a process of its own: what earlier ones left in memory is not measured. @param {Task['what']} what @param {number} size */
+/**
+ * Runs in a process of its own, so that what earlier runs left in memory is not measured. @param {Task['what']} what @param {number}
+ * size
+ */
 async function runMany(what, size) {
   const path = fileURLToPath(new URL('many.mjs', import.meta.url));
   const stdio = /** @type {import('node:child_process').StdioOptions} */ (['ignore', 'inherit', 'inherit', 'ipc']);

@@ -1,6 +1,6 @@
 /**
- * Many managers in one process, which does nothing else: `many.mjs manage N` of as many servers, `many.mjs supervise N` with
- * their supervisors, `many.mjs stop N` of one server. It sends what it has measured and ends.
+ * Many managers in one process that does nothing else: `many.mjs manage N` has N servers, `many.mjs supervise N` also their
+ * supervisors, and `many.mjs stop N` has N managers of one server, which all stop it. It sends its measurements and ends.
  */
 // @ts-check
 import { once } from 'node:events';
@@ -11,10 +11,10 @@ import { ProcessManager } from 'flock-process';
 import { timed } from '../measure.mjs';
 import { makeFolder } from '../surroundings.mjs';
 
-/** A supervisor has made its first look. */
+/** By this time a supervisor has made its first check. */
 const SETTLED_MS = 1_500;
 
-/** A supervisor asks every five seconds whether its process is healthy. */
+/** Longer than the five seconds after which a supervisor checks again whether its process is healthy. */
 const WATCHED_MS = 10_000;
 
 const LOOP_TURNS_MS = 20;
@@ -32,7 +32,7 @@ async function manage() {
   loop.enable();
   await delay(LOOP_TURNS_MS);
   const start = await timedEach((manager) => manager.start());
-  // It is known when the loop turns again.
+  // The delay of the loop is known only when it turns again.
   await delay(LOOP_TURNS_MS);
   loop.disable();
   const memory = (process.memoryUsage.rss() - before) / 1024 / managers.length;
@@ -61,14 +61,14 @@ async function supervise() {
   return { start, idle: (user + system) / 10 / watched, crash: crash / managers.length, stop: each };
 }
 
-/** As many managers of one server. */
+/** Stops one server through many managers. */
 async function stop() {
   await managers[0]?.start();
   const { slowest, failures } = await stopAll();
   return { slowest, failures };
 }
 
-/** Each must keep its bound: a stop() that gives up is counted. What is left then, the run ends and names. */
+/** Each stop() must keep its limit, and one that gives up is counted. The run ends and names the processes that are left then. */
 async function stopAll() {
   let [slowest, failures] = [0, 0];
   const each = await timedEach(async (manager) => {
@@ -87,12 +87,12 @@ async function untilReady(manager) {
   return pid;
 }
 
-/** All at once, in milliseconds a call. @param {(manager: ProcessManager, index: number) => unknown} call */
+/** Makes all calls at once; gives their milliseconds. @param {(manager: ProcessManager, index: number) => unknown} call */
 async function timedEach(call) {
   return (await timed(() => Promise.all(managers.map(call)))) / managers.length;
 }
 
-/** Ready as soon as it is there: its own time is not what is measured. @param {number} index */
+/** A process that is ready as soon as it is spawned, because its own start time is not measured. @param {number} index */
 function sleepManager(index) {
   return new ProcessManager({
     name: `sleep-${index}`,

@@ -1,4 +1,4 @@
-/** The picture of docs/bench.md: how much of its limit each budget uses, and how cost grows. */
+/** Draws the picture of docs/bench.md: how much of its limit each budget uses, and how the cost grows. */
 // @ts-check
 import { figure, judge, shareOfLimit } from '../budgets.mjs';
 import { text } from '../plot.mjs';
@@ -11,7 +11,7 @@ const LABEL_WIDTH = 390;
 const BAR_HEIGHT = 17;
 const LIMIT_X = 620;
 
-/** A bar that goes far beyond its limit ends here; the figure tells how far. */
+/** A bar that goes far beyond its limit ends here, and its figure shows how far it would go. */
 const MOST_SHARE = 1.25;
 
 const FIGURES_X = LABEL_WIDTH + MOST_SHARE * (LIMIT_X - LABEL_WIDTH) + 8;
@@ -112,7 +112,10 @@ function line({ points }, { across, up, colour }) {
   ].join('\n');
 }
 
-/** A decade at least, so that what does not grow looks flat. @param {readonly number[]} values @param {number} from @param {number} to */
+/**
+ * A scale of at least a decade, so that a value which does not grow looks flat. @param {readonly number[]} values @param {number}
+ * from @param {number} to
+ */
 function logScale(values, from, to) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const span = Math.max(Math.log(most / least), Math.LN10);

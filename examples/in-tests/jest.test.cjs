@@ -1,4 +1,4 @@
-/** A CommonJS test, as most of jest's are. One that wants a server of its own would require flock-process. */
+/** A CommonJS test, as most tests of jest are. A test that wants a server of its own would require flock-process. */
 // @ts-nocheck jest’s globals are not declared here
 const { Client, Connection } = require('@temporalio/client');
 

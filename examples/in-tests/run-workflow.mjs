@@ -1,4 +1,4 @@
-/** What the test examples have in common: one workflow, run by a worker of its own on the Temporal at that address. */
+/** Runs one workflow for each test example, with a worker of its own on the Temporal at that address. */
 // @ts-check
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';

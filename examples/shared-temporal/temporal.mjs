@@ -11,15 +11,15 @@ import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { startShared, temporalDevServer } from 'flock-process';
 
-/** A namespace per file: none sees the workflows of another. All pass the same list, for it is one server. */
+/** Each test file has a namespace, so that none sees the workflows of another. All pass the same list, because they share one server. */
 const namespaces = ['billing', 'orders', 'returns', 'shipping'];
 
-/** Whoever calls this is a user until it calls `leave()`, or ends. */
+/** A process that calls this is a user until it calls `leave()` or ends. */
 export async function joinTemporal() {
   return await startShared(temporalDevServer, { key: 'shop-tests', namespaces });
 }
 
-/** What a test file needs: a client and a worker of its namespace. @param {string} namespace @param {string} taskQueue */
+/** Gives a test file a client and a worker of its namespace. @param {string} namespace @param {string} taskQueue */
 export async function openNamespace(namespace, taskQueue) {
   const temporal = await joinTemporal();
   console.log(`${namespace}: Temporal has PID ${temporal.pid}`);

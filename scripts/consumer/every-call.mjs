@@ -1,4 +1,4 @@
-/** Makes every call of the library where it must refuse, and prints the one error that all of them give. */
+/** Makes every call of the library where all must be refused, and prints the error that all of them throw. */
 import assert from 'node:assert/strict';
 
 const spec = { name: 'x', command: 'x', stateDir: '/nonexistent' };
@@ -20,18 +20,18 @@ export async function callAll(library) {
     Object.entries({ ...calls, ...methodsOf(library) }).map(([name, call]) => refusal(name, call)),
   );
   for (const error of errors) assert.equal(String(error), String(errors[0]));
-  // releaseLock takes a lock, which nobody can have.
+  // releaseLock is left out because it needs a lock, which cannot exist here.
   const others = Object.keys(library).filter((name) => !name.endsWith('Error') && !(name in calls));
   assert.deepEqual(others.sort(), ['ProcessManager', 'isSupported', 'releaseLock']);
   assert.equal(library.isSupported, false);
   console.log(String(errors[0]));
 }
 
-/** A manager can be made anywhere. @param {typeof import('flock-process')} library */
+/** The methods of a manager, which can be constructed on any platform. @param {typeof import('flock-process')} library */
 function methodsOf(library) {
   const manager = new library.ProcessManager(spec);
   const isMethod = (name) => name !== 'constructor' && name !== 'afterLastUser' && typeof manager[name] === 'function';
-  // What it has from EventEmitter refuses nothing, and `files` is no call.
+  // Methods inherited from EventEmitter never refuse anything, and `files` is not a method.
   const names = Object.getOwnPropertyNames(library.ProcessManager.prototype).filter((name) => name !== 'files');
   return Object.fromEntries(names.filter(isMethod).map((name) => [name, () => manager[name]()]));
 }

@@ -1,6 +1,6 @@
 /**
- * What a dependent does, whichever way it loaded the library: a lock, contention, a server with start, status and stop, a
- * tied and a shared one. Prints through what it locked: `locked through fs-ext`.
+ * What a dependent does, whichever way it loaded the library: it takes a lock, meets contention, starts a server, asks its status and
+ * stops it, and runs a tied and a shared one. Prints what took the lock: `locked through fs-ext`.
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -12,12 +12,12 @@ import { callAll } from './every-call.mjs';
 
 const folder = dirname(fileURLToPath(import.meta.url));
 const run = promisify(execFile);
-/** What a package manager puts there, a loader of PnP, is for programs of the project. */
+/** A package manager may set NODE_OPTIONS, for a PnP loader, which is only for programs of the project. */
 const env = { NODE_OPTIONS: undefined };
 
 const [, program, task = 'all', argument] = process.argv;
 
-/** What the second word of the command line asks for. */
+/** The tasks that the second word of the command line can name. */
 const tasks = {
   all: async (library) => {
     const stateDir = join(folder, `state-${process.pid}`);
@@ -63,7 +63,7 @@ async function startAskStop(library, stateDir) {
   assert.equal((await manager.status()).state, 'stopped');
 }
 
-/** Tied to this process, and shared by its users: both need the shell file that is part of the package. */
+/** Starts a process that is tied to this one and a shared one: both need the watcher, whose text is part of the package. */
 async function useThrowAway(library) {
   const instances = [
     await library.startEphemeral(throwAwayServer),
@@ -91,7 +91,7 @@ async function inAnotherProcess(...words) {
   return (await run(process.execPath, [program, ...words])).stdout.trim();
 }
 
-/** It chooses a port of its own and writes it down. */
+/** The spec of a server that chooses its own port and writes it to a file. */
 function serverSpec(stateDir) {
   const portFile = join(stateDir, 'port');
   return {
@@ -110,7 +110,10 @@ function throwAwayServer({ port = 0, stateDir = folder } = {}) {
   return { name: 'throw-away', command: process.execPath, args, env, port, stateDir };
 }
 
-/** The addon is among the loaded objects or it is not; a helper is named in the library's own debug line, on stderr. */
+/**
+ * Tells what took the lock: the addon if it is among the loaded objects, otherwise the helper that the library's debug line on stderr
+ * names.
+ */
 function lockedThrough() {
   process.report.excludeNetwork = true;
   const { sharedObjects } = process.report.getReport();

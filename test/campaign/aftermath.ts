@@ -1,4 +1,4 @@
-/** After whatever happened to a process: the next calls just work, in their documented time, and after a stop nothing is left. */
+/** What must hold after any fault: the next calls work within their documented time, and a stop leaves nothing. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -10,19 +10,19 @@ import { processesNaming } from '../helpers/tied.js';
 import type { Witness } from '../helpers/witness.js';
 import type { Attack } from './attack.js';
 
-/** Of a stop() beyond twice its time, from the contract; and what a busy machine is granted. */
+/** How much longer than twice its time a stop() may take by the contract, and what a busy machine is granted on top. */
 const STOP_MARGIN_MS = 5_000;
 const BUSY_MS = 3_000;
 
-/** The share of attempts in which the PID file, a cache, is deleted. */
+/** The share of attempts in which the PID file, which is only a cache, is deleted. */
 const RECORD_LOST = 0.25;
 
-/** Whatever else lies in a state folder, somebody would have to clean up. */
+/** Any other file in a state folder would have to be cleaned up by hand. */
 const EXPECTED_FILES = /^witness\.(lock|pid|pid\.new|journal|journal\.new|journal\.\d+-\w+|users)$|^logs$/;
 
 type Method = 'start' | 'stop' | 'restart' | 'status';
 
-/** The longest that each method took. */
+/** The longest time that each method took. */
 export class Clock {
   readonly #longest = new Map<string, number>();
 
@@ -41,7 +41,7 @@ export class Clock {
   }
 }
 
-/** What is awaited, when it comes in time. */
+/** The result of the promise. @throws when it does not settle within the limit */
 export async function within<T>(limitMs: number, what: string, awaited: Promise<T>): Promise<T> {
   const over = new AbortController();
   const late = delay(limitMs, undefined, { signal: over.signal }).then(() => {
@@ -59,11 +59,14 @@ export interface Aftermath {
   random: Random;
   clock: Clock;
   by: ProcessManager;
-  /** Servers that were sent SIGKILL. Until it has had a turn to die such a one is found like any other. */
+  /** Servers that were sent SIGKILL. Until such a server is scheduled and dies, it is found like any other. */
   killed?: readonly number[];
 }
 
-/** Calls as somebody would who knows of nothing, not even where the process is: its record is lost at times. The last is a stop. */
+/**
+ * Makes the calls of a program that knows nothing of the fault, nor where the process is, because the PID file is
+ * deleted at times. The last call is a stop.
+ */
 export async function carryOn(server: Witness, aftermath: Aftermath) {
   const { random, by } = aftermath;
   const plan = random.weighted({
@@ -98,7 +101,10 @@ async function make(method: Method, server: Witness, { clock, by, killed = [] }:
   }
 }
 
-/** Neither server nor lock nor port nor watcher nor a file that a killed process forgot; and there were never two servers. */
+/**
+ * Requires that server, lock, port and watcher are gone, that no killed process left a file, and that there were never
+ * two servers.
+ */
 export async function assertNothingLeft(server: Witness): Promise<void> {
   const { stateDir } = server.spec;
   await server.assertNothingThere();

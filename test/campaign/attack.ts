@@ -1,4 +1,4 @@
-/** One attack on a promise of the library: what a row of the campaign's table is made from, and what it is given to work with. */
+/** One attack on a promise of the library: the type of a row in the campaign's table, and what the row works with. */
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,15 +9,18 @@ import { Random } from '../helpers/random.js';
 export interface Row {
   /** A sentence that can be false. */
   readonly name: string;
-  /** Which of the laws it attacks. */
+  /** The laws that it attacks. */
   readonly laws: readonly number[];
   /** How many attempts the full campaign makes. */
   readonly attempts: number;
-  /** How many there are at least, however short the form. Default 1. */
+  /** The fewest attempts, however short the form is. Default 1. */
   readonly least?: number;
   /** How long the full row may take; a row that takes longer is a violation. Default 30 minutes. */
   readonly limitMs?: number;
-  /** It lasts long and does little: in a campaign it runs beside the other rows, which come one after another. */
+  /**
+   * The row lasts long and uses little processor time: a campaign runs it beside the other rows, which run one after
+   * another.
+   */
   readonly beside?: boolean;
   attack(attack: Attack): Promise<void>;
 }
@@ -26,40 +29,40 @@ export interface Outcome {
   readonly row: Row;
   readonly attempts: number;
   readonly violations: readonly string[];
-  /** What the row found worth telling: `median 12 ms`. */
+  /** Measurements that the row reports: `median 12 ms`. */
   readonly remarks: readonly string[];
   readonly elapsedMs: number;
 }
 
 type Teardown = () => unknown;
 
-/** What one attempt is given: its teardown is done before the next one begins. */
+/** What one attempt gets. Its teardown is done before the next attempt begins. */
 export interface Round {
   readonly index: number;
   after(teardown: Teardown): void;
   diagnostic(text: string): void;
 }
 
-/** After so many violations nothing is learned from more of them. */
+/** A row gives up after this many violations, because more of them tell nothing new. */
 const ENOUGH_VIOLATIONS = 5;
 
 const DEFAULT_LIMIT_MS = 1_800_000;
 
-/** For what a row waits for as long as it lasts: its own limit ends it. */
+/** The limit of a wait that lasts as long as the row: the limit of the row itself ends it. */
 export const AS_LONG_AS_THE_ROW_MS = DEFAULT_LIMIT_MS;
 
-/** Even a single attempt may meet a busy machine. */
+/** A short form has at least this long, because a busy machine can delay even a single attempt. */
 const LEAST_LIMIT_MS = 180_000;
 
 export interface AttackOptions {
   seed: number;
-  /** Of the attempts of the full campaign. */
+  /** The share of the full campaign's attempts that are made. */
   share: number;
-  /** A row gives up after so many violations. Default 5. */
+  /** How many violations make a row give up. Default 5. */
   enough?: number;
 }
 
-/** Has the two methods of a test's context that the tests' helpers use, so that they serve here too. */
+/** Has the two methods of a test context that the tests' helpers use, so that the helpers work here too. */
 export class Attack {
   readonly random: Random;
   /** How many attempts this form makes. */
@@ -95,12 +98,12 @@ export class Attack {
     return tally === '' ? this.#remarks : [...this.#remarks, tally];
   }
 
-  /** How long this form lasts where the full one lasts `fullMs`. */
+  /** How long a part lasts in this form that lasts `fullMs` in the full form. */
   duration(fullMs: number, leastMs = 500): number {
     return Math.max(leastMs, fullMs * this.#share);
   }
 
-  /** Calls `round` once for each attempt. What it throws is a violation. */
+  /** Calls `round` once for each attempt. An error that it throws is a violation. */
   async rounds(round: (round: Round) => Promise<void>, attempts = this.attempts): Promise<void> {
     for (let index = 0; index < attempts && this.#violations.length < this.#enough; index += 1) {
       this.count();
@@ -122,7 +125,7 @@ export class Attack {
     this.#violations.push(cause === undefined ? what : `${what}: ${inspect(cause, { depth: 4 })}`);
   }
 
-  /** Counts what came; the counts become one remark. */
+  /** Counts the words; all counts become one remark. */
   tally(words: readonly string[]): void {
     for (const word of words) this.#tally.set(word, (this.#tally.get(word) ?? 0) + 1);
   }
@@ -144,7 +147,7 @@ export class Attack {
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** In the order of their registration, as a test's: the tests' helpers count on it. */
+  /** Runs the steps in the order of their registration, as node:test does, because the tests' helpers rely on it. */
   async #tearDown(steps: readonly Teardown[]): Promise<void> {
     for (const step of steps) {
       try {
@@ -156,7 +159,7 @@ export class Attack {
   }
 }
 
-/** Makes one row's attempts. Never rejects: whatever goes wrong is a violation of that row. */
+/** Makes the attempts of one row. Never rejects: every error is a violation of the row. */
 export async function makeAttack(row: Row, options: AttackOptions): Promise<Outcome> {
   const attack = new Attack(row, options);
   const start = performance.now();
@@ -166,7 +169,7 @@ export async function makeAttack(row: Row, options: AttackOptions): Promise<Outc
     row.attack(attack).catch((error) => attack.violation('the attack itself', error)),
     delay(limitMs, undefined, { signal: clock.signal }).then(
       () => attack.violation(`not over after ${limitMs / 1000} s`),
-      () => {}, // AbortError: it is over
+      () => {}, // AbortError: the row ended first
     ),
   ]);
   clock.abort();

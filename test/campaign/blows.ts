@@ -1,4 +1,7 @@
-/** A process is hit at a random instant of a call: killed, or suspended and then continued or killed, while others call too. */
+/**
+ * Hits a process at a random instant of a call, while others call too: kills it, or suspends it and then continues or
+ * kills it.
+ */
 import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,10 +21,10 @@ export type Method = Order['method'];
 type Other = 'none' | 'start' | 'stop' | 'restart' | 'status';
 export type Blow = 'kill' | 'suspend';
 
-/** How long such a call takes, and some more: most instants are inside it, some after it. */
+/** Somewhat longer than each call takes, so that most random instants are inside the call and some after it. */
 const CALL_MS: Readonly<Record<Method, number>> = { start: 90, stop: 50, restart: 120, supervise: 200 };
 
-/** What there is before the call. */
+/** The state before the call, with weights. */
 const BEFORE_START = { never: 4, running: 1, stopped: 2, crashed: 2 };
 const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
   start: BEFORE_START,
@@ -32,13 +35,16 @@ const STATES: Readonly<Record<Method, typeof BEFORE_START>> = {
 
 const SUSPENDED_MS = 150;
 
-/** Where a stop must not come to force, however late a busy machine gives the server its turn. */
+/** A time within which the server ends by itself even on a busy machine, so that a stop never has to use force. */
 const UNHURRIED = { stopTimeoutMs: 5_000 };
 
-/** No call of these has more time from the contract. */
+/** No call of these rows may take longer by the contract. */
 const LIMIT_MS = 20_000;
 
-/** What a caller must expect when it is suspended, and others call meanwhile; of a start that meets a stop see STOPPED. */
+/**
+ * The outcomes that a caller must expect when it is suspended while others call. A start that meets a stop may also
+ * give STOPPED.
+ */
 const EXPECTED: Readonly<Record<Method | 'status', readonly string[]>> = {
   start: ['spawned', 'reused'],
   restart: ['spawned', 'reused'],
@@ -47,10 +53,10 @@ const EXPECTED: Readonly<Record<Method | 'status', readonly string[]>> = {
   supervise: ['ended'],
 };
 
-/** Only a stop() ends somebody's start, a restart() does not. */
+/** Only a stop() makes a concurrent start fail; a restart() does not. */
 const STOPPED = 'ERR_STOPPED';
 
-/** The process that makes the call is hit. */
+/** Hits the process that makes the call. */
 export async function hitCallers(attack: Attack, { method, blow }: { method: Method; blow: Blow }): Promise<void> {
   const { random } = attack;
   const victims = new Victims(attack);
@@ -58,7 +64,8 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
   let inside = 0;
   await attack.rounds(async (round) => {
     const victim = victims.next();
-    // Before the server is stopped, should the attempt fail: a supervisor would bring it back.
+    // The supervisor must be gone before the server is stopped, even if the attempt fails: it would start the server
+    // again.
     round.after(() => victim.kill());
     const server = await aServer(round, random);
     const manager = new ProcessManager(server.spec);
@@ -80,7 +87,7 @@ export async function hitCallers(attack: Attack, { method, blow }: { method: Met
   clock.remark(attack);
 }
 
-/** The server, or the watcher of a tied one, is hit while this process calls. */
+/** Hits the server, or the watcher of a tied server, while this process makes the call. */
 export async function hitServed(
   attack: Attack,
   { whom, blow }: { whom: 'server' | 'watcher'; blow: Blow },
@@ -90,7 +97,7 @@ export async function hitServed(
   let hits = 0;
   await attack.rounds(async (round) => {
     const method = random.weighted({ start: 2, stop: 2, restart: 1 });
-    // A stop has to end a suspended one all the same, without force.
+    // A stop must end a suspended server too, without force.
     const isLeftSo = blow === 'suspend' && whom === 'server' && method === 'stop' && random.next() < 0.7;
     const changes = { ...(whom === 'watcher' && { lifetime: 'tied' as const }), ...(isLeftSo && UNHURRIED) };
     const server = await aServer(round, random, changes);
@@ -122,7 +129,7 @@ function aServer(round: Round, random: Random, changes: Parameters<typeof witnes
   return witnessedServer(round, times, { startTimeoutMs: 5_000, stopTimeoutMs: 1_000, ...changes });
 }
 
-/** @returns the server that it killed, if any */
+/** @returns the PIDs of the servers that it killed */
 async function prepare(method: Method, manager: ProcessManager, random: Random): Promise<number[]> {
   const state = random.weighted(STATES[method]);
   if (state === 'never') return [];
@@ -132,7 +139,7 @@ async function prepare(method: Method, manager: ProcessManager, random: Random):
   return state === 'crashed' ? [pid] : [];
 }
 
-/** @returns the servers that it killed */
+/** @returns the PIDs of the servers that it killed */
 async function crashUntil(end: number, server: Witness, random: Random): Promise<number[]> {
   const killed: number[] = [];
   for (;;) {
@@ -168,18 +175,19 @@ function assertExpected({ word, error }: Said, method: Method | 'status', meanwh
   assert.ok(expected.includes(word), `${method}() during ${meanwhile}: ${error ?? word}`);
 }
 
-/** 'missed': it was not there. */
+/** @returns 'missed' when the process was already gone */
 async function hit(pid: number, blow: Blow, random: Random): Promise<'missed' | 'continued' | 'killed'> {
   if (blow === 'kill') return signalUnlessGone(pid, 'SIGKILL') ? 'killed' : 'missed';
   if (!signalUnlessGone(pid, 'SIGSTOP')) return 'missed';
   await delay(random.between(0, SUSPENDED_MS));
   const isKilled = random.next() >= 0.5;
-  // It may have been ended meanwhile. Nobody else can have its number so soon: they are given out in turn.
+  // The process may have ended meanwhile. Its PID cannot be in use again so soon, because the kernel hands out PIDs in
+  // turn.
   signalUnlessGone(pid, isKilled ? 'SIGKILL' : 'SIGCONT');
   return isKilled ? 'killed' : 'continued';
 }
 
-/** Shells with the watcher's text: the watcher, and before it is one the server. */
+/** PIDs of the shells with the watcher's text: the watchers, and servers whose shell has not become the server yet. */
 function watchers({ spec }: Witness): number[] {
   const all = processesNaming(WATCHER_NAME);
   const ours = new Set(processesNaming(dirname(spec.stateDir)));

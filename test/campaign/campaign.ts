@@ -59,7 +59,7 @@ async function attackOne(row: Row): Promise<Outcome> {
   return outcome;
 }
 
-/** A row makes the same choices whether it is run alone or with others. */
+/** The seed of a row depends on its name, so the row makes the same choices whether it runs alone or with others. */
 function rowSeed(row: Row): number {
   let sum = seed;
   for (const character of row.name) sum = Math.imul(sum ^ character.charCodeAt(0), 0x01000193);
@@ -73,7 +73,7 @@ function report({ row, attempts, violations, remarks, elapsedMs }: Outcome): voi
   for (const violation of violations) console.log(`    VIOLATION ${violation.replaceAll('\n', '\n    ')}`);
 }
 
-/** In Markdown: it is copied into docs/campaign.md. */
+/** The table in Markdown, for docs/campaign.md. */
 function table(outcomes: readonly Outcome[]): string {
   const lines = outcomes.map(({ row, attempts, violations, elapsedMs }) =>
     [row.laws.join(', '), row.name, attempts.toLocaleString('en'), violations.length, seconds(elapsedMs)].join(' | '),

@@ -1,4 +1,4 @@
-/** A managed server that misbehaves (fixtures/server.py), and what can be said of it without the library. */
+/** A managed server that misbehaves (fixtures/server.py), and what can be found out about it without the library. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ export class OddServer {
     this.port = port;
   }
 
-  /** All that there ever were, oldest first. */
+  /** PIDs of all members of the family that there ever were, oldest first. */
   readonly members = (): number[] => {
     const path = `${dirname(this.manager.spec.stateDir)}/family`;
     const lines = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
@@ -33,7 +33,7 @@ export class OddServer {
 
   readonly living = (): number[] => this.members().filter((pid) => startTicks(pid) !== undefined);
 
-  /** As flock(1) finds it. */
+  /** Whether the lock is free, according to flock(1). */
   readonly isLockFree = (): boolean => {
     const { status, error } = spawnSync('flock', ['-n', '-E', '99', this.manager.spec.lockFile, 'true']);
     if (error !== undefined) throw error;
@@ -52,13 +52,13 @@ export class OddServer {
   }
 }
 
-/** Without a listener, `port` is left out of the spec: `{ port: undefined }`. */
+/** `{ port: undefined }` leaves the port out of the spec, for a server that does not listen. */
 export async function oddServer(
   round: Round,
   behaviour: readonly string[],
   changes: Partial<ProcessSpec> = {},
 ): Promise<OddServer> {
-  // What is on PATH may be a script of a version manager, which takes five times as long.
+  // `python3` on PATH may be a version manager's script, which takes five times as long as the interpreter.
   python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
   const port = await freePort();
   round.after(() => {

@@ -15,7 +15,7 @@ import { surroundingsRows } from './rows/surroundings-rows.js';
 import { suspendRows } from './rows/suspend-rows.js';
 import { tiedRows } from './rows/tied-rows.js';
 
-/** The key chooses them on the command line, and names the file of their short form. */
+/** The key selects the group on the command line, and names the test file of its short form. */
 export const groups: Readonly<Record<string, readonly Row[]>> = {
   lock: lockRows,
   surroundings: surroundingsRows,

@@ -1,4 +1,7 @@
-/** The campaign's short form: each row is a test. A twentieth of the attempts with CI=true, else a tenth of that. */
+/**
+ * The campaign's short form: each row is a test, with a twentieth of the attempts if CI=true, otherwise with a tenth of
+ * that.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { seededRandom } from '../helpers/random.js';

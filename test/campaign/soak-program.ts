@@ -1,7 +1,9 @@
 /**
- * Many managers in one process, each of which starts, crashes, supervises and stops its server over and over, or shares one that
- * lingers, while its log is followed: `node --expose-gc soak-program.js PLAN`. It says 'idle' when one server of each kind has been through all of it, begins at
- * 'go', and says what it did when it is over. To 'sample' it answers at any time what only it can see of itself.
+ * The program of the soak: `node --expose-gc soak-program.js PLAN`. It has many managers in one process. Each starts,
+ * crashes, supervises and stops its server over and over, or shares a server that lingers, while the server's log is
+ * followed.
+ * The program says 'idle' when one server of each kind has been through all of this, begins at 'go', and reports what
+ * it did at the end. To 'sample' it answers at any time with what only the process itself can measure.
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -17,19 +19,19 @@ export interface SoakPlan {
   seed: number;
   managers: number;
   durationMs: number;
-  /** From one start of a manager to its next one. */
+  /** The time from one start of a manager to its next one. */
   periodMs: number;
 }
 
-/** What only the process itself can see. */
+/** What only the process itself can measure. */
 export interface SoakSample {
-  /** After a collection. */
+  /** The size of the heap after a garbage collection. */
   heapKiB: number;
-  /** What keeps the event loop busy: kind to count. */
+  /** What keeps the event loop alive: the kind of resource, and how many there are. */
   resources: Record<string, number>;
-  /** Listeners on the process and on all managers. */
+  /** How many listeners the process and all managers have. */
   listeners: number;
-  /** Milliseconds: by how much the event loop came late since the last sample, of a hundred times the 99th. */
+  /** The 99th percentile of the event loop's delay since the last sample, in milliseconds. */
   loopDelayMs: number;
   /** Percent of one processor that the process has used since the last sample. */
   processorPercent: number;
@@ -38,16 +40,16 @@ export interface SoakSample {
 export interface SoakReport {
   cycles: number;
   crashes: number;
-  /** Of logs that were followed. */
+  /** How many lines of followed logs were read. */
   lines: number;
-  /** Users that joined a server which lingered. */
+  /** How many users joined a server that lingered. */
   joined: number;
   failures: string[];
 }
 
 export type SoakWord = 'idle' | { sample: SoakSample } | { report: SoakReport };
 
-/** Other work may have the processors: here no time limit is under test. */
+/** Time limits are not tested here, and other work may have the processors. */
 const PATIENT = { startTimeoutMs: 120_000, stopTimeoutMs: 120_000, checkTimeoutMs: 60_000 };
 const READY_WITHIN_MS = 120_000;
 
@@ -92,7 +94,7 @@ async function soak(): Promise<void> {
 async function keepCycling(manager: ProcessManager, offset: number, end: number): Promise<void> {
   const { periodMs } = plan;
   await delay(offset * periodMs);
-  // The last one, too, is over when the others are. Once each, however late its turn comes.
+  // The manager that begins last must end with the others, but makes at least one cycle, however late it begins.
   do {
     const next = performance.now() + periodMs;
     try {
@@ -105,7 +107,7 @@ async function keepCycling(manager: ProcessManager, offset: number, end: number)
   } while (performance.now() < end - 0.9 * periodMs);
 }
 
-/** Its log is followed all the while: each spawn must be told by its ready line, once. */
+/** Follows the log of the manager during `work`: each spawned server must be reported once by its ready line. */
 async function followed(manager: ProcessManager, work: () => Promise<void>): Promise<void> {
   const over = new AbortController();
   let [spawned, told] = [0, 0];
@@ -168,7 +170,7 @@ async function shareAndLeave(manager: ProcessManager, dwellMs: number): Promise<
   await delay(dwellMs);
   await manager.leave();
   if (!manager.spec.lingerMs) return;
-  // Who comes while it lingers joins it, unless this process came late itself.
+  // A user that comes while the server lingers joins it, unless this process itself was late.
   const { reused } = await manager.start();
   if (reused) report.joined += 1;
   await expectRunning(manager);
@@ -206,7 +208,7 @@ async function makeManager(index: number, group: string): Promise<ProcessManager
 }
 
 function sample(): SoakSample {
-  // The collection alone keeps the loop waiting: it is not what is measured.
+  // The delay is read before the garbage collection, which holds up the event loop by itself.
   const loopDelayMs = loop.percentile(99) / 1e6;
   const { user, system } = process.cpuUsage(used.cpu);
   const processorPercent = (user + system) / 10 / (performance.now() - used.at);

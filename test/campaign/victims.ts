@@ -1,4 +1,7 @@
-/** Processes that make one call each and are hit meanwhile, started ahead: a fresh one for every attempt would be waited for. */
+/**
+ * Processes that make one call each and are hit during the call. They are started ahead, so that no attempt waits for a
+ * fresh one.
+ */
 import { once } from 'node:events';
 import type { ProcessSpec } from '../../src/index.js';
 import type { Order, Said } from '../fixtures/victim.js';
@@ -8,7 +11,7 @@ const AHEAD = 2;
 
 export class Victim {
   readonly program: Program;
-  /** Undefined when it ends without having said it. */
+  /** Undefined when the process ends without having reported its outcome. */
   readonly outcome: Promise<Said | undefined>;
   readonly #up: Promise<unknown>;
   #saidUp = false;
@@ -28,7 +31,7 @@ export class Victim {
     return this.program.pid;
   }
 
-  /** Resolves when the call is made. */
+  /** Resolves when the process has made the call. */
   async call(method: Order['method'], spec: ProcessSpec): Promise<void> {
     if (!this.#saidUp) await this.#up;
     this.#saidUp = true;
@@ -37,7 +40,7 @@ export class Victim {
     await called;
   }
 
-  /** A supervisor lets go of what it supervises. */
+  /** Tells a supervisor to end its supervision and leave the process running. */
   letGo(): void {
     this.program.send('end');
   }

@@ -1,4 +1,4 @@
-/** Daemons that are the managed process themselves: fixtures/both-modes.ts. */
+/** Daemons that become the managed process themselves: fixtures/both-modes.ts. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
@@ -9,11 +9,11 @@ import { freePort, temporaryFolder } from './resources.js';
 type Test = Parameters<typeof temporaryFolder>[0];
 
 export interface BothModes {
-  /** What the daemon itself has, to start it, to stop it or to ask for it. */
+  /** The daemon's own spec, with which it starts, stops and asks for itself. */
   readonly spec: ProcessSpec & { port: number };
-  /** Runs it by hand, as the leader of a session and a group of its own. */
+  /** Runs the daemon by hand, as the leader of a session and a process group of its own. */
   run(...words: string[]): Program;
-  /** Has one of them found another one at work? */
+  /** Whether a daemon ever found another one running. */
   wereTwo(): boolean;
 }
 
@@ -22,7 +22,7 @@ export function bothModesSpec(stateDir: string, port: number, words: readonly st
   return { name: 'both-modes', command: process.execPath, args, port, stateDir, stopTimeoutMs: 5_000 };
 }
 
-/** @param words of those that start() spawns */
+/** @param words the command line arguments of the daemons that start() spawns */
 export async function bothModes(test: Test, words: readonly string[] = []): Promise<BothModes> {
   const port = await freePort();
   let spec: BothModes['spec'] | undefined;

@@ -1,4 +1,4 @@
-/** Processes that a poisoned PID file may name, and that must live on. */
+/** Processes that a poisoned PID file may name, and that must survive. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,17 +13,17 @@ import { eventually } from './waiting.js';
 type Test = Parameters<typeof startProgram>[0];
 
 export interface Bystanders {
-  /** A redis-server that no manager has ever had. */
+  /** A redis-server that no manager ever started. */
   plain: { pid: number; startTime: number; threadId: number };
   /** A healthy redis-server of another manager. */
   managed: { pid: number; startTime: number; pidFile: string };
   zombie: number;
-  /** A process that has ended, and whose PID nobody has. */
+  /** A PID that no process has: its process has ended. */
   dead: number;
   kernelThread: number;
-  /** A file with something precious in it. */
+  /** A file whose content must not change. */
   treasure: string;
-  /** @throws when one of them is gone, or another one, or something in their files has changed */
+  /** @throws when a bystander is gone or was replaced, or when one of their files has changed */
   assertUnharmed(): Promise<void>;
 }
 
@@ -60,7 +60,9 @@ export async function startBystanders(t: Test): Promise<Bystanders> {
   };
 }
 
-/** A thread that is not the first one of its process: it has an entry in /proc like a process, although none is listed. */
+/**
+ * A thread other than the main thread of its process. It has an entry in /proc like a process, but no listing shows it.
+ */
 export async function threadOf(pid: number): Promise<number> {
   return await eventually(`PID ${pid} has more than one thread`, () => {
     const threads = readdirSync(`/proc/${pid}/task`).map(Number);
@@ -68,7 +70,7 @@ export async function threadOf(pid: number): Promise<number> {
   });
 }
 
-/** The child of a shell that has replaced itself by a program that collects no children. */
+/** A zombie: the child of a shell that has replaced itself by a program that never reaps children. */
 async function zombie(t: Test): Promise<number> {
   const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 300 & echo $!; exec sleep 300']);
   const pid = killAfter(t, Number((await parent.printed(/(\d+)\n/))[1]));
@@ -85,7 +87,7 @@ async function deadPid(t: Test): Promise<number> {
   return program.pid;
 }
 
-/** In a container none is seen: then some number that only a kernel thread has. */
+/** PID of a kernel thread. A container shows none, so it falls back to a PID that only a kernel thread has. */
 function kernelThread(): number {
   const pids = readdirSync('/proc').map(Number);
   return pids.find((pid) => pid > 1 && isKernelThread(pid)) ?? 2;
@@ -95,7 +97,7 @@ function isKernelThread(pid: number): boolean {
   try {
     return /^PPid:\s+[02]$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')) && isRunningProcess(pid);
   } catch {
-    // ENOENT, ESRCH: it is gone.
+    // ENOENT, ESRCH: the process is gone.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** What a process costs while nothing happens: its processor time and that of its children, and which helpers it starts. */
+/** What an idle process costs: its processor time, that of its children, and the helpers it starts. */
 import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -12,7 +12,7 @@ import { temporaryFolder } from './resources.js';
 /** Ticks of /proc/PID/stat are hundredths of a second. */
 const TICK_MS = 10;
 
-/** One for the process and one for a helper: each is rounded. */
+/** The times of the process and of a helper are each rounded to a tick. */
 const ROUNDING_MS = 2 * TICK_MS;
 
 /** How a process locks: with the addon, or through the one helper that is on its PATH. */
@@ -20,7 +20,7 @@ export type LockMode = 'the addon' | 'perl' | 'flock(1)';
 
 export const LOCK_MODES: readonly LockMode[] = ['the addon', 'perl', 'flock(1)'];
 
-/** Options for a fixture that locks in this way, and the helpers that were started in its name so far. */
+/** Options for a fixture that locks in this mode, and the helpers that were started for it so far. */
 export interface LockSetup {
   readonly options: { nodeArgs: string[]; env: NodeJS.ProcessEnv };
   starts(): string[];
@@ -39,8 +39,7 @@ export function lockSetup(test: Pick<TestContext, 'after'>, mode: LockMode): Loc
 }
 
 /**
- * Percent of one core that the process and its children, those that are there and those that have ended, use in so many
- * milliseconds, less what is rounded.
+ * Percent of one core that the process and its children, living or ended, use during `ms`, without the rounding error.
  */
 export async function percentUsed(pid: number, ms: number): Promise<number> {
   const before = usedMs(pid);
@@ -55,7 +54,7 @@ function usedMs(pid: number): number {
   return [ticks(pid), ...ofChildren].flat().reduce((sum, one) => sum + one, 0) * TICK_MS;
 }
 
-/** utime, stime, and those of the children that have ended: cutime, cstime. */
+/** utime and stime, then cutime and cstime: the times of the children that have ended. */
 function ticks(pid: number): number[] {
   return (statFields(pid) ?? []).slice(11, 15).map(Number);
 }

@@ -1,4 +1,4 @@
-/** Several processes that call methods at random; some of them are killed, some suspended for a while. */
+/** Several processes that call methods at random, while some of them are killed and some suspended for a while. */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
@@ -10,7 +10,7 @@ import type { Witness } from './witness.js';
 
 type Test = Parameters<typeof startFixture>[0];
 
-/** What a caller must expect of each method, while others start, stop and restart, and some of them are killed. */
+/** The outcomes that a caller must expect of each method while others start, stop and restart, and some are killed. */
 const EXPECTED = {
   start: ['spawned', 'reused', 'ERR_STOPPED'],
   restart: ['spawned', 'reused', 'ERR_STOPPED'],
@@ -36,7 +36,7 @@ class Crowd {
     this.#callers = Array.from({ length: callers }, this.#startOne);
   }
 
-  /** One of them is killed, and another one takes its place. */
+  /** Kills one caller and starts another one in its place. */
   async replaceOne(): Promise<void> {
     const [victim] = this.#callers.splice(Math.floor(this.#random.between(0, this.#callers.length)), 1);
     victim?.kill();
@@ -45,7 +45,7 @@ class Crowd {
     this.#callers.push(this.#startOne());
   }
 
-  /** One of them is suspended for a while, wherever it is. */
+  /** Suspends one caller for a while, at whatever instruction it is. */
   async suspendOne(): Promise<void> {
     const victim = this.#callers[Math.floor(this.#random.between(0, this.#callers.length))];
     victim?.kill('SIGSTOP');
@@ -61,7 +61,7 @@ class Crowd {
     }
   }
 
-  /** `start spawned: 12 (at most 204 ms)` and so on. */
+  /** A text such as `start spawned: 12 (at most 204 ms)`. */
   summary(): string {
     const times = new Map<string, number[]>();
     for (const { method, word, ms } of this.outcomes) {
@@ -79,7 +79,10 @@ interface CrowdOptions {
   forMs: number;
 }
 
-/** Never two servers, no outcome that nobody has to expect, and nothing left after one stop. @returns how many calls there were */
+/**
+ * Requires that there are never two servers, that every outcome is expected, and that one stop leaves nothing. @returns
+ * the number of calls
+ */
 export async function runCrowd(
   t: Test & { diagnostic(message: string): void },
   { server, random, callers, forMs }: CrowdOptions,

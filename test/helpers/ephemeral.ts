@@ -1,4 +1,4 @@
-/** Presets for throw-away instances, and the folder in which they live. */
+/** Presets for ephemeral instances, and the folder that holds their folders. */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ProcessSpec } from '../../src/index.js';
@@ -12,7 +12,7 @@ export interface RedisOptions {
   databases?: number;
 }
 
-/** A stock redis-server; under startEphemeral with 3 databases. */
+/** A stock redis-server; startEphemeral starts it with 3 databases. */
 export const redisPreset = Object.assign(
   ({ stateDir = '/nonexistent/default', port = 1, databases = 16 }: RedisOptions = {}): ProcessSpec => ({
     name: 'redis',
@@ -39,7 +39,10 @@ export function nodePreset(behaviour: Record<string, string | number> = {}) {
   });
 }
 
-/** This process is alone in its temp folder, so that nobody else makes or sweeps folders there, until the test is over. */
+/**
+ * Gives this process a temp folder of its own until the test is over, so that no other process makes or sweeps folders
+ * there.
+ */
 export function ownTemporaryFolder(test: Parameters<typeof temporaryFolder>[0]): void {
   const before = process.env.TMPDIR;
   process.env.TMPDIR = temporaryFolder(test);
@@ -49,7 +52,7 @@ export function ownTemporaryFolder(test: Parameters<typeof temporaryFolder>[0]):
   });
 }
 
-/** Where the folders of this user are. */
+/** The folder that holds the folders of this user. */
 export function userFolder(): string {
   return join(tmpdir(), `flock-process-${process.getuid?.()}`);
 }

@@ -1,4 +1,4 @@
-/** A log that is followed, and servers that have something to say. */
+/** A log that is followed, and servers that write to it. */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ProcessManager, ProcessSpec } from '../../src/index.js';
@@ -7,7 +7,7 @@ import { sleepSpec } from './servers.js';
 
 type Test = Parameters<typeof sleepSpec>[0];
 
-/** test/fixtures/talker.py. */
+/** The spec of test/fixtures/talker.py. */
 export function talkerSpec(
   test: Test,
   words: readonly (string | number)[] = [],
@@ -22,7 +22,7 @@ export class Follower {
   readonly #over = new AbortController();
   readonly #ended: Promise<void>;
 
-  /** @param pauseMs how long it takes over each line */
+  /** @param pauseMs how long it pauses after each line */
   constructor(
     test: Test,
     manager: ProcessManager,
@@ -43,21 +43,21 @@ export class Follower {
     }
   }
 
-  /** @throws what the loop was ended by */
+  /** @throws the error that ended the loop */
   async end(): Promise<void> {
     this.#over.abort();
     await this.#ended;
   }
 }
 
-/** What this process has open of a file of that name, deleted or moved by now or not. */
+/** Descriptors of this process that have a file of that name open, even if it was deleted or renamed since. */
 export function openLogs(logFile: string): string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
       const link = readlinkSync(`/proc/self/fd/${fd}`);
       return link.startsWith(logFile) ? link : [];
     } catch (error) {
-      // The descriptor of the folder itself.
+      // The descriptor with which readdir reads the folder is closed by now.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       return [];
     }

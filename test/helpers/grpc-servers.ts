@@ -1,4 +1,4 @@
-/** Servers that answer a gRPC call rightly, wrongly or not at all. */
+/** Servers that answer a gRPC call correctly, incorrectly or not at all. */
 import { createServer as createHttp2Server, type ServerHttp2Stream } from 'node:http2';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
@@ -7,14 +7,14 @@ type Test = Pick<TestContext, 'after'>;
 
 export interface FakeServer {
   readonly address: string;
-  /** The sockets that were opened, and those of them that are not closed yet. */
+  /** How many sockets were opened, and how many of them are still open. */
   readonly connections: { readonly opened: number; readonly open: number };
 }
 
 export interface GrpcCall {
   readonly stream: ServerHttp2Stream;
   readonly path: string;
-  /** The request without the five bytes in front. */
+  /** The request without its five-byte prefix. */
   readonly message: Buffer;
 }
 
@@ -25,16 +25,16 @@ export async function startGrpcServer(
   { host = '127.0.0.1' }: { host?: string } = {},
 ): Promise<FakeServer> {
   const server = createHttp2Server();
-  // The client resets what it no longer wants.
+  // The client resets a call whose answer it no longer wants.
   server.on('sessionError', () => undefined);
   server.on('stream', (stream, headers) => {
     const chunks: Buffer[] = [];
     stream.on('error', () => undefined);
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-    // Not inside the event: a session that is destroyed there corrupts the heap (Node 20.20).
+    // The answer waits for the next turn: destroying a session inside this event corrupts the heap (Node 20.20).
     stream.on('end', () => setImmediate(answerUnlessGone));
     const answerUnlessGone = () => {
-      // Another call's answer may have ended the session.
+      // The answer to another call may have ended the session.
       if (stream.destroyed) return;
       answer({ stream, path: String(headers[':path']), message: Buffer.concat(chunks).subarray(5) });
     };
@@ -42,18 +42,18 @@ export async function startGrpcServer(
   return await listen(test, server as unknown as Server, host);
 }
 
-/** Bare TCP: `accept` has every new socket. */
+/** A bare TCP server that passes each new socket to `accept`. */
 export async function startTcpServer(test: Test, accept: (socket: Socket) => void): Promise<FakeServer> {
   const server = createTcpServer();
   server.on('connection', (socket) => {
-    // Who does not read does not see the end.
+    // A socket that is not read never reports its end.
     socket.on('error', () => undefined).resume();
     accept(socket);
   });
   return await listen(test, server, '127.0.0.1');
 }
 
-/** A reply as gRPC wants it; `frames` are sent one by one. */
+/** A reply in the format of gRPC; `frames` are sent one by one. */
 export function reply(
   stream: ServerHttp2Stream,
   {
@@ -71,13 +71,13 @@ export function reply(
   stream.end();
 }
 
-/** An error the short way: all in the headers. */
+/** A gRPC error in the short form, which has headers only. */
 export function replyWithError(stream: ServerHttp2Stream, status: number): void {
   const headers = { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': String(status) };
   stream.respond(headers, { endStream: true });
 }
 
-/** Not compressed, four bytes of length, the message. */
+/** A gRPC frame: the flag for "not compressed", the length in four bytes, the message. */
 export function grpcFrame(message: readonly number[]): Buffer {
   return Buffer.from([0, 0, 0, 0, message.length, ...message]);
 }

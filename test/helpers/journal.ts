@@ -1,4 +1,4 @@
-/** NAME.journal as anybody can read it: one JSON line an event. */
+/** Reads NAME.journal, which has one JSON line per event. */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { ProcessManager, type ProcessSpec } from '../../src/index.js';
 
@@ -14,8 +14,9 @@ export function journalFile(spec: ProcessSpec): string {
 }
 
 /**
- * Its lines, oldest first; of the given events alone. Empty when there is no journal. A line is there once its end is: a reader
- * can see the first part of one that another process is just writing, or was suspended while it wrote.
+ * The lines of the journal, oldest first, limited to the given events if there are any. Empty when there is no journal.
+ * A line counts only once its end is written: a reader can see the first part of a line that another process is
+ * writing, or was writing when it was suspended.
  */
 export function journalEntries(spec: ProcessSpec, ...events: string[]): JournalEntry[] {
   return textOf(journalFile(spec))
@@ -34,7 +35,7 @@ function textOf(path: string): string {
   }
 }
 
-/** Appends what another process could have written. */
+/** Appends a line that another process could have written. */
 export function appendToJournal(spec: ProcessSpec, event: string, fields: Record<string, unknown> = {}): void {
   const entry = { at: new Date().toISOString(), event, by: process.pid, ...fields };
   appendFileSync(journalFile(spec), `\n${JSON.stringify(entry)}\n`, { mode: 0o600 });

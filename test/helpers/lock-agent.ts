@@ -1,4 +1,4 @@
-/** Another process, or a worker thread, that locks on command. What it throws is thrown here. */
+/** A process or worker thread that locks on command. An error that it throws is thrown here again. */
 import type { SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
@@ -10,7 +10,9 @@ import { killAfter } from './resources.js';
 
 type Registry = Pick<TestContext, 'after'>;
 
-/** A shared lock that somebody keeps is met through a helper hundreds of times before it is refused: 3 s on an idle machine. */
+/**
+ * Through a helper, a shared lock that is kept is tried hundreds of times before it is refused: 3 s on an idle machine.
+ */
 const ANSWER_WITHIN_MS = 60_000;
 
 abstract class Agent {
@@ -41,7 +43,7 @@ abstract class Agent {
     return this.ask({ do: 'handOver' });
   }
 
-  /** Starts a program that inherits the lock; ended after the test. Returns its PID. */
+  /** Starts a program that inherits the lock and is ended after the test. Returns its PID. */
   async share(test: Registry): Promise<number> {
     return killAfter(test, await this.ask<number>({ do: 'share' }));
   }
@@ -83,7 +85,7 @@ class WorkerAgent extends Agent {
 
 interface AgentOptions extends SpawnOptions {
   nodeArgs?: readonly string[];
-  /** A command that runs the one that follows it: `['prlimit', '--nofile=40']`. */
+  /** A command that runs the agent's command line, which follows it: `['prlimit', '--nofile=40']`. */
   wrapper?: readonly string[];
 }
 
@@ -93,14 +95,14 @@ export function startLockAgent(test: Registry, { nodeArgs = [], wrapper = [], ..
   return new ProcessAgent(startProgram(test, command as string, args, spawnOptions));
 }
 
-/** In a worker thread of this process. */
+/** An agent in a worker thread of this process. */
 export function startWorkerAgent(test: Registry, options: WorkerOptions = {}): WorkerAgent {
   const worker = new Worker(fixture('lock-agent'), options);
   test.after(() => worker.terminate());
   return new WorkerAgent(worker);
 }
 
-/** An agent that is not root: for tests of denied access. `folder` must let it in. */
+/** An agent that is not root, for tests of denied access. It must be allowed to enter `folder`. */
 export async function startNobody(test: Registry, folder: string): Promise<ProcessAgent> {
   const agent = startLockAgent(test);
   await agent.ask({ do: 'becomeNobody', primeWith: `${folder}/prime.lock` });

@@ -1,4 +1,4 @@
-/** Stigmer's command-line tool as it was (fixtures/older-owner.ts), beside the Temporal preset on whose folder it works. */
+/** Stigmer's older command-line tool (fixtures/older-owner.ts), which uses the same folder as the Temporal preset. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import { type Witness, witnessedServer } from './witness.js';
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-/** What the preset asks in the `.stigmer` of this home folder, which is nobody's else. */
+/** The preset's predecessor check for the `.stigmer` of this home folder, which only one test uses. */
 export function predecessorIn(home: string): NonNullable<ProcessSpec['predecessor']> {
   const before = process.env.HOME;
   process.env.HOME = home;
@@ -34,11 +34,11 @@ export interface OlderWorld {
   readonly folder: string;
   readonly server: Witness;
   readonly manager: ProcessManager;
-  /** Up, and waiting to be told to start the very same server. */
+  /** Starts the older tool, which then waits to be told to start the same server. */
   owner(): Promise<Program>;
 }
 
-/** The server is called "temporal", and notices another one on its database. It listens 150 ms after it has begun. */
+/** The server is called "temporal" and notices another server on its database. It listens 150 ms after its start. */
 export async function olderWorld(test: Test): Promise<OlderWorld> {
   const home = temporaryFolder(test);
   const folder = join(home, '.stigmer');
@@ -59,18 +59,23 @@ export async function olderWorld(test: Test): Promise<OlderWorld> {
   };
 }
 
-/** What another run has left in the folder: nothing, or files that name the dead. */
+/** Leaves in the folder what an earlier run may have left: nothing, or files that name dead processes. */
 export function leaveStale({ folder }: OlderWorld, deadPid: number, ...names: readonly string[]): void {
   mkdirSync(folder, { recursive: true });
   for (const name of names) writeFileSync(join(folder, name), `${deadPid}\n`);
 }
 
-/** Two calls of the system take some 50 µs, and a start that has won takes longer than this until it asks. */
+/**
+ * The older tool makes and writes its lock file in about 50 µs; a start that has won the lock takes longer than this
+ * before it checks.
+ */
 const MADE_IN_MS = 1;
 
 /**
- * One start of each, `delayMs` apart: exactly one of them has a server, the files name whoever has it, and there were never two.
- * @returns who it was; 'suspended' when the older one did not run between making its lock file and writing into it (docs/limits.md)
+ * Starts one process of each kind, `delayMs` apart. Requires that exactly one of them has a server, that the files name
+ * its owner, and that there were never two servers.
+ * @returns which one has the server; 'suspended' when the older tool did not run between making its lock file and
+ * writing to it (docs/limits.md)
  */
 export async function raceOnce(
   world: OlderWorld,
@@ -113,7 +118,8 @@ export async function raceOnce(
       assert.deepEqual(server.alive(), [pid]);
       assert.deepEqual([named('temporal.lock'), named('temporal.pid')], [pid, pid]);
     }
-    // The older one deletes what names nobody in two steps: one that did so in the middle of our start has ended that (docs/limits.md).
+    // The older tool deletes a stale file in two steps. When it does so during our start, that start fails
+    // (docs/limits.md).
     if (ours instanceof LockUnavailableError && /deleted or replaced/.test(ours.message)) server.forget();
     server.assertNeverTwo();
     return outcome !== undefined && 'server' in outcome ? 'older' : 'ours';

@@ -1,4 +1,4 @@
-/** A call of the library in a process of its own, which has to end by itself. */
+/** One call of the library in a process of its own, which must then end by itself. */
 import type { SpawnOptions } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ProcessSpec } from '../../src/index.js';
@@ -11,20 +11,23 @@ type Test = Parameters<typeof startProgram>[0];
 
 export interface OneCallOptions extends SpawnOptions {
   nodeArgs?: readonly string[];
-  /** A command that runs the one that follows it: `['prlimit', '--nofile=40']`. */
+  /** A command that runs the command line of the call, which follows it: `['prlimit', '--nofile=40']`. */
   wrapper?: readonly string[];
 }
 
-/** As user `nobody`: to be spread into the options of a call or a fixture. The test has to be root's. */
+/** Runs a call or a fixture as user `nobody`: spread this into its options. The test must run as root. */
 export const asNobody = { uid: 65_534, gid: 65_534 } as const;
 
-/** The reason to skip a test that changes users, for whoever is not root. CI is. */
+/** The reason to skip a test that changes users when the tests do not run as root. CI runs them as root. */
 export const unlessRoot = process.getuid?.() === 0 ? false : 'needs root';
 
 /** Bits of CapEff in proc(5), from capabilities(7). */
 const CAPABILITIES = { dac_read_search: 2, sys_ptrace: 19, sys_admin: 21 } as const;
 
-/** The reason to skip a test that needs more of root than a container may give: to mount, to look into other users' processes. */
+/**
+ * The reason to skip a test that needs capabilities that a container may not give root: to mount, to inspect processes
+ * of other users.
+ */
 export function unlessCapable(...names: (keyof typeof CAPABILITIES)[]): string | false {
   if (process.platform !== 'linux') return 'needs Linux';
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
@@ -32,12 +35,12 @@ export function unlessCapable(...names: (keyof typeof CAPABILITIES)[]): string |
   return missing.length === 0 ? false : `needs the capabilities ${missing.join(', ')}`;
 }
 
-/** The command line of a call, to be run by another program. */
+/** The command line of a call, for another program to run. */
 export function oneCallCommand(method: OneCall['method'], spec: ProcessSpec): [string, ...string[]] {
   return [process.execPath, fixture('one-call'), JSON.stringify({ method, spec } satisfies OneCall)];
 }
 
-/** What the call gives, or throws. */
+/** The result of the call. @throws the error of the call */
 export async function callElsewhere<T>(
   test: Test,
   method: OneCall['method'],

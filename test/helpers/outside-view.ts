@@ -1,4 +1,7 @@
-/** What can be seen from outside: who has something open in a folder, what lies in it, in which state a process is. */
+/**
+ * What can be seen from outside: which processes have a file in a folder open, what the folder contains, which state a
+ * process is in.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +10,10 @@ import { statFields } from './evidence.js';
 import { hasProc, listProcessesIn } from './portable-view.js';
 import { eventually } from './waiting.js';
 
-/** PIDs of all, this process included, that have a file in the folder open, or work in it. Zombies have nothing open. */
+/**
+ * PIDs of all processes, this one included, that have a file in the folder open or have it as working directory. A
+ * zombie has no open files.
+ */
 export function processesIn(folder: string): number[] {
   if (!hasProc) return listProcessesIn(folder);
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
@@ -16,7 +22,7 @@ export function processesIn(folder: string): number[] {
     .map(Number);
 }
 
-/** When its first thread has ended, what the others still have. */
+/** The links of a living thread: when the main thread has ended, the others still have the files open. */
 function linksOf(pid: string): string[] {
   const links = linksOfThread(`/proc/${pid}`);
   return links.length > 0
@@ -32,7 +38,7 @@ function namesIn(path: string): string[] {
   try {
     return readdirSync(path);
   } catch {
-    return []; // ENOENT, ESRCH: it is gone.
+    return []; // ENOENT, ESRCH: the process is gone.
   }
 }
 
@@ -40,11 +46,11 @@ function linkOf(path: string): string | undefined {
   try {
     return readlinkSync(path);
   } catch {
-    return undefined; // ENOENT, ESRCH: closed meanwhile, or a zombie.
+    return undefined; // ENOENT, ESRCH: the descriptor was closed since, or the process is a zombie.
   }
 }
 
-/** As after a start that failed: no process (each has its log open in the folder), no lock, no record. */
+/** What must hold after a failed start: no process (each would have its log open in the folder), no lock, no record. */
 export function assertNothingLeft(spec: ProcessSpec): void {
   const { lockFile, pidFile } = new ProcessManager(spec).spec;
   assert.deepEqual(processesIn(spec.stateDir), [], 'processes');

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { plainFixture } from './paths.js';
 import { temporaryFolder } from './resources.js';
 
-/** Where the machine has the program. @throws when it has none */
+/** The path of the program on this machine. @throws when the machine does not have it */
 export function whereIs(program: string): string {
   const folders = (process.env.PATH ?? '').split(delimiter);
   const found = folders.map((folder) => join(folder, program)).find((path) => existsSync(path));

@@ -1,4 +1,7 @@
-/** Node's permission model, by its name in the Node that runs this, with what docs/limits.md asks for, less what a test takes away. */
+/**
+ * Node's permission model under its name in this Node version, with the permissions that docs/limits.md asks for,
+ * except those that a test withholds.
+ */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -6,7 +9,7 @@ const major = Number(process.versions.node.split('.')[0]);
 
 export type Permission = 'read' | 'write' | 'child' | 'addons' | 'net';
 
-/** Which of them this Node knows: before Node 25 the network is open to everybody. */
+/** The permissions that this Node version knows: before Node 25 the network is not restricted. */
 export const KNOWN: readonly Permission[] = [
   'read',
   'write',
@@ -23,10 +26,10 @@ export const FLAGS: Record<Permission, string> = {
   net: '--allow-net',
 };
 
-/** TMP/flock-process-UID: the locks of ports, and throw-away folders. */
+/** TMP/flock-process-UID: the folder of port locks and of the folders of ephemeral instances. */
 export const userFolder = join(tmpdir(), `flock-process-${process.getuid?.()}`);
 
-/** Words for Node's command line. @param places where `read` and `write` are allowed: everywhere, unless it is said */
+/** Arguments for Node's command line. @param places where `read` and `write` are allowed; everywhere by default */
 export function permissions(
   granted: readonly Permission[],
   { read = ['*'], write = ['*'] }: { read?: readonly string[]; write?: readonly string[] } = {},

@@ -1,4 +1,4 @@
-/** What can lie in the place of a PID file, by what it holds. */
+/** Contents and file types that can be in the place of a PID file, by what they are. */
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -20,7 +20,7 @@ type Test = Pick<TestContext, 'after'>;
 
 export interface Place {
   pidFile: string;
-  /** The process that is managed; while stopped, one that was. */
+  /** The managed process; when it is stopped, the process that was managed. */
   own: { pid: number; startTime: number; threadId: number };
   bystanders: Bystanders;
 }

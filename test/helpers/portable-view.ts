@@ -1,14 +1,17 @@
-/** The processes as ps(1) and lsof(1) tell of them, for the helpers that look at /proc where there is one. */
+/** The processes as ps(1) and lsof(1) report them, for the helpers that read /proc where it exists. */
 import { spawnSync } from 'node:child_process';
 
-/** On macOS, and where a test run hides /proc and takes itself to be there (fixtures/on-darwin.cjs), there is none. */
+/** There is no /proc on macOS, nor where a test run hides it and pretends to be macOS (fixtures/on-darwin.cjs). */
 export const hasProc = process.platform === 'linux';
 
 export interface Listed {
   readonly pid: number;
-  /** As in /proc/PID/stat from the third on, those that ps(1) tells: state, parent, group, and the start time as a text. */
+  /**
+   * The fields of /proc/PID/stat from the third one on that ps(1) reports too: state, parent, group, and the start time
+   * as text.
+   */
   readonly fields: string[];
-  /** As in /proc/PID/cmdline: a blank in a word looks like the end of it. */
+  /** The words of /proc/PID/cmdline; a blank inside a word looks like the end of the word. */
   readonly commandLine: string;
 }
 
@@ -38,7 +41,7 @@ export function listProcess(pid: number): Listed | undefined {
   return listProcesses('-p', String(pid))[0];
 }
 
-/** PIDs of all that have a file in the folder open, or work in it. */
+/** PIDs of all processes that have a file in the folder open or have it as working directory. */
 export function listProcessesIn(folder: string): number[] {
   const found = new Set<number>();
   let pid = 0;
@@ -50,7 +53,7 @@ export function listProcessesIn(folder: string): number[] {
   return [...found];
 }
 
-/** Both end with 1 also when there is nobody to tell of, and say nothing then. */
+/** Both programs exit with 1 and print nothing when no process matches. */
 function output(program: string, args: readonly string[]): string {
   const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
   if (error !== undefined) throw error;

@@ -1,7 +1,7 @@
-/** Who was started by whom, as the system says. */
+/** Which process started which, according to the operating system. */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** PIDs of the children of this process that are there now, begun by whichever of its threads. */
+/** PIDs of the present children of this process, whichever of its threads started them. */
 export function children(pid: number): number[] {
   const threads = readdirSync(`/proc/${pid}/task`);
   const listed = threads.flatMap((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' '));

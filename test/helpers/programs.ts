@@ -1,4 +1,4 @@
-/** Real programs under test: each one is registered, and ended by PID when its test is over. */
+/** Real programs under test: each is registered, and ended by its PID when its test is over. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
@@ -14,7 +14,7 @@ export interface Exit {
 
 export class Program {
   readonly child: ChildProcess;
-  /** Everything that it has printed so far. */
+  /** Everything that the program has printed so far. */
   stdout = '';
   stderr = '';
   /** Messages received over IPC (fixtures only), oldest first. */
@@ -66,7 +66,7 @@ export class Program {
     );
   }
 
-  /** Waits for the next message that has not been taken yet. */
+  /** Waits for the next message that no earlier call has taken. */
   async message<T = unknown>({ withinMs = MUST_HAPPEN_MS }: { withinMs?: number } = {}): Promise<T> {
     await eventually(
       `a message of ${this.child.spawnargs.join(' ')}\n${this.stderr}`,
@@ -83,7 +83,7 @@ export class Program {
     this.child.send(message as object);
   }
 
-  /** Waits for the end; fails when it takes too long. */
+  /** Waits for the program to end, and fails when that takes too long. */
   async ended({ withinMs = MUST_HAPPEN_MS }: { withinMs?: number } = {}): Promise<Exit> {
     await eventually(`the end of PID ${this.pid}`, () => !this.isAlive, { withinMs });
     return await this.exited;
@@ -92,7 +92,7 @@ export class Program {
 
 type Registry = Pick<TestContext, 'after'>;
 
-/** Starts a program that is killed (SIGKILL, its PID alone) when the test is over and it still runs. */
+/** Starts a program. If it still runs when the test is over, it is killed (SIGKILL, its PID alone). */
 export function startProgram(
   test: Registry,
   command: string,
@@ -111,7 +111,10 @@ export function startProgram(
 
 interface FixtureOptions extends SpawnOptions {
   nodeArgs?: readonly string[];
-  /** What stands in front of its command line, and becomes it: `['setpriv', '--bounding-set=-all']`. */
+  /**
+   * A command in front of the program's command line, which replaces itself by it: `['setpriv',
+   * '--bounding-set=-all']`.
+   */
   behind?: readonly string[];
 }
 

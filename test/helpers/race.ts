@@ -6,9 +6,10 @@ import type { Outcome, Round } from '../fixtures/contender.js';
 import type { Program } from './programs.js';
 
 /**
- * In each round all try at the same instant, and the winner keeps the lock until all have answered: two winners, or
- * none, cannot be missed. In every second round the file is there already; else all make it, and its folder too.
- * @returns how often each of them won
+ * In each round all contenders try at the same instant, and the winner keeps the lock until all have answered, so two
+ * winners or none cannot go unnoticed. In every second round the file already exists; in the others each contender
+ * tries to make it and its folder.
+ * @returns how often each contender won
  */
 export async function race(contenders: readonly Program[], { folder, rounds }: { folder: string; rounds: number }) {
   await Promise.all(contenders.map((contender) => contender.message()));
@@ -26,12 +27,18 @@ export async function race(contenders: readonly Program[], { folder, rounds }: {
   return wins;
 }
 
-/** An instant that has not come yet when all have got the message: whoever runs by then tries at the same moment. */
+/**
+ * An instant that is still in the future when all contenders have got the message: all that are running then try at the
+ * same moment.
+ */
 function soon(): string {
   return String(process.hrtime.bigint() + 300_000n);
 }
 
-/** Program.message() polls once in a millisecond: too slow for thousands of rounds. */
+/**
+ * Sends one message and returns the answer. Program.message() polls once a millisecond, which is too slow for thousands
+ * of rounds.
+ */
 async function ask<T>(program: Program, message: Round | 'release'): Promise<T> {
   const answer = once(program.child, 'message');
   program.send(message);

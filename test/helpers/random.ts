@@ -1,4 +1,4 @@
-/** Randomness that can be had again: its seed is printed with the test, and taken from TEST_SEED when that is set. */
+/** Repeatable randomness: the seed is printed with the test, and taken from TEST_SEED when that is set. */
 import { randomInt } from 'node:crypto';
 import type { TestContext } from 'node:test';
 
@@ -11,7 +11,7 @@ export class Random {
     this.#state = this.seed;
   }
 
-  /** mulberry32: 0 ≤ x < 1. */
+  /** The generator mulberry32: 0 ≤ x < 1. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -23,7 +23,7 @@ export class Random {
     return least + this.next() * (most - least);
   }
 
-  /** One of the keys, as often as their weights say. */
+  /** One of the keys at random, in proportion to their weights. */
   weighted<Key extends string>(weights: Readonly<Record<Key, number>>): Key {
     const entries = Object.entries(weights) as [Key, number][];
     let left = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0);
@@ -34,7 +34,7 @@ export class Random {
     throw new Error('no weights');
   }
 
-  /** A new seed, for somebody else. */
+  /** A new seed, for another generator. */
   fork(): number {
     return Math.floor(this.next() * 2 ** 32);
   }

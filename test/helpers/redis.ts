@@ -1,8 +1,8 @@
-/** What a redis-server says of itself: the evidence of who really answers on a port. */
+/** What a redis-server reports of itself: evidence of which process answers on a port. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
-/** PID of the redis-server that answers there. @throws when nobody does */
+/** PID of the redis-server that answers on the port. @throws when none does */
 export async function redisPid(port: number, host = '127.0.0.1'): Promise<number> {
   const socket = connect(port, host).setEncoding('utf8');
   try {

@@ -1,10 +1,10 @@
-/** A ProcessManager in another process: the calls of its methods, made from here. */
+/** A ProcessManager in another process, whose methods are called from here. */
 import { EventEmitter, once } from 'node:events';
 import type { Instance, ProcessSpec, Status, StopResult } from '../../src/index.js';
 import type { Answer, Call, Event } from '../fixtures/remote-manager.js';
 import { type Program, startFixture } from './programs.js';
 
-/** What a call in the other process threw: fields and name are those of the original. */
+/** The error that a call in the other process threw, with the name and the fields of the original. */
 export class RemoteError extends Error {
   readonly code: string | undefined;
 
@@ -35,7 +35,7 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
         this.#calls.delete(message.id);
       }
     });
-    // A process that was killed answers nothing any more: its calls end with undefined in `settle`, or throw here.
+    // A killed process answers no call: `settle` gives undefined for its calls, and other calls throw here.
     void program.exited.then(() => {
       for (const finish of this.#calls.values()) finish(undefined);
     });
@@ -57,12 +57,12 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
     return this.#call('status') as Promise<Status>;
   }
 
-  /** @returns its PID */
+  /** @returns the PID of the process that has become the managed one */
   become(options: { abortAfterMs?: number } = {}): Promise<number> {
     return this.#call('become', options) as Promise<number>;
   }
 
-  /** Of what become() gave. */
+  /** Calls ready() of the result of become(). */
   async ready(): Promise<void> {
     await this.#call('ready');
   }
@@ -91,14 +91,17 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
 /** The process of the remote manager ended before it answered. */
 export class KilledError extends Error {}
 
-/** A RegExp, too, travels to the other process. */
+/** The spec as text that keeps a RegExp, which JSON would lose. */
 function textOf(spec: ProcessSpec): string {
   const asPlain = (_key: string, value: unknown) =>
     value instanceof RegExp ? { source: value.source, flags: value.flags } : value;
   return JSON.stringify(spec, asPlain);
 }
 
-/** Up and listening for calls. Functions of the spec do not travel. Killed (it alone, not what it started) after the test. */
+/**
+ * Starts a process that waits for calls. Functions in the spec are not sent. After the test it alone is killed, not
+ * what it started.
+ */
 export async function startRemoteManager(
   test: Parameters<typeof startFixture>[0],
   spec: ProcessSpec,

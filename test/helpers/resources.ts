@@ -14,13 +14,13 @@ export function temporaryFolder(test: Pick<TestContext, 'after'>): string {
   return folder;
 }
 
-/** Below what systems give to outgoing connections: nobody gets one of these by chance. */
+/** Ports below the range of outgoing connections, so that no process is given one of these by chance. */
 const PORTS = { first: 10_000, last: 32_000 };
 
-/** Shared by all test runs of the machine, whatever their TMPDIR is. */
+/** The claimed ports, shared by all test runs of the machine, whatever their TMPDIR is. */
 const CLAIMS = '/tmp/flock-process-test-ports';
 
-/** No test needs its port for so long. */
+/** An older claim is left over: no test needs its port for so long. */
 const CLAIM_AGES_AFTER_MS = 900_000;
 
 /** A TCP port on 127.0.0.1 on which nobody listens, and which no other test gets. */
@@ -45,7 +45,7 @@ function claim(port: number): boolean {
     if (code !== 'EEXIST') throw error;
   }
   try {
-    // Of two who find it at the same time one removes it.
+    // When two processes find the same old claim, only one of them can remove it.
     if (Date.now() - statSync(path).mtimeMs > CLAIM_AGES_AFTER_MS) rmdirSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
@@ -62,12 +62,12 @@ async function canListen(port: number): Promise<boolean> {
   return isListening;
 }
 
-/** The count that an issue names, whole in CI (CI=true), a tenth of it (at least `least`) on a newcomer's machine. */
+/** The full count when CI=true, otherwise a tenth of it, but at least `least`. */
 export function rounds(whole: number, { least = 2 }: { least?: number } = {}): number {
   return process.env.CI === 'true' ? whole : Math.max(least, Math.round(whole / 10));
 }
 
-/** Ends the process (SIGKILL, this PID alone) after the test, when it is still there. Returns the PID. */
+/** Kills the process (SIGKILL, this PID alone) after the test if it still runs. Returns the PID. */
 export function killAfter(test: Pick<TestContext, 'after'>, pid: number): number {
   test.after(() => killUnlessGone(pid));
   return pid;

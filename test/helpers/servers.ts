@@ -40,7 +40,7 @@ export async function nodeSpec(
   }));
 }
 
-/** test/fixtures/server.py. */
+/** The spec of test/fixtures/server.py. */
 export async function pythonSpec(
   test: Test,
   behaviour: 'close-descriptors' | 'daemonise' | undefined = undefined,
@@ -57,7 +57,10 @@ export async function pythonSpec(
   }));
 }
 
-/** sleep(1), which has nothing to be asked. With `isHealthy` among the changes: what it is asked is up to the test. */
+/**
+ * The spec of sleep(1), which has no port and no health check. With `isHealthy` among the changes the test decides its
+ * health.
+ */
 export function sleepSpec(test: Test, changes: Partial<ProcessSpec> = {}): ProcessSpec {
   return withFolder(test, (stateDir) => ({ name: 'sleeper', command: 'sleep', args: ['300'], stateDir, ...changes }));
 }

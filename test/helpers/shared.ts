@@ -1,4 +1,4 @@
-/** Users of shared instances in other processes, and what the system says of such an instance. */
+/** Users of shared instances in other processes, and what the operating system reports of such an instance. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { eventually } from './waiting.js';
 export interface RedisOptions {
   stateDir?: string;
   port?: number;
-  /** Words after the others on its command line. */
+  /** Further arguments at the end of its command line. */
   args?: readonly string[];
 }
 
@@ -28,13 +28,13 @@ export const redisPreset: Preset<RedisOptions> = ({ stateDir = '', port = 0, arg
 
 let keys = 0;
 
-/** Nobody else has it. */
+/** A key that no other test has. */
 export function ownKey(): string {
   keys += 1;
   return `test-${process.pid}-${keys}`;
 }
 
-/** A process that joins and leaves on command. */
+/** A process that joins and leaves a shared instance on command. */
 export class SharedUser {
   readonly program: Program;
   readonly #calls = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
@@ -76,7 +76,7 @@ export class SharedUser {
   }
 }
 
-/** Up and listening. Not a user yet. */
+/** Starts a process that waits for commands; it is not a user yet. */
 export async function startUser(
   test: Pick<TestContext, 'after'>,
   options: UserOptions,
@@ -96,12 +96,15 @@ export async function startUsers(
   return users as [SharedUser, SharedUser, ...SharedUser[]];
 }
 
-/** The folder in which all instances of this user lie. */
+/** The folder that holds the folders of all shared instances of this user. */
 export function sharedFolder(temp = tmpdir()): string {
   return join(temp, `flock-process-${process.getuid?.()}`, 'shared');
 }
 
-/** PIDs of all that have something of this instance open: its server, the watcher and its flock, and its users. */
+/**
+ * PIDs of all processes that have a file of this instance open: its server, the watcher and the watcher's flock, and
+ * its users.
+ */
 export function processesOf(key: string, temp = tmpdir()): number[] {
   const folder = sharedFolder(temp);
   const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith(`${key}.`)) : [];
@@ -109,7 +112,7 @@ export function processesOf(key: string, temp = tmpdir()): number[] {
   return [...new Set(paths.flatMap(processesIn))].filter(isRunning);
 }
 
-/** Neither a process but those, nor the lock. @returns after how many milliseconds it was so */
+/** Waits until the lock is free and no process is left except those in `but`. @returns the milliseconds that it took */
 export async function nothingIsLeft(key: string, but: readonly number[] = [], temp = tmpdir()): Promise<number> {
   const begin = performance.now();
   const others = () => processesOf(key, temp).filter((pid) => !but.includes(pid));
@@ -121,7 +124,10 @@ export function lockFileOf(key: string, temp = tmpdir()): string {
   return join(sharedFolder(temp), `${key}.lock`);
 }
 
-/** Memory in KiB, as the kernel counts it for one process: all that it maps, and its fair part of that. */
+/**
+ * Memory of one process in KiB, as the kernel counts it: all mapped pages (rss), and shared pages divided among their
+ * users (pss).
+ */
 export function memoryOf(pid: number): { rss: number; pss: number } {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
   const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);

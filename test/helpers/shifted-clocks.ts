@@ -1,4 +1,6 @@
-/** Clocks of a program that are not what they seem: the machine slept, or somebody set the time. See fixtures/shifted-clocks.c. */
+/**
+ * Shifts the clocks that a program sees, as when the machine slept or the time was set. See fixtures/shifted-clocks.c.
+ */
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +13,7 @@ import { temporaryFolder } from './resources.js';
 type Test = Parameters<typeof temporaryFolder>[0];
 
 export class ShiftedClocks {
-  /** The environment of a program whose clocks are these. */
+  /** The environment of a program that sees the shifted clocks. */
   readonly env: NodeJS.ProcessEnv;
   readonly #file: string;
   readonly #shifts = { monotonicMs: 0n, wallMs: 0n };
@@ -25,7 +27,7 @@ export class ShiftedClocks {
     this.#write();
   }
 
-  /** A sleep of the machine as the program sees it: it does nothing meanwhile, and its monotonic clock stands still. */
+  /** Acts out a sleep of the machine: the program is suspended, and its monotonic clock does not advance meanwhile. */
   async sleep(program: Program, ms: number): Promise<void> {
     program.kill('SIGSTOP');
     await reachesState(program.pid, 'T');
@@ -36,13 +38,13 @@ export class ShiftedClocks {
     program.kill('SIGCONT');
   }
 
-  /** Somebody sets the time, by so much. */
+  /** Shifts the wall clock, as when the time is set. */
   setWallClock(byMs: number): void {
     this.#shifts.wallMs = BigInt(byMs);
     this.#write();
   }
 
-  /** In place: the programs have it mapped. */
+  /** Overwrites the file in place, because the programs have it mapped. */
   #write(): void {
     const bytes = new BigInt64Array([this.#shifts.monotonicMs, this.#shifts.wallMs]);
     const fd = openSync(this.#file, constants.O_CREAT | constants.O_WRONLY);

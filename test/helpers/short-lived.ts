@@ -1,16 +1,21 @@
-/** A process that ends before one with nothing to ask counts as ready, on whatever machine. */
+/**
+ * A process that ends before it could count as ready, where a process without a check counts as ready after a while.
+ */
 import assert from 'node:assert/strict';
 import type { ProcessSpec } from '../../src/index.js';
 import { assertNothingLeft } from './outside-view.js';
 import { startFixture } from './programs.js';
 
-/** Half of the time that it would have to live. */
+/** Half of the time that the process would have to live to count as ready. */
 const LIFE_MS = 50;
 
-/** How often the machine may be so busy that it lived for longer. */
+/** How many attempts are made: on a busy machine the process may live too long. */
 const ATTEMPTS = 20;
 
-/** Starts it and kills it, in one process: that knows whether it was dead already when it was called ready. */
+/**
+ * Starts the process and kills it within the same process, which therefore knows whether it was dead when it was called
+ * ready.
+ */
 export async function assertNeverReady(
   test: Parameters<typeof startFixture>[0],
   spec: ProcessSpec,

@@ -1,4 +1,4 @@
-/** Supervisors, here and in other processes, which end before the folder of what they supervise is removed. */
+/** Supervisors, here and in other processes, which end before the folder of their managed process is removed. */
 import type { TestContext } from 'node:test';
 import type { ProcessManager, ProcessSpec, SuperviseOptions, Supervisor } from '../../src/index.js';
 import type { Report } from '../fixtures/supervisor-process.js';
@@ -7,7 +7,7 @@ import { eventually } from './waiting.js';
 
 type Options = Omit<SuperviseOptions, 'signal'>;
 
-/** To be made before the spec: `after` hooks run in the order of their registration. */
+/** Must be made before the spec, because `after` hooks run in the order of their registration. */
 export class Supervision {
   readonly #test: Pick<TestContext, 'after'>;
   readonly #supervisors: Supervisor[] = [];
@@ -22,7 +22,7 @@ export class Supervision {
     });
   }
 
-  /** In this process; past its first start when this resolves. */
+  /** Supervises in this process; resolves when the first start is done. */
   async here(manager: ProcessManager, options: SuperviseOptions = {}): Promise<Supervisor> {
     const supervisor = this.add(manager.supervise(options));
     await hasBegun(supervisor);
@@ -35,8 +35,8 @@ export class Supervision {
   }
 
   /**
-   * In a process of its own; past its first start when this resolves.
-   * @param behind what stands in front of its command line
+   * Supervises in a process of its own; resolves when the first start is done.
+   * @param behind a command in front of its command line
    */
   async elsewhere(
     spec: ProcessSpec,
@@ -59,7 +59,7 @@ export class Supervision {
 
 export class SupervisorProcess {
   readonly program: Program;
-  /** All events and changes of state so far. */
+  /** All events and state changes so far. */
   readonly reports: Report[] = [];
 
   constructor(program: Program) {
@@ -79,7 +79,7 @@ export class SupervisorProcess {
     this.program.kill();
   }
 
-  /** Ends supervision: the process has to end by itself then. */
+  /** Ends the supervision, after which the process must end by itself. */
   end(): void {
     this.program.send({ end: 'supervision' });
   }
@@ -95,7 +95,7 @@ async function hasBegun(supervisor: { readonly state: unknown }): Promise<void> 
   );
 }
 
-/** As `giveUpAfter` and `backoff`: many crashes are no loop, and each restart is at once. */
+/** For `giveUpAfter` and `backoff`: any number of crashes is allowed, and each restart is immediate. */
 export const NEVER_GIVE_UP = {
   giveUpAfter: { restarts: Number.MAX_SAFE_INTEGER },
   backoff: { initialMs: 0 },

@@ -1,4 +1,4 @@
-/** test/fixtures/talker.mjs, which prints what a test wants, when the test wants it. */
+/** test/fixtures/talker.mjs, which prints the text that a test chooses, at the time that it chooses. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessSpec } from '../../src/index.js';
@@ -16,7 +16,7 @@ export type Step =
   | { bytes: number }
   | { xs: number };
 
-/** What a server says that chose its port itself. */
+/** Matches the line in which a server names the port that it chose itself. */
 export const PORT_LINE = /listening on port (?<port>\d+)/;
 
 export function talkerSpec(test: Test, steps: readonly Step[], changes: Partial<ProcessSpec> = {}): ProcessSpec {
@@ -33,7 +33,7 @@ export function fileGate(test: Test) {
   return { step: { until: file }, open: () => writeFileSync(file, '') };
 }
 
-/** What has not settled is `pending` after so long. */
+/** The outcome of the promise, or `pending` if it has not settled after `ms`. */
 export async function stateAfter<T>(ms: number, promise: Promise<T>): Promise<T | 'pending'> {
   return await Promise.race([promise, new Promise<'pending'>((resolve) => setTimeout(resolve, ms, 'pending'))]);
 }

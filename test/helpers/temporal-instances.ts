@@ -1,4 +1,7 @@
-/** A real Temporal for one test: fresh folder, free port, killed after the test, whoever started it. */
+/**
+ * A real Temporal for one test: with a fresh folder and a free port, and killed after the test whichever process
+ * started it.
+ */
 import type { SpawnOptions } from 'node:child_process';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -42,7 +45,7 @@ export async function callElsewhere(
   return outcome;
 }
 
-/** A client of that namespace. Its workflows need no worker to be started and described. */
+/** A client of that namespace. A workflow can be started and described without a worker. */
 export async function connect(
   test: Pick<TestContext, 'after'>,
   { address }: { address: string | undefined },

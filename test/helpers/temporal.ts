@@ -3,7 +3,10 @@ import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { projectRoot } from './paths.js';
 
-/** The one on PATH, else the one that the set-up fetched. @throws Error when there is neither: a test without it fails */
+/**
+ * The Temporal CLI on PATH, or else the one that the set-up fetched. @throws Error when there is neither, so that the
+ * test fails
+ */
 export function temporalBinary(): string {
   const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'temporal'));
   const fetched = join(projectRoot, '.cache/temporal/bin/temporal');
@@ -17,7 +20,7 @@ function isExecutableFile(path: string): boolean {
     accessSync(path, constants.X_OK);
     return statSync(path).isFile();
   } catch {
-    // ENOENT, ENOTDIR, EACCES: not one that can be run, whichever it is.
+    // ENOENT, ENOTDIR, EACCES: this file cannot be run.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** Owners of tied processes, and what the system says of them, their process and its watcher. */
+/** Owners of tied processes, and what the operating system reports of them, their process and its watcher. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { ProcessSpec } from '../../src/index.js';
@@ -16,7 +16,9 @@ export interface Owner extends Owned {
   readonly pid: number;
 }
 
-/** A process that owns one of this spec, is told that it is ready, and then ends as it is told. */
+/**
+ * Starts a process that owns a tied process, waits until that is ready, and then ends in the way that the test names.
+ */
 export async function startOwner(
   test: Parameters<typeof startFixture>[0],
   spec: ProcessSpec,
@@ -29,12 +31,17 @@ export async function startOwner(
   return { ...owned, program, pid: owned.instance.pid };
 }
 
-/** What follows the name of a shell, to have it be the watcher of a command: `watcherArguments('tied', 'TERM', '300', 'sleep', '9')`. */
+/**
+ * The arguments that make a shell the watcher of a command: `watcherArguments('tied', 'TERM', '300', 'sleep', '9')`.
+ */
 export function watcherArguments(lifetime: 'tied' | 'shared', ...words: readonly string[]): string[] {
   return ['-c', WATCHER_TEXT, WATCHER_NAME, lifetime, ...words];
 }
 
-/** Processes, zombies excepted, whose command line has the text in it: a server, its shell before, its watcher. */
+/**
+ * PIDs of all processes except zombies whose command line contains the text: the server, the shell that becomes it, its
+ * watcher.
+ */
 export function processesNaming(text: string): number[] {
   if (!hasProc)
     return listProcesses().flatMap(({ pid, fields, commandLine }) =>
@@ -44,14 +51,17 @@ export function processesNaming(text: string): number[] {
   return pids.map(Number).filter((pid) => readOrEmpty(`/proc/${pid}/cmdline`).includes(text) && isRunning(pid));
 }
 
-/** Everybody of the group of a tied process, zombies excepted, is gone. @returns after how many milliseconds */
+/** Waits until every process of the group is gone or a zombie. @returns the milliseconds that it took */
 export async function groupEnds(pid: number, withinMs = 15_000): Promise<number> {
   const begin = performance.now();
   await eventually(`the end of group ${pid}`, () => livingInGroup(pid).length === 0, { withinMs, everyMs: 2 });
   return performance.now() - begin;
 }
 
-/** The watcher: the process of the group that is a shell with its text. Its child is one, too, until it has become flock(1). */
+/**
+ * PID of the watcher: the shell in the group that runs the watcher's text. Its child matches too, until it has become
+ * flock(1).
+ */
 export function watcherOf(pid: number): number {
   const shells = livingInGroup(pid).filter((member) => member !== pid && argumentsOf(member).includes(WATCHER_NAME));
   const watchers = shells.filter((shell) => !shells.includes(parentOf(shell)));
@@ -69,20 +79,20 @@ export function argumentsOf(pid: number): string[] {
   return commandLine.split('\0').slice(0, -1);
 }
 
-/** Name to value, as the kernel gave it to the program. */
+/** The environment as the kernel gave it to the program, from name to value. */
 export function environmentOf(pid: number): Record<string, string> {
   const entries = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter(Boolean);
   return Object.fromEntries(entries.map((entry) => [entry.replace(/=.*$/s, ''), entry.replace(/^[^=]*=/, '')]));
 }
 
-/** Descriptor to what is open there. One that is closed meanwhile is left out. */
+/** Maps each descriptor to what is open there. A descriptor that is closed meanwhile is left out. */
 export function descriptorsOf(pid: number): Record<string, string> {
   const numbers = readdirSync(`/proc/${pid}/fd`);
   const entries = numbers.map((fd) => [fd, linkOrEmpty(`/proc/${pid}/fd/${fd}`)] as const);
   return Object.fromEntries(entries.filter(([, link]) => link !== ''));
 }
 
-/** The same of a program that has become what it is: a loader has libraries and tables open for a moment. */
+/** The same, once the program is loaded: its loader has libraries and tables open for a moment. */
 export async function settledDescriptorsOf(pid: number): Promise<Record<string, string>> {
   return await eventually(`PID ${pid} has been loaded`, () => {
     const descriptors = descriptorsOf(pid);
@@ -90,7 +100,10 @@ export async function settledDescriptorsOf(pid: number): Promise<Record<string, 
   });
 }
 
-/** The watcher, when it is at what it watches: the folder is the last that it leaves, its streams the last before. */
+/**
+ * PID of the watcher, once it is watching. The last things it gives up before are its working directory and, just
+ * before that, its streams.
+ */
 export async function settledWatcherOf(pid: number): Promise<number> {
   const watcher = watcherOf(pid);
   await eventually(`the watcher ${watcher} is at its work`, () => linkOrEmpty(`/proc/${watcher}/cwd`) === '/');

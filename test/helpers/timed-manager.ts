@@ -1,4 +1,4 @@
-/** A remote manager that says in which turn a start was through, and that it has been called. */
+/** A remote manager that reports when a start was done, and when a call has been made. */
 import { on } from 'node:events';
 import type { Instance, ProcessSpec } from '../../src/index.js';
 import type { Call } from '../fixtures/remote-manager.js';
@@ -6,16 +6,24 @@ import { startFixture } from './programs.js';
 import { RemoteManager } from './remote-manager.js';
 import { eventually } from './waiting.js';
 
-/** How much earlier than its change a file can be dated: the kernel's clock for that ticks 100 times a second or more. */
+/**
+ * A file can be dated this much before its change: the kernel's clock for file times ticks 100 times a second or more.
+ */
 export const FILE_CLOCK_MS = 20;
 
 export class TimedManager extends RemoteManager {
-  /** `at`: just before the turn in which it was through, seen from inside that process, on the clock that files are dated with. */
+  /**
+   * `at` is a time just before the turn in which the start was done, measured in that process by the clock that dates
+   * files.
+   */
   override start(options: { abortAfterMs?: number } = {}): Promise<Instance & { at: number }> {
     return super.start(options) as Promise<Instance & { at: number }>;
   }
 
-  /** Calls are carried out in the order of their arrival: when it answers a later one, every earlier one has been called. */
+  /**
+   * Resolves when every earlier call has been made: calls are carried out in the order of their arrival, so the answer
+   * to a later one proves it.
+   */
   async hasCalled(): Promise<void> {
     const { child } = this.program;
     child.send({ id: 0, method: 'logTail' } satisfies Call);
@@ -23,7 +31,7 @@ export class TimedManager extends RemoteManager {
   }
 }
 
-/** As many as that, each in a process of its own, up and listening. */
+/** Starts this many managers, each in a process of its own that waits for calls. */
 export async function startTimedManagers(
   test: Parameters<typeof startFixture>[0],
   spec: ProcessSpec,

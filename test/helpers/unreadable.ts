@@ -1,4 +1,7 @@
-/** Servers whose descriptors the one who starts them may not see, each with the words that stand in front of its starter. */
+/**
+ * Servers whose descriptors their starter may not inspect, each with the command that must stand in front of the
+ * starter.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, writeFileSync } from 'node:fs';
@@ -33,7 +36,7 @@ async function withPort(
   return { spec, behind };
 }
 
-/** server.py with these words, unreadable from its start unless it becomes so later. */
+/** The fixture server.py with these arguments. It is unreadable from its start, or becomes so later if they say so. */
 export async function undumpable(
   test: Test,
   words: readonly string[] = [],
@@ -44,13 +47,13 @@ export async function undumpable(
   return await withPort(test, POWERLESS, (port) => ({ command: 'python3', args: args(port) }), changes);
 }
 
-/** Root in a container starts it, and it becomes another user. */
+/** memcached, which root in a container starts and which then becomes another user. */
 export async function memcached(test: Test, changes: Changes = {}): Promise<Unreadable> {
   const args = (port: number) => ['-u', 'nobody', '-l', '127.0.0.1', '-p', String(port)];
   return await withPort(test, IN_DOCKER, (port) => ({ command: 'memcached', args: args(port) }), changes);
 }
 
-/** Its workers are another user's; the process itself is not. */
+/** nginx, whose workers belong to another user while the managed process does not. */
 export async function nginx(test: Test, changes: Changes = {}): Promise<Unreadable> {
   const make = (port: number, folder: string) => {
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${name};`);
@@ -64,7 +67,7 @@ export async function nginx(test: Test, changes: Changes = {}): Promise<Unreadab
   return await withPort(test, IN_DOCKER, make, changes);
 }
 
-/** A copy of redis-server that another user starts, given more power than that one by `give`. */
+/** A copy of redis-server that another user starts and to which `give` grants more privileges than that user has. */
 async function powerfulRedis(test: Test, give: (copy: string) => void, changes: Changes): Promise<Unreadable> {
   const make = (port: number, folder: string) => {
     const command = join(folder, 'redis-server');
@@ -86,7 +89,7 @@ export function withSetUserId(test: Test, changes: Changes = {}): Promise<Unread
   return powerfulRedis(test, (copy) => chmodSync(copy, 0o4755), changes);
 }
 
-/** What the starter sees when it asks for the descriptor that carries the lock. */
+/** Requires that the starter is refused when it asks for the descriptor that carries the lock. */
 export function assertUnreadable(behind: readonly string[], pid: number): void {
   const [command = '', ...args] = [...behind, 'ls', '-l', `/proc/${pid}/fd/3`];
   const { stderr } = spawnSync(command, args, { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } });

@@ -1,13 +1,19 @@
 /** Waiting for evidence instead of sleeping. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** How long something that must happen may take before the test fails: generous, the machines are shared. */
+/**
+ * How long something that must happen may take before the test fails. The limit is generous because the machines are
+ * shared.
+ */
 export const MUST_HAPPEN_MS = 15_000;
 
-/** How long something that must not happen is watched. Short: it can only miss a defect, never invent one. */
+/**
+ * How long the test watches for something that must not happen. A short time can miss a defect, but never report one
+ * that is not there.
+ */
 export const STILL_MS = 150;
 
-/** Polls until `look` says something truthy and returns that. @throws after `withinMs`, naming `what` */
+/** Polls until `look` returns a truthy value, and returns that. @throws after `withinMs`, naming `what` */
 export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,

@@ -1,4 +1,7 @@
-/** The watcher of a shared process by itself, under each shell that is /bin/sh somewhere, with each program that can wait for the last user. */
+/**
+ * Only the watcher of a shared process, under each shell that some system has as /bin/sh, with each program that can
+ * wait for the last user.
+ */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,11 +18,11 @@ interface Watched {
   readonly program: Program;
   readonly lockFile: string;
   readonly usersFile: string;
-  /** Gives up the shared lock of the one user that there is. */
+  /** Releases the shared lock of the only user. */
   leave(): void;
 }
 
-/** Starts `sleep 300` under a watcher, with one user. Resolves when the shell has become the command. */
+/** Starts `sleep 300` under a watcher, with one user. Resolves when the shell has replaced itself by the command. */
 export async function startWatchedByUsers(
   test: Parameters<typeof startProgram>[0],
   [shell, ...words]: (typeof SHELLS)[number],

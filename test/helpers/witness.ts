@@ -1,4 +1,4 @@
-/** A managed server that finds out by itself, without any help of the library, whether it is alone: fixtures/witness.py. */
+/** A managed server that notices without the library whether another one runs: fixtures/witness.py. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,21 +12,21 @@ import { pythonSpec } from './servers.js';
 
 export interface Witness {
   readonly spec: ProcessSpec & { port: number };
-  /** PIDs of all servers that ever were, oldest first. */
+  /** PIDs of all servers that there ever were, oldest first. */
   pids(): number[];
   /** @throws when a server has ever met another one */
   assertNeverTwo(): void;
-  /** Whoever met another one is not told of any more. */
+  /** Discards the reports of servers that met another one. */
   forget(): void;
-  /** PIDs of the servers that are alive, whether they wrote anything yet or not; zombies are not. */
+  /** PIDs of the servers that are alive, whether they have written anything or not; zombies do not count. */
   alive(): number[];
-  /** No server is alive, lock and port are free. */
+  /** Requires that no server is alive and that lock and port are free. */
   assertNothingThere(): Promise<void>;
 }
 
 interface Behaviour {
   listenAfterMs?: number;
-  /** How long it takes to die of SIGTERM, accepting connections all the while. */
+  /** How long the server takes to end after SIGTERM; it accepts connections until then. */
   dieAfterMs?: number;
 }
 
@@ -37,7 +37,8 @@ export async function witnessedServer(
   { listenAfterMs = 0, dieAfterMs = 0 }: Behaviour = {},
   changes: Partial<ProcessSpec> = {},
 ): Promise<Witness> {
-  // The program itself: what is on PATH may be a script of a version manager, which takes five times as long.
+  // The path of the interpreter itself: `python3` on PATH may be a version manager's script, which takes five times as
+  // long.
   python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
   const plain = await pythonSpec(test, undefined, { name: 'witness', command: python, ...changes });
   const folder = dirname(plain.stateDir);
@@ -66,7 +67,7 @@ export async function witnessedServer(
   };
 }
 
-/** PIDs of the living in a process group. Signal 0 to the group would also find zombies that nobody has collected yet. */
+/** PIDs of the living processes of a group. Signal 0 to the group would also reach zombies that are not reaped yet. */
 export function livingInGroup(groupId: number): number[] {
   if (!hasProc)
     return listProcesses().flatMap(({ pid, fields: [state, , group] }) =>
@@ -75,7 +76,7 @@ export function livingInGroup(groupId: number): number[] {
   return livingProcesses().filter((pid) => Number(statFields(pid)?.[2]) === groupId && isRunningProcess(pid));
 }
 
-/** Connects as anybody would; the library's own look is not asked. */
+/** Whether the port accepts a connection. It is asked by a plain connect, not through the library. */
 export async function accepts(port: number): Promise<boolean> {
   return await new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
@@ -88,7 +89,9 @@ function livingProcesses(): number[] {
   return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? Number(name) : []));
 }
 
-/** By its command line, which a zombie does not have any more, and a child that has not become the server yet does not have. */
+/**
+ * Recognises the server by its command line, which neither a zombie has nor a child that has not yet become the server.
+ */
 function isServer(commandLine: string, folder: string): boolean {
   const words = commandLine.split('\0');
   return words[3]?.endsWith('/witness.py') === true && words[4] === folder;

@@ -1,4 +1,6 @@
-/** A managed process that is only the wrapper of the server, which has the log, and not the lock. */
+/**
+ * A managed process that is only the wrapper of the server. The server has the log open, but does not carry the lock.
+ */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -13,7 +15,9 @@ type Test = Parameters<typeof nodeSpec>[0];
 
 const SERVER = plainFixture('server.mjs');
 
-/** What stands in front of the server's command line, given that; programs that people put there. */
+/**
+ * The command in front of the server's command line, made from that command line; each is a program that people use so.
+ */
 const wrappers = {
   'npm run': () => ({ command: 'npm', args: ['run', '--silent', 'serve'] }),
   npx: (words: readonly string[]) => ({ command: 'npx', args: ['-c', words.join(' ')] }),
@@ -32,27 +36,27 @@ export type Wrapper = keyof typeof wrappers;
 export const WRAPPERS = Object.keys(wrappers) as Wrapper[];
 
 export interface WrappedOptions {
-  /** Without one there is nothing to be asked. @default false */
+  /** Without a port there is no check to ask. @default false */
   hasPort?: boolean;
-  /** Of launcher.mjs or launcher.py. */
+  /** Arguments of launcher.mjs or launcher.py. */
   flags?: readonly string[];
-  /** Of server.mjs. */
+  /** The behaviour of server.mjs. */
   behaviour?: Record<string, string | number>;
 }
 
-/** server.mjs behind a wrapper. What is left of it is killed after the test. */
+/** The spec of server.mjs behind a wrapper. Any process of it that is left is killed after the test. */
 export async function wrappedSpec(
   test: Test,
   wrapper: Wrapper,
   { hasPort = false, flags = [], behaviour = {} }: WrappedOptions = {},
   changes: Partial<ProcessSpec> = {},
 ): Promise<ProcessSpec> {
-  // Stopped after the test under this name, whatever its command is.
+  // Under this name the process is stopped after the test, whatever its command is.
   const { port, ...plain } = await nodeSpec(test, {}, { name: 'wrapped' });
   const { stateDir } = plain;
   const cwd = dirname(stateDir);
   test.after(() => processesNaming(stateDir).forEach(killUnlessGone));
-  // The folder is its mark: no other server has it on its command line.
+  // The folder identifies the server: no other one has it on its command line.
   const settings = Object.entries({ print: stateDir, ...(hasPort ? { port } : {}), ...behaviour });
   const words = ['node', SERVER, ...settings.map(([key, value]) => `--${key}=${value}`)];
   writeFileSync(`${cwd}/package.json`, JSON.stringify({ private: true, scripts: { serve: words.join(' ') } }));
@@ -61,12 +65,12 @@ export async function wrappedSpec(
   return hasPort ? { ...spec, port } : spec;
 }
 
-/** PIDs of all servers of this spec that run, whoever's children they are. */
+/** PIDs of all running servers of this spec, whichever process is their parent. */
 export function serversOf({ stateDir }: ProcessSpec): number[] {
   return processesNaming(stateDir).filter((pid) => argumentsOf(pid)[1] === SERVER);
 }
 
-/** The one server behind the wrapper that a start has just called ready. @throws when there are two */
+/** The only server behind the wrapper that a start has just called ready. @throws when there are two */
 export async function serverOf(spec: ProcessSpec): Promise<number> {
   const { logFile } = new ProcessManager(spec).spec;
   const [server = 0, ...others] = await eventually('a server', () => {
@@ -95,7 +99,7 @@ export async function startWrapped(test: Test, ...args: WrappedArguments): Promi
 type WrappedArguments =
   Parameters<typeof wrappedSpec> extends [unknown, ...infer Rest extends readonly unknown[]] ? Rest : never;
 
-/** The wrapper alone ends, as by a signal to its PID; the server goes on, and nobody has the lock. */
+/** Ends the wrapper alone, as a signal to its PID does; the server continues, and nothing carries the lock. */
 export async function loseWrapper(
   { manager, wrapper, server }: Pick<Wrapped, 'manager' | 'wrapper' | 'server'>,
   signal: NodeJS.Signals = 'SIGKILL',
@@ -107,7 +111,7 @@ export async function loseWrapper(
   assert.equal(isRunningProcess(server), true, 'the server');
 }
 
-/** PIDs that the log names after this word. */
+/** The PIDs that the log names after this word. */
 export function loggedPids({ spec: { logFile } }: ProcessManager, word: string): number[] {
   const lines = readFileSync(logFile, 'utf8').matchAll(new RegExp(`^${word} (\\d+)$`, 'gm'));
   return [...lines].map((match) => Number(match[1]));

@@ -12,21 +12,21 @@ import { temporaryFolder } from '../helpers/resources.js';
 
 const permissions = (path: string) => statSync(path).mode & 0o7777;
 
-test('the lock file is made empty, with mode 0600', (t) => {
+test('acquireLock creates an empty lock file with mode 0600', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   assert.equal(permissions(path), 0o600);
   assert.equal(readFileSync(path, 'utf8'), '');
 });
 
-test('a mode is taken, less the umask', async (t) => {
+test('acquireLock creates the file with the given mode, less the umask', async (t) => {
   const folder = temporaryFolder(t);
   const agent = startLockAgent(t, { wrapper: ['/bin/sh', '-c', 'umask 027; exec "$@"', 'sh'] });
   await agent.acquire(join(folder, 'shared.lock'), 0o666);
   assert.equal(permissions(join(folder, 'shared.lock')), 0o640);
 });
 
-test('the mode of a file that exists is left alone', (t) => {
+test('acquireLock leaves the mode of an existing file alone', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, 'kept', { mode: 0o644 });
   acquireLock(path).release();
@@ -34,7 +34,7 @@ test('the mode of a file that exists is left alone', (t) => {
   assert.equal(readFileSync(path, 'utf8'), 'kept');
 });
 
-test('missing parents are made with mode 0700, existing ones are left alone', (t) => {
+test('missing parent folders are created with mode 0700, and existing ones are left alone', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'there'), { mode: 0o755 });
   acquireLock(join(folder, 'there/a/b/c/x.lock')).release();
@@ -43,7 +43,7 @@ test('missing parents are made with mode 0700, existing ones are left alone', (t
     assert.equal(permissions(join(folder, made)), 0o700, made);
 });
 
-test('the file stays when the lock is released, and is locked again', (t) => {
+test('the file stays when the lock is released, and can be locked again', (t) => {
   const folder = temporaryFolder(t);
   const path = join(folder, 'x.lock');
   acquireLock(path).release();
@@ -73,7 +73,7 @@ test('a second acquire in the same process is refused until the first is release
   acquireLock(path).release();
 });
 
-test('locks on two files do not know each other', (t) => {
+test('locks on two files do not affect each other', (t) => {
   const folder = temporaryFolder(t);
   using _a = acquireLock(join(folder, 'a.lock'));
   using b = acquireLock(join(folder, 'b.lock'));
@@ -89,7 +89,7 @@ test('two paths to one file are one lock', (t) => {
 });
 
 for (const end of ['release', 'handOver'] as const) {
-  test(`after ${end}() the lock is not held, and a second one or the other does no harm`, (t) => {
+  test(`after ${end}() the lock is not held, and calling either method again does no harm`, (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const first = acquireLock(path);
     assert.equal(first.held, true);
@@ -97,7 +97,7 @@ for (const end of ['release', 'handOver'] as const) {
     first[end]();
     assert.equal(first.held, false);
     assert.equal(first.isIntact(), false);
-    // The next lock gets the same descriptor: ending the first once more must not touch it.
+    // The next lock gets the same descriptor, which a second release of the first lock must not close.
     using second = acquireLock(path);
     assert.equal(second.fd, first.fd);
     first.release();
@@ -117,7 +117,7 @@ test('leaving the scope of a `using` declaration releases the lock', (t) => {
   assert.equal(isLocked(path), false);
 });
 
-test('a lock that nothing refers to any more stays held', async (t) => {
+test('a lock stays held when nothing refers to its object any more', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   setFlagsFromString('--expose-gc');
   const collectGarbage = runInNewContext('gc') as () => void;
@@ -159,7 +159,7 @@ for (const bad of badPaths as string[]) {
 }
 
 for (const mode of [-1, 0o1000, 1.5, Number.NaN, '0600', null] as number[]) {
-  test(`mode ${JSON.stringify(mode)} (${typeof mode}) is a TypeError, and nothing is made`, (t) => {
+  test(`mode ${JSON.stringify(mode)} (${typeof mode}) is a TypeError, and no file is created`, (t) => {
     const folder = temporaryFolder(t);
     assert.throws(() => acquireLock(join(folder, 'x.lock'), { mode }), {
       name: 'TypeError',

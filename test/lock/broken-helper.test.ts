@@ -1,4 +1,7 @@
-/** The first helper on PATH can be broken, as the perl of a version manager that has no perl: the next one is tried. */
+/**
+ * The first helper on PATH can be broken, as the perl of a version manager that has no perl installed: then the next
+ * helper is tried.
+ */
 import assert from 'node:assert/strict';
 import { chmodSync, cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -37,7 +40,7 @@ const paths: Record<string, (t: TestContext) => string> = {
 };
 
 for (const [what, pathOf] of Object.entries(paths)) {
-  test(`broken: ${what}: the lock is taken, asked for, waited for and given back`, async (t) => {
+  test(`broken: ${what}: the lock is acquired, checked, waited for and released`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const agent = startAgent(t, { PATH: pathOf(t), FAILURE: 'exit 127' });
     await agent.acquire(path);
@@ -56,7 +59,7 @@ for (const [what, pathOf] of Object.entries(paths)) {
   });
 }
 
-test('a broken helper is tried once, not at each call', async (t) => {
+test('a broken helper is tried once, and not again at later calls', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const tried = join(temporaryFolder(t), 'tried.txt');
   const folder = pathWithOnly(t, 'flock');
@@ -69,7 +72,7 @@ test('a broken helper is tried once, not at each call', async (t) => {
   assert.equal(readFileSync(tried, 'utf8').split('\n').length - 1, 1);
 });
 
-test('when all are broken the error is of the first, and names the others', async (t) => {
+test('when all helpers are broken, the error is that of the first and names the others', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const [perl, flock] = [
     pathWithScript(t, 'failing-program.sh', 'perl'),

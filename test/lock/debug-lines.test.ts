@@ -15,7 +15,7 @@ async function linesOf(agent: ProcessAgent): Promise<string[]> {
   return stderr.split('\n').filter((line) => line.includes('flock-process:'));
 }
 
-test('each acquire, refusal, release and hand-over is one line with path and PID; a question is none', async (t) => {
+test('each acquire, refusal, release and hand-over prints one line with path and PID, and isLocked prints none', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startLoggingAgent(t, 'flock-process:lock');
   const { fd } = await agent.acquire(path);
@@ -47,7 +47,7 @@ test('each acquire, refusal, release and hand-over is one line with path and PID
   );
 });
 
-test('a shared lock that is in the way for a while is one refusal, not one for each attempt', async (t) => {
+test('a shared lock that is in the way for a while prints one refusal, not one for each attempt', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
   await keeper.printed(/held/);

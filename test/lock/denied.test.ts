@@ -26,14 +26,14 @@ import { redisSpec } from '../helpers/servers.js';
 const unavailable = { name: 'LockUnavailableError', code: 'ERR_LOCK_UNAVAILABLE' };
 const denied = { ...unavailable, causeCode: 'EACCES' };
 
-/** A folder that others may enter and write in. */
+/** A folder that other users may enter and write to. */
 function openFolder(t: TestContext): string {
   const folder = temporaryFolder(t);
   chmodSync(folder, 0o1777);
   return folder;
 }
 
-test('in a folder that may not be entered the answer is unavailable, never held and never free', async (t) => {
+test('in a folder that may not be entered a lock is unavailable, never held and never free', async (t) => {
   const folder = openFolder(t);
   const nobody = await startNobody(t, folder);
   const path = join(folder, 'closed/x.lock');
@@ -45,7 +45,7 @@ test('in a folder that may not be entered the answer is unavailable, never held 
   await assert.rejects(nobody.isLocked(join(folder, 'closed/missing.lock')), denied);
 });
 
-test('in a folder that may not be written to a missing file is unavailable, and is not locked', async (t) => {
+test('in a folder that may not be written to, a missing file cannot be acquired and is not locked', async (t) => {
   const folder = openFolder(t);
   const nobody = await startNobody(t, folder);
   mkdirSync(join(folder, 'closed'));
@@ -68,7 +68,7 @@ test('a file that may not be read is unavailable, locked or not', async (t) => {
   assert.equal(await nobody.ask({ do: 'descriptors' }), before);
 });
 
-test('a file that may only be read is locked as flock(1) does it, and excludes those who may write', async (t) => {
+test('a read-only file can be locked, as flock(1) does it, and the lock excludes users who may write', async (t) => {
   const folder = openFolder(t);
   const nobody = await startNobody(t, folder);
   const path = join(folder, 'x.lock');
@@ -89,7 +89,7 @@ test('a file that may only be read is locked as flock(1) does it, and excludes t
   assert.equal(isLocked(path), true);
 });
 
-test('without the addon, too', async (t) => {
+test('without the addon, a read-only file can be locked too', async (t) => {
   const folder = openFolder(t);
   for (const helper of ['perl', 'flock']) {
     const folderOfHelper = pathWithOnly(t, helper);
@@ -105,7 +105,7 @@ test('without the addon, too', async (t) => {
   }
 });
 
-test('a program that runs cannot be written to, and can be locked', (t) => {
+test('the file of a running program cannot be written to, but can be locked', (t) => {
   const path = join(temporaryFolder(t), 'program');
   copyFileSync('/bin/sleep', path);
   startProgram(t, path, ['300']);
@@ -114,7 +114,7 @@ test('a program that runs cannot be written to, and can be locked', (t) => {
   assert.equal(isLocked(lock.path), true);
 });
 
-test('under a lock file that may only be read a process is started, found and stopped', async (t) => {
+test('with a read-only lock file a process is started, found and stopped', async (t) => {
   const spec = await redisSpec(t);
   const { lockFile } = new ProcessManager(spec).spec;
   mkdirSync(spec.stateDir);
@@ -126,7 +126,7 @@ test('under a lock file that may only be read a process is started, found and st
   assert.equal((await new ProcessManager(spec).start()).pid, pid);
   const status = await manager.status();
   assert.deepEqual([status.state, status.pid], ['running', pid]);
-  // Nothing but the lock says who it is.
+  // Only the lock identifies the process then.
   rmSync(join(spec.stateDir, 'redis.journal'));
   rmSync(join(spec.stateDir, 'redis.pid'));
   assert.equal((await manager.status()).pid, pid);
@@ -135,7 +135,7 @@ test('under a lock file that may only be read a process is started, found and st
   assert.equal(readFileSync(lockFile, 'utf8'), '');
 });
 
-test('one user locks the file that another one made for all, in a sticky folder such as /tmp', async (t) => {
+test('a user can lock a file that another user made for all, in a sticky folder such as /tmp', async (t) => {
   const folder = openFolder(t);
   const path = join(folder, 'x.lock');
   const owner = startLockAgent(t, { wrapper: ['/bin/sh', '-c', 'umask 0; exec "$@"', 'sh'] });
@@ -147,7 +147,7 @@ test('one user locks the file that another one made for all, in a sticky folder 
   await assert.rejects(owner.acquire(path, 0o666), { name: 'LockHeldError' });
 });
 
-test('whether a lock is intact is unavailable once its folder may not be entered', async (t) => {
+test('isIntact() throws LockUnavailableError once the folder may not be entered', async (t) => {
   const folder = openFolder(t);
   const nobody = await startNobody(t, folder);
   const path = join(folder, 'sub/x.lock');
@@ -181,7 +181,7 @@ for (const helper of ['perl', 'flock']) {
   });
 }
 
-/** The file system is seen by the agent alone, and gone with it. */
+/** Only the agent sees the file system, which disappears with the agent. */
 function withFileSystem(folder: string, options: string, script = ':'): readonly string[] {
   const mount = `mount -t tmpfs -o ${options} none "$0" && cd "$0" && { ${script}; } && exec "$@"`;
   return ['unshare', '--mount', ...(process.getuid?.() === 0 ? [] : ['-r']), '/bin/sh', '-c', mount, folder];
@@ -196,7 +196,7 @@ test('a file system without room for another file is unavailable', async (t) => 
   await agent.acquire(join(folder, 'first.lock'));
 });
 
-test('a full disk does not hinder locking a file that is there', async (t) => {
+test('on a full disk an existing file can be locked', async (t) => {
   const folder = temporaryFolder(t);
   const fill = ': > x.lock; head -c 100000 /dev/zero > fill 2>/dev/null || true';
   const agent = startLockAgent(t, { wrapper: withFileSystem(folder, 'size=16k', fill) });
@@ -204,7 +204,7 @@ test('a full disk does not hinder locking a file that is there', async (t) => {
   assert.equal(await agent.isLocked(join(folder, 'x.lock')), true);
 });
 
-test('on a read-only file system a file that is there is locked, and none is made', async (t) => {
+test('on a read-only file system an existing file can be locked, and none is created', async (t) => {
   const folder = temporaryFolder(t);
   const remount = ': > x.lock; mount -o remount,ro "$0"';
   const agent = startLockAgent(t, { wrapper: withFileSystem(folder, 'size=16k', remount) });

@@ -22,7 +22,7 @@ test('a child that is not given the descriptor does not get it, and does not kee
   assert.equal(Number.parseInt(stdout.match(/flags:\s*(\d+)/)?.[1] ?? '0', 8) & O_CLOEXEC, O_CLOEXEC);
 });
 
-test('the descriptor is above 3, also where 3 is free: in a forked child that disconnected', async (t) => {
+test('the descriptor is above 3 even where 3 is free, as in a forked child that disconnected', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const child = startFixture(t, 'disconnected-locker', [path]);
   const [, next, ...locks] = await child.printed(/next (\d+), locks (\d+) (\d+), then (\d+)/);
@@ -55,7 +55,7 @@ test('no call leaves a descriptor open', async (t) => {
   assert.equal(openDescriptors(), before);
 });
 
-test('with no descriptor left the lock is unavailable, with one it is taken, and none is lost', async (t) => {
+test('with no descriptor left the lock is unavailable, with one left it is acquired, and no descriptor leaks', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startLockAgent(t, { wrapper: FEW });
   await agent.acquire(path);
@@ -77,7 +77,7 @@ test('with no descriptor left the lock is unavailable, with one it is taken, and
 });
 
 for (const leave of [0, 1, 2, 3]) {
-  test(`a very first call with ${leave} descriptors left locks or is unavailable, and later ones lock`, async (t) => {
+  test(`a first call with ${leave} descriptors left locks or is unavailable, and later calls lock`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const agent = startLockAgent(t, { wrapper: FEW });
     await agent.ask({ do: 'leaveDescriptors', leave });

@@ -1,4 +1,4 @@
-/** Where fs-ext was not built: a helper that fails is never taken for a lock that is held, or free. */
+/** Without fs-ext, a helper that fails never counts as an answer: the lock is then neither held nor free. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -45,7 +45,7 @@ for (const name of ['flock', 'perl']) {
     });
   }
 
-  test(`a ${name} that is gone makes the lock unavailable, and a release closes it all the same`, async (t) => {
+  test(`without its ${name} the lock is unavailable, and release() throws but frees it`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const folder = pathWithOnly(t, name);
     const agent = startAgent(t, { PATH: folder });
@@ -65,7 +65,7 @@ for (const name of ['flock', 'perl']) {
     'options for perl': { PERL5OPT: '-w -Mnowhere::Module' },
   };
   for (const [what, env] of Object.entries(surroundings)) {
-    test(`${name} is not disturbed by ${what} in the environment`, async (t) => {
+    test(`${name} works with ${what} in the environment`, async (t) => {
       const path = join(temporaryFolder(t), 'x.lock');
       const agent = startAgent(t, { ...env, PATH: pathWithOnly(t, name) });
       await agent.acquire(path);
@@ -77,14 +77,14 @@ for (const name of ['flock', 'perl']) {
   }
 }
 
-test('a perl that exits with 1 and says nothing is a failure', async (t) => {
+test('a perl that exits with 1 and prints nothing has failed', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startAgent(t, { PATH: pathWithScript(t, 'failing-program.sh', 'perl'), FAILURE: 'exit 1' });
   await assert.rejects(agent.acquire(path), unavailable);
   await assert.rejects(agent.isLocked(path), unavailable);
 });
 
-/** PATHs on which there is no helper. */
+/** PATHs that lead to no helper. */
 const poorPaths: Record<string, (t: TestContext) => string | undefined> = {
   'PATH is empty': () => '',
   'PATH is not set': () => undefined,
@@ -98,7 +98,7 @@ const poorPaths: Record<string, (t: TestContext) => string | undefined> = {
   'PATH has a helper in a relative folder only': () => ['', '.', 'bin'].join(delimiter),
 };
 for (const [what, pathOf] of Object.entries(poorPaths)) {
-  test(`when ${what} the error names the ways out for npm, pnpm, yarn and bun`, async (t) => {
+  test(`when ${what} the error names the commands that help with npm, pnpm, yarn and bun`, async (t) => {
     const folder = temporaryFolder(t);
     const cwd = pathWithOnly(t, 'flock');
     mkdirSync(join(cwd, 'bin'));

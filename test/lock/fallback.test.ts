@@ -1,4 +1,4 @@
-/** The laws of the lock where fs-ext was installed and not built, for each program that can stand in for it. */
+/** The laws of the lock where fs-ext was installed but not built, for each program that can replace it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -15,12 +15,14 @@ import { rounds, temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
 const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
-/** Through flock(1) most attempts meet a question: 150 took a minute on a machine that did nothing else. */
+/**
+ * Through flock(1) most acquires meet another process that asks: 150 took a minute on a machine that did nothing else.
+ */
 const ACQUIRES_WITHIN_MS = 560_000;
 
 const nodeArgs = ['--require', plainFixture('without-fs-ext.cjs')];
 
-/** What PATH holds. */
+/** The programs on PATH. */
 const helpers: Record<string, (t: TestContext) => string> = {
   'flock(1)': (t) => pathWithOnly(t, 'flock'),
   'a flock(1) with no more options than busybox has': (t) => pathWithScript(t, 'busybox-flock.sh', 'flock'),
@@ -37,7 +39,7 @@ if (spawnSync('busybox', ['flock', '--help']).status === 0) {
 for (const [name, folderOf] of Object.entries(helpers)) {
   const optionsOf = (t: TestContext) => ({ nodeArgs, env: { PATH: folderOf(t), REAL_FLOCK: whereIs('flock') } });
 
-  test(`through ${name}: one holder, whoever uses what`, async (t) => {
+  test(`through ${name}: there is one holder, whichever of the ways to lock each process uses`, async (t) => {
     const path = join(temporaryFolder(t), 'sub/x.lock');
     const options = optionsOf(t);
     const [one, two] = [startLockAgent(t, options), startLockAgent(t, options)];
@@ -55,7 +57,7 @@ for (const [name, folderOf] of Object.entries(helpers)) {
     await one.acquire(path);
   });
 
-  test(`through ${name}: a question is answered right, and a shared lock is no holder`, async (t) => {
+  test(`through ${name}: isLocked is right, and a shared lock does not count as held`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const agent = startLockAgent(t, optionsOf(t));
     assert.equal(await agent.isLocked(path), false);
@@ -72,7 +74,7 @@ for (const [name, folderOf] of Object.entries(helpers)) {
     assert.equal(await agent.isLocked(path), false);
   });
 
-  test(`through ${name}: the lock is handed over, and outlives the helper and the starter`, async (t) => {
+  test(`through ${name}: a lock that is handed over outlives the helper and the starter`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const starter = startLockAgent(t, optionsOf(t));
     await starter.acquire(path);
@@ -114,7 +116,7 @@ for (const [name, folderOf] of Object.entries(helpers)) {
   });
 }
 
-test('through flock(1) an acquire that meets a question waits for it in the kernel', async (t) => {
+test('through flock(1) an acquire that meets a shared lock of isLocked waits for it in the kernel', async (t) => {
   const folder = temporaryFolder(t);
   const REFUSALS = join(folder, 'refusals');
   writeFileSync(REFUSALS, '200\n');

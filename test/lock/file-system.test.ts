@@ -1,4 +1,7 @@
-/** A lock file where a lock may not reach everybody: warned about, once for each device, and locked all the same. */
+/**
+ * A lock file on a file system whose locks may not reach every machine causes one warning per device, and is locked all
+ * the same.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +15,7 @@ import { redisSpec } from '../helpers/servers.js';
 
 const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
 
-/** Their numbers in linux/magic.h; those above 2^31 are negative on a system of 32 bits. */
+/** Type numbers from linux/magic.h; those above 2^31 are negative on a 32-bit system. */
 const doubtful: [number: number, warning: RegExp][] = [
   [0x6969, /is on NFS, where a lock may not reach all who see the file/],
   [0xff534d42, /is on SMB, /],
@@ -28,7 +31,7 @@ function startAgentOn(t: TestContext, type: number | 'unknown'): ProcessAgent {
   return startLockAgent(t, { nodeArgs: ['--require', plainFixture('on-file-system.cjs')], env });
 }
 
-/** What it has printed when it has ended. */
+/** What the agent has printed by the time it has ended. */
 async function warningsOf(agent: ProcessAgent): Promise<string[]> {
   await agent.ask({ do: 'retire' });
   const { stderr } = await agent.program.ended();
@@ -43,7 +46,7 @@ function folderInMemory(t: TestContext): string {
 }
 
 for (const [type, warning] of doubtful) {
-  test(`a lock on file system ${type} is warned about once, and is a lock`, async (t) => {
+  test(`a lock on file system ${type} works, and causes one warning`, async (t) => {
     const folder = temporaryFolder(t);
     const path = join(folder, 'x.lock');
     const agent = startAgentOn(t, type);
@@ -60,7 +63,7 @@ for (const [type, warning] of doubtful) {
   });
 }
 
-test('two devices are two warnings', async (t) => {
+test('two devices cause two warnings', async (t) => {
   const agent = startAgentOn(t, 0x6969);
   const folders = [temporaryFolder(t), folderInMemory(t)];
   for (const folder of [...folders, ...folders]) await agent.acquire(join(folder, `${Math.random()}.lock`));
@@ -72,7 +75,7 @@ test('two devices are two warnings', async (t) => {
   );
 });
 
-test('a question alone is warned about', async (t) => {
+test('isLocked alone causes the warning', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, '');
   const agent = startAgentOn(t, 0x6969);
@@ -80,7 +83,7 @@ test('a question alone is warned about', async (t) => {
   assert.equal((await warningsOf(agent)).length, 1);
 });
 
-test('on a local disk, in memory, and where the system does not tell, there is no warning', async (t) => {
+test('on a local disk, in memory, and on an unknown file system there is no warning', async (t) => {
   const onDisk = startLockAgent(t);
   for (const folder of [temporaryFolder(t), folderInMemory(t)]) await onDisk.acquire(join(folder, 'x.lock'));
   assert.deepEqual(await warningsOf(onDisk), []);
@@ -90,7 +93,7 @@ test('on a local disk, in memory, and where the system does not tell, there is n
   assert.deepEqual(await warningsOf(untold), []);
 });
 
-test('a call of a manager is one warning, whatever it locks, and its process is started and stopped', async (t) => {
+test('a manager causes one warning, whichever files it locks, and starts and stops its process', async (t) => {
   const spec = await redisSpec(t);
   const env = { ...process.env, FILE_SYSTEM: String(0x6969) };
   for (const method of ['start', 'stop'] as const) {
@@ -104,7 +107,7 @@ test('a call of a manager is one warning, whatever it locks, and its process is 
 
 const unlessMounting = unlessCapable('sys_admin') || (existsSync('/dev/fuse') ? false : 'needs /dev/fuse');
 
-test('on a real FUSE file system: a lock, a refusal, an answer, and one warning', {
+test('on a real FUSE file system a lock is acquired, refused and checked, with one warning', {
   skip: unlessMounting,
 }, async (t) => {
   const folder = temporaryFolder(t);

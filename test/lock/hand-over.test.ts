@@ -12,7 +12,7 @@ import { eventually, STILL_MS } from '../helpers/waiting.js';
 
 const freed = (path: string) => eventually('the lock is free', () => !isLocked(path));
 
-/** Watches for a moment that the lock stays held. */
+/** Requires that the lock stays held for a moment. */
 async function staysHeld(path: string): Promise<void> {
   const end = performance.now() + STILL_MS;
   while (performance.now() < end) {
@@ -63,7 +63,7 @@ test('the lock outlives the starter that was killed before it handed over', asyn
   await freed(path);
 });
 
-test('of several heirs the last one frees the lock, be it a grandchild', async (t) => {
+test('the last of several processes that inherited the lock frees it, even a grandchild', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const lock = acquireLock(path);
   const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 60 >/dev/null 2>&1 & echo "child $!"; wait'], {

@@ -26,7 +26,7 @@ test.after(() => {
 
 type Kind = 'ex' | 'sh';
 
-/** Programs that lock PATH and keep it, each with its own call of flock(2). */
+/** Programs that lock PATH and keep the lock, each with its own call of flock(2). */
 const lockers: Record<string, (path: string, kind: Kind) => [command: string, ...args: string[]]> = {
   'fcntl.flock of Python': (path, kind) => ['python3', plainFixture('lock.py'), path, kind],
   'syscall.Flock of Go': (path, kind) => [goProgram, path, kind],
@@ -46,7 +46,7 @@ for (const [name, commandOf] of Object.entries(lockers)) {
     await program.ended();
   };
 
-  test(`${name} sees our lock, and none when it was released`, async (t) => {
+  test(`${name} sees our lock while it is held, and not after its release`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const lock = acquireLock(path);
     await start(t, path, 'ex').printed(/refused/);
@@ -66,7 +66,7 @@ for (const [name, commandOf] of Object.entries(lockers)) {
     (await waiting).release();
   });
 
-  test(`a shared lock of ${name} is not the lock, and no acquire wins while it is kept`, async (t) => {
+  test(`a shared lock of ${name} does not count as held, but no acquire succeeds while it is kept`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const holder = start(t, path, 'sh');
     await holder.printed(/held/);
@@ -76,7 +76,7 @@ for (const [name, commandOf] of Object.entries(lockers)) {
     acquireLock(path).release();
   });
 
-  test(`a lock that we handed over is seen by ${name} until its heir is gone`, async (t) => {
+  test(`${name} sees a lock that we handed over until the process that inherited it is gone`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const lock = acquireLock(path);
     const heir = startProgram(t, '/bin/sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', lock.fd] });

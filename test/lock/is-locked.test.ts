@@ -8,14 +8,14 @@ import { startFixture, startProgram } from '../helpers/programs.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
-test('a file that does not exist is not locked, and nothing is made', (t) => {
+test('a file that does not exist is not locked, and nothing is created', (t) => {
   const folder = temporaryFolder(t);
   assert.equal(isLocked(join(folder, 'x.lock')), false);
   assert.equal(isLocked(join(folder, 'a/b/x.lock')), false);
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a file that nobody locked is not locked, and is left as it was', (t) => {
+test('a file without a lock is not locked, and is left as it was', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, 'kept', { mode: 0o640 });
   const before = statSync(path);
@@ -25,7 +25,7 @@ test('a file that nobody locked is not locked, and is left as it was', (t) => {
   assert.deepEqual([after.mode, after.mtimeMs, after.ctimeMs], [before.mode, before.mtimeMs, before.ctimeMs]);
 });
 
-test('it follows the lock through acquire, release, acquire, hand-over', (t) => {
+test('isLocked is right after each of acquire, release, acquire and hand-over', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const end of ['release', 'handOver'] as const) {
     const lock = acquireLock(path);
@@ -36,7 +36,7 @@ test('it follows the lock through acquire, release, acquire, hand-over', (t) => 
   }
 });
 
-test('a lock of flock(1) is seen, a shared one is none', async (t) => {
+test('an exclusive lock of flock(1) counts as locked, and a shared one does not', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const [mode, expected] of [
     ['-x', true],
@@ -51,13 +51,13 @@ test('a lock of flock(1) is seen, a shared one is none', async (t) => {
   }
 });
 
-test('a folder is an error, not an answer', (t) => {
+test('isLocked throws for a folder', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'x.lock'));
   assert.throws(() => isLocked(join(folder, 'x.lock')), { code: 'ERR_LOCK_UNAVAILABLE', message: /^Cannot examine / });
 });
 
-test('it never takes what exists for what does not: it is never false while the lock is held', async (t) => {
+test('isLocked is never false while the lock is held', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   const looks = String(rounds(200_000));

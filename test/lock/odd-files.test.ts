@@ -10,7 +10,7 @@ import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-// Every call is made in another process: one that blocked would be seen (no answer) and ended.
+// Every call is made in another process, so that a call that blocks is noticed (it gives no answer) and can be ended.
 const unavailable = { name: 'LockUnavailableError', code: 'ERR_LOCK_UNAVAILABLE' };
 
 async function assertUnavailable(t: TestContext, path: string, expected: object = {}): Promise<void> {
@@ -22,7 +22,7 @@ async function assertUnavailable(t: TestContext, path: string, expected: object 
   assert.equal(await agent.ask({ do: 'descriptors' }), before);
 }
 
-test('a symbolic link is refused, and what it leads to is not touched', async (t) => {
+test('a symbolic link is refused, and its target is not touched', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'target'), 'kept');
   symlinkSync(join(folder, 'target'), join(folder, 'x.lock'));
@@ -31,14 +31,14 @@ test('a symbolic link is refused, and what it leads to is not touched', async (t
   assert.equal(isLocked(join(folder, 'target')), false);
 });
 
-test('a dangling symbolic link is refused, and its target is not made', async (t) => {
+test('a dangling symbolic link is refused, and its target is not created', async (t) => {
   const folder = temporaryFolder(t);
   symlinkSync(join(folder, 'target'), join(folder, 'x.lock'));
   await assertUnavailable(t, join(folder, 'x.lock'), { causeCode: 'ELOOP' });
   assert.deepEqual(readdirSync(folder), ['x.lock']);
 });
 
-test('a folder that is a symbolic link is followed', async (t) => {
+test('a symbolic link to a folder is followed in the path of a lock file', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'real'));
   symlinkSync(join(folder, 'real'), join(folder, 'link'));
@@ -47,7 +47,7 @@ test('a folder that is a symbolic link is followed', async (t) => {
   assert.equal(isLocked(join(folder, 'real/x.lock')), true);
 });
 
-test('a folder that is a dangling symbolic link is unavailable', async (t) => {
+test('a lock file is unavailable when its folder is a dangling symbolic link', async (t) => {
   const folder = temporaryFolder(t);
   symlinkSync(join(folder, 'nowhere'), join(folder, 'link'));
   await assert.rejects(startLockAgent(t).acquire(join(folder, 'link/x.lock')), unavailable);
@@ -58,7 +58,7 @@ test('a folder is unavailable', async (t) => {
   await assertUnavailable(t, temporaryFolder(t), { message: /not a regular file|EISDIR/ });
 });
 
-test('a FIFO is unavailable at once, be it with a reader, with a writer, or alone', async (t) => {
+test('a FIFO is unavailable at once, with a reader, with a writer, or with neither', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const number of [1, 2, 3]) execFileSync('mkfifo', [`${path}${number}`]);
   const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; sleep 60', `${path}1`]);
@@ -96,7 +96,7 @@ test('a name that is too long is unavailable', async (t) => {
 });
 
 for (const path of ['/proc/x.lock', '/proc/flock-process/x.lock', '/proc/flock-process/a/b/x.lock', '/sys/x.lock']) {
-  test(`a lock at ${path} is unavailable promptly`, async (t) => {
+  test(`a lock at ${path} is unavailable at once`, async (t) => {
     const agent = startLockAgent(t);
     await assert.rejects(agent.acquire(path), unavailable);
     assert.equal(await agent.isLocked(path), false);

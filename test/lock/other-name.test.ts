@@ -1,4 +1,4 @@
-/** A lock file under another name, hard-linked or bind-mounted: who holds the lock is found by device and inode. */
+/** A lock file that has another name, by a hard link or a bind mount: the holder is found by device and inode. */
 import assert from 'node:assert/strict';
 import { linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { isRunning } from '../helpers/outside-view.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 
-test('hard-linked: lockHolders() names the holder, by whichever name it is asked', async (t) => {
+test('hard-linked: lockHolders() finds the holder under either name', async (t) => {
   const folder = temporaryFolder(t);
   const [one, other] = [join(folder, 'one.lock'), join(folder, 'other.name')];
   writeFileSync(one, '');
@@ -25,7 +25,7 @@ test('hard-linked: lockHolders() names the holder, by whichever name it is asked
   assert.deepEqual(await lockHolders(one), [process.pid]);
 });
 
-test('hard-linked: the lock of another file with the same name is not taken for it', async (t) => {
+test('hard-linked: lockHolders() ignores the holder of another file with the same name', async (t) => {
   const folder = temporaryFolder(t);
   const [one, other] = [join(folder, 'one.lock'), join(folder, 'sub/x.lock')];
   mkdirSync(dirname(other));
@@ -49,7 +49,7 @@ test('bind-mounted: lockHolders() names the holder', { skip: unlessCapable('sys_
   assert.deepEqual(await callElsewhere(t, 'lockHolders', spec, { wrapper }), [agent.program.pid]);
 });
 
-test('hard-linked: a manager of the other name sees the server, hands it out, and stops it', async (t) => {
+test('hard-linked: a manager that uses the other name finds, reuses and stops the server', async (t) => {
   const spec = sleepSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   const { lockFile } = new ProcessManager(spec).spec;

@@ -11,15 +11,18 @@ import { type Program, startFixture } from '../helpers/programs.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** A shared lock counts as a holder after 100 ms, be it a question of a process that the system keeps from running. */
+/** A shared lock counts as a holder after 100 ms, even that of a process that asks and is not scheduled meanwhile. */
 const LEAST_STALL_NS = 80_000_000n;
 
-/** Takes the lock and gives it back. A refusal is none only when somebody who asks was kept from running all the while. */
+/**
+ * Acquires the lock and releases it. A refusal fails the test unless a process that asks was not scheduled during it.
+ */
 async function takeAmong(probers: readonly Program[], take: () => FileLock | Promise<FileLock>): Promise<void> {
   const begin = process.hrtime.bigint();
   try {
     const lock = take();
-    // No turn of the event loop for each of many thousands.
+    // A synchronous result is not awaited, which would cost a turn of the event loop in each of many thousands of
+    // rounds.
     ('then' in lock ? await lock : lock).release();
   } catch (error) {
     const end = process.hrtime.bigint();
@@ -42,7 +45,7 @@ for (const [how, options] of [
   ['fs-ext', {}],
   ['perl', { nodeArgs: ['--require', plainFixture('without-fs-ext.cjs')] }],
 ] as const) {
-  test(`a question through ${how} is over when it is answered, not when its descriptor is closed`, async (t) => {
+  test(`isLocked through ${how} leaves no lock while its descriptor is still open`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     writeFileSync(path, '');
     const agent = startLockAgent(t, { ...options, env: { PATH: pathWithOnly(t, 'perl') } });
@@ -52,7 +55,7 @@ for (const [how, options] of [
   });
 }
 
-test('no wait times out on questions, be its timeout 0', async (t) => {
+test('a wait never times out because other processes ask, even with timeout 0', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   writeFileSync(path, '');
   const probers = Array.from({ length: 4 }, () => startFixture(t, 'prober', [path]));

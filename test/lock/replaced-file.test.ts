@@ -55,7 +55,7 @@ test('a lock is not intact once its folder is gone', (t) => {
   assert.equal(lock.isIntact(), false);
 });
 
-test('a lock is intact when its file is touched, written to, given other permissions or another name besides', (t) => {
+test('a lock stays intact when its file is touched, written to, given other permissions or a further name', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using lock = acquireLock(path);
   writeFileSync(path, 'text');
@@ -63,7 +63,7 @@ test('a lock is intact when its file is touched, written to, given other permiss
   assert.equal(lock.isIntact(), true);
 });
 
-test('of a file that was deleted under its holder only the new one counts', (t) => {
+test('when a lock file is deleted under its holder, only the new file counts', (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const old = acquireLock(path);
   unlinkSync(path);
@@ -74,7 +74,7 @@ test('of a file that was deleted under its holder only the new one counts', (t) 
   assert.equal(next.isIntact(), true);
 });
 
-test('who waits for a file that is deleted under its holder gets the new one', async (t) => {
+test('a waiter whose lock file is deleted under its holder gets the lock on the new file', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using old = acquireLock(path);
   const waiting = waitForLock(path);
@@ -92,7 +92,7 @@ function startDeleter(t: TestContext, path: string, times: number) {
   });
 }
 
-test('a file that is deleted between its being opened and locked is left for the new one', async (t) => {
+test('when the file is deleted between opening and locking, the new file is locked', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const times of [1, 2, 50]) {
     const agent = startDeleter(t, path, times);
@@ -105,7 +105,7 @@ test('a file that is deleted between its being opened and locked is left for the
   }
 });
 
-test('who holds a file that is deleted after it was opened does not stand in the way', async (t) => {
+test('the holder of a file that was deleted after it was opened does not block an acquire', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using old = acquireLock(path);
   const agent = startDeleter(t, path, 1);
@@ -114,14 +114,14 @@ test('who holds a file that is deleted after it was opened does not stand in the
   assert.equal(old.isIntact(), false);
 });
 
-test('a file that is deleted again and again is unavailable in the end', async (t) => {
+test('a lock whose file is deleted again and again is unavailable in the end', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startDeleter(t, path, 1_000_000);
   await assert.rejects(agent.acquire(path), { name: 'LockUnavailableError', path, message: /again and again/ });
   assert.equal(existsSync(path) && isLocked(path), false);
 });
 
-test('a lock that is won is intact, however often somebody deletes the file', async (t) => {
+test('a lock that is won is intact, however often another process deletes the file', async (t) => {
   const folder = temporaryFolder(t);
   const path = join(folder, 'sub/x.lock');
   const vandal = startLockAgent(t, {
@@ -136,11 +136,12 @@ test('a lock that is won is intact, however often somebody deletes the file', as
   let won = 0;
   let lost = 0;
   const end = performance.now() + MUST_HAPPEN_MS;
-  // However quick we are: both have to be met, and one of the two may be kept from running for a while.
+  // Both outcomes must occur, however fast this machine is, and one of the two processes may not be scheduled for a
+  // while.
   const isDone = () => won + lost >= rounds(20_000) && ((won > 0 && lost > 0) || performance.now() > end);
   while (!isDone()) {
     using lock = acquireLock(path);
-    // Deleted since: then it is no longer intact, and never was a lock on another file.
+    // A file that was deleted since makes the lock no longer intact, but the lock never was on another file.
     if (lock.isIntact()) won += 1;
     else lost += 1;
   }

@@ -1,4 +1,4 @@
-/** Somebody keeps a shared lock on the file: the refusal says who, and comes in a bounded time. */
+/** Another process keeps a shared lock on the file: the refusal names that process, and comes within a bounded time. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ async function keepShared(t: TestContext, path: string, behind: readonly string[
   return keeper;
 }
 
-test('the refusal of a shared lock names all who keep one', async (t) => {
+test('the refusal beside shared locks names all processes that keep one', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const keepers = [await keepShared(t, path), await keepShared(t, path)];
   const pids = keepers.map(({ pid }) => pid).sort((one, other) => one - other);
@@ -58,7 +58,7 @@ for (const mode of LOCK_MODES) {
 }
 
 for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
-  test(`through ${mode}: acquireLock is not kept waiting by a holder that comes while it waits beside a shared lock`, async (t) => {
+  test(`through ${mode}: acquireLock is refused in time by a holder that comes while it waits beside a shared lock`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const agent = startLockAgent(t, lockSetup(t, mode).options);
     const refusedAfterMs: number[] = [];
@@ -70,7 +70,8 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
         (error: Error) => error.message,
       );
       await blockedHelper(agent.program.pid);
-      // The kernel may give it to the helper, for a shared lock is given back before it is made exclusive.
+      // The kernel may give the lock to the helper, because flock(2) releases a shared lock before it converts it to an
+      // exclusive one.
       const isOurs = tryFlock(fd, 'ex');
       const began = performance.now();
       if (isOurs) assert.match(await outcome, /another holder has it/);
@@ -83,7 +84,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
   });
 }
 
-test('where nobody can tell who keeps a shared lock, for want of lsof, it is a refusal all the same', async (t) => {
+test('where lsof is missing and the keeper of a shared lock is unknown, the lock is refused all the same', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   await keepShared(t, path);
   const agent = startLockAgent(t, { ...onDarwin, env: { PATH: temporaryFolder(t) } });
@@ -91,7 +92,7 @@ test('where nobody can tell who keeps a shared lock, for want of lsof, it is a r
   await assert.rejects(agent.acquire(path), { name: 'LockHeldError', message });
 });
 
-test('a start() beside a shared lock names who keeps it, and does not say that it is running', async (t) => {
+test('a start() beside a shared lock names its keeper, and does not say that the process is running', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 1_000 });
   const manager = new ProcessManager(spec);
   acquireLock(manager.spec.lockFile).release();
@@ -107,7 +108,7 @@ test('a start() beside a shared lock names who keeps it, and does not say that i
   assert.equal((await manager.start()).reused, false);
 });
 
-test('a stop() beside a shared lock names who keeps it', async (t) => {
+test('a stop() beside a shared lock names its keeper', async (t) => {
   const manager = new ProcessManager(sleepSpec(t));
   acquireLock(manager.spec.lockFile).release();
   const keeper = await keepShared(t, manager.spec.lockFile);
@@ -117,7 +118,7 @@ test('a stop() beside a shared lock names who keeps it', async (t) => {
   assert.equal((await manager.stop()).outcome, 'not-running');
 });
 
-test('a supervisor beside a shared lock gives up with an error that names who keeps it', async (t) => {
+test('a supervisor beside a shared lock gives up with an error that names its keeper', async (t) => {
   const supervision = new Supervision(t);
   const manager = new ProcessManager(sleepSpec(t, { startTimeoutMs: 200 }));
   acquireLock(manager.spec.lockFile).release();
@@ -132,7 +133,7 @@ test('a supervisor beside a shared lock gives up with an error that names who ke
   await keeper.ended();
 });
 
-test('a start() beside a shared lock of somebody who cannot be seen ends when its time is over', {
+test('a start() beside a shared lock whose keeper cannot be found ends when its time is over', {
   skip: unlessRoot,
 }, async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });

@@ -13,13 +13,13 @@ import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
 const heldError = { name: 'LockHeldError', code: 'ERR_LOCK_HELD' };
 
-/** Rejects when it takes longer than anything here may take. */
+/** Rejects when the promise takes longer than anything in this file may take. */
 function inTime<T>(promise: Promise<T>): Promise<T> {
   const late = delay(MUST_HAPPEN_MS, undefined, { ref: false }).then(() => assert.fail('took too long'));
   return Promise.race([promise, late]);
 }
 
-/** Somebody who keeps LOCK_SH until the test is over or the returned function was awaited. */
+/** Another process keeps LOCK_SH until the test is over or the returned function is awaited. */
 async function keepSharedLock(t: TestContext, path: string): Promise<() => Promise<void>> {
   writeFileSync(path, '');
   const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
@@ -30,7 +30,7 @@ async function keepSharedLock(t: TestContext, path: string): Promise<() => Promi
   };
 }
 
-test('a free lock is taken, its folders and file are made', async (t) => {
+test('waitForLock acquires a free lock and creates its folders and file', async (t) => {
   const path = join(temporaryFolder(t), 'a/b/x.lock');
   for (const options of [{}, { timeoutMs: 0 }, { timeoutMs: 10 }, { timeoutMs: Number.POSITIVE_INFINITY }]) {
     using lock = await inTime(waitForLock(path, options));
@@ -38,7 +38,7 @@ test('a free lock is taken, its folders and file are made', async (t) => {
   }
 });
 
-test('timeoutMs 0 is refused at once while the lock is held', async (t) => {
+test('waitForLock with timeoutMs 0 is refused at once while the lock is held', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   let turns = 0;
@@ -50,7 +50,7 @@ test('timeoutMs 0 is refused at once while the lock is held', async (t) => {
   assert.equal(turns, 0, 'it waited for nothing');
 });
 
-test('a timeout is waited for, not less and not without end', async (t) => {
+test('waitForLock waits for its whole timeout and then ends', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   const begun = performance.now();
@@ -69,7 +69,7 @@ for (const timeoutMs of [Number.NaN, -1, Number.NEGATIVE_INFINITY, '5', null] as
   });
 }
 
-test('a signal that is aborted before the call ends it with its own reason, also when the lock is free', async (t) => {
+test('a signal that is aborted before the call ends the wait with its own reason, even when the lock is free', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const reason = new Error('enough');
   await assert.rejects(waitForLock(path, { signal: AbortSignal.abort(reason) }), (error) => error === reason);
@@ -77,7 +77,7 @@ test('a signal that is aborted before the call ends it with its own reason, also
   await assert.rejects(waitForLock(path, { signal: AbortSignal.abort('text') }), (error) => error === 'text');
 });
 
-test('a signal that is aborted while waiting ends it with its own reason, and the lock is not taken later', async (t) => {
+test('a signal that is aborted during the wait ends it with its own reason, and the lock is not acquired later', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const lock = acquireLock(path);
   const controller = new AbortController();
@@ -91,13 +91,13 @@ test('a signal that is aborted while waiting ends it with its own reason, and th
   assert.equal(isLocked(path), false);
 });
 
-test('a timeout of the caller through a signal is a TimeoutError', async (t) => {
+test('AbortSignal.timeout() ends the wait with a TimeoutError', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   await assert.rejects(inTime(waitForLock(path, { signal: AbortSignal.timeout(30) })), { name: 'TimeoutError' });
 });
 
-test('it gets the lock when the holder releases it, and when the holder is killed', async (t) => {
+test('a waiter gets the lock when the holder releases it, and when the holder is killed', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const holder = startLockAgent(t);
   await holder.acquire(path);
@@ -129,18 +129,21 @@ test('of many waiters each gets the lock once, one at a time', async (t) => {
   await inTime(Promise.all(waiters));
 });
 
-test('waiting does not block the event loop, be the lock held or shared by somebody who keeps it', async (t) => {
+test('waiting does not block the event loop, neither beside a held lock nor beside a shared one', async (t) => {
   const folder = temporaryFolder(t);
   using held = acquireLock(join(folder, 'held.lock'));
   const shared = join(folder, 'shared.lock');
   await keepSharedLock(t, shared);
   for (const path of [held.path, shared]) {
-    // About 280 turns on an idle machine; one that waits inside a call has a handful, however often it is tried.
+    // An idle machine gives about 280 turns. A wait that blocks inside a call gives a handful, in every attempt.
     await eventually(`28 turns while waiting for ${path}`, async () => (await turnsWhileWaiting(path)) >= 28);
   }
 });
 
-/** Turns of 1 ms that the event loop has while somebody waits. Few, too, when this process is kept from running meanwhile. */
+/**
+ * How many turns of 1 ms the event loop gets during a wait. There are also few when this process is not scheduled
+ * meanwhile.
+ */
 async function turnsWhileWaiting(path: string): Promise<number> {
   const controller = new AbortController();
   const waiting = waitForLock(path, { signal: controller.signal });
@@ -155,7 +158,7 @@ async function turnsWhileWaiting(path: string): Promise<number> {
   return turns;
 }
 
-test('a shared lock that somebody keeps is waited for, and got when it is given back', async (t) => {
+test('a wait beside a shared lock gets the lock when the shared lock is released', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const giveBack = await keepSharedLock(t, path);
   const waiting = waitForLock(path);
@@ -165,20 +168,20 @@ test('a shared lock that somebody keeps is waited for, and got when it is given 
   (await inTime(waiting)).release();
 });
 
-test('a shared lock that somebody keeps counts as a holder after a while', async (t) => {
+test('a shared lock that is kept counts as a holder after a while', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const giveBack = await keepSharedLock(t, path);
   const begun = performance.now();
   assert.throws(() => acquireLock(path), { ...heldError, message: /shared lock/ });
   const took = performance.now() - begun;
-  // About 140 ms on an idle machine.
+  // It takes about 140 ms on an idle machine.
   assert.ok(took >= 100 && took < 5_000, `${took} ms`);
   await assert.rejects(inTime(waitForLock(path, { timeoutMs: 0 })), { ...heldError, message: /shared lock/ });
   await giveBack();
   acquireLock(path).release();
 });
 
-test('a shared lock that somebody keeps is refused although the clock stands still', async (t) => {
+test('a wait beside a shared lock is refused even if the clock stands still', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   await keepSharedLock(t, path);
   const agent = startLockAgent(t, { nodeArgs: ['--require', plainFixture('stopped-clock.cjs')] });

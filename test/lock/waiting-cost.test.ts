@@ -10,7 +10,7 @@ import { startFixture, startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** Long enough that one percent of it is more than what is rounded. */
+/** Long enough that one percent of it exceeds the rounding error. */
 const WATCHED_MS = 5_000;
 
 for (const mode of LOCK_MODES) {

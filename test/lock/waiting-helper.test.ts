@@ -1,4 +1,7 @@
-/** Without fs-ext one helper waits for the lock in the place of its caller: it brings the lock, and goes when it is not needed. */
+/**
+ * Without fs-ext one helper waits for the lock on behalf of its caller: it gets the lock for the caller, and ends when
+ * it is not needed any more.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,16 +20,16 @@ import { type Program, startFixture, startProgram } from '../helpers/programs.js
 import { killAfter, temporaryFolder } from '../helpers/resources.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
 
-/** The path is compared with what is locked each second. */
+/** Each second the waiter checks whether the locked file is still the one at the path. */
 const COMPARED_WITHIN_MS = 1_000;
 
 interface Waiter {
   readonly program: Program;
-  /** The PID of the one that waits in its place. */
+  /** The PID of the helper that waits on its behalf. */
   readonly helper: number;
 }
 
-/** Waits for a lock that is held: its helper is in place when this resolves. */
+/** Starts a process that waits for a held lock; its helper is waiting when this resolves. */
 async function startWaiter(t: TestContext, mode: LockMode, path: string, timeoutMs = 'Infinity'): Promise<Waiter> {
   const program = startFixture(t, 'waiter', [path, timeoutMs], lockSetup(t, mode).options);
   assert.equal(await program.message(), 'waiting');
@@ -38,7 +41,7 @@ async function isGone(helper: number): Promise<void> {
 }
 
 for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
-  test(`through ${mode}: the helper brings the lock when the holder gives it back, and leaves it with the waiter`, async (t) => {
+  test(`through ${mode}: when the holder releases the lock, the helper gets it, and it stays with the waiter`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const held = acquireLock(path);
     const { program, helper } = await startWaiter(t, mode, path);
@@ -51,7 +54,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     assert.equal(isLocked(path), false);
   });
 
-  test(`through ${mode}: the helper brings the lock when the holder is killed`, async (t) => {
+  test(`through ${mode}: when the holder is killed, the helper gets the lock for the waiter`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const holder = startFixture(t, 'waiter', [path]);
     assert.deepEqual([await holder.message(), await holder.message()], ['waiting', 'got']);
@@ -60,7 +63,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     assert.equal(await program.message(), 'got');
   });
 
-  test(`through ${mode}: an abort ends the helper, and nobody takes the lock later`, async (t) => {
+  test(`through ${mode}: an abort ends the helper, and the lock is not acquired later`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const held = acquireLock(path);
     const { program, helper } = await startWaiter(t, mode, path);
@@ -83,7 +86,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
   });
 
   for (const change of ['deleted', 'replaced'] as const) {
-    test(`through ${mode}: a lock file that is ${change} while it is waited for is opened anew`, async (t) => {
+    test(`through ${mode}: a lock file that is ${change} during the wait is opened again`, async (t) => {
       const folder = temporaryFolder(t);
       const path = join(folder, 'x.lock');
       using _former = acquireLock(path);
@@ -106,7 +109,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     });
   }
 
-  test(`through ${mode}: a helper that somebody kills is replaced`, async (t) => {
+  test(`through ${mode}: a helper that is killed is replaced`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const held = acquireLock(path);
     const { program, helper } = await startWaiter(t, mode, path);
@@ -116,7 +119,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     assert.equal(await program.message(), 'got');
   });
 
-  test(`through ${mode}: a waiter that is killed leaves its helper until the lock is free, and then nobody has it`, async (t) => {
+  test(`through ${mode}: the helper of a killed waiter ends when the lock is released, and the lock is free then`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const held = acquireLock(path);
     const { program, helper } = await startWaiter(t, mode, path);
@@ -158,11 +161,11 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
   });
 }
 
-test('through perl the helper does not keep what its caller inherited and did not ask for', async (t) => {
+test('through perl the helper keeps no descriptor that its caller inherited', async (t) => {
   const folder = temporaryFolder(t);
   const path = join(folder, 'x.lock');
   using _held = acquireLock(path);
-  // Node marks what it inherits up to the first gap above 15: 99 goes on to children.
+  // Node marks inherited descriptors close-on-exec up to the first gap above 15, so 99 is passed on to children.
   const script = 'exec 99>"$OTHER"; exec "$@"';
   const { nodeArgs, env } = lockSetup(t, 'perl').options;
   const words = ['-c', script, 'bash', process.execPath, ...nodeArgs, fixture('waiter'), path];
@@ -179,7 +182,7 @@ test('through perl the helper does not keep what its caller inherited and did no
   );
 });
 
-test('a worker thread that ends while it waits leaves a lock that is free', async (t) => {
+test('a worker thread that ends while it waits leaves the lock free', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const held = acquireLock(path);
   const worker = new Worker(fixture('lock-agent'), { env: { PATH: whereIs('perl').replace(/\/perl$/, '') } });
@@ -192,7 +195,7 @@ test('a worker thread that ends while it waits leaves a lock that is free', asyn
   await isGone(helper);
 });
 
-test('the file is compared without a helper of its own', async (t) => {
+test('checking whether the lock file was replaced starts no further helper', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _held = acquireLock(path);
   const { options, starts } = lockSetup(t, 'perl');

@@ -11,7 +11,7 @@ interface Refusal {
   message: string;
 }
 
-test('on Windows the import works, a manager can be made, every call is an UnsupportedPlatformError, and nothing is made', async (t) => {
+test('on Windows the import works, a manager can be made, every call is an UnsupportedPlatformError, and nothing is created', async (t) => {
   const folder = temporaryFolder(t);
   const { stdout, stderr } = await startFixture(t, 'every-call', [], {
     nodeArgs: ['--require', plainFixture('on-windows.cjs')],

@@ -9,7 +9,7 @@ import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
-test('the work is done with the lock, its result is handed on, and the lock is free then', async (t) => {
+test('withLock runs the work under the lock, returns its result, and leaves the lock free', async (t) => {
   const path = join(temporaryFolder(t), 'a/x.lock');
   for (const work of [() => 5, async () => 5]) {
     const result = await withLock(path, async (lock) => {
@@ -20,7 +20,7 @@ test('the work is done with the lock, its result is handed on, and the lock is f
   }
 });
 
-test('however the work ends, its error is thrown and the lock is free', async (t) => {
+test('withLock throws the error of the work, however it fails, and leaves the lock free', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const reason = { any: 'value' };
   const works = [
@@ -38,14 +38,14 @@ test('however the work ends, its error is thrown and the lock is free', async (t
   }
 });
 
-test('work that has released the lock itself, or handed it over, is no error', async (t) => {
+test('work that releases the lock itself, or hands it over, causes no error', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   await withLock(path, (lock) => lock.release());
   await withLock(path, (lock) => lock.handOver());
   assert.equal(isLocked(path), false);
 });
 
-test('of many at a time one works, here and in another process', async (t) => {
+test('of many calls of withLock, here and in another process, one works at a time', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const agent = startLockAgent(t);
   let atWork = 0;
@@ -65,7 +65,7 @@ test('of many at a time one works, here and in another process', async (t) => {
   assert.equal(done, 5);
 });
 
-test('the options are those of waitForLock', async (t) => {
+test('withLock takes the options of waitForLock', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   await withLock(path, () => undefined, { mode: 0o640 });
   assert.equal(statSync(path).mode & 0o777, 0o640 & ~process.umask());
@@ -77,7 +77,7 @@ test('the options are those of waitForLock', async (t) => {
   lock.release();
 });
 
-test('what is no function is a TypeError, and no file is made', async (t) => {
+test('work that is not a function is a TypeError, and no file is created', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const wrong = 5 as unknown as () => void;
   await assert.rejects(withLock(path, wrong), /^TypeError: "work" must be a function, not 5/);
@@ -85,7 +85,7 @@ test('what is no function is a TypeError, and no file is made', async (t) => {
   assert.equal(existsSync(path), false);
 });
 
-test('who waits is told once for whom: a process, several, and this one itself', async (t) => {
+test('onWait gets the holders once: one process, several processes, or this process itself', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const told: (readonly number[])[] = [];
   const onWait = (holders: readonly number[]) => told.push(holders);
@@ -98,7 +98,7 @@ test('who waits is told once for whom: a process, several, and this one itself',
   own.release();
   await waiting;
   assert.deepEqual(told, [[process.pid]]);
-  // flock(1) has the lock, and so has the command that it runs.
+  // Both flock(1) and the command that it runs hold the lock.
   const holder = startProgram(t, 'flock', [path, 'sh', '-c', 'echo held; exec sleep 60']);
   await holder.printed(/held/);
   const holders = await lockHolders(path);
@@ -109,7 +109,7 @@ test('who waits is told once for whom: a process, several, and this one itself',
   (await second).release();
 });
 
-test('who does not wait is not told, nor who meets nothing but questions', async (t) => {
+test('onWait is not called when the call does not wait, nor when other processes only ask', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const onWait = () => assert.fail('nobody waits');
   const lock = acquireLock(path);
@@ -126,7 +126,7 @@ test('who does not wait is not told, nor who meets nothing but questions', async
   assert.equal(locks.length, 200);
 });
 
-test('what onWait throws ends the wait, and an abort ends it after the call', async (t) => {
+test('an error that onWait throws ends the wait, and so does an abort after that call', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   using _lock = acquireLock(path);
   const reason = new Error('I will not wait');
@@ -139,7 +139,7 @@ test('what onWait throws ends the wait, and an abort ends it after the call', as
   await assert.rejects(waiting, (error) => error === reason);
 });
 
-test('who keeps a shared lock is told of as well', async (t) => {
+test('onWait also gets the keeper of a shared lock', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const keeper = startProgram(t, 'flock', ['--no-fork', '-s', path, 'sh', '-c', 'echo held; exec sleep 60']);
   await keeper.printed(/held/);

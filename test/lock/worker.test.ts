@@ -73,14 +73,14 @@ test('a worker thread waits for a lock of the main thread, and the main thread f
   (await waiting).release();
 });
 
-test('a worker thread that finds no helper is told that the addon is not for it', async (t) => {
+test('without a helper, the error in a worker thread says that the addon cannot be used there', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const worker = startWorkerAgent(t, { env: { PATH: pathWithOnly(t) } });
   await assert.rejects(worker.acquire(path), { code: 'ERR_FLOCK_BINDING', message: /worker thread.*main thread/ });
   acquireLock(path).release();
 });
 
-test('workers that contend and wait all the time each get the lock', async (t) => {
+test('each of several workers that contend and wait all the time gets the lock', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const workers = Array.from({ length: 4 }, () => startWorkerAgent(t));
   await Promise.all(
@@ -95,7 +95,7 @@ test('workers that contend and wait all the time each get the lock', async (t) =
 });
 
 for (const helper of ['flock', 'perl']) {
-  test(`without fs-ext ${helper} locks in a worker thread too`, async (t) => {
+  test(`without fs-ext, ${helper} locks in a worker thread too`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     const worker = startWorkerAgent(t, {
       execArgv: ['--require', plainFixture('without-fs-ext.cjs')],

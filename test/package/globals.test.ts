@@ -1,4 +1,4 @@
-/** What a test runner may replace, or has in a realm of its own, is used in one file of the sources alone. */
+/** A global that a test runner may replace, or that differs in its realm, is used only in one file of the sources. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const ownClasses = new Set(
   sources.flatMap(({ code }) => Array.from(code.matchAll(/\bclass (\w+)/g), ([, name]) => name)),
 );
 
-/** In each, what is not allowed. */
+/** Code in which each rule must find what it forbids. */
 const RULES: Record<string, (code: string) => string[]> = {
   'the clock, chance and the next tick': (code) =>
     withoutTexts(code).match(/\b(?:Date\.now|Math\.random|process\.(?:nextTick|hrtime)|queueMicrotask)\b/g) ?? [],
@@ -39,7 +39,7 @@ const RULES: Record<string, (code: string) => string[]> = {
     ),
 };
 
-/** Each must be found, else the rule would let everything through. */
+/** The rule must find each of these, otherwise it would allow everything. */
 const VIOLATIONS: Record<keyof typeof RULES, readonly string[]> = {
   'the clock, chance and the next tick': [
     'Date.now()',
@@ -96,17 +96,17 @@ for (const [rule, find] of Object.entries(RULES)) {
   });
 }
 
-/** Without comments. */
+/** The code without comments. */
 function codeOf(text: string): string {
   return text.replaceAll(/\/\*.*?\*\/|(?<=^|\s)\/\/[^\n]*/gs, '');
 }
 
-/** With empty ones for what stands between single quotes: messages name what they warn of. */
+/** The code with empty texts between single quotes: a message may name what it warns about. */
 function withoutTexts(code: string): string {
   return code.replaceAll(/'[^'\n]*'/g, "''");
 }
 
-/** Head and body of each loop that is not over the elements of something. */
+/** Head and body of each loop that does not iterate over elements. */
 function loopsIn(code: string): string[] {
   return Array.from(code.matchAll(/\b(for(?: await)?|while|do)\s*(?=[({]|\w)/g), ({ index, 0: found, 1: keyword }) => {
     const rest = code.slice(index + found.length);
@@ -118,7 +118,7 @@ function loopsIn(code: string): string[] {
   }).filter((loop) => loop !== '');
 }
 
-/** Where the first statement ends: after its block, or its semicolon. */
+/** The end of the first statement: behind its block or its semicolon. */
 function endOf(code: string): number {
   const start = code.search(/\S/);
   if (code[start] === '{') return start + endOfBrackets(code.slice(start));
@@ -126,7 +126,7 @@ function endOf(code: string): number {
   return end === -1 ? code.length : end + 1;
 }
 
-/** Where the bracket is closed that the code begins with. */
+/** Where the bracket is closed with which the code begins. */
 function endOfBrackets(code: string): number {
   let depth = 0;
   for (const [index, character] of [...code].entries()) {

@@ -1,4 +1,4 @@
-/** The package as it is built, in dist/: one file to import, and what that alone does. */
+/** The built package in dist/: one file to import, and what importing it does. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ for (const [by, file] of Object.entries(FILES)) {
     const { loaded, before, after } = JSON.parse(stdout) as Traces;
     assert.deepEqual(after, before);
     assert.deepEqual(readdirSync(folder), []);
-    // The second is Node's name for the expression that gives the globals of its own realm.
+    // The second name is Node's own, for the expression that gives the globals of its own realm.
     const ofNode = /^node:|^evalmachine\.<anonymous>$/;
     assert.deepEqual(
       loaded.filter((url) => !ofNode.test(url)),
@@ -31,7 +31,7 @@ for (const [by, file] of Object.entries(FILES)) {
     assert.deepEqual(ahead, [], 'the expensive built-in modules wait for their first use');
   });
 
-  test(`what ${by} loads has neither import nor require in it, so that no bundler looks for anything`, () => {
+  test(`the file that ${by} loads contains neither import nor require, so that a bundler has nothing to resolve`, () => {
     const code = readFileSync(file, 'utf8');
     assert.deepEqual(code.match(/^import .*|\b(import|require)\(.*/gm) ?? [], []);
   });

@@ -1,11 +1,11 @@
-/** The house of docs/ARCHITECTURE.md: its rooms, which way imports run, and how large a room and a file may become. */
+/** The layout in docs/ARCHITECTURE.md: the rooms, the direction of imports, and how large a room and a file may become. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { describe, test } from 'node:test';
 import { projectRoot } from '../helpers/paths.js';
 
-/** From the top down: a room imports from itself and from the rooms after it. */
+/** The rooms from top to bottom: a room imports from itself and from the rooms after it. */
 const ROOMS = [
   'index.ts',
   'testing',

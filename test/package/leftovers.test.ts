@@ -7,7 +7,7 @@ import { type Program, startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** A leftover is waited for before it is ended: that alone is seconds. */
+/** Ending a leftover takes seconds, because the run waits for it first. */
 const RUN_WITHIN_MS = 60_000;
 
 test('a test run that leaves nothing behind passes, and ends with the counts', async (t) => {
@@ -19,7 +19,7 @@ test('a test run that leaves nothing behind passes, and ends with the counts', a
 
 for (const left of ['marked', 'open']) {
   test(`a test run that leaves a process behind fails, names it and ends it (${left})`, async (t) => {
-    // This one stays however long it is waited for.
+    // This process stays however long the run waits for it.
     const environment = { LEAVE: left, FLOCK_PROCESS_TEST_GONE_WITHIN_MS: '500' };
     const { exitCode, stdout, stderr } = await runDriver(t, 'leaves-a-process.mjs', environment).ended({
       withinMs: RUN_WITHIN_MS,
@@ -28,12 +28,12 @@ for (const left of ['marked', 'open']) {
     assert.equal(exitCode, 1, stdout + stderr);
     assert.match(stdout, /ℹ pass 1\nℹ fail 0\n/);
     assert.match(stderr, new RegExp(`PID ${pid}: sleep 301`));
-    // It was ended at the last moment, and a signal takes its time.
+    // It was killed last, and a signal takes its time.
     await eventually('its end', () => !existsSync(`/proc/${pid}/exe`));
   });
 }
 
-test('words that no test file has in its path are refused', async (t) => {
+test('words that occur in the path of no test file are refused', async (t) => {
   const { exitCode, stderr } = await startProgram(t, process.execPath, ['scripts/test.mjs', 'no-such-test'], {
     cwd: projectRoot,
   }).ended();
@@ -41,11 +41,11 @@ test('words that no test file has in its path are refused', async (t) => {
   assert.match(stderr, /"no-such-test"/);
 });
 
-/** A run of its own, with its own mark and a temp folder that is removed with this test's. */
+/** Starts a test run with its own mark, and with a temp folder that is removed together with that of this test. */
 function runDriver(t: TestContext, testFile: string, environment: NodeJS.ProcessEnv = {}): Program {
   return startProgram(t, process.execPath, ['scripts/test.mjs', join('test/package/fixtures', testFile)], {
     cwd: projectRoot,
-    // Without NODE_TEST_CONTEXT: inside it Node's runner reports to an outer one.
+    // Without NODE_TEST_CONTEXT, because inside it Node's runner would report to an outer one.
     env: { ...process.env, ...environment, TMPDIR: temporaryFolder(t), NODE_TEST_CONTEXT: undefined },
   });
 }

@@ -7,7 +7,7 @@ import { plainFixture, projectRoot } from '../helpers/paths.js';
 import { type Exit, startProgram } from '../helpers/programs.js';
 import { temporalBinary } from '../helpers/temporal.js';
 
-/** What macOS has, or Homebrew has for it. */
+/** The programs that macOS has, or that Homebrew has for it. */
 const ON_MACOS = ['redis-server', 'lsof', 'ps', 'flock', 'perl', 'spin', 'python3', 'gcc', 'go'];
 const ON_LINUX_ALONE = ['setpriv', 'busybox'];
 const FOR_ROOT = process.getuid?.() === 0 ? ['memcached', 'nginx', 'setcap'] : [];
@@ -21,7 +21,7 @@ async function setUp(t: TestContext, programs: readonly string[], nodeArgs: read
   }).exited;
 }
 
-test('the set-up on macOS asks for nothing that is not to be had there', async (t) => {
+test('the set-up on macOS asks for nothing that does not exist there', async (t) => {
   const { stdout, stderr, exitCode } = await setUp(t, ON_MACOS, ['--require', plainFixture('on-darwin.cjs')]);
   assert.doesNotMatch(stdout + stderr, /MISSING|not complete/);
   for (const name of ON_MACOS) assert.match(stdout, new RegExp(`^${name} +/`, 'm'));

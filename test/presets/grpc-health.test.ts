@@ -24,7 +24,7 @@ async function checkUntil(signal: AbortSignal, address: string, service = ''): P
   return await askGrpc({ address, signal }, (call) => isServing(call, service));
 }
 
-/** A check that hangs would be false as well: here it must end by itself, long before this. */
+/** A check that hangs would also give false in the end, so it must end by itself long before this limit. */
 async function check({ address }: Pick<FakeServer, 'address'>, service?: string): Promise<boolean> {
   const signal = AbortSignal.timeout(MUST_HAPPEN_MS);
   const answer = await checkUntil(signal, address, service);
@@ -65,7 +65,7 @@ test('a reply in many small frames is one reply', async (t) => {
   assert.equal(await check(server), true);
 });
 
-test('fields that a newer server adds are passed over', async (t) => {
+test('fields that a newer server adds are ignored', async (t) => {
   const newer = grpcFrame([0x08, 1, 0x12, 2, 1, 2, 0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8, 0x28, 0xff, 0x01]);
   const server = await startGrpcServer(t, ({ stream }) => reply(stream, { frames: [newer] }));
   assert.equal(await check(server), true);
@@ -146,11 +146,11 @@ test('a web server is not healthy', async (t) => {
   assert.equal(await check({ address: `127.0.0.1:${address.port}` }), false);
 });
 
-test('a port on which nobody listens is not healthy', async () => {
+test('a port without a listener is not healthy', async () => {
   assert.equal(await check({ address: `127.0.0.1:${await freePort()}` }), false);
 });
 
-test('an address that is none is not healthy, and no crash', async () => {
+test('an invalid address is not healthy, and causes no error', async () => {
   for (const address of ['', 'x', ':', '127.0.0.1:', '127.0.0.1:99999', '127.0.0.1:x', '[::1:1', 'a b:1']) {
     assert.equal(await check({ address }), false, address);
   }
@@ -191,7 +191,7 @@ for (const [what, start] of Object.entries(silent)) {
   });
 }
 
-test('a check that is aborted before it begins asks nobody', async (t) => {
+test('a check that is aborted before it begins opens no connection', async (t) => {
   const server = await startGrpcServer(t, ({ stream }) => reply(stream));
   assert.equal(await checkUntil(AbortSignal.abort(), server.address), false);
   assert.equal(server.connections.opened, 0);
@@ -208,7 +208,7 @@ test('a check leaves no connection and no listener behind', async (t) => {
   assert.equal(server.connections.opened, 20);
 });
 
-test('a process that has checked any server ends by itself, without a word on stderr', async (t) => {
+test('a process that has checked any server ends by itself and prints nothing on stderr', async (t) => {
   const fullBacklog = startProgram(t, 'python3', [plainFixture('full-backlog.py')]);
   const servers = [
     await startGrpcServer(t, ({ stream }) => reply(stream)),
@@ -217,9 +217,9 @@ test('a process that has checked any server ends by itself, without a word on st
     await startTcpServer(t, () => undefined),
     { address: `127.0.0.1:${(await fullBacklog.printed(/^(\d+)\n/))[1]}` },
   ];
-  // One after the other: a crowd of processes would measure the machine.
+  // The processes run one after another: many at once would measure the machine.
   for (const [index, { address }] of servers.entries()) {
-    // The last two never answer, nor takes the very last one a connection; the others have to, and may be slow.
+    // The last two servers never answer, and the very last one accepts no connection. The others must answer, but may be slow.
     const limitMs = index >= servers.length - 2 ? 1_000 : MUST_HAPPEN_MS;
     const { exitCode, stdout, stderr } = await startFixture(t, 'grpc-check', [address, String(limitMs)], {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -35,7 +35,7 @@ function argumentsOf(options: TemporalDevServerOptions): string {
   return args.filter((argument, index) => argument !== plain[index]).join(' ');
 }
 
-test('without options every path is where the Stigmer command-line tool has it', (t) => {
+test('without options every path is that of the Stigmer command-line tool', (t) => {
   const home = freshHome(t);
   const spec = temporalDevServer();
   const { isHealthy, installHint, predecessor, ...rest } = spec;
@@ -104,14 +104,14 @@ test('the UI is on 8233 with the default port, and off with any other', () => {
   assert.equal(uiOf({ port: 7234, uiPort: 8233 }), '--ui-port');
 });
 
-test('a wildcard address is asked on loopback, another one as it is', () => {
+test('a server on a wildcard address is asked on loopback, and any other at its own address', () => {
   const hostOf = (ip: string) => temporalDevServer({ ip }).host;
   for (const ip of ['127.0.0.1', '0.0.0.0', '::', 'localhost']) assert.equal(hostOf(ip), '127.0.0.1', ip);
   assert.equal(hostOf('192.0.2.7'), '192.0.2.7');
   assert.equal(hostOf('::1'), '::1');
 });
 
-test('the log is where the option says, and by default where the spec has it', (t) => {
+test('the log is where the option says, or by default where the library puts it', (t) => {
   const home = freshHome(t);
   const logFileOf = (options: TemporalDevServerOptions) => new ProcessManager(temporalDevServer(options)).spec.logFile;
   assert.equal(logFileOf({}), join(home, '.stigmer/logs/temporal.log'));
@@ -121,7 +121,7 @@ test('the log is where the option says, and by default where the spec has it', (
   assert.throws(() => temporalDevServer({ logFile: '' }), /^TypeError: "logFile" must be a non-empty path without NUL/);
 });
 
-test('the hint how to install it names a folder that stays, whatever the state folder is', (t) => {
+test('the hint how to install Temporal names a lasting folder, whatever the state folder is', (t) => {
   const home = freshHome(t);
   const stateDir = temporaryFolder(t);
   const { command, installHint = '' } = temporalDevServer({ stateDir });
@@ -148,14 +148,14 @@ test('a leading ~ is the home folder, in every path', (t) => {
   assert.equal(temporalDevServer({ stateDir: '~' }).stateDir, home);
 });
 
-test('relative paths count from the current folder, and a command is left to be found on PATH', () => {
+test('relative paths are resolved against the current folder, and a bare command is left for PATH', () => {
   const spec = temporalDevServer({ stateDir: 's', dbFilename: 'd/x.db', command: 'temporal-next' });
   assert.equal(spec.stateDir, join(process.cwd(), 's'));
   assert.deepEqual(spec.dataDirs, [join(process.cwd(), 'd')]);
   assert.equal(spec.command, 'temporal-next');
 });
 
-test('the database is in the state folder, wherever that is', () => {
+test('the database is in the state folder', () => {
   const { args, dataDirs } = temporalDevServer({ stateDir: '/s' });
   assert.ok(args?.includes('/s/temporal-data/temporal.db'));
   assert.deepEqual(dataDirs, ['/s/temporal-data']);
@@ -172,7 +172,7 @@ test('the binary in the state folder comes before that of Stigmer, and both befo
   assert.equal(temporalDevServer({ stateDir, command: 'mine' }).command, 'mine');
 });
 
-test('lifetime and times are handed on, and left to the process when they are not given', () => {
+test('lifetime and times are passed on, and left out of the spec when they are not given', () => {
   const spec = temporalDevServer({ lifetime: 'detached', startTimeoutMs: 1, stopTimeoutMs: 2 });
   assert.equal(spec.lifetime, 'detached');
   assert.equal(spec.startTimeoutMs, 1);
@@ -182,13 +182,13 @@ test('lifetime and times are handed on, and left to the process when they are no
   }
 });
 
-test('options are not changed, and may be frozen', () => {
+test('the options object is not changed, and may be frozen', () => {
   const options = Object.freeze({ namespaces: Object.freeze(['one']), dynamicConfig: Object.freeze({ a: 1 }) });
   temporalDevServer(options);
   assert.deepEqual(options, { namespaces: ['one'], dynamicConfig: { a: 1 } });
 });
 
-test('for tests it is in memory, headless, and asks nobody for its newest version', () => {
+test('for tests it is in memory and headless, and checks for no new version', () => {
   const preset: Preset<TemporalDevServerOptions | undefined> = temporalDevServer;
   const { args = [], dataDirs } = preset({ port: 7233, ...preset.forTests });
   assert.ok(args.includes('--headless'));

@@ -1,11 +1,11 @@
-/** What counts as ready, against a server that answers as it is told. */
+/** What counts as ready, tested with a server that answers as the test tells it. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { canStartWorkflows } from '../../src/presets/temporal-readiness.js';
 import { type GrpcCall, NOT_SERVING, reply, replyWithError, startGrpcServer } from '../helpers/grpc-servers.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
-/** Answers as a healthy Temporal does, but for the methods named in `otherwise`. */
+/** Answers like a healthy Temporal, except for the methods named in `otherwise`. */
 async function startFake(t: TestContext, otherwise: Record<string, (call: GrpcCall) => void> = {}) {
   const calls: string[] = [];
   const answers: Record<string, (call: GrpcCall) => void> = {
@@ -37,13 +37,13 @@ test('one connection serves all questions', async (t) => {
   ]);
 });
 
-test('nothing else is asked of a server that is not serving', async (t) => {
+test('a server that is not serving is not asked anything else', async (t) => {
   const fake = await startFake(t, { Check: ({ stream }) => reply(stream, { frames: [NOT_SERVING] }) });
   assert.equal(await fake.ask('a'), false);
   assert.deepEqual(fake.calls, ['Check']);
 });
 
-test('one that does not know GetSystemInfo is ready, and one that fails in it is not', async (t) => {
+test('a server that does not know GetSystemInfo is ready, and one whose GetSystemInfo fails is not', async (t) => {
   const old = await startFake(t, { GetSystemInfo: ({ stream }) => replyWithError(stream, 12) });
   assert.equal(await old.ask('a'), true);
   for (const status of [7, 13, 14]) {
@@ -52,14 +52,14 @@ test('one that does not know GetSystemInfo is ready, and one that fails in it is
   }
 });
 
-test('a namespace that cannot be described is not healthy', async (t) => {
+test('a server with a namespace that cannot be described is not healthy', async (t) => {
   for (const status of [5, 7, 13, 14]) {
     const fake = await startFake(t, { DescribeNamespace: ({ stream }) => replyWithError(stream, status) });
     assert.equal(await fake.ask('a'), false, `gRPC status ${status}`);
   }
 });
 
-test('of workflows "not found" and "here it is" are healthy answers, and no other is', async (t) => {
+test('when asked for a workflow, only a description and "not found" are healthy answers', async (t) => {
   const found = await startFake(t, { DescribeWorkflowExecution: ({ stream }) => reply(stream) });
   assert.equal(await found.ask('a'), true);
   for (const status of [1, 4, 8, 13, 14]) {

@@ -1,4 +1,4 @@
-/** A real Temporal, started as the preset says and by nobody else. */
+/** A real Temporal with the command line of the preset, started without the library. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Client, Connection } from '@temporalio/client';
@@ -28,12 +28,12 @@ async function startTemporal(t: TestContext, options: TemporalDevServerOptions =
   const port = await freePort();
   const command = temporalBinary();
   const spec = temporalDevServer({ ...temporalDevServer.forTests, stateDir: home, command, port, ...options });
-  // In memory, too, it keeps a file in the home folder, and reads settings there.
+  // Even in memory Temporal writes a file to the home folder, and reads settings there.
   const program = startProgram(t, spec.command, spec.args, { env: { ...process.env, HOME: home } });
   return { spec, address: `${spec.host}:${port}`, program };
 }
 
-/** Asked without a pause, so that the first true is as early as it can be. */
+/** Polls without a pause, so that the first true answer comes as early as possible. */
 async function startTemporalUntil(
   t: TestContext,
   options: TemporalDevServerOptions,
@@ -47,7 +47,7 @@ async function startTemporalUntil(
     { everyMs: 1, withinMs: 2 * MUST_HAPPEN_MS },
   );
   if (outcome === 'up') return running;
-  // It chooses five more ports at random, and now and then one of them is taken before it binds it.
+  // Temporal chooses five more ports at random, and now and then one of them is taken before it binds it.
   const { stdout, stderr } = await program.exited;
   assert.match(stdout + stderr, /address already in use|assigning ephemeral port/);
   return await startTemporalUntil(t, options, isUp);
@@ -72,7 +72,7 @@ test('the moment it is healthy, a workflow can be started in every namespace, wi
       namespaces: ['one', 'two'],
       searchAttributes: { Colour: 'Keyword' },
     });
-    // Lazy: it connects with the first call, so that nothing but the start itself comes after the first true.
+    // A lazy connection connects at the first call, so only the start itself comes after the first true answer.
     const connection = Connection.lazy({ address: running.address });
     await Promise.all(
       ['default', 'one', 'two'].map(async (namespace) => {
@@ -118,13 +118,13 @@ for (const ip of ['0.0.0.0', '::']) {
 }
 
 test('a server that serves and describes, but starts no workflow, is not healthy', async (t) => {
-  // Temporal 1.9.1 on such an address; should a later one start workflows there, it is to be healthy.
+  // Temporal 1.9.1 does so on such an address; a later version that starts workflows there would be healthy.
   const ip = process.platform === 'linux' ? '127.0.0.2' : '::1';
   const { address } = await startTemporalUntil(t, { ip }, (running, signal) =>
     askGrpc({ address: running.address, signal }, (call) => isServing(call, SERVICE)),
   );
   const connection = await connect(t, address);
-  // It serves a moment before it has its namespaces.
+  // It serves a moment before its namespaces exist.
   await eventually('it describes', () =>
     connection.workflowService.describeNamespace({ namespace: 'default' }).catch(() => undefined),
   );
@@ -140,7 +140,7 @@ test('a server that serves and describes, but starts no workflow, is not healthy
   assert.equal(await isHealthy, await isStarted);
 });
 
-test('a namespace that is not there is not healthy, whatever the others are', async (t) => {
+test('a server without one of its namespaces is not healthy, whatever the other namespaces are', async (t) => {
   const running = await startHealthyTemporal(t);
   const signal = AbortSignal.timeout(MUST_HAPPEN_MS);
   const ask = (...namespaces: string[]) => canStartWorkflows({ address: running.address, namespaces, signal });
@@ -148,7 +148,7 @@ test('a namespace that is not there is not healthy, whatever the others are', as
   assert.equal(await ask('default', 'nowhere'), false);
 });
 
-test('dynamic configuration and the UI port are what the server has', async (t) => {
+test('the server uses the dynamic configuration and the UI port of the options', async (t) => {
   const uiPort = await freePort();
   const running = await startHealthyTemporal(t, { uiPort, dynamicConfig: { 'limit.maxIDLength': 40 } });
   const { workflow } = new Client({ connection: await connect(t, running.address) });

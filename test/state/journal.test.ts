@@ -20,14 +20,14 @@ import { eventually } from '../helpers/waiting.js';
 
 const MIB = 1024 * 1024;
 
-test('a journal that is not there wants nothing, and reading makes none', (t) => {
+test('without a journal no process is wanted, and reading creates none', (t) => {
   const journal = newJournal(t, { isMade: false });
   const { isWanted, isPending, spawned, endPlace } = journal.read();
   assert.deepEqual([isWanted, isPending, spawned, endPlace.offset], [true, false, undefined, 0]);
   assert.throws(() => statSync(journal.path), { code: 'ENOENT' });
 });
 
-test('a stop is wanted no more and pending until a start that has read it', (t) => {
+test('after a stop the process is not wanted and the stop is pending, until a start that has read it', (t) => {
   const journal = newJournal(t);
   journal.append('stop');
   assert.deepEqual(wishes(journal), { isWanted: false, isPending: true });
@@ -35,7 +35,7 @@ test('a stop is wanted no more and pending until a start that has read it', (t) 
   assert.deepEqual(wishes(journal), { isWanted: true, isPending: false });
 });
 
-test('a stop that came after a start had read is not undone by its line', (t) => {
+test('the line of a start does not undo a stop that came after the start had read', (t) => {
   const journal = newJournal(t);
   const undoes = journal.read().endPlace;
   journal.append('stop');
@@ -43,7 +43,7 @@ test('a stop that came after a start had read is not undone by its line', (t) =>
   assert.deepEqual(wishes(journal), { isWanted: false, isPending: true });
 });
 
-test('a restart after a stop wants it again, a stop after a restart does not', (t) => {
+test('a restart after a stop makes the process wanted again, and a stop after a restart does not', (t) => {
   const journal = newJournal(t);
   journal.append('stop');
   journal.append('restart');
@@ -62,7 +62,7 @@ test('an abandon is pending and changes nothing in what is wanted', (t) => {
   assert.equal(journal.read().isWanted, false);
 });
 
-test('a place in a journal that was deleted since counts as the begin of the new one', (t) => {
+test('a place in a journal that was deleted since counts as the begin of the new journal', (t) => {
   const journal = newJournal(t);
   const place = journal.read().endPlace;
   rmSync(journal.path);
@@ -83,7 +83,7 @@ const noise: Record<string, string> = {
 };
 
 for (const [what, text] of Object.entries(noise)) {
-  test(`${what} is skipped, and swallows no other`, (t) => {
+  test(`${what} is skipped, and no other line is lost`, (t) => {
     const journal = newJournal(t);
     appendFileSync(journal.path, text);
     journal.append('exit', { pid: 17 });
@@ -97,7 +97,7 @@ for (const [what, text] of Object.entries(noise)) {
   });
 }
 
-test('two readers give a line the same place, whoever wrote between', (t) => {
+test('two readers give a line the same place, even when lines were written in between', (t) => {
   const one = newJournal(t);
   const other = new Journal(one.path);
   one.append('stop');
@@ -107,7 +107,7 @@ test('two readers give a line the same place, whoever wrote between', (t) => {
   assert.equal(one.read().endPlace.offset, statSync(one.path).size);
 });
 
-test('who reads on sees what who reads anew sees, also a line that was whole only later', (t) => {
+test('a reader that continues sees the same as a new reader, even a line that was completed later', (t) => {
   const journal = newJournal(t);
   const same = () => assert.equal(factsOf(journal), factsOf(new Journal(journal.path)));
   journal.append('exit', { pid: 1 });
@@ -124,7 +124,7 @@ test('who reads on sees what who reads anew sees, also a line that was whole onl
   assert.equal(journal.read().isWanted, true);
 });
 
-test('a stop of which only a part was there to be read is not undone, and ends a start that came before it', (t) => {
+test('a stop whose line was incomplete when a start read it is not undone, and ends that start', (t) => {
   const journal = newJournal(t);
   const line = `\n${JSON.stringify({ at: 'x', event: 'stop', by: 1 })}\n`;
   for (let part = 1; part < line.length; part += 1) {
@@ -132,7 +132,7 @@ test('a stop of which only a part was there to be read is not undone, and ends a
     appendFileSync(journal.path, line.slice(0, part));
     const { endPlace } = journal.read();
     journal.exclusively((state) => {
-      // Whoever appends waits for a write that is under way.
+      // The next writer waits for a write that is under way.
       appendFileSync(journal.path, line.slice(part));
       journal.begin(state, {});
     });
@@ -141,7 +141,7 @@ test('a stop of which only a part was there to be read is not undone, and ends a
   }
 });
 
-test('however lines are written, none is found before the end of what was read without it', async (t) => {
+test('a line that a reader has not seen never lies before the place up to which that reader has read', async (t) => {
   const journal = newJournal(t);
   const writer = startFixture(t, 'journal-user', [journal.path, '2000']);
   let end = journal.read().endPlace.offset;
@@ -157,7 +157,7 @@ test('however lines are written, none is found before the end of what was read w
   assert.ok(known > 0);
 });
 
-test('who may write to the file decides whether what it names is believed', (t) => {
+test('a journal is trusted only if no other user may write to it', (t) => {
   const journal = newJournal(t);
   assert.equal(journal.read().isTrusted, true);
   chmodSync(journal.path, 0o620);
@@ -165,7 +165,7 @@ test('who may write to the file decides whether what it names is believed', (t) 
   assert.equal(journal.read().isTrusted, false);
 });
 
-test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, later lines lie beyond', async (t) => {
+test('a start trims a journal over 1 MiB: places stay, what counts is kept, and later lines lie beyond', async (t) => {
   const journal = newJournal(t);
   fill(journal, MIB);
   journal.append('spawn', { pid: 17, startKey: '4711', boot: 'b' });
@@ -190,7 +190,7 @@ test('over 1 MiB it is trimmed by a start: places stay, what counts is kept, lat
   assert.equal(reader.read().isStoppedSince(reader.read().endPlace), false);
 });
 
-test('trimmed again and again it keeps what counts, and places only grow', (t) => {
+test('a journal that is trimmed again and again keeps what counts, and its places only grow', (t) => {
   const journal = newJournal(t);
   let last = 0;
   for (let round = 0; round < 3; round += 1) {
@@ -204,7 +204,7 @@ test('trimmed again and again it keeps what counts, and places only grow', (t) =
   }
 });
 
-test('a stop whose line went into a file that was replaced writes it again, and it counts from there', async (t) => {
+test('a stop whose line went into a replaced file writes it again, and the line counts from there', async (t) => {
   const journal = newJournal(t);
   const trimmed = join(journal.path, '..', 'trimmed');
   const text = readFileSync(journal.path, 'utf8');
@@ -222,7 +222,7 @@ test('a stop whose line went into a file that was replaced writes it again, and 
   work.release();
 });
 
-test('its own line is found at its place, and a start that had read it has undone it', async (t) => {
+test('a stop finds its own line at its place, and a start that had read the line has undone it', async (t) => {
   const journal = newJournal(t);
   const { settling } = underTrim(journal, () => {
     const calls = { settling: journal.workOn('stop') };
@@ -238,7 +238,7 @@ test('its own line is found at its place, and a start that had read it has undon
   later.release();
 });
 
-test('a start is refused while a stop is at work, here or in another process, and killed with it is none', async (t) => {
+test('a start is refused while a stop is at work in this or another process, and not after that process was killed', async (t) => {
   const journal = newJournal(t);
   const work = await journal.workOn('stop');
   assert.equal(tryBegin(journal), 'in use');
@@ -254,7 +254,7 @@ test('a start is refused while a stop is at work, here or in another process, an
   assert.notEqual(tryBegin(journal), 'in use');
 });
 
-test('what a start decides under the lock keeps its line from being written', (t) => {
+test('a start that decides against it under the lock does not write its line', (t) => {
   const journal = newJournal(t);
   const unwanted = new StoppedError('unwanted');
   assert.throws(() => {
@@ -266,7 +266,7 @@ test('what a start decides under the lock keeps its line from being written', (t
   assert.notEqual(tryBegin(journal), 'in use');
 });
 
-test('a journal that is no file is a StateFileError for all that need it, and says nothing of a holder', async (t) => {
+test('a journal that is not a regular file is a StateFileError for every call that needs it', async (t) => {
   const journal = newJournal(t, { isMade: false });
   mkdirSync(journal.path);
   const refused = { name: 'StateFileError', path: journal.path };
@@ -277,7 +277,7 @@ test('a journal that is no file is a StateFileError for all that need it, and sa
   assert.equal(journal.readIfReadable().spawned, undefined);
 });
 
-test('lines of many processes at once are all there, each in one piece', async (t) => {
+test('of lines that many processes write at once none is lost or torn', async (t) => {
   const journal = newJournal(t);
   const writers = Array.from({ length: 4 }, () => startFixture(t, 'journal-user', [journal.path, '200']));
   for (const writer of writers) await writer.ended();
@@ -306,14 +306,14 @@ function begin(journal: Journal): void {
   assert.equal(tryBegin(journal), 'begun');
 }
 
-/** With LOCK_EX, as a start that trims has it: a stop() that is called meanwhile writes its line, and waits for LOCK_SH. */
+/** Runs `act` under LOCK_EX, as while a start trims: a stop() that is called meanwhile writes its line and waits for LOCK_SH. */
 function underTrim<T extends object>(journal: Journal, act: () => T): T {
   const result = journal.exclusively(act);
   assert.notEqual(result, 'in use');
   return result as T;
 }
 
-/** All that is read of it, but for the questions. */
+/** Everything that was read of the journal, except its functions. */
 function factsOf(journal: Journal): string {
   return JSON.stringify(journal.read());
 }

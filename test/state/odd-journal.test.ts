@@ -1,4 +1,4 @@
-/** Journals of other owners, and in odd places. */
+/** Journals of other owners, and journals that cannot be used normally. */
 import assert from 'node:assert/strict';
 import { appendFileSync, chmodSync, chownSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { temporaryFolder } from '../helpers/resources.js';
 
 const MIB = 1024 * 1024;
 
-test('trimming makes no journal believed that others may write', (t) => {
+test('trimming does not make a journal trusted that others may write', (t) => {
   const journal = newJournal(t);
   fill(journal, MIB);
   chmodSync(journal.path, 0o666);
@@ -21,7 +21,7 @@ test('trimming makes no journal believed that others may write', (t) => {
   assert.equal(journal.read().isTrusted, false);
 });
 
-test("nor does it make another user's journal ours", { skip: unlessRoot }, (t) => {
+test('trimming does not make the journal of another user ours', { skip: unlessRoot }, (t) => {
   const journal = newJournal(t);
   fill(journal, MIB);
   chownSync(journal.path, 65_534, 65_534);
@@ -35,7 +35,7 @@ test("nor does it make another user's journal ours", { skip: unlessRoot }, (t) =
 test('a journal that cannot be trimmed grows, and a start goes on', (t) => {
   const journal = newJournal(t);
   fill(journal, MIB);
-  // Whatever is in the way: a folder that we may not write to, a full disk.
+  // The obstacle can be anything: a folder that we may not write to, a full disk.
   mkdirSync(`${journal.path}.new`);
   begin(journal);
   assert.ok(statSync(journal.path).size > MIB);
@@ -44,8 +44,8 @@ test('a journal that cannot be trimmed grows, and a start goes on', (t) => {
   assert.equal(journal.read().isWanted, true);
 });
 
-test('the end of a process of the same PID is not that of the one which was spawned after it', (t) => {
-  // Two containers that share a folder: the one whose process has ended hears of it when the other has spawned its own.
+test('an exit line of an earlier process with the same PID does not count for the process spawned after it', (t) => {
+  // In two containers that share a folder, the exit of one's process can be reported after the other has spawned its own.
   const journal = newJournal(t);
   journal.append('spawn', { pid: 20, startKey: '200', boot: 'b' });
   journal.append('exit', { pid: 20, startKey: '100', exitCode: 0, signal: null });
@@ -54,9 +54,9 @@ test('the end of a process of the same PID is not that of the one which was spaw
   assert.equal(journal.read().hasExited, true);
 });
 
-test('however often it is supervised, the last start and stop stay where readers see them', (t) => {
+test('after any number of supervise lines, readers still see the last start and stop', (t) => {
   const journal = newJournal(t);
-  // As trimming leaves it: a stop in the first line, and the start that has undone it behind.
+  // This is the state after trimming: a stop in the first line, and behind it the start that undid it.
   fill(journal, MIB);
   journal.append('stop');
   begin(journal);
@@ -94,7 +94,7 @@ for (const [what, text] of Object.entries(heads)) {
   });
 }
 
-test('a journal that was deleted and made anew is read anew, be it of the same size and inode', async (t) => {
+test('a journal that was deleted and recreated is read from its begin, even with the same size and inode', async (t) => {
   const journal = newJournal(t);
   for (let round = 0; round < 20; round += 1) {
     const { id } = journal.read().endPlace;

@@ -11,7 +11,7 @@ import { startProgram } from '../helpers/programs.js';
 
 const DEADLINE_MODULE = join(projectRoot, 'build/src/support/deadline.js');
 
-test('a deadline of 0 is over at once, one of Infinity never', () => {
+test('a deadline of 0 is over at once, and one of Infinity never', () => {
   assert.equal(Deadline.after(0).isOver, true);
   assert.equal(Deadline.after(0).remainingMs, 0);
   assert.equal(Deadline.after(Number.POSITIVE_INFINITY).isOver, false);
@@ -31,7 +31,7 @@ test('the remaining time shrinks to 0 and not below, and then the deadline is ov
   assert.equal(short.isOver, true);
 });
 
-test('who was kept from running far beyond the end has time for one look more, and no second one', async () => {
+test('a process that was not scheduled until long after a deadline gets time for one more check, and only one', async () => {
   const block = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
   const [short, long] = [Deadline.after(30), Deadline.after(0)];
   block(400);
@@ -48,13 +48,13 @@ test('who was kept from running far beyond the end has time for one look more, a
   clear();
 });
 
-test('so has one whose time was extended by an instant', () => {
+test('an extended deadline also leaves time for one more check after a long pause of the process', () => {
   const extended = Deadline.after(1_000).extendedBy(1);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_300);
   assert.ok(extended.remainingMs > 500, `${extended.remainingMs}`);
 });
 
-test('what is cleared does not keep the process alive, also when its time was over in that turn', async (t) => {
+test('a cleared timeout does not keep the process alive, even if its time was over in that turn', async (t) => {
   const script = `import { abortAfter } from ${JSON.stringify(DEADLINE_MODULE)};
     const { clear } = abortAfter(1);
     setTimeout(clear, 1);
@@ -77,7 +77,7 @@ test('sleep takes the time that it was given', async () => {
   assert.ok(performance.now() - begun >= 29);
 });
 
-test('sockets and children are heard, however long those look who sleep in between', async () => {
+test('events of sockets and children arrive, however long the work between two sleeps takes', async () => {
   const limit = Deadline.after(5_000);
   let answered = 0;
   const look = async () => {
@@ -97,7 +97,7 @@ test('sockets and children are heard, however long those look who sleep in betwe
   await Promise.all(answers);
 });
 
-test('sleep ends with the reason of a signal, aborted before or meanwhile, and lets go of it', async () => {
+test('sleep ends with the reason of a signal that is aborted before or during it, and keeps no listener on the signal', async () => {
   const reason = { any: 'value' };
   await assert.rejects(sleep(60_000, AbortSignal.abort(reason)), (error) => error === reason);
   const controller = new AbortController();
@@ -130,7 +130,7 @@ async function connectAndClose(): Promise<void> {
   await once(server.close(), 'close');
 }
 
-/** The steps of a pace, as asked of the timer. */
+/** The delays of a pace, as they are passed to the timer. */
 async function stepsOf(pace: Pace, count: number): Promise<number[]> {
   const steps: number[] = [];
   for (let i = 0; i < count; i += 1) {
@@ -143,13 +143,13 @@ async function stepsOf(pace: Pace, count: number): Promise<number[]> {
 
 test('a pace begins with short steps, and grows to its longest', async () => {
   const steps = await stepsOf(new Pace({ firstMs: 4, maxMs: 60 }), 6);
-  // 2 to 4, 4 to 8, 8 to 16, 16 to 32, 30 to 60, 30 to 60; a timer is never early by more than 1 ms.
+  // The delays are 2 to 4, 4 to 8, 8 to 16, 16 to 32, 30 to 60, 30 to 60; a timer is never early by more than 1 ms.
   for (const [index, least] of [2, 4, 8, 16, 30, 30].entries()) {
     assert.ok((steps[index] ?? 0) >= least - 1, `step ${index}: ${steps}`);
   }
 });
 
-test('paces do not march in step', async () => {
+test('two paces have different delays', async () => {
   const steps = await Promise.all(Array.from({ length: 8 }, () => stepsOf(new Pace({ firstMs: 800, maxMs: 800 }), 1)));
   const firstMs = steps.flat();
   assert.ok(Math.max(...firstMs) - Math.min(...firstMs) > 20, String(firstMs));

@@ -1,4 +1,4 @@
-/** DEBUG where the package `debug` is not there, as in a bundle: one line says so, to whoever asked for our lines. */
+/** DEBUG without the package `debug`, as in a bundle: one line tells a user who asked for our lines that they are missing. */
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { projectRoot } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
 
-/** Several layers log something: a start that fails, after a lock. */
+/** A program in which several layers log: a start that fails, after a lock. */
 const PROGRAM = `
 import { acquireLock, ProcessManager } from './src/index.js';
 acquireLock(process.argv[2] + '/x.lock').release();
@@ -15,7 +15,7 @@ const spec = { name: 'x', command: 'false', stateDir: process.argv[2] };
 await new ProcessManager(spec).start().catch(({ name }) => console.log(name));
 `;
 
-/** What the program prints on stderr. The library is a copy of its own, without any package beside it. */
+/** What the program prints on stderr. It uses a copy of the library that has no package beside it. */
 async function stderrWith(t: TestContext, env: NodeJS.ProcessEnv): Promise<string> {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'state'));
@@ -30,7 +30,7 @@ async function stderrWith(t: TestContext, env: NodeJS.ProcessEnv): Promise<strin
 }
 
 for (const DEBUG of ['flock-process:*', '*', 'flock-process:lock', 'express:*, flock-process:start', 'flock*,-x']) {
-  test(`DEBUG=${DEBUG}: one line on stderr says that the package is not there`, async (t) => {
+  test(`DEBUG=${DEBUG}: one line on stderr says that the package is missing`, async (t) => {
     const stderr = await stderrWith(t, { DEBUG });
     assert.match(stderr, /^flock-process: .*DEBUG.*"debug".*\n$/);
     assert.equal(stderr.split('\n').length, 2, stderr);
@@ -38,7 +38,7 @@ for (const DEBUG of ['flock-process:*', '*', 'flock-process:lock', 'express:*, f
 }
 
 for (const DEBUG of [undefined, '', 'express:*', 'flock-process:*,-flock-process:*', 'flock-process']) {
-  test(`DEBUG=${DEBUG}: nothing of ours was asked for, and nothing is said`, async (t) => {
+  test(`DEBUG=${DEBUG}: nothing is printed, because none of our lines was asked for`, async (t) => {
     assert.equal(await stderrWith(t, DEBUG === undefined ? {} : { DEBUG }), '');
   });
 }

@@ -1,4 +1,4 @@
-/** What makes an error one of this library's, in two copies of it too, and what is read of errors from another realm. */
+/** What makes an error one of this library's, even between two copies of it, and what is read from errors of another realm. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { errorCode, errorText, FlockProcessError, isSystemError, LockHeldError }
 
 type ErrorModule = typeof import('../../src/support/errors.js');
 
-/** Another copy of the module, as a second version of the package in one process would bring it. */
+/** Another copy of the module, as a second version of the package in one process would load it. */
 async function importCopy(name: string): Promise<ErrorModule> {
   const copy: ErrorModule = await import(`${new URL('../../src/support/errors.js', import.meta.url)}?copy=${name}`);
   assert.notEqual(copy.LockHeldError, LockHeldError);
@@ -38,12 +38,12 @@ const CODES: Record<string, string> = {
 
 type ErrorClass = new (message: string, facts: object) => FlockProcessError;
 
-/** The error classes that the package exports, but for their base, by name. */
+/** The error classes that the package exports, without their base, by name. */
 const classes = Object.entries(library).filter(
   ([name]) => name.endsWith('Error') && name !== 'FlockProcessError',
 ) as unknown as [string, ErrorClass][];
 
-test('each exported error has its name, its code and its facts, and is an instance of its own class and the base alone', () => {
+test('each exported error has its name, its code and its facts, and is an instance only of its own class and the base', () => {
   assert.deepEqual(classes.map(([name]) => name).toSorted(), Object.keys(CODES).toSorted());
   for (const [name, errorClass] of classes) {
     const error = new errorClass('why', { path: '/x', cause: 'the original' });
@@ -104,7 +104,7 @@ test('a class that is derived from one of the errors is an ordinary class', asyn
   assert.deepEqual([own.code, own.name, own.cause], ['ERR_OWN', 'FlockProcessError', 'the original']);
 });
 
-test('nothing else is an instance, whatever its name and code say', () => {
+test('no other object is an instance, whatever its name and code are', () => {
   const error = Object.assign(new Error('why'), { name: 'LockHeldError', code: 'ERR_LOCK_HELD', path: '/x' });
   const copied = structuredClone(new LockHeldError('why', { path: '/x' }));
   for (const value of [
@@ -123,7 +123,7 @@ test('nothing else is an instance, whatever its name and code say', () => {
   }
 });
 
-test('what the system says is read of an error from another realm too', () => {
+test('the error code of the system is read from an error of another realm too', () => {
   let ours: unknown;
   try {
     readFileSync('/nowhere');
@@ -140,7 +140,7 @@ test('what the system says is read of an error from another realm too', () => {
   }
 });
 
-test('whatever is thrown has a text, and only what the system said has a code', () => {
+test('any thrown value has a text, and only errors of the system have a code', () => {
   for (const [thrown, text] of [
     [new Error('why'), 'why'],
     ['why', 'why'],
@@ -167,7 +167,7 @@ for (const [what, error, text] of [
   ['a text', 'nothing works', 'nothing works'],
   ['nothing', undefined, 'undefined'],
 ] as const) {
-  test(`whatever was thrown has a text: ${what}`, () => {
+  test(`any thrown value has a text: ${what}`, () => {
     assert.equal(errorText(error), text);
   });
 }

@@ -8,13 +8,13 @@ import { rounds, temporaryFolder } from '../helpers/resources.js';
 
 const permissions = (path: string) => statSync(path).mode & 0o7777;
 
-test('all missing levels are made with mode 0700', (t) => {
+test('all missing levels are created with mode 0700', (t) => {
   const folder = temporaryFolder(t);
   makeFolders(join(folder, 'a/b/c/d'));
   for (const level of ['a', 'a/b', 'a/b/c', 'a/b/c/d']) assert.equal(permissions(join(folder, level)), 0o700, level);
 });
 
-test('folders that exist are left as they are, the root included', (t) => {
+test('existing folders are left as they are, even the root', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'a'));
   chmodSync(join(folder, 'a'), 0o755);
@@ -24,7 +24,7 @@ test('folders that exist are left as they are, the root included', (t) => {
   assert.equal(permissions(join(folder, 'a')), 0o755);
 });
 
-test('a symbolic link to a folder is as good as a folder', (t) => {
+test('a symbolic link to a folder counts as a folder', (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'real'));
   symlinkSync('real', join(folder, 'link'));
@@ -42,7 +42,7 @@ test('a file in the way is an error, and left alone', (t) => {
   assert.equal(readFileSync(join(folder, 'file'), 'utf8'), 'kept');
 });
 
-test('a symbolic link that leads nowhere is an error, and its target is not made', (t) => {
+test('a symbolic link that leads nowhere is an error, and its target is not created', (t) => {
   const folder = temporaryFolder(t);
   symlinkSync(join(folder, 'nowhere'), join(folder, 'link'));
   assert.throws(() => makeFolders(join(folder, 'link')), { code: 'EEXIST' });
@@ -50,7 +50,7 @@ test('a symbolic link that leads nowhere is an error, and its target is not made
   assert.equal(existsSync(join(folder, 'nowhere')), false);
 });
 
-test('under /proc it fails promptly', async (t) => {
+test('creating a folder under /proc fails at once', async (t) => {
   for (const path of ['/proc/flock-process', '/proc/flock-process/a/b', '/proc/self/flock-process/a']) {
     const maker = startFixture(t, 'folder-maker', [path]);
     assert.equal((await maker.ended()).stdout, 'ENOENT\n', path);
@@ -61,7 +61,7 @@ test('an empty path is an error', () => {
   assert.throws(() => makeFolders(''), { code: 'ENOENT' });
 });
 
-test('of several makers of the same folders none fails', async (t) => {
+test('several processes that create the same folders all succeed', async (t) => {
   const folder = temporaryFolder(t);
   const levels = Array.from({ length: rounds(1_000) }, (_, index) => join(folder, String(index), 'a/b/c'));
   writeFileSync(join(folder, 'list'), levels.join('\n'));

@@ -1,4 +1,7 @@
-/** From where a package is loaded: beside the library, else beside the program; never from where somebody points it to. */
+/**
+ * A package is loaded from beside the library, or else from beside the program; never from a place that an argument or the working
+ * folder names.
+ */
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,14 +12,14 @@ import { temporaryFolder } from '../helpers/resources.js';
 
 const LOAD = "import('LIBRARY').then(({ loadPackage }) => console.log(loadPackage('some-package')));";
 
-/** A package in this folder's node_modules; loading it gives the text. */
+/** Installs a package in this folder's node_modules; loading it gives the text. */
 function installPackage(folder: string, text: string): void {
   const place = join(folder, 'node_modules/some-package');
   mkdirSync(place, { recursive: true });
   writeFileSync(join(place, 'index.js'), `module.exports = ${JSON.stringify(text)};\n`);
 }
 
-/** A copy of the library, without any package beside it. */
+/** A copy of the library that has no package beside it. */
 function copyLibrary(folder: string): { library: string; code: string } {
   const library = join(folder, 'library');
   mkdirSync(library);
@@ -25,7 +28,7 @@ function copyLibrary(folder: string): { library: string; code: string } {
   return { library, code: LOAD.replace('LIBRARY', file) };
 }
 
-test('a package is loaded from beside the library, else from beside the program', async (t) => {
+test('a package is loaded from beside the library, or else from beside the program', async (t) => {
   const folder = temporaryFolder(t);
   const { library, code } = copyLibrary(folder);
   const program = join(folder, 'program');
@@ -37,7 +40,7 @@ test('a package is loaded from beside the library, else from beside the program'
   assert.equal((await run()).stdout, 'beside the library\n');
 });
 
-test('neither the working folder nor an argument says where a package is', async (t) => {
+test('neither the working folder nor an argument changes where a package is loaded from', async (t) => {
   const untrusted = temporaryFolder(t);
   installPackage(untrusted, 'by whoever may write there');
   const { code } = copyLibrary(temporaryFolder(t));

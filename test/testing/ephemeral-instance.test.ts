@@ -1,4 +1,4 @@
-/** One throw-away instance: what it is given, and that nothing of it is left. */
+/** One ephemeral instance: what it is given, and that it leaves nothing. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -15,7 +15,7 @@ function folders(): string[] {
   return existsSync(userFolder()) ? readdirSync(userFolder()).filter((name) => name.startsWith('ephemeral-')) : [];
 }
 
-test('it has a port and a folder of its own, and is ready, tied and without a reuse', async (t) => {
+test('an ephemeral instance has a port and a folder of its own, and is ready, tied and never reused', async (t) => {
   ownTemporaryFolder(t);
   const server = await startEphemeral(redisPreset);
   t.after(() => server.stop());
@@ -32,7 +32,7 @@ test('it has a port and a folder of its own, and is ready, tied and without a re
   );
 });
 
-test('stop ends it, removes its folder, and can be called again, at once and later', async (t) => {
+test('stop() ends the instance, removes its folder, and can be called again, at once and later', async (t) => {
   ownTemporaryFolder(t);
   const server = await startEphemeral(redisPreset);
   await Promise.all([server.stop(), server.stop()]);
@@ -42,7 +42,7 @@ test('stop ends it, removes its folder, and can be called again, at once and lat
   await server.stop();
 });
 
-test('await using ends it with its block, also when that throws', async (t) => {
+test('await using ends the instance with its block, even when the block throws', async (t) => {
   ownTemporaryFolder(t);
   let pid = 0;
   await assert.rejects(async () => {
@@ -54,7 +54,7 @@ test('await using ends it with its block, also when that throws', async (t) => {
   assert.deepEqual([livingInGroup(pid), folders()], [[], []]);
 });
 
-test('the defaults of the preset for tests lie below the options, and undefined is no option', async (t) => {
+test('an option overrides the default that the preset has for tests, and undefined does not', async (t) => {
   const databases = async (options?: { databases?: number }) => {
     await using server = await startEphemeral(redisPreset, options);
     return argumentsOf(server.pid).length > 0 ? server.manager.spec.args?.at(-1) : undefined;
@@ -76,7 +76,7 @@ test('a given port is used', async () => {
   assert.equal(await accepts(port), true);
 });
 
-test('a given port that somebody has: PortInUseError, and no other is tried', async (t) => {
+test('a given port that is in use gives PortInUseError, and no other port is tried', async (t) => {
   ownTemporaryFolder(t);
   const port = await freePort();
   const other = createServer().listen(port, '127.0.0.1');
@@ -85,7 +85,7 @@ test('a given port that somebody has: PortInUseError, and no other is tried', as
   assert.deepEqual(folders(), []);
 });
 
-test('a given folder is used and stays, and the server in it is asked to end', async (t) => {
+test('a given folder is used and stays, and its server gets the stop signal', async (t) => {
   const stateDir = join(temporaryFolder(t), 'state');
   const server = await startEphemeral(nodePreset({ 'on-term': 0 }), { stateDir });
   assert.equal(server.stateDir, stateDir);
@@ -99,7 +99,7 @@ test('a given folder is used and stays, and the server in it is asked to end', a
   assert.deepEqual(exits, [[0, null]]);
 });
 
-test('with a folder of its own it is killed at once: no SIGTERM arrives', async () => {
+test('an instance in its own folder is killed at once and gets no SIGTERM', async () => {
   const server = await startEphemeral(nodePreset({ 'on-term': 'ignore' }));
   const reported: string[] = [];
   const exits: unknown[] = [];
@@ -112,7 +112,7 @@ test('with a folder of its own it is killed at once: no SIGTERM arrives', async 
   assert.doesNotMatch(reported[0] ?? '', /SIGTERM/);
 });
 
-test('a TMPDIR that is relative is that of the start: the folder is removed from wherever stop is called', async (t) => {
+test('a relative TMPDIR is resolved at the start, so stop() removes the folder in any working directory', async (t) => {
   ownTemporaryFolder(t);
   const place = realpathSync(process.env.TMPDIR ?? '');
   const before = process.cwd();
@@ -139,7 +139,7 @@ test('a start that fails leaves neither folder nor process', async (t) => {
   assert.deepEqual(folders(), []);
 });
 
-test('an aborted start leaves neither, and an aborted signal starts nothing', async (t) => {
+test('an aborted start leaves neither folder nor process, and an aborted signal starts nothing', async (t) => {
   ownTemporaryFolder(t);
   const preset = nodePreset({ 'listen-after': 60_000 });
   await assert.rejects(startEphemeral(preset, { signal: AbortSignal.timeout(150) }), { name: 'TimeoutError' });
@@ -160,10 +160,10 @@ test('a preset without a port is a TypeError that names it', async (t) => {
   assert.deepEqual(folders(), []);
 });
 
-test('a port that is taken between the look and the start is given up for another', async () => {
+test('a port that is taken between the check and the start is replaced by another one', async () => {
   const takers = new Set<ReturnType<typeof createServer>>();
   const tried: number[] = [];
-  // The preset is asked after the port was reserved, and before anybody listens on it.
+  // The preset is called after the port is reserved and before a server listens on it.
   const preset = (options: { stateDir?: string; port?: number }): ProcessSpec => {
     tried.push(options.port ?? 0);
     if (tried.length <= 2) takers.add(createServer().listen(options.port, '127.0.0.1'));

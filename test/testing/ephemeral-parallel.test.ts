@@ -1,4 +1,4 @@
-/** Throw-away instances of many test workers, some of which are killed. */
+/** Ephemeral instances of many test workers, some of which are killed. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ import { processesNaming } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { accepts } from '../helpers/witness.js';
 
-test('8 workers with 10 instances each, all at once, have 80 ports, 80 folders, and leave nothing', async (t) => {
+test('8 workers with 10 instances each at the same time have 80 ports and 80 folders, and leave nothing', async (t) => {
   const env = { ...process.env, TMPDIR: temporaryFolder(t) };
   const folder = join(env.TMPDIR, `flock-process-${process.getuid?.()}`);
   const workers = Array.from({ length: 8 }, () => startFixture(t, 'ephemeral-caller', ['10'], { env }));
@@ -25,17 +25,17 @@ test('8 workers with 10 instances each, all at once, have 80 ports, 80 folders, 
   assert.equal(new Set(instances.map(({ stateDir }) => stateDir)).size, 80);
   assert.equal(new Set(instances.map(({ pid }) => pid)).size, 80);
   assert.deepEqual(await Promise.all(instances.map(({ port }) => accepts(port))), Array(80).fill(true));
-  // Half of them are asked to stop, half are killed.
+  // Half of the workers are asked to stop, the others are killed.
   for (const worker of workers.slice(0, 4)) worker.send('stop');
   for (const worker of workers.slice(4)) worker.kill();
   for (const worker of workers) await worker.ended({ withinMs: 60_000 });
-  // A process of several threads is a zombie already while the last of them still has the lock.
+  // A process of several threads can be a zombie while its last thread still has the lock.
   const isThere = ({ pid, stateDir }: Had['instances'][number]) =>
     isRunning(pid) || isLocked(join(stateDir, 'redis.lock'));
   await eventually('nobody', () => !instances.some(isThere) && processesNaming(folder).length === 0, LONG);
   const left = had.slice(4).flatMap((each) => each.instances.map(({ stateDir }) => stateDir));
   assert.deepEqual(ephemeralIn(folder).toSorted(), left.toSorted());
-  // The next call removes what the killed ones left.
+  // The next call removes the folders of the killed workers.
   const next = startFixture(t, 'ephemeral-caller', ['1'], { env });
   const [survivor] = (await next.message<Had>()).instances;
   assert.deepEqual(ephemeralIn(folder), [survivor?.stateDir]);
@@ -57,7 +57,7 @@ test('a caller killed at a random instant leaves no process, and after the next 
     await caller.ended();
     await eventually('nobody', () => processesNaming(folder).length === 0, { everyMs: 2 });
   }
-  // A folder without a lock in it could be a moment old: it is removed by calls after a minute.
+  // A folder without a lock in it may be new, so a call removes it only when it is a minute old.
   for (const path of ephemeralIn(folder)) {
     if (!readdirSync(path).includes('in-use.lock')) utimesSync(path, new Date(0), new Date(0));
   }
@@ -68,7 +68,7 @@ test('a caller killed at a random instant leaves no process, and after the next 
   await next.ended();
 });
 
-test('what is in use, new, or nobody’s folder of this kind stays when others are swept', async (t) => {
+test('a sweep leaves folders that are in use, new, or not made by startEphemeral', async (t) => {
   ownTemporaryFolder(t);
   await using living = await startEphemeral(redisPreset);
   const make = (name: string, file?: string) => {

@@ -1,4 +1,7 @@
-/** A throw-away Temporal: a workflow runs on it, several at once, and its times beside those of Temporal's own test server. */
+/**
+ * An ephemeral Temporal: a workflow runs on it, several run at once, and its times are compared with those of
+ * Temporal's own test server.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
@@ -31,7 +34,7 @@ test('a workflow with an activity runs on an ephemeral Temporal', async (t) => {
   assert.equal(result, 'Hello Ada, from orders');
 });
 
-test('four at once do not meet on any port, are headless, in memory, and look for no new version', async (t) => {
+test('four Temporals at once share no port, are headless and in memory, and check for no new version', async (t) => {
   const instances = await Promise.all([1, 2, 3, 4].map(() => startEphemeral(temporalDevServer, { command })));
   t.after(() => Promise.all(instances.map((instance) => instance.stop())));
   assert.equal(new Set(instances.map(({ port }) => port)).size, 4);
@@ -41,7 +44,7 @@ test('four at once do not meet on any port, are headless, in memory, and look fo
     assert.match(words, /--dynamic-config-value frontend\.enableServerVersionCheck=false/);
     assert.doesNotMatch(words, /--db-filename/);
     assert.equal((await manager.status()).state, 'running');
-    // Of the ports that it chooses itself one may be taken by anybody; then it is started again, on another one.
+    // Another process may take one of the ports that Temporal chooses itself; then it is started again on another port.
     const complaints = (await manager.logTail(1_000)).filter((line) => /address already in use/i.test(line));
     assert.deepEqual(
       complaints.filter((line) => instances.some(({ port }) => line.includes(`:${port}:`))),
@@ -52,7 +55,7 @@ test('four at once do not meet on any port, are headless, in memory, and look fo
   for (const { pid } of instances) assert.deepEqual(livingInGroup(pid), []);
 });
 
-test('from the call to a connected client, and to its end, it takes about as long as createLocal on the same binary', async (t) => {
+test('connecting to an ephemeral Temporal and ending it take about as long as with createLocal on the same binary', async (t) => {
   const times: Record<'ours' | 'theirs' | 'our stop' | 'their teardown', number[]> = {
     ours: [],
     theirs: [],
@@ -60,9 +63,10 @@ test('from the call to a connected client, and to its end, it takes about as lon
     'their teardown': [],
   };
   const executable = { type: 'existing-path', path: command } as const;
-  // The first round loads both libraries. Whatever else the machine does only adds to a time: the quickest are compared.
+  // The first round loads both libraries. Other work on the machine only makes a round longer, so the quickest rounds
+  // are compared.
   const quickest = (what: keyof typeof times) => Math.min(...times[what].slice(1));
-  // The bench compares them closely; here other tests run at the same time.
+  // The bench compares the times exactly; here other tests run at the same time.
   const isQuick = () =>
     quickest('ours') < 2 * quickest('theirs') + 100 && quickest('our stop') < 3 * quickest('their teardown') + 200;
   const least = rounds(10, { least: 3 });

@@ -1,4 +1,4 @@
-/** A server that could not get its ports is started again on another one. */
+/** A server that could not get its ports is started again on another port. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ function panicsOnce(test: Parameters<typeof temporaryFolder>[0]) {
   });
 }
 
-test('startShared starts a server again that ended early for want of a port of its own choice', async (t) => {
+test('startShared starts a server again that ended early because a port of its own choice was taken', async (t) => {
   const key = ownKey();
   const instance = await startShared(panicsOnce(t), { key });
   assert.equal(instance.reused, false);
@@ -28,11 +28,11 @@ test('startShared starts a server again that ended early for want of a port of i
   await nothingIsLeft(key);
 });
 
-test('startEphemeral does so as well', async (t) => {
+test('startEphemeral also starts such a server again', async (t) => {
   await (await startEphemeral(panicsOnce(t))).stop();
 });
 
-test('a server that ends early on each port is tried on three, and the error is the last one', async () => {
+test('a server that ends early on each port is tried on three ports, and the error is the last one', async () => {
   const tried: number[] = [];
   const preset = ({ stateDir = '', port = 0 }: { stateDir?: string; port?: number }): ProcessSpec => {
     tried.push(port);
@@ -42,7 +42,7 @@ test('a server that ends early on each port is tried on three, and the error is 
   assert.deepEqual([tried.length, new Set(tried).size], [3, 3]);
 });
 
-test('on a given port it is tried once, and the error has the whole trace', async (t) => {
+test('on a given port a server is tried once, and the error has the whole trace', async (t) => {
   const call = startShared(panicsOnce(t), { key: ownKey(), port: await freePort() });
   await assert.rejects(call, (error) => {
     assert.ok(error instanceof EarlyExitError);
@@ -51,7 +51,7 @@ test('on a given port it is tried once, and the error has the whole trace', asyn
   });
 });
 
-/** test/fixtures/crashes.mjs, and how often it was started. */
+/** The spec of test/fixtures/crashes.mjs, and how often the program was started. */
 function crashing(test: Parameters<typeof temporaryFolder>[0], how: string, command?: readonly string[]) {
   const file = join(temporaryFolder(test), 'starts');
   const words = [process.execPath, plainFixture('crashes.mjs'), file, how];
@@ -64,7 +64,9 @@ function crashing(test: Parameters<typeof temporaryFolder>[0], how: string, comm
   };
 }
 
-/** A shell that waits for a program, as npm does, ends with 128 and the number of its signal. */
+/**
+ * A shell that waits for a program, as npm does, exits with 128 plus the number of the signal that killed the program.
+ */
 const BEHIND_A_SHELL = ['/bin/sh', '-c', '"$@"; exit $?', 'sh'];
 
 test('a server that dies of a signal which no port can cause is started once', async (t) => {
@@ -83,7 +85,7 @@ test('a server that dies of a signal which no port can cause is started once', a
   }
 });
 
-test('one that aborts, or traps, can have met somebody at its port: it is started three times', async (t) => {
+test('a server that aborts or traps may have found its port taken, so it is started three times', async (t) => {
   ownTemporaryFolder(t);
   for (const how of ['SIGABRT', 'SIGTRAP', 'SIGILL', '134', '1']) {
     const { preset, starts } = crashing(t, how);

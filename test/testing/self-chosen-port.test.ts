@@ -1,4 +1,4 @@
-/** Servers that bind to port 0, and say which one the system gave them. */
+/** Servers that bind to port 0 and print which port the system gave them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type ProcessSpec, startEphemeral, startShared } from '../../src/index.js';
@@ -26,7 +26,7 @@ test('startEphemeral takes the port that the ready line names', async (t) => {
   await Promise.all(servers.map((server) => server.stop()));
 });
 
-test('startShared does so too, and whoever joins finds it there', async () => {
+test('startShared takes it too, and a user that joins finds the server there', async () => {
   const key = ownKey();
   const [first, second] = [await startShared(binding, { key }), await startShared(binding, { key })];
   assert.deepEqual([second.pid, second.port, second.reused], [first.pid, first.port, true]);

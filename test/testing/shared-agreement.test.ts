@@ -1,4 +1,7 @@
-/** What the users of one key agree on: options, port and folder, and what happens to who does not. */
+/**
+ * The settings that the users of one key must agree on: options, port and folder, and what a user with other settings
+ * gets.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs';
@@ -44,7 +47,7 @@ test('a caller with other options gets an OptionsMismatchError that names the fi
   await other.leave();
 });
 
-test('functions are left out of the comparison, and so are options that are undefined', async () => {
+test('functions and undefined options are not compared', async () => {
   const key = ownKey();
   const healthy = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), isHealthy: () => true });
   const one = await startShared(healthy, { key });
@@ -55,7 +58,7 @@ test('functions are left out of the comparison, and so are options that are unde
   await nothingIsLeft(key);
 });
 
-test('variables are compared one by one, in whatever order, and their values are written nowhere', async () => {
+test('environment variables are compared one by one in any order, and their values are never written to a file', async () => {
   const key = ownKey();
   const withEnv = (env: Record<string, string | undefined>) => (options: RedisOptions) => ({
     ...redisPreset(options),
@@ -83,7 +86,7 @@ test('variables are compared one by one, in whatever order, and their values are
   await Promise.all([one.leave(), same.leave()]);
 });
 
-test('a preset that gives something new each time works for one caller, and is a mismatch for the next', async () => {
+test('a preset whose spec differs at each call works for one caller, and is a mismatch for the next', async () => {
   const key = ownKey();
   const preset = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), env: { TOKEN: randomUUID() } });
   const one = await startShared(preset, { key });
@@ -92,7 +95,7 @@ test('a preset that gives something new each time works for one caller, and is a
   await nothingIsLeft(key);
 });
 
-test('a given port is used, and another one is a mismatch', async () => {
+test('a given port is used, and a different port is a mismatch', async () => {
   const [key, port] = [ownKey(), await freePort()];
   const one = await startShared(redisPreset, { key, port });
   assert.equal(one.port, port);
@@ -115,7 +118,7 @@ test('a given stateDir is used and not removed', async (t) => {
   assert.ok(existsSync(join(stateDir, 'logs/redis.log')));
 });
 
-test('await using leaves at the end of the block', async () => {
+test('await using leaves the shared instance at the end of its block', async () => {
   const key = ownKey();
   let pid = 0;
   {
@@ -127,7 +130,7 @@ test('await using leaves at the end of the block', async () => {
   await nothingIsLeft(key);
 });
 
-test('files lie in folders that are for this user alone, and beside the removed folder only locks and the journal stay', async () => {
+test('the folders are for this user alone, and only locks and the journal stay when the folder of an instance is removed', async () => {
   const key = ownKey();
   const { leave, stateDir, manager } = await startShared(redisPreset, { key });
   const folder = sharedFolder();
@@ -141,14 +144,14 @@ test('files lie in folders that are for this user alone, and beside the removed 
   for (const name of locks) assert.equal(statSync(join(folder, name)).size, 0, name);
 });
 
-test('one key may be another one with ".lock" behind it', async () => {
+test('a key may be another key followed by ".lock"', async () => {
   const key = ownKey();
   await using one = await startShared(redisPreset, { key });
   await using other = await startShared(redisPreset, { key: `${key}.lock` });
   assert.notEqual(one.pid, other.pid);
 });
 
-test('options that make a bad spec are refused, and nobody is asked to agree on them', async () => {
+test('options that make a bad spec are refused, and are not recorded for other users', async () => {
   const key = ownKey();
   const bad = startShared(
     (options: { port?: number; stateDir?: string }) => ({ ...redisPreset(options), name: 'no name' }),
@@ -190,7 +193,7 @@ const intruders: Record<string, (path: string, t: TestContext) => void> = {
 };
 
 for (const [what, make] of Object.entries(intruders)) {
-  test(`a folder in the temp folder that ${what} is refused, and nothing is made in it`, {
+  test(`a folder in the temp folder that ${what} is refused, and nothing is created in it`, {
     skip: unlessRoot,
   }, async (t) => {
     const temp = temporaryFolder(t);
@@ -206,7 +209,7 @@ for (const [what, make] of Object.entries(intruders)) {
   });
 }
 
-test('a server that fails to start: every caller gets the error with the log, and nothing is left', async (t) => {
+test('when a server fails to start, every caller gets the error with the log, and nothing is left', async (t) => {
   const key = ownKey();
   const broken = { key, args: ['--no-such-option', 'x'] };
   await assert.rejects(startShared(redisPreset, broken), (error) => {
@@ -225,7 +228,7 @@ test('a server that fails to start: every caller gets the error with the log, an
   await healthy.leave();
 });
 
-test('an aborted call leaves, and its reason is thrown', async () => {
+test('an aborted call throws the reason of the abort, and does not stay a user', async () => {
   const key = ownKey();
   const signal = AbortSignal.abort(new Error('not wanted'));
   await assert.rejects(startShared(redisPreset, { key, signal }), /not wanted/);
@@ -235,7 +238,7 @@ test('an aborted call leaves, and its reason is thrown', async () => {
   await one.leave();
 });
 
-test('a stranger on the port after a crash: PortInUseError while it is agreed on, another port when all have left', async (t) => {
+test('a stranger on the port after a crash causes PortInUseError while there are users, and another port once all have left', async (t) => {
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
   process.kill(one.pid, 'SIGKILL');
@@ -255,7 +258,7 @@ test('a stranger on the port after a crash: PortInUseError while it is agreed on
   await other.leave();
 });
 
-test('the defaults for tests of a preset are below the given options', async () => {
+test('a given option overrides the default that the preset has for tests', async () => {
   const seen: unknown[] = [];
   const preset = Object.assign(
     (options: RedisOptions) => {

@@ -1,14 +1,14 @@
-/** What it costs to join a shared instance that runs. */
+/** The time that it takes to join a shared instance that runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startShared } from '../../src/index.js';
 import { rounds } from '../helpers/resources.js';
 import { nothingIsLeft, ownKey, redisPreset, startUser } from '../helpers/shared.js';
 
-/** Ten times what the issue allows: other work may have the processors meanwhile. */
+/** Ten times the time that joining may take on an idle machine: other work may have the processors. */
 const JOIN_MS = 100;
 
-test('joining one that runs is quick in a process that has the library loaded', async (t) => {
+test('joining a running instance is quick in a process that has loaded the library', async (t) => {
   const key = ownKey();
   const user = await startUser(t, { key });
   const { pid } = await user.join();
@@ -19,7 +19,7 @@ test('joining one that runs is quick in a process that has the library loaded', 
     const took = performance.now() - begin;
     assert.deepEqual([instance.pid, instance.reused], [pid, true]);
     await instance.leave();
-    // The first one loads what is loaded when it is needed.
+    // The first call loads code on demand, so it is not measured.
     if (round > 0) times.push(took);
   }
   await user.leave();

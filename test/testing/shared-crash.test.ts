@@ -1,4 +1,4 @@
-/** The server ends while it has users: their next call starts it again, and finds it where it was. */
+/** The server ends while it has users: the next call of a user starts it again on the same port. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -10,7 +10,7 @@ import { nothingIsLeft, ownKey, processesOf, redisPreset, startUsers } from '../
 import { watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 
-test('the server is killed while three users are in: the next call of each has the same new PID and the same port', async (t) => {
+test('when the server is killed under three users, the next call of each gives the same new PID and the same port', async (t) => {
   const key = ownKey();
   const users = await startUsers(t, 3, { key });
   const before = await Promise.all(users.map((user) => user.join()));
@@ -31,7 +31,7 @@ test('the server is killed while three users are in: the next call of each has t
     assert.equal(await redisPid(port), pid);
     old = pid;
     await Promise.all(users.map((user) => user.leave()));
-    // They were in twice; that they left once ends nothing.
+    // The users have joined twice, so leaving once does not end the server.
     assert.equal(await redisPid(port), pid);
   }
   await Promise.all(users.map((user) => user.leave()));
@@ -39,10 +39,10 @@ test('the server is killed while three users are in: the next call of each has t
   assert.equal(existsSync(stateDir), false);
 });
 
-test('after a crash the old watcher ends nothing but itself, and only when the last user leaves', async () => {
+test('after a crash the old watcher ends only itself, and only when the last user leaves', async () => {
   const key = ownKey();
   const first = await startShared(redisPreset, { key });
-  // The watcher and its flock, which it may come to only when the server is ready already.
+  // The watcher may start its flock only after the server is ready.
   const watchers = await eventually('the watcher and its flock', () => {
     const others = processesOf(key).filter((pid) => ![first.pid, process.pid].includes(pid));
     assert.ok(others.length <= 2, `${others}`);
@@ -59,7 +59,7 @@ test('after a crash the old watcher ends nothing but itself, and only when the l
   await nothingIsLeft(key);
 });
 
-test('a server whose watcher was killed is ended by the last one who leaves, and the next call starts anew', async (t) => {
+test('the last user that leaves ends a server whose watcher was killed, and the next call starts a new one', async (t) => {
   const key = ownKey();
   const [user] = await startUsers(t, 1, { key });
   const { pid } = await user.join();
@@ -77,7 +77,7 @@ test('a server whose watcher was killed is ended by the last one who leaves, and
   await nothingIsLeft(key);
 });
 
-test('a crash of the server is in its log, which can be read until the last one leaves', async (t) => {
+test('a crash of the server is in its log, which can be read until the last user leaves', async (t) => {
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
   process.kill(one.pid, 'SIGABRT');
@@ -93,7 +93,7 @@ test('a crash of the server is in its log, which can be read until the last one 
   t.diagnostic(`${logText.split('\n').length} lines`);
 });
 
-test('stop() ends it for all; who was in starts it again with a call, on the same port', async () => {
+test('stop() ends the server for all users, and a call of one of them starts it again on the same port', async () => {
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
   const other = await startShared(redisPreset, { key });
@@ -112,7 +112,7 @@ test('stop() ends it for all; who was in starts it again with a call, on the sam
   assert.equal(existsSync(one.stateDir), false);
 });
 
-/** Until it is gone it may still be taken for one that runs. */
+/** Waits until the killed server is gone, because until then it may be taken for a running one. */
 async function kill(pid: number): Promise<void> {
   process.kill(pid, 'SIGKILL');
   await eventually(`the end of PID ${pid}`, () => !isRunning(pid), { everyMs: 1 });

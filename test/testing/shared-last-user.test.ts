@@ -1,4 +1,7 @@
-/** The last user leaves or is killed, and others leave with it or come after it. Those who come at that very moment are attacked by the campaign. */
+/**
+ * The last user leaves or is killed, and others leave at the same time or join afterwards. The campaign attacks the
+ * moment in between.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,10 +24,10 @@ import { temporalBinary } from '../helpers/temporal.js';
 import { eventually } from '../helpers/waiting.js';
 import { accepts } from '../helpers/witness.js';
 
-/** Ten times what the issue allows: other work may have the processors meanwhile. */
+/** Ten times the time that it may take on an idle machine: other work may have the processors. */
 const GONE_WITHIN_MS = 10_000;
 
-test('the last user is killed: server, watcher and port are gone, and the next call starts anew', async (t) => {
+test('when the last user is killed, server and watcher end, the port is free, and the next call starts a new server', async (t) => {
   const key = ownKey();
   const ends: number[] = [];
   for (let round = 1; round <= rounds(20); round += 1) {
@@ -32,7 +35,7 @@ test('the last user is killed: server, watcher and port are gone, and the next c
     const { pid, port, reused } = await user.join();
     assert.equal(reused, false);
     assert.equal(await redisPid(port), pid);
-    // The server, the watcher, its flock, the user.
+    // These are the server, the watcher, its flock, and the user.
     await eventually('four processes', () => processesOf(key).length === 4);
     user.kill();
     await user.program.exited;
@@ -48,7 +51,7 @@ test('the last user is killed: server, watcher and port are gone, and the next c
   assert.equal(existsSync(instance.stateDir), false);
 });
 
-test('the last user of a Temporal is killed: it is gone, and the next call starts anew', async (t) => {
+test('when the last user of a Temporal is killed, it ends, and the next call starts a new one', async (t) => {
   const key = ownKey();
   const options = { preset: 'temporal', key, command: temporalBinary() } as const;
   const [first, second, heir] = await startUsers(t, 3, options);
@@ -68,7 +71,7 @@ test('the last user of a Temporal is killed: it is gone, and the next call start
   assert.deepEqual(processesOf(key), []);
 });
 
-test('four users leave at the same instant: server and folder are gone', async (t) => {
+test('when four users leave at the same instant, server and folder are gone', async (t) => {
   const key = ownKey();
   const users = await startUsers(t, 4, { key });
   for (let round = 1; round <= rounds(100); round += 1) {
@@ -80,7 +83,7 @@ test('four users leave at the same instant: server and folder are gone', async (
     );
     assert.equal(joined.filter(({ reused }) => !reused).length, 1);
     await Promise.all(users.map((user) => user.leave()));
-    // With the last answer, not a moment later.
+    // The lock must be free with the last answer, not a moment later.
     assert.equal(isLocked(lockFileOf(key)), false, `round ${round}`);
     assert.equal(existsSync(stateDir), false, `round ${round}`);
     assert.equal(await accepts(port), false, `round ${round}`);
@@ -88,7 +91,7 @@ test('four users leave at the same instant: server and folder are gone', async (
   }
 });
 
-test('all users are killed: a call with other options starts its own, and the old folder is gone', async (t) => {
+test('when all users are killed, a call with other options starts its own server and removes the old folder', async (t) => {
   const key = ownKey();
   for (let round = 1; round <= rounds(30); round += 1) {
     const users = await startUsers(t, 2, { key });
@@ -107,7 +110,7 @@ test('all users are killed: a call with other options starts its own, and the ol
   }
 });
 
-test('when four of five users are killed one after another, the fifth keeps the server until it is killed, too', async (t) => {
+test('when four of five users are killed one after another, the fifth keeps the server until it is killed too', async (t) => {
   const key = ownKey();
   const users: Program[] = [];
   for (let count = 1; count <= 5; count += 1) users.push(startFixture(t, 'shared-user', [JSON.stringify({ key })]));
@@ -134,13 +137,13 @@ test('when four of five users are killed one after another, the fifth keeps the 
   await leavesNoFolder(key);
 });
 
-/** A killed last user leaves the folder to the next one. */
+/** When the last user was killed, its folder stays until the next user removes it. */
 async function leavesNoFolder(key: string): Promise<void> {
   await (await startShared(redisPreset, { key })).leave();
   assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false);
 }
 
-/** A socket can be there an instant longer than the lock of a process that was killed. */
+/** The socket of a killed process can exist an instant longer than its lock. */
 async function portIsFree(port: number): Promise<void> {
   await eventually(`port ${port} is free`, async () => !(await accepts(port)));
 }

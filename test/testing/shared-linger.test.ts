@@ -1,4 +1,7 @@
-/** `lingerMs` of startShared: users of one key come one after another, or no more. Those who come at any instant of a linger are attacked by the campaign. */
+/**
+ * `lingerMs` of startShared: users of one key join one after another, or no longer join. The campaign attacks each
+ * instant of a linger.
+ */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
@@ -7,7 +10,7 @@ import { redisPid } from '../helpers/redis.js';
 import { nothingIsLeft, ownKey, redisPreset, startUsers } from '../helpers/shared.js';
 import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
-/** No test waits for its end. */
+/** Longer than any test runs, so that no linger ends by itself. */
 const ENDLESS_MS = 600_000;
 
 test('a run whose users are all killed leaves nothing for longer than lingerMs', async (t) => {
@@ -25,7 +28,7 @@ test('a run whose users are all killed leaves nothing for longer than lingerMs',
   assert.ok(keptMs >= lingerMs && keptMs < lingerMs + MUST_HAPPEN_MS / 3, `${keptMs} ms`);
 });
 
-test('the folder of one that lingered stays, and goes with the next call', async () => {
+test('the folder of an instance that lingered stays until the next call removes it', async () => {
   const key = ownKey();
   const one = await startShared(redisPreset, { key, lingerMs: 300 });
   await one.leave();
@@ -39,7 +42,7 @@ test('the folder of one that lingered stays, and goes with the next call', async
   assert.equal(existsSync(one.stateDir), false);
 });
 
-test('other options while it lingers start their own, and while it is used are a mismatch', async () => {
+test('a call with other options starts its own server during a linger, and is a mismatch while there are users', async () => {
   const key = ownKey();
   const one = await startShared(redisPreset, { key, lingerMs: ENDLESS_MS });
   await assert.rejects(startShared(redisPreset, { key, lingerMs: 1 }), (error) => {

@@ -1,4 +1,4 @@
-/** Test files of a whole run, under the runners that there are, use one real Temporal. */
+/** The test files of a whole run share one real Temporal, under each supported test runner. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,10 +15,10 @@ import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 const FILES = rounds(8, { least: 2 });
 
-/** In a run that is killed. */
+/** The number of test files in a run that is killed. */
 const KILLED_FILES = Math.min(FILES, 4);
 
-/** Runners and the client's packages load slowly: 26 s for eight files on a machine that did nothing else. */
+/** Runners and the client's packages load slowly: eight files took 26 s on a machine that did nothing else. */
 const RUN_WITHIN_MS = 270_000;
 
 interface RunOptions {
@@ -36,7 +36,10 @@ before(async () => {
   bundle = (await bundleWorkflowCode({ workflowsPath: fixture('workflows'), logger })).code;
 });
 
-/** Files in a folder inside the project, where they can resolve what they import; and the runner, in a group of its own. */
+/**
+ * Writes the test files to a folder inside the project, where their imports resolve, and starts the runner in a group
+ * of its own.
+ */
 function startRun(t: TestContext, runner: Runner, { count, awaited, sideBySide = count, lingerMs }: RunOptions) {
   const root = mkdtempSync(join(projectRoot, 'build', 'run-'));
   t.after(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
@@ -69,7 +72,7 @@ function startRun(t: TestContext, runner: Runner, { count, awaited, sideBySide =
     'vitest forks': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=forks'],
     'vitest threads': [join(projectRoot, 'node_modules/vitest/vitest.mjs'), ...vitest, '--pool=threads'],
   }[runner];
-  // Under a runner, a runner takes itself for one of its files.
+  // With this variable of an outer run, a runner would take itself for one of that run's test files.
   const env = { ...process.env, NODE_TEST_CONTEXT: undefined, CI: 'true' };
   const program = startProgram(t, process.execPath, args, { cwd: root, env, detached: true });
   t.after(() => killGroup(program));
@@ -88,7 +91,7 @@ function reportsIn(folder: string): Report[] {
   return readdirSync(folder).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8') || '{}') as Report);
 }
 
-/** One Temporal was started in all, and every workflow completed on it. */
+/** Requires that one Temporal was started in all, and that every workflow completed on it. */
 function oneServedAll(folder: string): void {
   const reports = reportsIn(folder);
   assert.equal(reports.length, FILES);
@@ -106,7 +109,9 @@ function killGroup({ pid }: Program): void {
   }
 }
 
-/** Temporal picks further ports itself, and ends by itself when another process was quicker at one: its own log says so. */
+/**
+ * Temporal chooses further ports itself, and exits when another process was quicker at one of them: its log says so.
+ */
 const LOST_A_PORT = /^panic: |address already in use/m;
 
 async function completeRun(t: TestContext, runner: Runner, options: Omit<RunOptions, 'count'>) {
@@ -120,7 +125,7 @@ async function completeRun(t: TestContext, runner: Runner, options: Omit<RunOpti
 }
 
 for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const) {
-  test(`${FILES} test files under ${runner}: one Temporal, every workflow completes, nothing is left`, async (t) => {
+  test(`${FILES} test files under ${runner} share one Temporal, complete every workflow, and leave nothing`, async (t) => {
     const { key, folder, exitCode, output } = await completeRun(t, runner, { awaited: FILES });
     assert.equal(exitCode, 0, output);
     oneServedAll(folder);
@@ -144,8 +149,8 @@ for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const)
   });
 }
 
-test(`${FILES} test files of node --test, one after another, have one Temporal that lingers between them, and nothing is left`, async (t) => {
-  // Each file loads for seconds before it joins.
+test(`${FILES} test files of node --test, one after another, share one Temporal that lingers between them, and leave nothing`, async (t) => {
+  // Each file loads for seconds before it joins the shared instance.
   const lingerMs = 20_000;
   const options = { awaited: 1, sideBySide: 1, lingerMs };
   const { key, folder, exitCode, output } = await completeRun(t, 'node --test', options);

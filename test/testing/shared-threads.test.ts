@@ -1,4 +1,7 @@
-/** Shared instances among worker threads, which lock through a helper: each look takes them as long as many of others. */
+/**
+ * Shared instances among worker threads, which lock through a helper, so that each check takes them as long as many
+ * checks take a process.
+ */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -10,7 +13,7 @@ import { fixture } from '../helpers/paths.js';
 import { rounds } from '../helpers/resources.js';
 import { lockFileOf, nothingIsLeft, ownKey, sharedFolder } from '../helpers/shared.js';
 
-test('six threads leave at the same instant: server and folder are gone', async (t) => {
+test('when six threads leave at the same instant, server and folder are gone', async (t) => {
   const key = ownKey();
   const threads = Array.from({ length: 6 }, () => new Worker(fixture('shared-thread'), { workerData: { key } }));
   t.after(() => Promise.all(threads.map((thread) => thread.terminate())));

@@ -1,4 +1,4 @@
-/** jest with --experimental-vm-modules. */
+/** This test runs in jest with --experimental-vm-modules. */
 import * as library from 'flock-process';
 import useAll from './use-all.cjs';
 

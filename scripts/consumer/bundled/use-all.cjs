@@ -1,6 +1,6 @@
 /**
- * What a dependent does that is bundled, or run by jest: a lock, contention, and a server of each lifetime. It has no import of
- * its own, so that what a bundler says is about the library. The tied and the shared server end with this process.
+ * What a dependent does that is bundled or run by jest: it takes a lock, meets contention, and runs a server of each lifetime. This file
+ * imports nothing, so that each message of a bundler is about the library. The tied and the shared server end with this process.
  */
 
 /** @param {typeof import('flock-process')} library @param {{ server: string, folder: string }} options */
@@ -25,7 +25,7 @@ module.exports = async function useAll(library, { server, folder }) {
   return seen;
 };
 
-/** The name of the error must survive a minifier. */
+/** Returns the name of the error, which must survive a minifier. */
 function contend(library, path) {
   const lock = library.acquireLock(path);
   try {

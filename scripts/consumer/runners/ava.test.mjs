@@ -5,9 +5,9 @@ import { defineCases } from './cases.cjs';
 
 defineCases({
   library,
-  // One after the other: fake timers are there for all of them.
+  // The tests run one after another, because fake timers apply to all of them.
   test: (title, work) => test.serial(title, (t) => work((actual, expected) => t.deepEqual(actual, expected))),
-  // The default replaces process.nextTick as well, and with it Node's sockets fall silent.
+  // By default process.nextTick is replaced as well, and then Node's sockets deliver nothing.
   useFakeTimers: (now) => sinon.useFakeTimers({ now, toNotFake: ['nextTick'] }),
   useRealTimers: () => sinon.restore(),
 });

@@ -1,6 +1,6 @@
 /**
- * What a test file of each runner tries, with a real lock and a real redis-server. Nothing here uses a timer or a clock, since
- * the runner may have replaced them: what must come to pass is waited for at streams, and the runner is killed if it does not.
+ * The cases that a test file of each runner runs, with a real lock and a real redis-server. No code here uses a timer or a clock, because
+ * the runner may have replaced them: it waits for streams, and the runner is killed if it waits for ever.
  */
 const { spawn } = require('node:child_process');
 const { once } = require('node:events');
@@ -11,7 +11,7 @@ const { join } = require('node:path');
 
 const TEN_YEARS_MS = 315_360_000_000;
 
-/** How far ahead of the system's clock the fake one stands. */
+/** How far the fake clock is ahead of the system's clock. */
 const FAKE_CLOCKS = { 'a fake clock': 0, 'a fake clock that is years ahead': TEN_YEARS_MS };
 
 /**
@@ -66,7 +66,7 @@ const CASES = {
   },
 };
 
-/** Each of these waits for a time limit, or for something that it looks for again and again. */
+/** Each of these cases waits for a time limit, or for a check that the library repeats. */
 const CLOCK_CASES = {
   'acquireLock beside a shared lock ends': async ({ library, equal, folder }) => {
     const path = join(folder, 'shared.lock');
@@ -111,7 +111,7 @@ exports.defineCases = (runner) => {
       const context = { library: runner.library, equal, folder: mkdtempSync(join(tmpdir(), 'case-')) };
       if (aheadMs === undefined) await work(context);
       else await underFakeClock(runner, { aheadMs, context, work });
-      // A runner that leaves out a case, or its failure, does not come to this line.
+      // A runner that skips a case, or hides its failure, does not reach this line.
       appendFileSync(process.env.CASES_PASSED, `${title}\n`);
     });
   }
@@ -136,7 +136,7 @@ async function useEphemeralServer({ library, equal }) {
   await equalsNothing(equal, instance);
 }
 
-/** What runs on although nobody sees it here fails the run. */
+/** Requires that nothing is left. A process that still runs, even if it is not seen here, fails the run. */
 async function equalsNothing(equal, { manager, port, stateDir }) {
   const { state } = await manager.status();
   const answer = await ping(port).catch(({ code }) => code);
@@ -169,7 +169,7 @@ async function ping(port) {
   }
 }
 
-/** Somebody who keeps LOCK_SH, which is no lock of this library. */
+/** Another process keeps LOCK_SH, which is no lock of this library. */
 async function holdSharedLock(path) {
   const holder = spawn('flock', ['-s', path, 'sh', '-c', 'echo held; exec cat'], {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -184,7 +184,7 @@ async function holdSharedLock(path) {
   };
 }
 
-/** Code and path of the error, when it is of this class and its bases. */
+/** Code and path of the error, if it is of this class and has the right base classes. */
 function refusal(library, name, call) {
   try {
     call();

@@ -1,4 +1,4 @@
-/** jest with --experimental-vm-modules. */
+/** This test runs in jest with --experimental-vm-modules. */
 import { expect, jest, test } from '@jest/globals';
 import * as library from 'flock-process';
 import cases from './cases.cjs';

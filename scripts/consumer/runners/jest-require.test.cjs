@@ -1,4 +1,4 @@
-/** jest's default mode. */
+/** This test runs in jest's default mode. */
 const library = require('flock-process');
 const { defineCases } = require('./cases.cjs');
 

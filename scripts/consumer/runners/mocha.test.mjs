@@ -7,7 +7,7 @@ import { defineCases } from './cases.cjs';
 defineCases({
   library,
   test: (title, work) => it(title, () => work(assert.deepEqual)),
-  // The default replaces process.nextTick as well, and with it Node's sockets fall silent.
+  // By default process.nextTick is replaced as well, and then Node's sockets deliver nothing.
   useFakeTimers: (now) => sinon.useFakeTimers({ now, toNotFake: ['nextTick'] }),
   useRealTimers: () => sinon.restore(),
 });

@@ -1,4 +1,4 @@
-/** ts-jest makes CommonJS of it, and checks it against the declarations of the package. */
+/** ts-jest compiles this file to CommonJS, and checks it against the declarations of the package. */
 import { expect, jest, test } from '@jest/globals';
 import * as library from 'flock-process';
 

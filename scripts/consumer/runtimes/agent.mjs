@@ -1,4 +1,4 @@
-/** The library in whichever runtime runs this: each line of stdin is a call, `["start",{…}]`, and is answered by a line of stdout. */
+/** Runs the library in any runtime: each line of stdin is a call, `["start",{…}]`, and a line of stdout answers it. */
 import { createInterface } from 'node:readline';
 import {
   acquireLock,

@@ -1,6 +1,6 @@
 import { acquireLock, type FileLock, FlockProcessError, type ProcessManager } from 'flock-process';
 
-/** The two kinds of module have one surface: what the one made goes to the other. */
+/** Both kinds of module have the same types: a lock that one of them made can be passed to the other. */
 export async function releaseElsewhere(path: string): Promise<void> {
   const { releaseLock } = await import('flock-process');
   const lock: FileLock = acquireLock(path);

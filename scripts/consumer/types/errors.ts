@@ -19,7 +19,7 @@ import {
   UnsupportedPlatformError,
 } from 'flock-process';
 
-/** Each class with the facts that it alone has. */
+/** Uses the fields that only one error class has. */
 export function explain(error: unknown): string {
   if (error instanceof LockHeldError || error instanceof LockUnavailableError || error instanceof StateFileError) {
     return error.path;
@@ -42,5 +42,5 @@ function isPlain(error: unknown): error is FlockBindingError | SpawnError | Stop
 }
 
 const code: string = new FlockProcessError('ERR_OWN', 'one of my own', { cause: explain }).code;
-// @ts-expect-error a code is text
+// @ts-expect-error a code is a string
 code satisfies number;

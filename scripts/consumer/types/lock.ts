@@ -34,11 +34,11 @@ export async function report(): Promise<[typeof facts, pids: number[]]> {
   return [facts, await lockHolders(own.path)];
 }
 
-// @ts-expect-error a path is text
+// @ts-expect-error a path is a string
 acquireLock(descriptor);
-// @ts-expect-error what a lock is on does not change
+// @ts-expect-error the path of a lock is read-only
 lock.path = 'another.lock';
-// @ts-expect-error the duration is in milliseconds, and its name says so
+// @ts-expect-error the option is called timeoutMs
 waitForLock('types.lock', { timeout: 1_000 });
 
 const supported: boolean = isSupported;

@@ -85,7 +85,7 @@ function log(count: number, text: string): void {
   if (count > 0) throw new Error(text);
 }
 
-// @ts-expect-error a spec names its state folder
+// @ts-expect-error a spec must name its state folder
 new ProcessManager({ name: 'server', command: 'server' });
 // @ts-expect-error there is no such lifetime
 new ProcessManager({ ...spec, lifetime: 'forever' });

@@ -24,7 +24,7 @@ interface ServerOptions {
   colour: 'red' | 'blue';
 }
 
-/** A preset of the dependent's own, with an option that must be given. */
+/** A preset of the dependent, with a required option. */
 const server: Preset<ServerOptions> = ({ stateDir = '~/.server', port = 7_000, colour }) => ({
   ...spec,
   name: colour,
@@ -42,7 +42,7 @@ export async function useBoth(signal: AbortSignal): Promise<string> {
   return temporal.address + temporal.stateDir + shared.manager.spec.name + port.toFixed();
 }
 
-// @ts-expect-error a shared one has a key
+// @ts-expect-error a shared instance needs a key
 startShared(temporalDevServer, {});
 // @ts-expect-error the preset's own option has two values
 startEphemeral(server, { colour: 'green' });

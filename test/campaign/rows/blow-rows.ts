@@ -1,4 +1,4 @@
-/** The rows of one kind of blow: to whoever makes a call, to the server, to the watcher. */
+/** The rows of one kind of blow: to the process that makes a call, to the server, and to the watcher. */
 import type { Row } from '../attack.js';
 import { hitCallers, hitServed, type Method } from '../blows.js';
 
@@ -13,7 +13,7 @@ const NAMES: Readonly<Record<Victim, string>> = {
   watcher: 'the watcher of a tied server',
 };
 
-/** @param ending what each row's name says of its victim */
+/** @param ending the second half of each row's name, which says what happens to the victim */
 export function blowRows(
   blow: 'kill' | 'suspend',
   { ending, attempts }: { ending: string; attempts: Readonly<Record<Victim, number>> },

@@ -1,6 +1,6 @@
 /**
- * Attacks on the clock: it jumps back and forth, for the calling process and for what it reckons start times with, and it
- * stands still while the machine sleeps.
+ * Attacks on the clock: the clock of the calling process or the time of boot, from which start times are computed,
+ * jumps back and forth, or the monotonic clock stands still while the machine sleeps.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ export const clockRows: readonly Row[] = [
   },
 ];
 
-/** Of this process, and as long as the calls take. Waits are measured on another clock. */
+/** Sets the wall clock that this process sees, for as long as the calls take. Waits are measured by another clock. */
 async function setClock(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round);
   const { now } = Date;
@@ -61,7 +61,7 @@ async function setClock(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** Of another process, which sees a /proc/stat of its own. */
+/** Shows another process a /proc/stat of its own, whose time of boot jumps. */
 async function setBootTime(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round);
   const stat = join(dirname(server.spec.stateDir), 'stat');
@@ -90,7 +90,7 @@ async function setBootTime(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** Of another process, whose monotonic clock stands still while the machine sleeps. */
+/** Makes the monotonic clock of another process stand still, as when the machine sleeps. */
 async function sleepOften(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round);
   const clocks = new ShiftedClocks(round);
@@ -113,7 +113,7 @@ async function sleepOften(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** Whole clock ticks, as the system gives them, and what it takes to ask. */
+/** Ages are whole clock ticks, and asking for them takes time. */
 const AGE_SLACK_MS = 40;
 
 function assertAsOld(there: Status, here: Status): void {

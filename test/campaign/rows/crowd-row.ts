@@ -1,6 +1,6 @@
 /**
- * Users of shared servers come, go, are suspended and killed for two minutes: of one by startShared, and at the same time of
- * one that a manager shares. Each user looks at its server for as long as it is in.
+ * Users of shared servers join, leave, are suspended and are killed for two minutes. One server is shared by
+ * startShared and, at the same time, another one by a manager. Each user checks its server for as long as it is a user.
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -21,10 +21,10 @@ const DURATION_MS = 120_000;
 const LASTING_USERS = 3;
 const KILL_EVERY_MS = 500;
 
-/** The watcher needs milliseconds, a busy machine more. */
+/** The watcher needs milliseconds to end a server; a busy machine takes longer. */
 const GONE_WITHIN_MS = 10_000;
 
-/** A visit lasts less than 0.1 s, unless its user is suspended meanwhile. */
+/** A visit lasts less than 0.1 s, unless its user is suspended. */
 const LAST_VISIT_MS = 30_000;
 
 export const crowdRow: Row = {
@@ -42,7 +42,7 @@ async function attackShared(attack: Attack, durationMs: number): Promise<void> {
   const crowd = new Crowd(attack, key);
   await crowd.comeAndGo(durationMs);
   const goneMs = await nothingIsLeft(key);
-  // A killed last user leaves the folder to the next one.
+  // When the last user was killed, the next one removes the folder.
   await (await startShared(redisPreset, { key })).leave();
   assert.equal(existsSync(join(sharedFolder(), `${key}.state`)), false, 'the folder');
   crowd.tell('startShared', goneMs);
@@ -56,7 +56,7 @@ async function attackManaged(attack: Attack, durationMs: number): Promise<void> 
   const crowd = new Crowd(attack, JSON.stringify(spec));
   await crowd.comeAndGo(durationMs);
   const begin = performance.now();
-  // What a process with threads has open is seen under its first one, and closed by the last.
+  // The files of a process with several threads are listed under its main thread, and its last thread closes them.
   const isGone = async () =>
     processesIn(stateDir).length === 0 && !isLocked(join(stateDir, 'redis.lock')) && !(await accepts(port));
   await eventually('nobody left, lock and port free', isGone, { everyMs: 10 });
@@ -80,7 +80,7 @@ class Crowd {
   }
 
   async comeAndGo(durationMs: number): Promise<void> {
-    // The first of them all has started it. Later ones may be killed before they can tell.
+    // The very first user starts the server. Later users may be killed before they can report anything.
     const hasBegun = () => this.#visits.some(({ reused, defects }) => !reused || defects.length > 0);
     await eventually('a first visit', hasBegun, { withinMs: LAST_VISIT_MS });
     const end = performance.now() + durationMs;

@@ -1,4 +1,4 @@
-/** Attacks on the file system under the state folder: no room, no more files, nothing may be written. */
+/** Attacks on the file system of the state folder: it has no space left, no room for another file, or is read-only. */
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startPowerlessManager } from '../../helpers/powerless.js';
@@ -40,7 +40,8 @@ async function fillDisk(attack: Attack, round: Round): Promise<void> {
   const room = Number(attack.random.weighted({ 0: 3, 1: 1, 2: 1 })) * 4096;
   await attemptWithFault(attack, round, {
     server,
-    // A PID file that cannot be written costs nothing; a journal that cannot be written is told.
+    // A PID file that cannot be written is no error; a journal that cannot be written is. It makes each start of a
+    // supervisor fail, and these failures count as crashes.
     // Each start of a supervisor fails then, which counts.
     errors: {
       ...NO_ERRORS,
@@ -79,9 +80,10 @@ async function remountReadOnly(attack: Attack, round: Round): Promise<void> {
   const { server, stateDir } = await serverOnDisk(round, 'size=1m');
   await attemptWithFault(attack, round, {
     server,
-    // A lock file that is there can be locked without being written to; then it is the journal that says so.
+    // An existing lock file can be locked without writing to it; then it is the journal that cannot be written.
     errors: { start: ['LockUnavailableError', 'StateFileError'], stop: ['StateFileError'], status: [] },
-    // Refused while a file is open for writing, as the lock and the log of a running server are: then by a mount over it.
+    // Remounting the file system itself is refused while a file in it is open for writing, as the lock file and the log
+    // of a running server are. A read-only bind mount over it is not.
     strike: () => {
       run('mount', '--bind', stateDir, stateDir);
       run('mount', '-o', 'remount,ro,bind', stateDir);
@@ -112,7 +114,7 @@ async function forbidWriting(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** The state folder is a file system of its own. */
+/** A server whose state folder is a file system of its own. */
 async function serverOnDisk(round: Round, options: string) {
   const server = await faultyServer(round, { beforeRemoval: () => unmount(server.spec.stateDir, 0) });
   const { stateDir } = server.spec;
@@ -121,13 +123,16 @@ async function serverOnDisk(round: Round, options: string) {
   return { server, stateDir };
 }
 
-/** Until so many mounts are left there. Lazily: whatever went wrong may have left a file open in it. */
+/**
+ * Unmounts until `left` mounts remain at the path. It does so lazily, because a failed attempt may have left a file
+ * open there.
+ */
 function unmount(path: string, left: number): void {
   const count = () => readFileSync('/proc/self/mountinfo', 'utf8').split(` ${path} `).length - 1;
   while (count() > left) run('umount', '--lazy', path);
 }
 
-/** @returns whether there was room for the file itself */
+/** @returns whether there was room to create the file */
 function writeUntilFull(path: string, bytes: number): boolean {
   try {
     writeFileSync(path, Buffer.alloc(bytes));

@@ -1,4 +1,7 @@
-/** Starters with newer specs than what runs, some of them killed, beside a supervisor that has the first one. */
+/**
+ * Starters whose spec is newer than that of the running process. Some of them are killed, and a supervisor may have the
+ * first spec.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,10 +15,13 @@ import { Victims } from '../victims.js';
 
 const ATTEMPTS = 120;
 
-/** As long as a start and the stop before it take. */
+/** The time that a start and the stop before it take. */
 const KILL_WITHIN_MS = 60;
 
-/** Restarts beside a supervisor that has the first spec, and wants to be quicker each time. */
+/**
+ * Specs of restarts beside a supervisor that has the first spec: between two of them the supervisor must not start its
+ * own.
+ */
 const LEVELS = [3, 4, 5, 6];
 
 const SECRET = 'never-on-any-disk';
@@ -38,7 +44,8 @@ async function restartWithNewer(attack: Attack): Promise<void> {
     const times = random.weighted({ quick: 2, slow: 1 }) === 'quick' ? {} : { listenAfterMs: 20, dieAfterMs: 20 };
     const isSupervised = random.next() < 0.5;
     const supervisor = isSupervised ? victims.next() : undefined;
-    // Before the server is stopped, should the attempt fail: it would bring the server back.
+    // The supervisor must be gone before the server is stopped, even if the attempt fails: it would start the server
+    // again.
     round.after(() => supervisor?.kill());
     const server = await witnessedServer(round, times, { stopTimeoutMs: 1_000, whenDifferent: 'restart' });
     const specOf = (level: number): ProcessSpec => ({ ...server.spec, env: { LEVEL: `${SECRET}-${level}` } });
@@ -57,7 +64,7 @@ async function restartWithNewer(attack: Attack): Promise<void> {
     const { pid, differences } = await newer.start();
     assert.deepEqual(differences, []);
     assertAlone(server, pid, 2);
-    // Nobody was killed: one before, and one after.
+    // When no starter was killed, there was one server before and one after.
     if (!isKilling) assert.equal(server.pids().length, 2, 'servers there ever were');
     const { differences: seen, state } = await former.status();
     assert.deepEqual([state, seen], ['running', ['env.LEVEL']]);
@@ -79,7 +86,7 @@ async function isOvertaken(server: Witness, spec: ProcessSpec, level: number): P
   assert.equal(server.pids().length, before + 1, 'servers, with none of the supervisor in between');
 }
 
-/** By a supervisor, which never looks: its own spec is back after a crash, and not before. */
+/** A supervisor does not compare specs: it starts its own spec again after a crash, and not before. */
 async function bringsBack(server: Witness, former: ProcessManager): Promise<void> {
   const [pid = 0] = server.alive();
   process.kill(pid, 'SIGKILL');

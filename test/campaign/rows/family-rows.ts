@@ -1,4 +1,6 @@
-/** The lock lives with the server and whoever has inherited it, neither longer nor shorter. */
+/**
+ * Attacks on the lifetime of the lock, which lives exactly as long as the server and every process that inherited it.
+ */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasBegunToEnd } from '../../helpers/evidence.js';
@@ -7,12 +9,12 @@ import { eventually } from '../../helpers/waiting.js';
 import type { Row } from '../attack.js';
 import { type OddServer, oddServer } from '../odd-server.js';
 
-/** Of children that have the server's descriptors. */
+/** Kinds of children that inherit the server's descriptors, with weights. */
 const KINDS = { stay: 2, ignore: 1, session: 2, grandchild: 2 };
 
 const MOST_CHILDREN = 4;
 
-/** A stop signal that is ignored costs this much. */
+/** The time after which a process that ignores the stop signal is killed. */
 const STOP_MS = 250;
 
 export const familyRows: readonly Row[] = [
@@ -41,10 +43,10 @@ export const familyRows: readonly Row[] = [
         const { manager } = server;
         const { pid } = await manager.start();
         process.kill(pid, 'SIGKILL');
-        // Until it has had a turn to die it is a server as any other.
+        // Until a killed server is scheduled and dies, it is found like any other.
         await eventually('the death of the server', () => hasBegunToEnd(pid), { everyMs: 1 });
         await endOneByOne(server, random, Math.ceil(random.between(0, server.living().length)));
-        // Sometimes in the middle of its death.
+        // Some calls are made while the server is exiting.
         await delay(random.between(0, 10));
         const old = server.living().filter((member) => member !== pid);
         const method = random.weighted({ start: 2, stop: 1, restart: 1 });
@@ -69,7 +71,7 @@ function family(random: Random): string[] {
   return Array.from({ length: size }, () => random.weighted(KINDS));
 }
 
-/** In a random order, until so many are left. */
+/** Ends the members one after another in a random order, until `left` of them remain. */
 async function endOneByOne(server: OddServer, random: Random, left: number): Promise<void> {
   for (;;) {
     const living = server.living();

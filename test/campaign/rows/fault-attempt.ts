@@ -1,4 +1,4 @@
-/** One attempt against a managed server whose surroundings fail: what every call has to keep to, whatever fails. */
+/** One attempt against a managed server while its surroundings fail: what every call must keep to, whatever fails. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -18,45 +18,45 @@ const { ProcessManager } = library;
 
 export type Method = 'start' | 'stop' | 'restart' | 'status' | 'supervise';
 
-/** Whoever makes the calls: this process, or another one. */
+/** Makes the calls, in this process or in another one. */
 export type Caller = (method: Method) => Promise<unknown>;
 
 export interface Surroundings {
   server: Witness;
-  /** Default: this process. */
+  /** Makes the calls during the fault. Default: this process. */
   call?: Caller;
   /** Makes the calls before the fault. Default: this process. */
   prepare?: Caller;
-  /** Is told the PID of a process that has nothing to do with it. */
+  /** Causes the fault. It gets the PID of a process that has nothing to do with the managed one. */
   strike(stranger: number): unknown;
   lift(): unknown;
-  /** The only errors that the fault can be a reason for. Default: any of the contract. */
+  /** The only errors that the fault may cause. Default: any error of the contract. */
   errors?: Partial<Record<Method, readonly string[]>>;
   methods?: Partial<Record<Method, number>>;
 }
 
-/** No call may take longer. A stop may take 2 × stopTimeoutMs + 5 s; the machine may be busy. */
+/** No call may take longer: a stop may take 2 × stopTimeoutMs + 5 s, and the machine may be busy. */
 const LIMIT_MS = 20_000;
 
-/** Of the server. */
+/** Time limits in the spec of the server. */
 const LIMITS = { stopTimeoutMs: 1_000 };
 
-/** The first on PATH may lie in root's home folder, where other users cannot run it. */
+/** A Python that every user can run: the first one on PATH may be in root's home folder. */
 export const PYTHON_FOR_ALL = '/usr/bin/python3';
 
-/** What may lie in the state folder after a stop. */
+/** The files that may be in the state folder after a stop. */
 const FILES = /^(logs|witness\.(lock|journal|users))$/;
 
 const ERROR_NAMES = Object.entries(library)
   .filter(([, value]) => typeof value === 'function' && value.prototype instanceof library.FlockProcessError)
   .map(([name]) => name);
 
-/** Ended, when something went wrong, and its folder removed, in this order; `beforeRemoval` comes in between. */
+/** A server that is ended if the attempt failed, after which `beforeRemoval` runs and the folder is removed. */
 export async function faultyServer(
   round: Round,
   { beforeRemoval = () => {}, ...changes }: { beforeRemoval?: () => unknown; command?: string } = {},
 ): Promise<Witness> {
-  // Its own stop would ask the library, which may not find what went wrong.
+  // The server's own teardown would ask the library, which may not find a server that an attempt left behind.
   const server = await witnessedServer({ after: () => undefined }, {}, { ...LIMITS, ...changes });
   round.after(async () => {
     await endServers(server);
@@ -66,7 +66,7 @@ export async function faultyServer(
   return server;
 }
 
-/** Before, with the fault, and when it is lifted. What is found wrong is thrown. */
+/** Makes calls before the fault, during it and after it is lifted. @throws for each wrong outcome */
 export async function attemptWithFault(attack: Attack, round: Round, surroundings: Surroundings): Promise<void> {
   const { server, strike, lift, errors = {}, methods = DEFAULT_METHODS } = surroundings;
   const { random } = attack;
@@ -93,7 +93,7 @@ export async function attemptWithFault(attack: Attack, round: Round, surrounding
   attack.tally(story);
 }
 
-/** How often each is called. */
+/** How often each method is called, as weights. */
 const DEFAULT_METHODS: Record<Method, number> = { start: 4, stop: 2, restart: 2, status: 2, supervise: 1 };
 
 export const ALL_BUT_SUPERVISE: Partial<Record<Method, number>> = { start: 4, stop: 2, restart: 2, status: 2 };
@@ -155,8 +155,8 @@ function describe(outcome: unknown): string {
 }
 
 /**
- * Law 6: the next calls just work, and nothing is left when they are through.
- * @param stranger whose PID file, if that is what it has become, is left alone
+ * Law 6: after the fault the next calls work, and nothing is left when they are done.
+ * @param stranger its PID file must be left alone, if a PID file names it
  */
 export async function requireMended(server: Witness, stranger?: number): Promise<void> {
   const manager = new ProcessManager(server.spec);
@@ -177,7 +177,7 @@ export async function requireMended(server: Witness, stranger?: number): Promise
   if (left.length > 0) throw new Error(`left with the folder open: ${left}`);
 }
 
-/** A supervisor is given a moment, and ended. */
+/** Makes the calls in this process. A supervisor is ended after a moment. */
 function callerHere(spec: library.ProcessSpec): Caller {
   const manager = new ProcessManager(spec);
   return async (method) => {
@@ -193,7 +193,7 @@ function callerHere(spec: library.ProcessSpec): Caller {
   };
 }
 
-/** It has no supervisor. */
+/** Makes the calls in another process, which has no supervisor. */
 export function callerOf(remote: RemoteManager): Caller {
   return async (method) => {
     if (method === 'supervise') throw new TypeError('not from another process');
@@ -201,11 +201,11 @@ export function callerOf(remote: RemoteManager): Caller {
   };
 }
 
-/** When something went wrong some may be left. By their PIDs: no manager may find them. */
+/** Ends the servers that a failed attempt left behind. It uses their PIDs, because no manager may find them. */
 export async function endServers(server: Witness): Promise<void> {
   const killed = server.alive();
   for (const pid of killed) killUnlessGone(pid);
-  // Its command line is gone before its port and its lock are.
+  // A killed process loses its command line before its port and its lock are free.
   await eventually('the end of the servers', () => server.alive().length === 0 && !killed.some(isRunning));
 }
 

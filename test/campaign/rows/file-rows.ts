@@ -1,4 +1,4 @@
-/** Attacks on the files in the state folder: another user's, links, and the folder gone. */
+/** Attacks on the files in the state folder: another user owns them, or links are in their place. */
 import {
   chmodSync,
   chownSync,
@@ -20,7 +20,7 @@ import { startRemoteManager } from '../../helpers/remote-manager.js';
 import type { Attack, Round, Row } from '../attack.js';
 import { ALL_BUT_SUPERVISE, attemptWithFault, callerOf, faultyServer, PYTHON_FOR_ALL } from './fault-attempt.js';
 
-/** All that may be in a state folder. */
+/** The names of all files that a state folder may have. */
 const FILES = ['lock', 'pid', 'journal', 'users'].map((ending) => `witness.${ending}`);
 
 const MODES = { private: 0o600, readable: 0o755, public: 0o777, closed: 0 };
@@ -76,7 +76,7 @@ async function giveFilesAway(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** All that it has read access to: a server of root's that it may not signal. */
+/** Makes the calls as a user who may read everything, but may not signal the server, which is root's. */
 async function beSomebodyElse(attack: Attack, round: Round): Promise<void> {
   const server = await faultyServer(round, { command: PYTHON_FOR_ALL });
   const { stateDir } = server.spec;
@@ -128,11 +128,11 @@ async function putLinks(attack: Attack, round: Round): Promise<void> {
       }
     },
     lift: () => {
-      // The folder first: a log may lie in it.
+      // The folder comes first, because a log may be in it.
       for (const { path } of chosen.toSorted((one, other) => one.path.length - other.path.length)) putBack(path);
       if (facts(treasure) !== before)
         throw new Error(`what a link led to was changed: ${before}, now ${facts(treasure)}`);
-      // A log may be elsewhere: the link to it is followed, and what it leads to is made.
+      // A log may be anywhere: a link to it is followed, and its missing target is created.
       const isLogLinked = chosen.some(({ path, target }) => path.endsWith('.log') && target === 'dangling');
       const expected = ['folder', 'treasure', ...(isLogLinked ? ['dangling'] : [])];
       const made = readdirSync(outside).filter((name) => !expected.includes(name));
@@ -141,7 +141,7 @@ async function putLinks(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** Whatever was made in the place of the link stays, but for a folder. */
+/** A file that was made in the place of the link stays; a folder is removed. */
 function putBack(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) rmSync(path);
   const aside = `${path}.aside`;

@@ -1,4 +1,7 @@
-/** Owners that start() has not spawned: a tool of an older scheme, and a process that has become the managed one itself. */
+/**
+ * Owners that start() has not spawned: an older tool without a kernel lock, and a process that has become the managed
+ * one itself.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +15,7 @@ import { processesNaming } from '../../helpers/tied.js';
 import { eventually } from '../../helpers/waiting.js';
 import type { Attack, Round, Row } from '../attack.js';
 
-/** From its spawn a Node program takes less than that to become the process, and is at it most of the time. */
+/** A Node program has become the process by this time after its spawn, and spends most of the time on that. */
 const BECOMES_WITHIN_MS = 400;
 
 export const foreignOwnerRows: readonly Row[] = [
@@ -46,7 +49,7 @@ async function meetAtAnyInstant(attack: Attack, round: Round): Promise<void> {
   const program = run('bystander');
   const bystander = program.printed(/^bystander (\d+)$/m).then(
     (match) => killAfter(round, Number(match[1])),
-    () => undefined, // It was killed before it had one.
+    () => undefined, // The starter was killed before it had an instance.
   );
   const what = random.weighted({ kill: 3, start: 3, stop: 2, restart: 2 });
   await delay(random.between(0, BECOMES_WITHIN_MS));
@@ -69,7 +72,7 @@ async function meetAtAnyInstant(attack: Attack, round: Round): Promise<void> {
   assert.ok(beside === undefined || isRunningProcess(beside), 'somebody of its group was signalled');
 }
 
-/** 'ready', unless it ended: it was signalled, or another one was quicker. */
+/** 'ready', unless the process ended because it was signalled or because another one was quicker. */
 async function outcomeOf(program: Program): Promise<string> {
   await eventually('its outcome', () => !isRunningProcess(program.pid) || /^ready/m.test(program.stdout));
   if (isRunningProcess(program.pid)) return 'ready';

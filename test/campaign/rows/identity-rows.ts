@@ -1,4 +1,4 @@
-/** PID files that name somebody else: no stranger is signalled, and nothing is kept from its work. */
+/** Attacks with PID files that name other processes: no stranger is signalled, and every call still works. */
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { mock } from 'node:test';
@@ -18,10 +18,12 @@ import { recycledRows } from './recycled-rows.js';
 
 const names = Object.keys(poisons);
 
-/** Beyond what the contract gives to any call of these rows: whoever believes a wrong record may wait for ever. */
+/**
+ * Longer than any call of these rows may take by the contract: a call that believes a wrong record might wait for ever.
+ */
 const CALL_LIMIT_MS = 20_000;
 
-/** A server that is asked to end does so at once; a busy machine gives it its turn later. */
+/** A server that gets the stop signal ends at once; a busy machine may schedule it later. */
 const TIMES = { startTimeoutMs: 5_000, stopTimeoutMs: 5_000 };
 
 type Method = 'status' | 'start' | 'stop' | 'restart';
@@ -51,7 +53,7 @@ async function poison(attack: Attack): Promise<void> {
   let own = await ownOf((await manager.start()).pid);
   const first = Math.floor(random.between(0, names.length));
   await attack.rounds(async (round) => {
-    // Each one in both states, after two passes through all of them.
+    // Each poison is met in both states after two passes through all of them.
     const isWanted = (round.index + Math.floor(round.index / names.length)) % 2 === 0;
     if (isWanted) own = await ownOf((await manager.start(limited())).pid);
     else await manager.stop(limited());
@@ -116,7 +118,7 @@ function limited(): { signal: AbortSignal } {
   return { signal: AbortSignal.timeout(CALL_LIMIT_MS) };
 }
 
-/** Long before this boot, before it began, or the time that such a process would have had in another one. */
+/** A start time long before this boot, shortly before it, or the one that this PID would have had in another boot. */
 function anotherBoot(random: Random, pid: number): number {
   const now = startSecond(pid);
   const boot = startSecond(1);

@@ -1,4 +1,7 @@
-/** SIGKILL at a random instant of a call: to the process that makes it, to the server, to the watcher. A thousand in all. */
+/**
+ * SIGKILL at a random instant of a call: to the process that makes it, to the server, to the watcher. A full campaign
+ * sends a thousand.
+ */
 import type { Row } from '../attack.js';
 import { blowRows } from './blow-rows.js';
 

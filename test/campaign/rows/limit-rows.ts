@@ -1,4 +1,4 @@
-/** Attacks with the limits of a process: no descriptor is left, no other process may be made. */
+/** Attacks with the limits of a process: it has no descriptor left, or may not make another process. */
 import { chmodSync, chownSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Outcome, Step } from '../../fixtures/starved-caller.js';
@@ -17,7 +17,10 @@ import {
   run,
 } from './fault-attempt.js';
 
-/** Nobody has processes under such a number, and each attempt has its own. */
+/**
+ * A range of user IDs without any process. Each attempt has its own ID, because the limit counts the processes of a
+ * user.
+ */
 const FIRST_USER = 30_000;
 
 export const limitRows: readonly Row[] = [
@@ -46,7 +49,7 @@ async function useUpDescriptors(attack: Attack, round: Round): Promise<void> {
     if (error !== undefined) throw Object.assign(new Error(error.message), error);
     return result;
   };
-  // What it loads when it is first needed needs a descriptor, too.
+  // The code that a first call loads needs descriptors, too.
   if (attack.random.next() < 0.5) await ask({ method: 'status' });
   const call: Caller = async (method) => {
     const leave = Math.floor(attack.random.between(0, 14));
@@ -88,7 +91,10 @@ async function forbidForking(attack: Attack, round: Round): Promise<void> {
   });
 }
 
-/** The kernel counts threads. As the user itself: for others it takes a privilege that containers rarely give. */
+/**
+ * Limits the processes of a user; the kernel counts threads. The user itself sets the limit, because for another user
+ * that needs a capability that containers rarely give.
+ */
 function limitProcesses(user: number, pid: number, room: number): void {
   const limit = readdirSync(`/proc/${pid}/task`).length + room;
   const asUser = [`--reuid=${user}`, `--regid=${user}`, '--clear-groups'];

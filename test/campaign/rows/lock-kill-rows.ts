@@ -1,4 +1,4 @@
-/** Attacks on processes that use the lock: killed and suspended at random instants. */
+/** Attacks on processes that use the lock: they are killed and suspended at random instants. */
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -105,7 +105,7 @@ function isRefused(path: string): boolean {
   }
 }
 
-/** As the kernel shows it: WRITE is LOCK_EX, READ is LOCK_SH. */
+/** The kind of lock that the process has, according to the kernel: WRITE is LOCK_EX, READ is LOCK_SH. */
 function kindOfLock(pid: number, path: string): string | undefined {
   const folder = `/proc/${pid}`;
   const fd = readdirSync(`${folder}/fd`).find((name) => readlinkSync(`${folder}/fd/${name}`) === path);

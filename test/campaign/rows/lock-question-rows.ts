@@ -1,4 +1,4 @@
-/** Attacks on the third law: others ask about the lock all the time. */
+/** Attacks on law 3: other processes ask about the lock all the time. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startFixture } from '../../helpers/programs.js';
@@ -66,7 +66,10 @@ function acquireRow({ askers, attempts }: { askers: number; attempts: number }):
   };
 }
 
-/** They ask whether it is locked, and the last of several by whom. */
+/**
+ * Runs `act` while `count` processes ask whether the lock is held; if there are several, the last one asks for the
+ * holders.
+ */
 async function whileAsked(attack: Attack, path: string, count: number, act: () => Promise<void>): Promise<void> {
   const askers = Array.from({ length: count }, (_, index) =>
     startFixture(attack, index > 0 && index === count - 1 ? 'holders-asker' : 'prober', [path]),

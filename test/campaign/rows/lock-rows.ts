@@ -1,4 +1,4 @@
-/** Attacks on the lock alone: no managed process. */
+/** Attacks on the lock alone, without a managed process. */
 import { join } from 'node:path';
 import { pathWithOnly } from '../../helpers/path-with-only.js';
 import { plainFixture } from '../../helpers/paths.js';
@@ -10,7 +10,7 @@ import { questionRows } from './lock-question-rows.js';
 import { sabotageRows } from './lock-sabotage-rows.js';
 import { useLock } from './lock-use.js';
 
-/** 20,000 rounds in all. A round with twice as many processes takes twice as long. */
+/** There are 20,000 rounds in all. A round with twice as many processes takes twice as long. */
 const ROUNDS = { 2: 8_000, 4: 6_000, 8: 4_000, 16: 2_000 };
 
 /** In fewer rounds one contender may win all of them by chance. */

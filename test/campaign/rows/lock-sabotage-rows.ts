@@ -1,4 +1,4 @@
-/** Attacks on the file of the lock: somebody deletes, replaces and renames it. */
+/** Attacks on the lock file: another process deletes, replaces and renames it. */
 import { join } from 'node:path';
 import type { Report } from '../../fixtures/sabotaged-locker.js';
 import { plainFixture } from '../../helpers/paths.js';
@@ -6,7 +6,7 @@ import { startFixture } from '../../helpers/programs.js';
 import { AS_LONG_AS_THE_ROW_MS, type Row } from '../attack.js';
 import { useLock } from './lock-use.js';
 
-/** What an acquire may meet: a holder; a folder or a link in the place of the file. */
+/** The errors that an acquire may get: there is a holder, or a folder or link is in the place of the file. */
 const EXPECTED_REFUSALS = ['ERR_LOCK_HELD', 'ERR_LOCK_UNAVAILABLE'];
 
 export const sabotageRows: readonly Row[] = [

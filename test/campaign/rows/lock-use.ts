@@ -1,11 +1,11 @@
-/** Processes that use one lock at random, each of which notices another one that has it too. */
+/** Processes that use one lock at random, each of which notices when another one has it at the same time. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Options, Report } from '../../fixtures/lock-user.js';
 import { startFixture } from '../../helpers/programs.js';
 import { AS_LONG_AS_THE_ROW_MS, type Attack } from '../attack.js';
 
-/** So many processes use one lock at random. What they saw of each other is a violation. */
+/** Runs several such processes. Each time two of them had the lock at once is a violation. */
 export async function useLock(
   attack: Attack,
   { count, options }: { count: number; options: Pick<Options, 'how' | 'times' | 'holdMs'> },

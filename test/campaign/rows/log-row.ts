@@ -1,4 +1,4 @@
-/** A log that is followed while its server is restarted and killed, and the log rotated, deleted and truncated. */
+/** A log is followed while its server is restarted and killed, and while the log is rotated, deleted and truncated. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, linkSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
@@ -13,14 +13,14 @@ import type { Attack, Round, Row } from '../attack.js';
 
 const STEPS = 6;
 
-/** Longer than a follower waits between two looks: a log that was truncated is to be seen small. */
+/** Longer than a follower waits between two reads, so that it sees a truncated log before the log grows again. */
 const LOOKED_MS = 250;
 
-/** How far apart a server's lines are. One who is slow takes longer over each. */
+/** The pause between two lines of the server. A slow follower pauses longer than this at each line. */
 const TALK_MS = 2;
 const SLOW_MS = 8;
 
-/** What is kept is more than any round makes. */
+/** More logs are kept than any round makes. */
 const KEEP = 100;
 
 export const logRow: Row = {
@@ -42,16 +42,16 @@ class Episode {
   readonly #attack: Attack;
   readonly #manager: ProcessManager;
   readonly #follower: Follower;
-  /** Each run has a log of its own: then one may end in the middle of a line. */
+  /** Whether each run has a log of its own. Only then may a run end in the middle of a line. */
   readonly #isRotated: boolean;
-  /** Of the files that there were, in their order; a file that has got a new name has its inode. */
+  /** The inodes of all log files, oldest first. A renamed file keeps its inode. */
   #inodes: number[] = [];
-  /** What was in a file before it was truncated. */
+  /** The lines of files that were truncated since. */
   #truncated: string[] = [];
 
   constructor(attack: Attack, round: Round) {
     const { random } = attack;
-    // What is on PATH may be a script of a version manager, which takes five times as long.
+    // `python3` on PATH may be a version manager's script, which takes five times as long as the interpreter.
     python ??= execFileSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
     this.#attack = attack;
     this.#isRotated = random.next() < 0.7;
@@ -62,7 +62,7 @@ class Episode {
     this.#follower = new Follower(round, this.#manager, { pauseMs: () => random.between(0, mostMs) });
   }
 
-  /** @returns what happened */
+  /** @returns the events of the round */
   async play(): Promise<string[]> {
     const story: string[] = [];
     await this.#hasBegun(await this.#manager.start());
@@ -89,7 +89,7 @@ class Episode {
       const { pid } = await manager.status();
       assert.ok(pid !== undefined);
       killUnlessGone(pid);
-      // One that is just going can still be handed out.
+      // A killed server that is still exiting can be handed out by a start.
       await eventually('its end', () => !isRunning(pid));
       return await manager.start();
     }
@@ -103,7 +103,8 @@ class Episode {
       return await manager.start();
     }
     if (what === 'delete') {
-      // One that nobody has opened yet is lost with its name.
+      // The file is deleted only after the follower has opened it: a file that it never opened would be lost with its
+      // name.
       const { pid } = await manager.status();
       await eventually('a line of it', () => this.#follower.lines.some((line) => line.startsWith(`${pid} `)));
       linkSync(this.#logFile, `${this.#logFile}-deleted-${this.#inodes.length}-${this.#truncated.length}`);
@@ -119,7 +120,7 @@ class Episode {
     await delay(this.#attack.random.between(0, 60));
   }
 
-  /** Every line since the last truncation. */
+  /** Every line that was written since the last truncation. */
   #written(): string[] {
     const folder = dirname(this.#logFile);
     const paths = readdirSync(folder).map((name) => join(folder, name));
@@ -128,7 +129,7 @@ class Episode {
     return this.#inodes.flatMap((ino) => texts.get(ino)?.split('\n') ?? []).filter((line) => line !== '');
   }
 
-  /** With nobody who writes. */
+  /** Compares the lines that were followed with those that were written. No server may be writing meanwhile. */
   async #assertHeard(): Promise<void> {
     const written = [...this.#truncated, ...this.#written()];
     const { lines } = this.#follower;

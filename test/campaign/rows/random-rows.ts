@@ -1,4 +1,4 @@
-/** A few processes that start, stop, restart and ask at random, some of them killed or suspended meanwhile. */
+/** A few processes start, stop, restart and ask at random, while some of them are killed or suspended. */
 import { runCrowd } from '../../helpers/crowd.js';
 import { witnessedServer } from '../../helpers/witness.js';
 import type { Row } from '../attack.js';

@@ -1,4 +1,4 @@
-/** Numbers of dead servers that somebody else has got, which a PID namespace of one's own gives on demand. */
+/** PIDs of dead servers that another process has been given, which a PID namespace makes possible on demand. */
 import assert from 'node:assert/strict';
 import type { Report } from '../../fixtures/recycled-pid.js';
 import type { Report as ChangeOfHands } from '../../fixtures/reused-pid.js';
@@ -11,7 +11,7 @@ import type { Attack, Row } from '../attack.js';
 
 const isPermitted = unlessCapable('sys_admin') === false;
 
-/** What each call gives when nothing runs. */
+/** What each call gives when no managed process runs. */
 const EXPECTED: Readonly<Record<string, string>> = {
   status: 'stopped',
   start: 'spawned',
@@ -47,7 +47,7 @@ const dyingServer: Row = {
     attack.rounds(async (round) => {
       const folder = temporaryFolder(round);
       const args = [plainFixture('asked-to-end.py'), folder];
-      // Until it is suspended the stop() must not have come to its second signal.
+      // The stop() must be suspended before it sends its second signal.
       const stopTimeoutMs = Math.round(attack.random.between(2_000, 3_000));
       const spec = sleepSpec(round, { command: 'python3', args, stopTimeoutMs });
       const text = await outputOf(round, 'reused-pid', [JSON.stringify(spec), folder]);
@@ -58,7 +58,10 @@ const dyingServer: Row = {
     }),
 };
 
-/** The second needs a number while somebody is on his way to signal it: without a namespace it cannot be had in time. */
+/**
+ * The second row needs the PID to be reused while a stop is about to signal it. Only in a PID namespace can that be
+ * arranged in time.
+ */
 export const recycledRows: readonly Row[] = isPermitted ? [deadServer, dyingServer] : [deadServer];
 
 async function outputOf(

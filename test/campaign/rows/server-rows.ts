@@ -1,4 +1,4 @@
-/** Servers that misbehave: the documented outcome each time, and nothing left. */
+/** Servers that misbehave: each time the outcome is the documented one, and nothing is left. */
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -16,19 +16,19 @@ import { wrapperRows } from './wrapper-rows.js';
 interface Oddity {
   name: string;
   attempts: number;
-  /** Words of server.py. */
+  /** The arguments of server.py. */
   behaviour(random: Random): readonly string[];
   changes?: Partial<ProcessSpec>;
-  /** Afterwards there must be nothing left. */
+  /** Makes the calls, after which there must be nothing left. */
   meet(server: OddServer, random: Random): Promise<void>;
 }
 
 const SHORT_MS = 300;
 
-/** By then even a busy machine has begun a server. */
+/** Even on a busy machine a server has begun to run by this time. */
 const MOST_START_MS = 8_000;
 
-/** What a start or a stop may take beyond the times of its options, on a busy machine. */
+/** How much longer than its time options a start or a stop may take on a busy machine. */
 const MARGIN_MS = 5_000;
 
 const oddities: readonly Oddity[] = [
@@ -160,7 +160,10 @@ async function failsWith(code: string, start: Promise<unknown>): Promise<FlockPr
   return outcome;
 }
 
-/** Again with more time, as long as a busy machine does not let the server come to what it is to be given up for. */
+/**
+ * Starts the server until its start time is over. It tries again with more time when a busy machine did not even let
+ * the server reach the state in which it is to be given up.
+ */
 async function runsOutOfTime({ manager, members }: OddServer, missing: 'port' | 'health'): Promise<void> {
   for (let startTimeoutMs = SHORT_MS; ; startTimeoutMs *= 3) {
     const { checks } = await givenUpAfter(startTimeoutMs, manager.spec);

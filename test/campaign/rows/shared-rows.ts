@@ -1,4 +1,6 @@
-/** Attacks on shared processes: at each moment at which their users can come, go, or be killed, and when the server crashes. */
+/**
+ * Attacks on shared processes: their users join, leave or are killed at each possible moment, and the server crashes.
+ */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +30,7 @@ const LINGERS = 60;
 
 const LINGER_MS = 400;
 
-/** What a stop, and a machine that is busy, may take besides. */
+/** The time that a stop and a busy machine may take in addition. */
 const BESIDES_MS = 5_000;
 
 export const sharedRows: readonly Row[] = [
@@ -70,7 +72,7 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
   let isSound = true;
   await attack.rounds(async () => {
     if (!isSound) {
-      // What a failed attempt left is not the next one's.
+      // Users that a failed attempt left behind must not disturb the next attempt.
       for (const user of users) user.kill();
       key = ownKey();
       users = await startUsers(attack, 3, { key });
@@ -78,7 +80,7 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
     isSound = false;
     const before = await Promise.all(users.map((user) => user.join()));
     const [{ pid: old, port, stateDir }] = before as [(typeof before)[number]];
-    // Some call again as it crashes: they may be told of either.
+    // Some users call again during the crash, and may be given the old server or the new one.
     const callers = users.filter(() => random.next() < 0.4);
     const calls = callers.map((user) => delay(random.between(0, 8)).then(() => user.join()));
     await delay(random.between(0, 8));
@@ -93,7 +95,7 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
       users.map(() => [pid, port]),
     );
     assert.equal(await redisPid(port), pid);
-    // As often as they came; before the last time they are still in.
+    // Each user leaves as often as it joined, and remains a user until the last time.
     await Promise.all([...users, ...callers].map((user) => user.leave()));
     assert.equal(await redisPid(port), pid, 'it died under its users');
     await Promise.all(users.map((user) => user.leave()));
@@ -107,7 +109,7 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
   });
 }
 
-/** A stranger may have taken the port meanwhile: then it is named. */
+/** A stranger may have taken the port meanwhile: then the error names it. */
 function blame(crashed: number, cause: Error & { pid?: number }): never {
   const { pid } = cause;
   const who = pid === undefined ? '' : `; PID ${pid} is ${argumentsOf(pid).join(' ')}`;
@@ -155,7 +157,7 @@ async function killRuns(attack: Attack): Promise<void> {
     next = startUsers(attack, 2, { key });
     const joining = Promise.all(users.map((user) => user.join()));
     joining.catch(() => undefined);
-    // Every other time they are in.
+    // In every second round the users have joined before they are killed.
     if (index % 2 === 0) await joining;
     await Promise.all(
       users.map(async (user) => {
@@ -165,7 +167,7 @@ async function killRuns(attack: Attack): Promise<void> {
       }),
     );
     endsMs.push(await nothingIsLeft(key, await pidsOf(next)));
-    // Its options are its own: nothing of the killed ones is taken over.
+    // A server with options of its own starts: nothing of the killed users' server is taken over.
     const heir = await startShared(redisPreset, { key, args: ['--databases', String(index + 1)] });
     after(() => heir.leave());
     assert.equal(heir.reused, false);
@@ -191,7 +193,7 @@ async function comeWhileLingering(attack: Attack): Promise<void> {
     after(killAll);
     const before = await user.join();
     const leftAt = performance.now();
-    // Most come near the end of the linger, where the watcher asks for the lock once more.
+    // Most newcomers come near the end of the linger, where the watcher asks for the lock once more.
     const [least, most] = random.next() < 0.3 ? [0, LINGER_MS] : [LINGER_MS - 50, LINGER_MS + 350];
     const offset = random.between(least, most);
     if (random.next() < 0.5) user.kill();
@@ -202,14 +204,14 @@ async function comeWhileLingering(attack: Attack): Promise<void> {
     if (performance.now() - leftAt < LINGER_MS) assert.equal(joined.pid, before.pid, what);
     assert.equal(joined.reused, joined.pid === before.pid, what);
     outcomes[joined.reused ? 'found' : 'anew'] += 1;
-    // A watcher that had begun to end it would be through when it is asked for the second time.
+    // A watcher that had begun to end the server would be done with it before the second check.
     for (const waitMs of [LINGER_MS, 0]) {
       assert.equal(await redisPid(joined.port), joined.pid, what);
       assert.equal(existsSync(joined.stateDir), true, what);
       await delay(waitMs);
     }
     const joining = random.next() < 0.5 ? last?.join() : undefined;
-    joining?.catch(() => undefined); // It is killed while it comes, or when it is in.
+    joining?.catch(() => undefined); // It is killed while it joins, or after it has joined.
     await delay(random.between(0, 100));
     const killedAt = performance.now();
     killAll();

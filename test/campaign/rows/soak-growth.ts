@@ -1,4 +1,4 @@
-/** How memory grows in the course of a soak, from its samples, in KiB. */
+/** Computes from the samples of a soak how its memory grows, in KiB. */
 
 type Measure = (values: readonly number[]) => number;
 
@@ -8,20 +8,20 @@ export interface Growth {
   by: number;
 }
 
-/** From the second tenth of the time, in which the process is warm, to the last one. */
+/** Growth from the second tenth of the time, in which the process is warmed up, to the last tenth. */
 export function grown(values: readonly number[], measure: Measure): Growth {
   const [, from = Number.NaN, ...later] = tenths(values, measure);
   const to = later.at(-1) ?? Number.NaN;
   return { from, to, by: to - from };
 }
 
-/** Of what comes and goes with the turns of the managers, a quarter has many. */
+/** Growth of what comes and goes with the cycles of the managers, of which each quarter has many. */
 export function secondToLastQuarter(values: readonly number[], measure: Measure): Growth {
   const [, from = Number.NaN, , to = Number.NaN] = parts(values, 4, measure);
   return { from, to, by: to - from };
 }
 
-/** One number for each tenth of the time. */
+/** One value for each tenth of the time. */
 export function tenths(values: readonly number[], measure: Measure): number[] {
   return parts(values, 10, measure);
 }

@@ -1,9 +1,10 @@
 /**
- * Wear: what many managers in one process leave behind in the long run, with everything on: supervision, logs that are followed,
- * ready lines, servers that are shared and linger. At its end the process must be as it was before: the same descriptors, no
- * process more, nothing more that keeps the event loop busy, no listener more; its memory must have stopped growing in the second
- * tenth of the time (of ten minutes: after the first minute); and on the way descriptors, processes and processor time must not
- * grow from the second quarter to the last one.
+ * Wear: what many managers in one process leave behind in the long run while every feature is in use: supervision, logs
+ * that are followed, ready lines, servers that are shared and linger.
+ * At the end the process must be as it was before: the same descriptors, and no more processes, listeners or resources
+ * that keep the event loop alive. Its memory must have stopped growing in the second tenth of the time (of ten minutes:
+ * after the first minute). On the way, descriptors, processes and processor time must not grow from the second quarter
+ * to the last one.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -20,43 +21,44 @@ const DURATION_MS = 600_000;
 const LEAST_DURATION_MS = 5_000;
 const MANAGERS = 50;
 
-/** Leaves the processors to the rows beside it: in 15 seconds each manager starts, and its server crashes, once. */
+/** Leaves the processors to the rows beside it: each manager starts once in this time, and its server crashes once. */
 const PERIOD_MS = 15_000;
 
-/** The rows beside it may leave it little of the processors. */
+/** The rows beside it may leave this process little processor time. */
 const ANSWERS_WITHIN_MS = 120_000;
 
-/** How long what was closed or ended at the last moment may take to be gone. */
+/** How long it may take until what was closed or ended last is gone. */
 const SETTLED_WITHIN_MS = 30_000;
 
 /**
- * How far the least of the last tenth may be over that of the second one. A full soak has 1,600 cycles in between: a leak of
- * 1 KiB a cycle adds 1.6 MiB to the heap. On a busy machine all managers can be in the middle of a start for a whole tenth,
- * which adds 1 MiB: the process at rest afterwards is the last of its samples.
+ * How far the least sample of the last tenth may be above that of the second tenth. A full soak has 1,600 cycles in
+ * between, so a leak of 1 KiB a cycle adds 1.6 MiB to the heap. On a busy machine all managers can be in the middle of
+ * a start for a whole tenth, which adds 1 MiB; therefore the last sample is taken of the process at rest.
  */
 const HEAP_GROWTH_KIB = 1_024;
 
-/** The same of the medians of resident memory, in which code pages and the allocator's free lists come and go. */
+/** The same for the medians of resident memory, in which code pages and the allocator's free lists come and go. */
 const RSS_GROWTH_KIB = 8 * 1_024;
 
 /**
- * A small young generation, in MiB: otherwise its growth to its full size, 48 MiB, hides everything else for minutes. And no
- * compilers: what they make of the code stays in the heap, and they go on for many minutes.
+ * Options that keep the heap steady. The young generation is limited, in MiB: otherwise its growth to its full size, 48
+ * MiB, would hide everything else for minutes. The compilers are off, because they go on for many minutes and their
+ * output stays in the heap.
  */
 const NODE_OPTIONS = ['--expose-gc', '--max-semi-space-size=1', '--no-opt', '--no-sparkplug'];
 
-/** glibc's allocator is told to give back what is free: otherwise one moment at which much was under way shows for ever. */
+/** Makes glibc's allocator return free memory: otherwise one busy moment would show in the resident memory for ever. */
 const ALLOCATOR = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' };
 
-/** A younger process still loads its code: of its memory the heap is looked at, and with so much more patience. */
+/** A younger process is still loading its code. Only its heap is checked, with a wider limit. */
 const GROWN_UP_AFTER_MS = 300_000;
 const YOUNG_HEAP_GROWTH_KIB = 2 * HEAP_GROWTH_KIB;
 
 /**
- * How far the median of the last quarter may be over that of the second one, while all managers are at work. At one moment more of
- * them have a server than at another: a tenth is no growth. In a full soak there are 1,000 cycles between the two, so a leak in
- * every sixtieth of them is seen. The delay of the event loop is told but has no limit, because a process that waits for a
- * processor is late as well: what the loop itself does is seen in the processor time, with the load's effect on caches left out.
+ * How far the median of the last quarter may be above that of the second one, while all managers are at work. More of
+ * them have a server at one moment than at another, so a tenth more is no growth. A full soak has 1,000 cycles between
+ * the two quarters, so a leak in every sixtieth of them is noticed. The delay of the event loop has no limit,
+ * because other work on the machine delays the loop too: what the loop itself does shows in the processor time.
  */
 const FLAT: Readonly<Record<Trend, (from: number) => number>> = {
   descriptors: (from) => 1.1 * from + 5,
@@ -65,17 +67,15 @@ const FLAT: Readonly<Record<Trend, (from: number) => number>> = {
   loopDelayMs: () => Number.POSITIVE_INFINITY,
 };
 
-type Trend = 'descriptors' | 'processes' | 'processorPercent' | 'loopDelayMs';
-
-/** So many periods at least: a quarter must have one, and in the last period the managers come to their end. */
+/** The fewest periods of a soak: each quarter must have a whole one, and the managers end during the last one. */
 const LEAST_PERIODS = 5;
 
-/** One look at the process: from outside, except for what only itself can see. */
+/** One sample of the process: measured from outside, except for what only the process itself can measure. */
 interface Sample extends SoakSample {
   rssKiB: number;
-  /** What is open, without the numbers of sockets and pipes. */
+  /** What its descriptors have open, without the numbers of sockets and pipes. */
   descriptors: string[];
-  /** How many it has, and how many have something open in its folder. */
+  /** How many children it has, together with the processes that have a file in its folder open. */
   processes: number;
 }
 
@@ -135,7 +135,7 @@ function startSoak(attack: Attack, plan: SoakPlan): Program {
   });
 }
 
-/** Samples until it is over. */
+/** Takes samples until the program is done. */
 async function watch(
   program: Program,
   folder: string,
@@ -175,7 +175,7 @@ function outsideOf({ pid }: Program, sample: SoakSample, folder: string): Sample
   return { ...sample, rssKiB, descriptors: descriptorsOf(pid), processes: processesOf(pid, folder).length };
 }
 
-/** At rest after the warm-up: two looks in a row see the same, and nobody else. */
+/** A sample at rest after the warm-up: two samples in a row are equal, and no other process is left. */
 async function atRest(program: Program, folder: string): Promise<Sample> {
   let last = await take(program, folder);
   const isAtRest = async () => {
@@ -187,7 +187,7 @@ async function atRest(program: Program, folder: string): Promise<Sample> {
   return last;
 }
 
-/** The last sample when it is like the first one, or when that takes too long. */
+/** The last sample: taken when it equals the first one, or when that takes too long. */
 async function settled(program: Program, before: Sample, folder: string): Promise<Sample> {
   const end = performance.now() + SETTLED_WITHIN_MS;
   for (;;) {
@@ -209,13 +209,13 @@ function descriptorsOf(pid: number): string[] {
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`).replace(/\[\d+\]$/, '');
     } catch {
-      return []; // ENOENT: closed meanwhile.
+      return []; // ENOENT: the descriptor was closed since
     }
   });
   return links.toSorted();
 }
 
-/** Children, zombies among them, and all others that have something open in the folder. */
+/** PIDs of its children, zombies included, and of all other processes that have a file in the folder open. */
 function processesOf(pid: number, folder: string): number[] {
   const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === pid);
   return [...new Set([...children.map(Number), ...processesIn(folder)])].filter((other) => other !== pid);
@@ -225,12 +225,12 @@ function parentOf(pid: string): number | undefined {
   try {
     return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
   } catch {
-    return undefined; // ENOENT, ESRCH: it is gone.
+    return undefined; // ENOENT, ESRCH: the process is gone
   }
 }
 
-/** Of what must be flat. */
-function trends(series: readonly Sample[]): Record<Trend, Growth> {
+/** The growth of each value that must stay flat. */
+function trends(series: readonly Sample[]): Record<keyof typeof FLAT, Growth> {
   const trend = (read: (sample: Sample) => number) => secondToLastQuarter(series.map(read), median);
   return {
     descriptors: trend(({ descriptors }) => descriptors.length),

@@ -1,4 +1,4 @@
-/** The stack of examples/stack.mjs: its parts, and the tool itself, are killed at random instants. */
+/** The stack of examples/stack.mjs: its parts and the tool itself are killed at random instants. */
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -23,7 +23,7 @@ const BETWEEN_BLOWS_MS = 1_200;
 
 const SAMPLE_MS = 15;
 
-/** Beside a start that hangs, say; an `up` and a `down` together take some three seconds. */
+/** Enough even beside a start that hangs: an `up` and a `down` together take some three seconds. */
 const LIMIT_MS = 60_000;
 
 const PATH = [process.env.PATH, join(projectRoot, '.cache/temporal/bin')].join(delimiter);
@@ -56,7 +56,8 @@ async function killStack(round: Round, random: Random): Promise<void> {
   }
   await killed(up);
   await assertTold(await finished(tool('status')), stateDir);
-  // A Temporal that is killed while it makes its database cannot read it any more: that is what `reset` is for.
+  // A Temporal that is killed while it creates its database cannot read that database any more; `reset` is for that
+  // case.
   const first = await finished(tool('up'));
   if (first.stderr.includes('no such table')) await succeeded(() => tool('reset'));
   await succeeded(() => tool('up'));
@@ -69,7 +70,7 @@ async function killStack(round: Round, random: Random): Promise<void> {
   watch.assertNeverTwo();
 }
 
-/** Beside the library as it is compiled for the tests. */
+/** Copies the example next to the library as it is compiled for the tests. */
 function installExample(folder: string): string {
   const library = join(folder, 'node_modules/flock-process');
   mkdirSync(library, { recursive: true });
@@ -98,14 +99,17 @@ async function finished(program: Program) {
   return await program.ended({ withinMs: LIMIT_MS });
 }
 
-/** Of its six ports Temporal chooses five itself, and loses one to somebody else once in a while: then it is called again. */
+/**
+ * Calls again if the call fails: Temporal chooses five of its six ports itself, and once in a while loses one to
+ * another process.
+ */
 async function succeeded(call: () => Program): Promise<void> {
   let told = await finished(call());
   if (told.exitCode !== 0 && told.stderr.includes('address already in use')) told = await finished(call());
   assert.equal(told.exitCode, 0, `${told.stdout}${told.stderr}`);
 }
 
-/** Each line of a status names the state and, of what is there, the PID. */
+/** Requires that each line of a status names the true state, and the PID of each part that runs. */
 async function assertTold<Told extends { stdout: string; stderr: string }>(
   told: Told,
   stateDir: string,
@@ -121,7 +125,7 @@ async function assertTold<Told extends { stdout: string; stderr: string }>(
   return told;
 }
 
-/** Each part writes to a log of its own. */
+/** The PIDs of each part, from the part's own log. */
 function partsOf(stateDir: string): Record<(typeof PARTS)[number], number[]> {
   const pids = processesIn(stateDir).filter((pid) => pid !== process.pid);
   const writers = (name: string) => pids.filter((pid) => outputOf(pid) === join(stateDir, 'logs', `${name}.log`));
@@ -132,7 +136,7 @@ function outputOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/fd/1`);
   } catch {
-    return undefined; // ENOENT: it is gone.
+    return undefined; // ENOENT: the log is gone
   }
 }
 

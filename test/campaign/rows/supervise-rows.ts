@@ -1,4 +1,7 @@
-/** Supervisors among crashes, stops from outside, and each other: up while it is wanted, down after a stop, never twice. */
+/**
+ * Supervisors among crashes, stops by others, and other supervisors: the process is up while it is wanted, down after a
+ * stop, and never there twice.
+ */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager } from '../../../src/index.js';
@@ -12,18 +15,18 @@ import { type Victim, Victims } from '../victims.js';
 
 const EVENTS_EACH = 8;
 
-/** Until the next event, when nobody waits for the effect of the last one. */
+/** The longest pause before the next event when the effect of the last one is not awaited. */
 const RASH_MS = 60;
 
-/** How long a stopped one is watched: a supervisor looks every 50 ms. */
+/** How long a stopped process is watched: a supervisor checks every 50 ms. */
 const STILL_MS = 130;
 
 const START_MS = 5_000;
 
-/** One that is suspended before it was ready is given up when its start time is over; the machine may be busy. */
+/** A server that is suspended before it is ready is given up only after its start time, and the machine may be busy. */
 const BACK_MS = START_MS + 10_000;
 
-/** Beyond what the contract gives to any of its calls: a stop, and a start with that much time. */
+/** Longer than any call of this row may take by the contract: a stop, and a start with that start time. */
 const CALL_LIMIT_MS = BACK_MS + 15_000;
 
 const WHEN_UP = { crash: 4, stop: 2, start: 1, restart: 1, suspend: 1, another: 1, lose: 1, 'lose and crash': 2 };
@@ -38,14 +41,15 @@ class Episode {
   readonly #outside: ProcessManager;
   #supervisors: Victim[] = [];
   #isWanted = true;
-  /** Killed or suspended: no longer up, whatever they look like. */
+  /** Servers that were killed or suspended: they do not count as up, even if they still look alive. */
   readonly #hit = new Set<number>();
 
   constructor(server: Witness, random: Random, victims: Pick<Victims, 'next'>) {
     this.#server = server;
     this.#random = random;
     this.#victims = victims;
-    // More patient than a supervisor, which starts again what did not become ready.
+    // This manager has a longer start time than a supervisor, which starts the process again when it does not become
+    // ready.
     this.#outside = new ProcessManager({ ...server.spec, startTimeoutMs: BACK_MS });
   }
 
@@ -55,7 +59,7 @@ class Episode {
     await this.assertAsWanted();
   }
 
-  /** One more thing happens. @returns what it was */
+  /** Causes one more event. @returns which one */
   async go(): Promise<Happening> {
     const what = this.#random.weighted(this.#isWanted ? WHEN_UP : WHEN_DOWN);
     if (what.includes('lose')) await this.#lose();
@@ -106,7 +110,7 @@ class Episode {
     this.#isWanted = true;
   }
 
-  /** One is always left. */
+  /** Loses a supervisor, but never the last one. */
   async #lose(): Promise<void> {
     if (this.#supervisors.length < 2) return;
     const index = Math.floor(this.#random.between(0, this.#supervisors.length));
@@ -122,7 +126,7 @@ class Episode {
   #signalServer(name: NodeJS.Signals): void {
     for (const pid of this.#server.alive()) {
       this.#hit.add(pid);
-      // One that was hit before may be gone by now.
+      // A server that was hit before may be gone by now.
       signalUnlessGone(pid, name);
     }
   }
@@ -143,7 +147,8 @@ export const superviseRows: readonly Row[] = [
           used.push(victims.next());
           return used.at(-1) as Victim;
         };
-        // Before the server is stopped, should the attempt fail: they would bring it back.
+        // The supervisors must be gone before the server is stopped, even if the attempt fails: they would start it
+        // again.
         round.after(() => Promise.all(used.map((supervisor) => supervisor.kill())));
         const times = random.weighted({ quick: 2, slow: 1 }) === 'quick' ? {} : { listenAfterMs: 20, dieAfterMs: 30 };
         const server = await witnessedServer(round, times, { startTimeoutMs: START_MS, stopTimeoutMs: 1_000 });

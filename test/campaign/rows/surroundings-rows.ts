@@ -1,4 +1,4 @@
-/** Attacks on what the library stands on: disk, descriptors, rights, files, processes, clock. */
+/** Attacks on what the library depends on: disk, descriptors, permissions, files, processes, clock. */
 import type { Row } from '../attack.js';
 import { clockRows } from './clock-rows.js';
 import { diskRows } from './disk-rows.js';

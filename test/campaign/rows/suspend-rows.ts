@@ -1,4 +1,7 @@
-/** SIGSTOP at a random instant of a call, then SIGCONT or SIGKILL: what is a matter of microseconds becomes likely. */
+/**
+ * SIGSTOP at a random instant of a call, then SIGCONT or SIGKILL: the pause makes races likely that otherwise take
+ * microseconds.
+ */
 import type { Row } from '../attack.js';
 import { blowRows } from './blow-rows.js';
 

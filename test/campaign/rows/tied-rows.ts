@@ -1,4 +1,7 @@
-/** Attacks on tied processes: none outlives its owner, however that ends, and one whose watcher is killed can still be dealt with. */
+/**
+ * Attacks on tied processes: none outlives its owner, however the owner ends, and one whose watcher is killed can still
+ * be stopped.
+ */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,17 +18,17 @@ import { accepts } from '../../helpers/witness.js';
 import type { Attack, Round, Row } from '../attack.js';
 import { watcherRow } from './watcher-row.js';
 
-/** How much longer than its grace a server may be there: the watcher takes milliseconds, a busy machine more. */
+/** How much longer than its stop time a server may live: the watcher takes milliseconds, a busy machine more. */
 const SLACK_MS = 10_000;
 
-/** How an owner ends. With a signal somebody else ends it. */
+/** A way in which an owner ends: by itself or, if there is a signal, because another process sends it. */
 interface Way {
   name: string;
   ending: Ending;
   signal?: NodeJS.Signals;
-  /** Suspended before. */
+  /** Whether the owner is suspended before. */
   isSuspended?: boolean;
-  /** Its whole group gets the signal. */
+  /** Whether the signal goes to the owner's whole group. */
   isGroup?: boolean;
 }
 
@@ -46,13 +49,13 @@ const ways: readonly Way[] = [
   { name: 'termination of the thread', ending: 'thread is terminated' },
 ];
 
-/** What is owned: how it answers SIGTERM, and whether it has a child in its group that outlives it. */
+/** The servers that are owned: how each reacts to SIGTERM, and whether it has a child in its group that outlives it. */
 const servers = {
   plain: {},
   slow: { 'on-term': 150 },
   deaf: { 'on-term': 'ignore', child: 'ignore' },
   parent: { child: 'ignore' },
-  /** Is killed just before its owner ends. */
+  /** This server is killed just before its owner ends. */
   'first to die': { child: 'ignore' },
 } as const;
 
@@ -85,7 +88,7 @@ function wayOf(index: number): Way {
   return ways[index % ways.length] as Way;
 }
 
-/** Up, and waiting for its order. */
+/** An owner that runs and waits for its order. */
 function standby(attack: Attack, { isGroup = false }: Way): Program {
   return startFixture(attack, 'owner', [], { detached: isGroup });
 }
@@ -98,7 +101,7 @@ async function endOwner(
   const { random } = attack;
   round.after(() => owner.kill());
   const kind = random.weighted({ plain: 4, slow: 1, deaf: 1, parent: 1, 'first to die': 1 });
-  // Nothing left to do is said of an owner whose start is over.
+  // An owner can find nothing left to do once its start is over.
   const canBeEarly = kind !== 'first to die' && !way.ending.endsWith('returns');
   const afterMs = canBeEarly && random.next() < 0.5 ? random.between(0, 150) : undefined;
   const spec = await specOf(attack, round, kind);
@@ -113,7 +116,7 @@ async function endOwner(
   const begin = performance.now();
   const others = () => livingIn(spec.stateDir).filter((pid) => pid !== owner.pid);
   const what = `the end of a ${kind} server, its lock and its port after ${way.name}, ${afterMs === undefined ? 'ready' : `${afterMs} ms old`}`;
-  // What a process with threads has open is seen under its first one, and closed by the last.
+  // The files of a process with several threads are listed under its main thread, and its last thread closes them.
   const isGone = async () =>
     others().length === 0 && !isLocked(join(spec.stateDir, 'owned.lock')) && !(await accepts(spec.port));
   await eventually(what, isGone, { withinMs: GRACE_MS + SLACK_MS, everyMs: 10 });
@@ -125,7 +128,7 @@ async function endOwner(
 async function meetReady(owner: Program, { way, kind }: { way: Way; kind: Kind }): Promise<void> {
   const word = await owner.message<Word>();
   assert.ok(typeof word === 'object' && 'instance' in word, `not ready: ${JSON.stringify(word)}`);
-  // One that ends by itself does so at once.
+  // An owner that ends by itself ends at once.
   if (way.ending === 'stays') assert.ok(isRunning(word.instance.pid), 'it died under its owner');
   if (kind === 'first to die') killUnlessGone(word.instance.pid);
 }
@@ -146,7 +149,10 @@ async function specOf(attack: Attack, { index, after }: Round, kind: Kind): Prom
   return spec;
 }
 
-/** All that have something of it open or on their command line: the server and its child, the shell before it, the watcher. */
+/**
+ * PIDs of all processes that have a file of the folder open or name it on their command line: the server and its child,
+ * the shell that becomes the server, the watcher.
+ */
 function livingIn(stateDir: string): number[] {
   const named = processesNaming(stateDir);
   return named.length > 0 ? named : processesIn(stateDir).filter(isRunning);

@@ -8,7 +8,7 @@ import type { Witness } from '../../helpers/witness.js';
 import type { Attack, Round, Row } from '../attack.js';
 import { endServers, faultyServer, requireMended } from './fault-attempt.js';
 
-/** About as long as a start takes. */
+/** About the time that a start takes. */
 const START_MS = 60;
 
 export const vanishedFolderRow: Row = {
@@ -37,7 +37,8 @@ async function deleteFolder(attack: Attack, round: Round): Promise<void> {
   const mayBeAlive = first instanceof Error ? aliveBefore : [first.pid];
   if (!alive.every((pid) => mayBeAlive.includes(pid))) throw new Error(`${story}: alive are [${alive}]`);
 
-  // Without lock file and record only the port tells of the one that is there: it is named, and not doubled.
+  // Without lock file and PID file only the port shows that the first server runs: the second start must name it, not
+  // doubt it.
   const second = await outcomeOf(manager.start());
   story.push(word(second));
   server.assertNeverTwo();
@@ -57,7 +58,7 @@ function remove(attack: Attack, { spec: { stateDir } }: Witness): void {
     if (gone !== stateDir) renameSync(stateDir, gone);
     rmSync(gone, { recursive: true, force: true, maxRetries: 5 });
   } catch (error) {
-    // ENOENT: it is not there yet.
+    // ENOENT: the folder is not there yet.
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The watcher itself is killed, which is documented to make a tied or shared process a detached one: start, stop and status
- * must go on, nobody may be stuck, and nobody else may be signalled.
+ * The watcher itself is killed, which by the documentation turns a tied or shared process into a detached one: start,
+ * stop and status must still work, no process may be stuck, and no other process may be signalled.
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { eventually } from '../../helpers/waiting.js';
 import { livingInGroup } from '../../helpers/witness.js';
 import type { Attack, Round, Row } from '../attack.js';
 
-/** Each of the three calls, on a server that answers and ends within milliseconds. */
+/** The limit of each of the three calls, on a server that answers and ends within milliseconds. */
 const AT_ONCE_MS = 8_000;
 
 export const watcherRow: Row = {
@@ -68,7 +68,7 @@ async function killWatcher(attack: Attack, round: Round, lifetime: 'tied' | 'sha
   if (then === 'owner is killed') {
     owner.kill();
     await owner.program.exited;
-    // Nobody ends it any more: what was ready is found.
+    // With its watcher gone the process survives its owner, so a process that was ready must be found.
     const { state } = await owes(`status by another, ${then}`, other.status());
     assert.equal(state, pid === undefined ? 'stopped' : 'running');
     await answers(spec, (await owes('start by another', other.start())).pid);
@@ -76,15 +76,18 @@ async function killWatcher(attack: Attack, round: Round, lifetime: 'tied' | 'sha
   }
   await owes(`stop, ${then}`, random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
   assert.equal((await owes(`status by another, ${then}`, other.status())).state, 'stopped');
-  await other.leave().catch(() => undefined); // A TypeError where it is tied.
+  await other.leave().catch(() => undefined); // leave() throws a TypeError for a tied process.
   owner.kill();
   await owner.program.exited;
-  // The flock of a killed watcher waits on until the last user is gone.
+  // The flock process of a killed watcher waits on until the last user is gone.
   const others = () => [...processesNaming(spec.stateDir), ...processesIn(spec.stateDir)];
   await eventually('nobody left', () => others().length === 0, { everyMs: 10 });
 }
 
-/** @returns the server's PID; undefined when the start failed, which it may when its watcher had not begun */
+/**
+ * @returns the server's PID; undefined when the start failed, as it may when its watcher was killed before it began to
+ * watch
+ */
 async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise<number | undefined> {
   let isOver = false;
   const starting = owner.start().finally(() => {
@@ -105,7 +108,7 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
       () => undefined,
     ),
   );
-  // It may have been begun by the one that was seen, between the look and the signal.
+  // The watcher that was seen may have started its own helper between the search and the signal.
   killHelpers();
   return pid;
 }
@@ -116,7 +119,7 @@ async function killWhenReady(owner: RemoteManager, all: boolean): Promise<number
   return pid;
 }
 
-/** Two who share a server by startShared: the second one comes when its watcher is dead already. */
+/** Two users share a server through startShared. The second one joins when the watcher is already dead. */
 async function leaveShared(attack: Attack, { after }: Round): Promise<void> {
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
@@ -140,7 +143,7 @@ async function answers({ port }: ProcessSpec, pid: number): Promise<void> {
   assert.equal(await redisPid(port as number), pid);
 }
 
-/** Fails when it takes longer than it may. */
+/** The result of the call. @throws when it takes longer than it may */
 async function owes<T>(what: string, call: Promise<T>): Promise<T> {
   const late = new AbortController();
   const tooLate = delay(AT_ONCE_MS, undefined, { signal: late.signal }).then(() => {
@@ -166,7 +169,7 @@ async function specOf(attack: Attack, { index, after }: Round, lifetime: 'tied' 
   const stateDir = join(attack.folder, String(index));
   const port = await freePort();
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', stateDir];
-  // What a killed watcher of a shared server leaves behind ignores the stop signal, so a stop takes all of this time.
+  // What a killed watcher of a shared server leaves behind ignores the stop signal, so a stop takes this whole time.
   const stopTimeoutMs = 1_000;
   const spec = { name: 'owned', command: 'redis-server', args, port, stateDir, lifetime, stopTimeoutMs };
   after(() => new ProcessManager(spec).stop());

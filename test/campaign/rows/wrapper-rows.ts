@@ -1,4 +1,7 @@
-/** Servers that the lock does not reach, and servers that cannot be looked at: never two, whoever is killed, and none after a stop. */
+/**
+ * Servers that do not carry the lock, and servers that cannot be inspected: there are never two, whichever process is
+ * killed, and none after a stop.
+ */
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager, type ProcessSpec } from '../../../src/index.js';
@@ -17,12 +20,12 @@ import type { Round, Row } from '../attack.js';
 
 const WRAPPERS = { node: 4, python: 3, 'npm run': 1, npx: 1 } satisfies Record<Wrapper, number>;
 
-/** Who is killed. */
+/** Which processes are killed, with weights. */
 const VICTIMS = { first: 4, server: 1, both: 1, caller: 2 };
 
 const MOST_BLOWS = 4;
 
-/** Time for a wrapper to start its server, mostly. */
+/** Usually long enough for a wrapper to start its server. */
 const BETWEEN_BLOWS_MS = 600;
 
 const SAMPLE_MS = 15;
@@ -30,7 +33,7 @@ const SAMPLE_MS = 15;
 interface Scene {
   spec: ProcessSpec;
   servers: () => number[];
-  /** What stands in front of whoever calls. */
+  /** The command in front of the caller's command line. */
   behind?: readonly string[];
 }
 
@@ -62,7 +65,7 @@ export const wrapperRows: readonly Row[] = [
   },
 ];
 
-/** Callers start it and somebody kills; a call afterwards works, and a stop leaves nothing. */
+/** Callers start the server while processes are killed. A call afterwards must work, and a stop must leave nothing. */
 async function survive(round: Round, random: Random, { spec, servers, behind = [] }: Scene): Promise<void> {
   const { lockFile } = new ProcessManager(spec).spec;
   const watch = watchSessions(round, servers);
@@ -73,7 +76,7 @@ async function survive(round: Round, random: Random, { spec, servers, behind = [
   if (!isSupervised) supervisor.kill();
   let caller = await startRemoteManager(round, spec, { behind });
   for (let blows = Math.ceil(random.between(0, MOST_BLOWS)); blows > 0; blows -= 1) {
-    // Killed in the middle of it, it says nothing more.
+    // The call rejects when its process is killed in the middle of it.
     caller.start().catch(() => undefined);
     await delay(random.between(0, BETWEEN_BLOWS_MS));
     const victim = random.weighted(VICTIMS);
@@ -89,13 +92,14 @@ async function survive(round: Round, random: Random, { spec, servers, behind = [
   await supervisor.exited;
   await caller.stop();
   assert.deepEqual(servers(), [], `servers that ${method} and a stop left`);
-  // A start that was under way at the stop can win the lock for an instant before it reads that it is not wanted.
+  // A start that was under way during the stop can win the lock for an instant before it reads that it is not wanted.
   await eventually('a free lock', () => !isLocked(lockFile));
   watch.assertNeverTwo();
 }
 
 /**
- * Not between the `start` and the `spawn` line: whom nobody can look at, and no line names, nobody finds (docs/limits.md).
+ * Does not kill callers between their `start` and `spawn` lines: a process that cannot be inspected and that no line
+ * names is never found (docs/limits.md).
  * @returns whether they were killed
  */
 function kill(callers: readonly Program[], spec: ProcessSpec): boolean {
@@ -105,14 +109,17 @@ function kill(callers: readonly Program[], spec: ProcessSpec): boolean {
   return !isSpawning;
 }
 
-/** The process that the last spawn names, by its start ticks. */
+/** Kills the process that the last `spawn` line names, identified by its start ticks. */
 function killFirst(spec: ProcessSpec): void {
   const spawned = journalEntries(spec, 'spawn').at(-1);
   const pid = Number(spawned?.pid);
   if (spawned !== undefined && startTicks(pid) === spawned.startKey) signalUnlessGone(pid, 'SIGKILL');
 }
 
-/** Each process that a start spawns leads a session, in which its server is: two sessions with servers are two instances. */
+/**
+ * Requires that servers are never in two sessions. Each process that a start spawns leads a session that contains its
+ * server, so two sessions with servers are two instances.
+ */
 function watchSessions(round: Round, servers: () => number[]): { assertNeverTwo(): void } {
   const seen: string[] = [];
   const look = () => {
