@@ -14,7 +14,6 @@ import { beginTestRun, endTestRun } from './test-run.mjs';
 /** Arguments of `npm test` that choose test files which need nothing that only Linux has, and no bound that only /proc can keep. */
 const PORTABLE_TESTS = [
   'lock/acquire',
-  'lock/interoperability',
   'lock/hand-over',
   'lock/is-locked',
   'lock/wait.test',

@@ -67,6 +67,8 @@ const FLAT: Readonly<Record<Trend, (from: number) => number>> = {
   loopDelayMs: () => Number.POSITIVE_INFINITY,
 };
 
+type Trend = 'descriptors' | 'processes' | 'processorPercent' | 'loopDelayMs';
+
 /** The fewest periods of a soak: each quarter must have a whole one, and the managers end during the last one. */
 const LEAST_PERIODS = 5;
 
