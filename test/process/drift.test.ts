@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Instance, OptionsMismatchError, ProcessManager, type ProcessSpec, type Status } from '../../src/index.js';
+import { WATCHED_FD } from '../../src/inspect/watcher.js';
 import { journalEntries, journalFile } from '../helpers/journal.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { callElsewhere } from '../helpers/one-call.js';
@@ -22,6 +23,7 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { freePort, temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
+import { descriptorsOf, startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { accepts, witnessedServer } from '../helpers/witness.js';
 
@@ -400,4 +402,21 @@ test('while somebody keeps the journal locked, a start that would replace anothe
   await assert.rejects(other.start(), { name: 'StateFileError' });
   assert.equal(isRunning(pid), true);
   await keeper.kill();
+});
+
+test('a start with another spec waits for the end of a process whose owner was killed, and neither refuses nor ends it', async (t) => {
+  for (const whenDifferent of ['refuse', 'restart'] as const) {
+    const spec = await nodeSpec(t, { 'on-term': 1_500 }, { env: { LEVEL: '1' } });
+    const owner = await startOwner(t, spec);
+    const watcher = watcherOf(owner.pid);
+    owner.program.kill();
+    await eventually('its watcher ends it', () => !(WATCHED_FD in descriptorsOf(watcher)), { everyMs: 2 });
+    const manager = new ProcessManager({ ...spec, env: { LEVEL: '2' }, lifetime: 'tied', whenDifferent });
+    assert.equal(isRunning(owner.pid), true);
+    const { pid, reused, differences } = await manager.start();
+    assert.deepEqual([isRunning(owner.pid), reused, differences], [false, false, []]);
+    assert.notEqual(pid, owner.pid);
+    assert.equal((await manager.history()).filter(({ event }) => event === 'restart').length, 0);
+    await manager.stop();
+  }
 });

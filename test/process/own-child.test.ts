@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { type Instance, ProcessManager, type ProcessSpec, startEphemeral, startShared } from '../../src/index.js';
 import { spawnedUnder } from '../../src/system/own-children.js';
 import { nodePreset, ownTemporaryFolder, redisPreset, userFolder } from '../helpers/ephemeral.js';
-import { isRunning } from '../helpers/outside-view.js';
+import { isRunning, stateOf } from '../helpers/outside-view.js';
 import { killAfter } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { ownKey } from '../helpers/shared.js';
@@ -130,4 +130,20 @@ test('a process that has ended is forgotten, and a later process with its number
   assert.equal((await manager.status()).state, 'stopped');
   assert.equal((await manager.stop()).outcome, 'not-running');
   assert.equal(existsSync(manager.spec.stateDir), false, 'no state folder was created');
+});
+
+test('thirty stops side by side collect thirty killed children, and Node warns of no listeners', async (t) => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error) => warnings.push(warning);
+  process.on('warning', listen);
+  t.after(() => process.off('warning', listen));
+  const managers = Array.from({ length: 30 }, () => new ProcessManager(sleepSpec(t)));
+  const started = await Promise.all(managers.map((manager) => manager.start()));
+  // All are killed in one turn, so Node has collected none of them when the first stop is done.
+  for (const { pid } of started) process.kill(pid, 'SIGKILL');
+  while (started.some(({ pid }) => stateOf(pid) !== 'Z'));
+  const stopped = await Promise.all(managers.map((manager) => manager.stop()));
+  assert.deepEqual(new Set(stopped.map(({ outcome }) => outcome)), new Set(['not-running']));
+  assert.ok(started.every(({ pid }) => stateOf(pid) === undefined));
+  assert.deepEqual(warnings, []);
 });

@@ -12,7 +12,7 @@ import { isRunning, logged, processesIn, reachesState, stateOf } from '../helper
 import { plainFixture } from '../helpers/paths.js';
 import { startFixture, startProgram } from '../helpers/programs.js';
 import { killAfter } from '../helpers/resources.js';
-import { nodeSpec, pythonSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
+import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
 import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 async function canListen(port: number): Promise<boolean> {
@@ -164,22 +164,6 @@ test('a child that exits only after its own child listens is not taken for the s
   assert.equal(pid, server.members().at(-1));
   assert.equal((await server.manager.stop()).outcome, 'stopped');
   await server.assertNothingLeft();
-});
-
-test('thirty stops side by side collect thirty killed children, and Node warns of no listeners', async (t) => {
-  const warnings: Error[] = [];
-  const listen = (warning: Error) => warnings.push(warning);
-  process.on('warning', listen);
-  t.after(() => process.off('warning', listen));
-  const managers = Array.from({ length: 30 }, () => new ProcessManager(sleepSpec(t)));
-  const started = await Promise.all(managers.map((manager) => manager.start()));
-  // All are killed in one turn, so Node has collected none of them when the first stop is done.
-  for (const { pid } of started) process.kill(pid, 'SIGKILL');
-  while (started.some(({ pid }) => stateOf(pid) !== 'Z'));
-  const stopped = await Promise.all(managers.map((manager) => manager.stop()));
-  assert.deepEqual(new Set(stopped.map(({ outcome }) => outcome)), new Set(['not-running']));
-  assert.ok(started.every(({ pid }) => stateOf(pid) === undefined));
-  assert.deepEqual(warnings, []);
 });
 
 test('a stop finds the process without its PID file', async (t) => {

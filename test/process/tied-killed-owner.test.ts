@@ -5,14 +5,13 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager } from '../../src/index.js';
-import { WATCHED_FD } from '../../src/inspect/watcher.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { isRunning, logged } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
 import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
-import { descriptorsOf, groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
+import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup, witnessedServer } from '../helpers/witness.js';
 
@@ -57,23 +56,6 @@ test('an owner that is killed right after the spawn leaves no server', async (t)
   );
   assert.ok(pids().length >= rounds(100) / 2);
   assertInTime(ends);
-});
-
-test('a start with another spec waits for the end of a process whose owner was killed, and neither refuses nor ends it', async (t) => {
-  for (const whenDifferent of ['refuse', 'restart'] as const) {
-    const spec = await nodeSpec(t, { 'on-term': 1_500 }, { env: { LEVEL: '1' } });
-    const owner = await startOwner(t, spec);
-    const watcher = watcherOf(owner.pid);
-    owner.program.kill();
-    await eventually('its watcher ends it', () => !(WATCHED_FD in descriptorsOf(watcher)), { everyMs: 2 });
-    const manager = new ProcessManager({ ...spec, env: { LEVEL: '2' }, lifetime: 'tied', whenDifferent });
-    assert.equal(isRunning(owner.pid), true);
-    const { pid, reused, differences } = await manager.start();
-    assert.deepEqual([isRunning(owner.pid), reused, differences], [false, false, []]);
-    assert.notEqual(pid, owner.pid);
-    assert.equal((await manager.history()).filter(({ event }) => event === 'restart').length, 0);
-    await manager.stop();
-  }
 });
 
 test('when the owner of a ready server is killed, the server and its watcher end', async (t) => {
