@@ -133,7 +133,7 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   if (leader !== undefined && !leader.isZombie && leader.startKey !== startKey) return [];
   const isMember = ({ pid, sessionId, isZombie }: ProcessInfo) =>
     sessionId === session && !isZombie && pid !== process.pid;
-  return processTable().leftOf({ startKey }, isMember);
+  return processTable().leftOf(spawned, isMember);
 }
 
 /** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */

@@ -10,7 +10,7 @@ import { isBeingEnded } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
-import { decideReplacement, differencesOf } from '../state/drift.js';
+import { differencesOf, refuseUnlessRestart } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { isNamedIn, writePidFile } from '../state/pid-file.js';
@@ -65,9 +65,12 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     const { process: info } = holder;
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
     // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.
-    const isDiffering = isJudged && differencesOf(spec, info.pid, state).length > 0;
-    if (isDiffering && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
-    if (isDiffering && decideReplacement(spec, info.pid, state)) return await replace(contest, holder, state);
+    const differences = isJudged ? differencesOf(spec, info.pid, state) : [];
+    if (differences.length > 0) {
+      if (isBeingEnded(info, spec)) return await waitForEnd(contest, info);
+      refuseUnlessRestart(spec, info.pid, differences);
+      return await replace(contest, holder, state);
+    }
     const isShareable = await isReadyToShare(contest, info, state);
     // isBeingEnded() walks through all processes. Nobody ends a shared process while this start is its user.
     const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
@@ -218,10 +221,7 @@ async function reuse(contest: Contest, info: ProcessInfo, before: JournalState):
   return instanceOf(spec, info, { reused: true, differences });
 }
 
-/**
- * Appends under LOCK_EX on the journal, if nothing has changed: no start may return what another one abandons. False when
- * something has, or when a stop is at work, which is then waited for.
- */
+/** Appends under LOCK_EX unless something has changed: no start may return what another one abandons. */
 async function appendOrWait(contest: Contest, before: JournalState, append: () => void): Promise<boolean> {
   const result = journalOf(contest.spec).exclusively((state) => {
     if (!isUnchanged(state, before)) return 'changed';

@@ -48,11 +48,13 @@ export function differencesOf(spec: Compared, pid: number, { spawned, isTrusted 
   return fields;
 }
 
-/** When there are differences: is the process to be restarted? @throws OptionsMismatchError if it is to be refused */
-export function decideReplacement(spec: CompleteSpec, pid: number, state: JournalState): boolean {
-  const { name, whenDifferent } = spec;
-  const differences = differencesOf(spec, pid, state);
-  if (differences.length === 0 || whenDifferent === 'restart') return differences.length > 0;
+/** @throws OptionsMismatchError when a process that differs is to be refused, not restarted */
+export function refuseUnlessRestart(
+  { name, whenDifferent }: CompleteSpec,
+  pid: number,
+  differences: readonly string[],
+): void {
+  if (whenDifferent === 'restart') return;
   const fields = differences.map((field) => `"${field}"`).join(', ');
   const message = `${name} runs already (PID ${pid}) with another spec: ${fields} differ; stop it first, or set whenDifferent to "restart"`;
   throw new OptionsMismatchError(message, { key: undefined, differences });

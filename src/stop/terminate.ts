@@ -105,7 +105,7 @@ class Targets {
     const atNumber = table.lookUp(pid);
     const isReused = atNumber !== undefined && atNumber.startKey !== startKey;
     const isMember = (it: ProcessInfo) => it.groupId === groupId && it.sessionId === sessionId && !it.isZombie;
-    const members = isReused ? [] : table.leftOf({ startKey }, isMember);
+    const members = isReused ? [] : table.leftOf({ pid, startKey }, isMember);
     // From now on the group's number may be a stranger's, so it is forgotten.
     if (members.length === 0) this.#known.delete(pid);
     return members;

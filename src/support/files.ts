@@ -52,10 +52,12 @@ export function isFolder(path: string): boolean {
 export function openRegularFile(path: string, flags: number, mode = 0o600, see?: (opened: Stats) => void): number {
   const fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY, mode);
   const opened = fstatSync(fd);
+  if (!opened.isFile()) {
+    closeSync(fd);
+    throw new Error('it is not a regular file');
+  }
   see?.(opened);
-  if (opened.isFile()) return fd;
-  closeSync(fd);
-  throw new Error('it is not a regular file');
+  return fd;
 }
 
 /** Opens the file as openRegularFile() does, and closes it after `act`. */

@@ -110,9 +110,16 @@ const CLOCK_MS = 100;
  * Those that are left of a group or session. It gains members only while it has one: a walk after the birth of `first` that
  * found no member remains true, so that a thousand calls of stop() do not make a thousand walks.
  */
-export function leftOf(first: Pick<ProcessInfo, 'startKey'>, isMember: (info: ProcessInfo) => boolean): ProcessInfo[] {
+export function leftOf(
+  first: Pick<ProcessInfo, 'pid' | 'startKey'>,
+  isMember: (info: ProcessInfo) => boolean,
+): ProcessInfo[] {
   const isLater = lastWalk !== undefined && lastWalk.beganMs > ticksMs(first.startKey) + CLOCK_MS;
-  return isLater && !lastWalk?.found.some(isMember) ? [] : list().filter(isMember);
+  // One that was seen alive may have made the group or session since then.
+  const isFirst = ({ pid, startKey, isZombie }: ProcessInfo) =>
+    pid === first.pid && startKey === first.startKey && !isZombie;
+  const isEnded = isLater && !lastWalk?.found.some((info) => isMember(info) || isFirst(info));
+  return isEnded ? [] : list().filter(isMember);
 }
 
 /** Unix seconds, with a fraction: every process of this machine computes the same. */
