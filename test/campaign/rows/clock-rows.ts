@@ -20,19 +20,19 @@ const JUMPS_S = [-30 * YEAR_S, -YEAR_S, -HOUR_S, -5, 5, HOUR_S, YEAR_S, 30 * YEA
 
 export const clockRows: readonly Row[] = [
   {
-    name: 'a clock that jumps back and forth is nothing to any call',
+    name: 'a clock that jumps back and forth changes the outcome of no call',
     laws: [4, 5, 6],
     attempts: 60,
     attack: (attack) => attack.rounds((round) => setClock(attack, round)),
   },
   {
-    name: 'a time of boot that jumps, as it does when the clock is set, is nothing to any call',
+    name: 'a boot time that jumps, as it does when the clock is set, changes the outcome of no call',
     laws: [4, 5, 6],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => setBootTime(attack, round)),
   },
   {
-    name: 'a machine that sleeps between the calls makes nothing younger than it is',
+    name: 'after the machine has slept, no process is reported as younger than it is',
     laws: [5, 6],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => sleepOften(attack, round)),

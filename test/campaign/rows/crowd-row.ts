@@ -28,7 +28,7 @@ const GONE_WITHIN_MS = 10_000;
 const LAST_VISIT_MS = 30_000;
 
 export const crowdRow: Row = {
-  name: 'a shared process never dies under a user and never outlives the last one, whoever comes, goes or is killed',
+  name: 'a shared process never ends before its last user and never outlives it, while users join, leave and are killed',
   laws: [7],
   attempts: DURATION_MS / KILL_EVERY_MS,
   async attack(attack) {

@@ -9,25 +9,25 @@ const BALLAST = 'ballast';
 
 export const diskRows: readonly Row[] = [
   {
-    name: 'on a full disk each call works or says what is wrong, and the next ones work',
+    name: 'on a full disk each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [6, 8],
     attempts: 60,
     attack: (attack) => attack.rounds((round) => fillDisk(attack, round)),
   },
   {
-    name: 'on a disk without room for another file each call works or says what is wrong, and the next ones work',
+    name: 'on a disk with at most 5 free inodes each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [6, 8],
     attempts: 60,
     attack: (attack) => attack.rounds((round) => useUpFiles(attack, round)),
   },
   {
-    name: 'on a disk that became read-only each call works or says what is wrong, and the next ones work',
+    name: 'on a disk that was remounted read-only each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [6, 8],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => remountReadOnly(attack, round)),
   },
   {
-    name: 'in a state folder that may not be written to each call works or says what is wrong, and the next ones work',
+    name: 'in a state folder without write permission each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [6, 8],
     attempts: 30,
     attack: (attack) => attack.rounds((round) => forbidWriting(attack, round)),

@@ -28,7 +28,7 @@ const SECRET = 'never-on-any-disk';
 
 export const driftRows: readonly Row[] = [
   {
-    name: 'whoever wants another spec restarts what runs once, and gets its own, whoever is killed on the way',
+    name: 'starts with a newer spec restart the process only once and return one with the newer spec, whichever starter is killed',
     laws: [1, 5, 6],
     attempts: ATTEMPTS,
     least: 4,

@@ -19,7 +19,7 @@ const STOP_MS = 250;
 
 export const familyRows: readonly Row[] = [
   {
-    name: 'the lock is free exactly when the last of a family is gone',
+    name: 'the lock becomes free exactly when the last member of the family ends',
     laws: [2],
     attempts: 60,
     attack: (attack) =>
@@ -33,7 +33,7 @@ export const familyRows: readonly Row[] = [
       }),
   },
   {
-    name: 'what is left of a family never keeps a start or a stop from its work, and goes with it',
+    name: 'a start and a stop work despite the survivors of a dead server, and end them',
     laws: [1, 2, 5, 6],
     attempts: 80,
     attack: (attack) =>

@@ -27,19 +27,19 @@ const MODES = { private: 0o600, readable: 0o755, public: 0o777, closed: 0 };
 
 export const fileRows: readonly Row[] = [
   {
-    name: "with another user's files in the state folder each call works or says what is wrong, and the next ones work",
+    name: "with another user's files in the state folder each call succeeds or fails with a documented error, and calls succeed again afterwards",
     laws: [4, 6, 8],
     attempts: 20,
     attack: (attack) => attack.rounds((round) => giveFilesAway(attack, round)),
   },
   {
-    name: 'by another user than who started it each call works or says what is wrong, and ends nothing',
+    name: 'under another user ID than that of the server each call succeeds or fails with a documented error, and ends no process',
     laws: [4, 6, 8],
     attempts: 20,
     attack: (attack) => attack.rounds((round) => beSomebodyElse(attack, round)),
   },
   {
-    name: 'with links in the place of its files each call works or says what is wrong, nothing behind them is touched',
+    name: 'with symbolic links in place of the state files each call succeeds or fails with a documented error, and no target of a link is changed',
     laws: [4, 6, 8],
     attempts: 80,
     attack: (attack) => attack.rounds((round) => putLinks(attack, round)),

@@ -20,7 +20,7 @@ const BECOMES_WITHIN_MS = 400;
 
 export const foreignOwnerRows: readonly Row[] = [
   {
-    name: 'a start beside that of an older tool without a kernel lock never makes a second server',
+    name: 'a start at the same time as that of an older tool without a kernel lock never causes a second server',
     laws: [1, 4],
     attempts: 200,
     async attack(attack) {
@@ -35,7 +35,7 @@ export const foreignOwnerRows: readonly Row[] = [
     },
   },
   {
-    name: 'a process that has become the managed one is handed out, replaced and stopped like any other, and alone, at whatever instant',
+    name: 'a process that calls become() is reused, replaced and stopped like a spawned one, at any instant, and never runs beside a second one',
     laws: [1, 2, 4, 5, 6],
     attempts: 120,
     attack: (attack) => attack.rounds((round) => meetAtAnyInstant(attack, round)),

@@ -30,14 +30,14 @@ type Method = 'status' | 'start' | 'stop' | 'restart';
 
 export const identityRows: readonly Row[] = [
   {
-    name: 'a poisoned PID file harms nobody and keeps nothing from its work, stopped or running',
+    name: 'a PID file of any content or file type makes no call fail or signal a stranger, whether the process runs or not',
     laws: [4, 6],
     attempts: 2 * names.length,
     attack: poison,
   },
   ...recycledRows,
   {
-    name: 'a record of another boot names nobody, and hides no server',
+    name: 'a PID file written in another boot is ignored, and hides no running server',
     laws: [1, 4, 6],
     attempts: 80,
     attack: bootAnew,

@@ -25,13 +25,13 @@ const FIRST_USER = 30_000;
 
 export const limitRows: readonly Row[] = [
   {
-    name: 'with any number of descriptors left each call works or says what is wrong, and the next ones work',
+    name: 'with at most 13 free descriptors each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [4, 6, 8],
     attempts: 50,
     attack: (attack) => attack.rounds((round) => useUpDescriptors(attack, round)),
   },
   {
-    name: 'where no process can be made each call works or says what is wrong, and the next ones work',
+    name: 'when the user may create at most 2 more processes each call succeeds or fails with a documented error, and calls succeed again afterwards',
     laws: [4, 6, 8],
     attempts: 40,
     attack: (attack) => attack.rounds((round) => forbidForking(attack, round)),

@@ -9,7 +9,7 @@ import { type Program, startFixture } from '../../helpers/programs.js';
 import type { Attack, Round, Row } from '../attack.js';
 
 export const killedHolderRow: Row = {
-  name: 'a lock is free at the end of its holder, whenever that is killed',
+  name: 'a holder that is killed at a random instant leaves the lock free',
   laws: [1, 6],
   attempts: 200,
   async attack(attack) {
@@ -28,7 +28,7 @@ export const killedHolderRow: Row = {
 };
 
 export const stoppedHolderRow: Row = {
-  name: 'a suspended holder keeps its lock, and who only waited to run has none',
+  name: 'a suspended holder keeps its lock, and a process suspended without the lock is not a holder',
   laws: [1, 3, 8],
   attempts: 1_000,
   async attack(attack) {
@@ -48,7 +48,7 @@ export const stoppedHolderRow: Row = {
 };
 
 export const stoppedAskerRow: Row = {
-  name: 'who is suspended while it asks is never taken for a holder; it is in the way only while it has LOCK_SH',
+  name: 'a process suspended inside isLocked() is never reported as a holder, and blocks an acquire only while it has LOCK_SH',
   laws: [3, 8],
   attempts: 300,
   least: 3,

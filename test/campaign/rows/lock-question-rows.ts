@@ -9,7 +9,7 @@ const ASKERS = 4;
 
 export const questionRows: readonly Row[] = [
   {
-    name: `of 2 contenders exactly one gets the lock while ${ASKERS} others ask all the time`,
+    name: `of 2 contenders exactly one gets the lock while ${ASKERS} processes keep calling isLocked() or lockHolders()`,
     laws: [1, 3],
     attempts: 1_000,
     least: 3,
@@ -26,7 +26,7 @@ export const questionRows: readonly Row[] = [
   acquireRow({ askers: 1, attempts: 850_000 }),
   acquireRow({ askers: ASKERS, attempts: 150_000 }),
   {
-    name: `${ASKERS} that ask never take one another for a holder`,
+    name: 'processes that keep calling isLocked() and lockHolders() never report one another as holders',
     laws: [3],
     attempts: 1_000_000,
     least: 4_000,
@@ -49,7 +49,7 @@ export const questionRows: readonly Row[] = [
 
 function acquireRow({ askers, attempts }: { askers: number; attempts: number }): Row {
   return {
-    name: `no acquire fails while ${askers === 1 ? 'another one asks' : `${askers} others ask`} all the time`,
+    name: `no acquire fails while ${askers === 1 ? 'another process keeps calling isLocked()' : `${askers} processes keep calling isLocked() or lockHolders()`}`,
     laws: [3],
     attempts,
     least: 500,

@@ -24,7 +24,7 @@ const raceRows: readonly Row[] = Object.entries(ROUNDS).map(([contenders, rounds
 }));
 
 const fallbackRows: readonly Row[] = ['flock', 'perl'].map((helper) => ({
-  name: `of 3 contenders without the addon, through ${helper}, exactly one gets the lock`,
+  name: `of 3 contenders that lock with ${helper} instead of the addon, exactly one gets the lock`,
   laws: [1],
   attempts: 200,
   least: 5,
@@ -38,7 +38,7 @@ const fallbackRows: readonly Row[] = ['flock', 'perl'].map((helper) => ({
 }));
 
 const waitRow: Row = {
-  name: 'of 6 that wait each gets the lock in the end, one after another',
+  name: 'each of 6 waiting contenders gets the lock, one after another',
   laws: [1],
   attempts: 6_000,
   least: 60,

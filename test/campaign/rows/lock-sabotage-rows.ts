@@ -11,7 +11,7 @@ const EXPECTED_REFUSALS = ['ERR_LOCK_HELD', 'ERR_LOCK_UNAVAILABLE'];
 
 export const sabotageRows: readonly Row[] = [
   {
-    name: 'of those that lock a file which somebody deletes, replaces and renames never two hold the one that is there',
+    name: 'while the lock file is deleted, replaced and renamed, the file at its path never has two holders',
     laws: [1],
     attempts: 8_000,
     least: 200,
@@ -30,7 +30,7 @@ export const sabotageRows: readonly Row[] = [
     },
   },
   {
-    name: 'a file that is changed between its opening and its locking is not the one that is locked, nor in the way',
+    name: 'a lock file that is replaced after it was opened is not accepted as locked, and does not block the acquire',
     laws: [1],
     attempts: 50_000,
     least: 500,

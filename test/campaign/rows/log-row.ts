@@ -24,7 +24,7 @@ const SLOW_MS = 8;
 const KEEP = 100;
 
 export const logRow: Row = {
-  name: 'each line of a log that is followed comes, once and in order, through rotation, truncation, deletion and restarts',
+  name: 'a follower gets each line of a log once and in order, through rotation, truncation, deletion and restarts',
   laws: [6, 8],
   attempts: 60,
   least: 2,

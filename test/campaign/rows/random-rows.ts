@@ -8,13 +8,13 @@ const FULL_MS = 40_000;
 const LEAST_MS = 1_000;
 
 const servers = {
-  'with a server that needs a moment to listen': { listenAfterMs: 15 },
-  'with a server that needs a moment to end, and no port': { dieAfterMs: 100 },
+  'with a server that is slow to listen': { listenAfterMs: 15 },
+  'with a server that is slow to end and has no port': { dieAfterMs: 100 },
 };
 
 export const randomRows: readonly Row[] = Object.entries(servers).map(
   ([kind, times]): Row => ({
-    name: `of ${CALLERS} processes that call at random none makes a second server, and a stop is final, ${kind}`,
+    name: `random calls of ${CALLERS} processes never cause a second server, and a stop is final, ${kind}`,
     laws: [1, 5, 6],
     attempts: 1,
     async attack(attack) {

@@ -20,7 +20,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
 };
 
 const deadServer: Row = {
-  name: 'a stranger that has got the number of a dead server is never signalled, nor taken for it',
+  name: 'a stranger that has the reused PID of a dead server is never signalled, nor taken for the server',
   laws: [4],
   attempts: 30,
   async attack(attack) {
@@ -40,7 +40,7 @@ const deadServer: Row = {
 };
 
 const dyingServer: Row = {
-  name: 'a number that changes hands during a stop is not signalled any more',
+  name: 'a PID that is reused during a stop is not signalled again',
   laws: [4],
   attempts: 8,
   attack: (attack) =>

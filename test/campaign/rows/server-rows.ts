@@ -33,7 +33,7 @@ const MARGIN_MS = 5_000;
 
 const oddities: readonly Oddity[] = [
   {
-    name: 'a server that puts itself into the background is adopted, and ends with a stop',
+    name: 'a server that puts itself into the background is adopted, and a stop ends it',
     attempts: 40,
     behaviour: () => ['daemonise'],
     async meet({ manager, members }) {
@@ -61,7 +61,7 @@ const oddities: readonly Oddity[] = [
     },
   },
   {
-    name: 'a server that closes its descriptors is refused and ended',
+    name: 'a start fails and ends the server when the server closes its descriptors',
     attempts: 40,
     behaviour: () => ['close-descriptors'],
     async meet({ manager }) {
@@ -70,7 +70,7 @@ const oddities: readonly Oddity[] = [
     },
   },
   {
-    name: 'a server that floods its log starts, tells its last lines, and stops',
+    name: 'a server that floods its log starts and stops, and logTail() returns its last lines',
     attempts: 20,
     behaviour: () => ['flood'],
     async meet({ manager }, random) {
@@ -84,20 +84,20 @@ const oddities: readonly Oddity[] = [
     },
   },
   {
-    name: 'a server that never becomes ready is given up in time',
+    name: 'a start times out when the server never becomes ready',
     attempts: 30,
     behaviour: () => ['no-port'],
     meet: (server) => runsOutOfTime(server, 'port'),
   },
   {
-    name: 'a server that answers at its port and fails its health check is given up in time',
+    name: 'a start times out when the server accepts connections but fails its health check',
     attempts: 30,
     behaviour: () => [],
     changes: { isHealthy: () => false },
     meet: (server) => runsOutOfTime(server, 'health'),
   },
   {
-    name: 'a server that dies at a random instant is stopped then, and can be started again',
+    name: 'a server that dies at a random instant is reported as stopped, and can be started again',
     attempts: 60,
     behaviour: (random) => [
       `dies=${Math.round(random.between(0, 120))},${random.weighted({ 0: 1, 3: 1, '-9': 1, '-11': 1 })}`,
@@ -116,7 +116,7 @@ const oddities: readonly Oddity[] = [
     },
   },
   {
-    name: 'a server that becomes another program is still the one, with its record and without',
+    name: 'a server that becomes another program through exec is still the managed process, with or without its PID file',
     attempts: 40,
     behaviour: (random) => [`exec=${Math.round(random.between(0, 150))}`],
     changes: { port: undefined as never },

@@ -36,28 +36,28 @@ const BESIDES_MS = 5_000;
 export const sharedRows: readonly Row[] = [
   crowdRow,
   {
-    name: 'a shared server that crashes under its users is there again with their next call, one and the same for all',
+    name: 'after a shared server crashes, the next calls of all its users return the same new server',
     laws: [7, 1],
     attempts: CRASHES,
     least: 2,
     attack: crashUnderUsers,
   },
   {
-    name: 'a newcomer has a working server at the very moment at which the last user leaves or is killed',
+    name: 'a user that joins at the instant at which the last user leaves or is killed gets a working server',
     laws: [7],
     attempts: HAND_OVERS,
     least: 4,
     attack: handOver,
   },
   {
-    name: 'users of a shared server who are killed, while they come or when they are in, leave nothing',
+    name: 'nothing is left of a shared server after all its users are killed, whether they were joining or had joined',
     laws: [7, 6],
     attempts: KILLED_RUNS,
     least: 2,
     attack: killRuns,
   },
   {
-    name: 'whoever comes at any instant of a linger has a working server, and killed users leave nothing for longer',
+    name: 'a user that joins at any instant of the linger time gets a working server, and after all users are killed nothing outlives that time',
     laws: [7, 6],
     attempts: LINGERS,
     least: 4,

@@ -83,7 +83,7 @@ interface Sample extends SoakSample {
 
 export const soakRows: readonly Row[] = [
   {
-    name: `${MANAGERS} managers start, crash, supervise and stop in one process, and leave it as it was`,
+    name: `${MANAGERS} managers that start, supervise and stop servers in one process leak no memory, descriptors or processes`,
     laws: [5, 6],
     attempts: 1,
     limitMs: DURATION_MS + 300_000,

@@ -29,7 +29,7 @@ const LIMIT_MS = 60_000;
 const PATH = [process.env.PATH, join(projectRoot, '.cache/temporal/bin')].join(delimiter);
 
 export const stackRow: Row = {
-  name: 'of the stack in the examples no part is there twice, its status is true, and nothing is left by its down, whoever is killed',
+  name: 'each part of examples/stack.mjs runs at most once, its `status` is correct and its `down` leaves nothing, whichever process is killed',
   laws: [1, 2, 5, 6],
   attempts: 50,
   attack: (attack) => attack.rounds((round) => killStack(round, attack.random)),

@@ -134,7 +134,7 @@ class Episode {
 
 export const superviseRows: readonly Row[] = [
   {
-    name: 'what is supervised is up while it is wanted, once, and down after a stop',
+    name: 'a supervised process runs exactly once while it is wanted, and does not run after a stop',
     laws: [1, 5, 6],
     attempts: 25,
     async attack(attack) {

@@ -65,7 +65,7 @@ const GRACE_MS = 300;
 
 export const tiedRows: readonly Row[] = [
   {
-    name: 'a tied process never outlives its owner, however that ends',
+    name: 'a tied process never outlives its owner, however the owner ends',
     laws: [7, 2],
     attempts: 200,
     attack: async (attack) => {

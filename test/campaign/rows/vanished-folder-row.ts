@@ -12,7 +12,7 @@ import { endServers, faultyServer, requireMended } from './fault-attempt.js';
 const START_MS = 60;
 
 export const vanishedFolderRow: Row = {
-  name: 'a state folder that is deleted in the middle of a start makes no second server, and none that is not known',
+  name: 'a state folder deleted during a start leads neither to a second server nor to one that the next start does not find',
   laws: [1, 6, 8],
   attempts: 100,
   least: 2,

@@ -24,7 +24,7 @@ import type { Attack, Round, Row } from '../attack.js';
 const AT_ONCE_MS = 8_000;
 
 export const watcherRow: Row = {
-  name: 'with its watcher killed a tied or shared process can still be started, stopped and asked for',
+  name: 'start(), stop() and status() still work for a tied or shared process whose watcher was killed',
   laws: [7, 4, 6],
   attempts: 60,
   least: 3,

@@ -39,7 +39,7 @@ interface Scene {
 
 export const wrapperRows: readonly Row[] = [
   {
-    name: 'what a killed wrapper leaves is never beside its successor, supervised or not, and none is left by a stop',
+    name: 'a server left by a killed wrapper never runs beside a new server, supervised or not, and a stop leaves no server',
     laws: [1, 2, 5, 6],
     attempts: 40,
     attack: (attack) =>
@@ -50,7 +50,7 @@ export const wrapperRows: readonly Row[] = [
       }),
   },
   {
-    name: 'a server that cannot be looked at is one, whoever is killed, and none is left by a stop',
+    name: 'a server that cannot be inspected never runs beside a second one, whichever process is killed, and a stop leaves no server',
     laws: [1, 2, 5, 6],
     attempts: 40,
     attack: (attack) =>
