@@ -110,7 +110,9 @@ export async function hitServed(
     });
     await delay(random.between(0, CALL_MS[method]));
     const find = () => (whom === 'server' ? server.alive() : watchers(server))[0];
-    const pid = await eventually('somebody to hit, or the end', () => find() ?? (isOver ? -1 : 0), { everyMs: 1 });
+    const pid = await eventually('a process to signal exists, or the call is over', () => find() ?? (isOver ? -1 : 0), {
+      everyMs: 1,
+    });
     const done = pid > 0 && !isLeftSo ? await hit(pid, blow, random) : 'missed';
     if (done !== 'missed') hits += 1;
     if (done === 'killed') killed.push(pid);

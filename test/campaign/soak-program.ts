@@ -122,7 +122,9 @@ async function followed(manager: ProcessManager, work: () => Promise<void>): Pro
   try {
     await work();
     const isTold = () => told >= spawned;
-    await eventually('the last ready line', isTold, { withinMs: READY_WITHIN_MS, everyMs: 50 }).catch(() => undefined);
+    await eventually('the follower has every ready line', isTold, { withinMs: READY_WITHIN_MS, everyMs: 50 }).catch(
+      () => undefined,
+    );
     if (told !== spawned) report.failures.push(`${manager.spec.name}: ${told} ready lines of ${spawned} spawns`);
   } finally {
     over.abort();

@@ -16,5 +16,5 @@ function isBlockedInFlock(pid: number): boolean {
  */
 export async function blockedHelper(pid: number, former?: number): Promise<number> {
   const isMeant = (child: number) => child !== former && isBlockedInFlock(child);
-  return await eventually('a child that is blocked in flock(2)', () => children(pid).find(isMeant));
+  return await eventually('a child is blocked in flock(2)', () => children(pid).find(isMeant));
 }

@@ -74,9 +74,9 @@ export async function threadOf(pid: number): Promise<number> {
 async function zombie(t: Test): Promise<number> {
   const parent = startProgram(t, '/bin/sh', ['-c', 'sleep 300 & echo $!; exec sleep 300']);
   const pid = killAfter(t, Number((await parent.printed(/(\d+)\n/))[1]));
-  await eventually('no shell any more', () => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
+  await eventually('the shell has become sleep', () => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
   process.kill(pid, 'SIGKILL');
-  await eventually('a zombie', () => isZombie(pid));
+  await eventually('the killed process is a zombie', () => isZombie(pid));
   return pid;
 }
 

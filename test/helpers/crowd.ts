@@ -88,7 +88,7 @@ export async function runCrowd(
   { server, random, callers, forMs }: CrowdOptions,
 ): Promise<number> {
   const crowd = new Crowd(t, { spec: server.spec, random, callers });
-  await eventually('all have called', () => crowd.outcomes.length >= callers, { withinMs: 40_000 });
+  await eventually(`${callers} calls are over`, () => crowd.outcomes.length >= callers, { withinMs: 40_000 });
   const end = performance.now() + forMs;
   while (performance.now() < end) {
     await delay(random.between(0, 300));

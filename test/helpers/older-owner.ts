@@ -105,7 +105,7 @@ export async function raceOnce(
         return 'suspended';
       }
       assert.ok(ours instanceof FlockProcessError, `both have started it: ${JSON.stringify(ours)}`);
-      await eventually('its server', () => server.pids().includes(outcome.server));
+      await eventually('the server of the older tool has started', () => server.pids().includes(outcome.server));
       assert.deepEqual(server.alive(), [outcome.server]);
       assert.deepEqual([named('temporal.lock'), named('temporal.pid')], [program.pid, outcome.server]);
       const { state, pid } = await manager.status();
@@ -127,7 +127,9 @@ export async function raceOnce(
     program.kill();
     if (older !== undefined && 'server' in older) killUnlessGone(older.server);
     await program.exited;
-    await eventually('the end of its server', () => server.alive().every((pid) => !isServerOf(older, pid)));
+    await eventually('the server of the older tool has ended', () =>
+      server.alive().every((pid) => !isServerOf(older, pid)),
+    );
     if (existsSync(folder)) await manager.stop();
   }
 }

@@ -77,12 +77,12 @@ export function stateOf(pid: number): string | undefined {
 export { isRunningProcess as isRunning } from './evidence.js';
 
 export async function reachesState(pid: number, state: string): Promise<void> {
-  await eventually(`PID ${pid} in state ${state}`, () => stateOf(pid) === state);
+  await eventually(`PID ${pid} is in state ${state}`, () => stateOf(pid) === state);
 }
 
 /** Waits for a line in the log and returns its match. */
 export async function logged(logFile: string, pattern: RegExp): Promise<RegExpMatchArray> {
-  return await eventually(`${pattern} in ${logFile}`, () =>
+  return await eventually(`${pattern} is in ${logFile}`, () =>
     existsSync(logFile) ? readFileSync(logFile, 'utf8').match(pattern) : null,
   );
 }

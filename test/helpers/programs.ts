@@ -55,7 +55,7 @@ export class Program {
   /** Waits until stdout matches, and returns the match. */
   async printed(pattern: RegExp): Promise<RegExpMatchArray> {
     return await eventually(
-      `${pattern} in the output of ${this.child.spawnfile}:\n${this.stdout}${this.stderr}`,
+      `${pattern} is in the output of ${this.child.spawnfile}:\n${this.stdout}${this.stderr}`,
       () => {
         const match = this.stdout.match(pattern);
         if (match === null && !this.isAlive) {
@@ -69,7 +69,7 @@ export class Program {
   /** Waits for the next message that no earlier call has taken. */
   async message<T = unknown>({ withinMs = MUST_HAPPEN_MS }: { withinMs?: number } = {}): Promise<T> {
     await eventually(
-      `a message of ${this.child.spawnargs.join(' ')}\n${this.stderr}`,
+      `a message has arrived from ${this.child.spawnargs.join(' ')}\n${this.stderr}`,
       () => {
         if (this.messages.length === 0 && !this.isAlive) throw new Error(`ended without a message:\n${this.stderr}`);
         return this.messages.length > 0;
@@ -85,7 +85,7 @@ export class Program {
 
   /** Waits for the program to end, and fails when that takes too long. */
   async ended({ withinMs = MUST_HAPPEN_MS }: { withinMs?: number } = {}): Promise<Exit> {
-    await eventually(`the end of PID ${this.pid}`, () => !this.isAlive, { withinMs });
+    await eventually(`PID ${this.pid} has ended`, () => !this.isAlive, { withinMs });
     return await this.exited;
   }
 }

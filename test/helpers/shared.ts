@@ -116,7 +116,11 @@ export function processesOf(key: string, temp = tmpdir()): number[] {
 export async function nothingIsLeft(key: string, but: readonly number[] = [], temp = tmpdir()): Promise<number> {
   const begin = performance.now();
   const others = () => processesOf(key, temp).filter((pid) => !but.includes(pid));
-  await eventually(`nobody of ${key}`, () => others().length === 0 && !isLocked(lockFileOf(key, temp)), { everyMs: 2 });
+  await eventually(
+    `no process of ${key} is left, and its lock is free`,
+    () => others().length === 0 && !isLocked(lockFileOf(key, temp)),
+    { everyMs: 2 },
+  );
   return performance.now() - begin;
 }
 

@@ -86,11 +86,11 @@ export class SupervisorProcess {
 }
 
 export async function reaches(supervisor: { readonly state: unknown }, state: Supervisor['state']): Promise<void> {
-  await eventually(`the state ${state}`, () => supervisor.state === state);
+  await eventually(`the supervisor is in state ${state}`, () => supervisor.state === state);
 }
 
 async function hasBegun(supervisor: { readonly state: unknown }): Promise<void> {
-  await eventually('a supervisor that watches or stands by', () =>
+  await eventually('the supervisor is watching or on standby', () =>
     ['watching', 'standby'].includes(String(supervisor.state)),
   );
 }

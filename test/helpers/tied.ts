@@ -54,7 +54,10 @@ export function processesNaming(text: string): number[] {
 /** Waits until every process of the group is gone or a zombie. @returns the milliseconds that it took */
 export async function groupEnds(pid: number, withinMs = 15_000): Promise<number> {
   const begin = performance.now();
-  await eventually(`the end of group ${pid}`, () => livingInGroup(pid).length === 0, { withinMs, everyMs: 2 });
+  await eventually(`every process of group ${pid} has ended`, () => livingInGroup(pid).length === 0, {
+    withinMs,
+    everyMs: 2,
+  });
   return performance.now() - begin;
 }
 
@@ -106,7 +109,7 @@ export async function settledDescriptorsOf(pid: number): Promise<Record<string, 
  */
 export async function settledWatcherOf(pid: number): Promise<number> {
   const watcher = watcherOf(pid);
-  await eventually(`the watcher ${watcher} is at its work`, () => linkOrEmpty(`/proc/${watcher}/cwd`) === '/');
+  await eventually(`watcher ${watcher} has begun to watch`, () => linkOrEmpty(`/proc/${watcher}/cwd`) === '/');
   return watcher;
 }
 

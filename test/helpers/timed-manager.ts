@@ -39,6 +39,6 @@ export async function startTimedManagers(
 ): Promise<TimedManager[]> {
   const start = () => new TimedManager(startFixture(test, 'timed-manager', [JSON.stringify(spec)]));
   const managers = Array.from({ length: count }, start);
-  for (const manager of managers) await eventually('a manager that is up', () => manager.events.length > 0);
+  for (const manager of managers) await eventually('the manager is up', () => manager.events.length > 0);
   return managers;
 }

@@ -39,6 +39,6 @@ export async function startWatchedByUsers(
   });
   closeSync(lock);
   closeSync(watched);
-  await eventually('the server', () => argumentsOf(program.pid)[0] === 'sleep');
+  await eventually('the server runs', () => argumentsOf(program.pid)[0] === 'sleep');
   return { program, lockFile, usersFile, leave: () => closeSync(user) };
 }

@@ -73,7 +73,7 @@ export function serversOf({ stateDir }: ProcessSpec): number[] {
 /** The only server behind the wrapper that a start has just called ready. @throws when there are two */
 export async function serverOf(spec: ProcessSpec): Promise<number> {
   const { logFile } = new ProcessManager(spec).spec;
-  const [server = 0, ...others] = await eventually('a server', () => {
+  const [server = 0, ...others] = await eventually('the log names every running server', () => {
     const found = serversOf(spec);
     const logText = readFileSync(logFile, 'utf8');
     return found.length > 0 && found.every((pid) => logText.includes(`server ${pid} `)) ? found : undefined;
@@ -106,7 +106,7 @@ export async function loseWrapper(
 ): Promise<void> {
   assert.notEqual(wrapper, server);
   signalUnlessGone(wrapper, signal);
-  await eventually('the end of the wrapper', () => !isRunningProcess(wrapper));
+  await eventually('the wrapper has ended', () => !isRunningProcess(wrapper));
   await eventually('the lock is free', () => !isLocked(manager.spec.lockFile));
   assert.equal(isRunningProcess(server), true, 'the server');
 }

@@ -65,7 +65,9 @@ test('a FIFO is unavailable at once, with a reader, with a writer, or with neith
   const reader = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec < "$0"; sleep 60', `${path}2`]);
   for (const program of [writer, reader]) {
     await program.printed(/begun/);
-    await eventually('it waits at the FIFO', () => / S /.test(readFileSync(`/proc/${program.pid}/stat`, 'utf8')));
+    await eventually('the program waits at the FIFO', () =>
+      / S /.test(readFileSync(`/proc/${program.pid}/stat`, 'utf8')),
+    );
   }
   for (const number of [1, 2, 3]) await assertUnavailable(t, `${path}${number}`, { message: /not a regular file/ });
 });

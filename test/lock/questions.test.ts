@@ -26,9 +26,9 @@ async function takeAmong(probers: readonly Program[], take: () => FileLock | Pro
     ('then' in lock ? await lock : lock).release();
   } catch (error) {
     const end = process.hrtime.bigint();
-    const isExcused = await eventually('a stall', () => probers.some((prober) => isStalled(prober, begin, end))).catch(
-      () => false,
-    );
+    const isExcused = await eventually('a prober was stalled during the acquire', () =>
+      probers.some((prober) => isStalled(prober, begin, end)),
+    ).catch(() => false);
     if (!isExcused) throw error;
   }
 }

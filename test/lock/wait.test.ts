@@ -136,7 +136,10 @@ test('waiting does not block the event loop, neither beside a held lock nor besi
   await keepSharedLock(t, shared);
   for (const path of [held.path, shared]) {
     // An idle machine gives about 280 turns. A wait that blocks inside a call gives a handful, in every attempt.
-    await eventually(`28 turns while waiting for ${path}`, async () => (await turnsWhileWaiting(path)) >= 28);
+    await eventually(
+      `the event loop makes 28 turns while waiting for ${path}`,
+      async () => (await turnsWhileWaiting(path)) >= 28,
+    );
   }
 });
 

@@ -26,7 +26,7 @@ for (const mode of LOCK_MODES) {
       const { options, starts } = lockSetup(t, mode);
       const waiter = startFixture(t, 'waiter', [path], options);
       assert.equal(await waiter.message(), 'waiting');
-      await eventually('half a second in which no helper is started', async () => {
+      await eventually('no helper is started for half a second', async () => {
         const before = starts().length;
         await delay(500);
         return starts().length === before && children(waiter.pid).length === helpers;

@@ -37,7 +37,7 @@ async function startWaiter(t: TestContext, mode: LockMode, path: string, timeout
 }
 
 async function isGone(helper: number): Promise<void> {
-  await eventually(`the end of the helper, PID ${helper}`, () => !isRunningProcess(helper));
+  await eventually(`helper process ${helper} has ended`, () => !isRunningProcess(helper));
 }
 
 for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
@@ -149,7 +149,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     const waiters = await Promise.all(Array.from({ length: 4 }, () => startWaiter(t, mode, path)));
     held.release();
     for (let left = waiters.length; left > 0; left -= 1) {
-      await eventually('one that has it', () => waiters.some(({ program }) => program.messages.length > 0));
+      await eventually('a waiter holds the lock', () => waiters.some(({ program }) => program.messages.length > 0));
       await delay(STILL_MS);
       const got = waiters.filter(({ program }) => program.messages.length > 0);
       assert.equal(got.length, 1, 'holders');
@@ -191,7 +191,7 @@ test('a worker thread that ends while it waits leaves the lock free', async (t) 
   const helper = killAfter(t, await blockedHelper(process.pid));
   await worker.terminate();
   held.release();
-  await eventually('a lock that is free', () => !isLocked(path));
+  await eventually('the lock is free', () => !isLocked(path));
   await isGone(helper);
 });
 

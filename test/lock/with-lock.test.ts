@@ -93,7 +93,7 @@ test('onWait gets the holders once: one process, several processes, or this proc
   assert.deepEqual(told, [], 'it was free');
   const own = acquireLock(path);
   const waiting = withLock(path, () => undefined, { onWait });
-  await eventually('it is told', () => told.length > 0);
+  await eventually('onWait is called', () => told.length > 0);
   await delay(STILL_MS);
   own.release();
   await waiting;
@@ -103,7 +103,7 @@ test('onWait gets the holders once: one process, several processes, or this proc
   await holder.printed(/held/);
   const holders = await lockHolders(path);
   const second = waitForLock(path, { onWait });
-  await eventually('it is told', () => told.length > 1);
+  await eventually('onWait is called again', () => told.length > 1);
   assert.deepEqual([holders.length, told[1]], [2, holders]);
   for (const pid of holders) process.kill(pid, 'SIGKILL');
   (await second).release();
@@ -145,7 +145,7 @@ test('onWait also gets the keeper of a shared lock', async (t) => {
   await keeper.printed(/held/);
   const told: (readonly number[])[] = [];
   const waiting = waitForLock(path, { onWait: (holders) => told.push(holders) });
-  await eventually('it is told', () => told.length > 0);
+  await eventually('onWait is called', () => told.length > 0);
   keeper.kill();
   (await waiting).release();
   assert.deepEqual(told, [[keeper.pid]]);

@@ -29,7 +29,7 @@ for (const left of ['marked', 'open']) {
     assert.match(stdout, /ℹ pass 1\nℹ fail 0\n/);
     assert.match(stderr, new RegExp(`PID ${pid}: sleep 301`));
     // It was killed last, and a signal takes its time.
-    await eventually('its end', () => !existsSync(`/proc/${pid}/exe`));
+    await eventually('the process left behind has ended', () => !existsSync(`/proc/${pid}/exe`));
   });
 }
 

@@ -113,7 +113,7 @@ for (const [what, answer] of Object.entries(wrongReplies)) {
   test(`a server that ${what} is not healthy`, async (t) => {
     const server = await startGrpcServer(t, answer);
     assert.equal(await check(server), false);
-    await eventually('the end of the connection', () => server.connections.open === 0);
+    await eventually('the connection is closed', () => server.connections.open === 0);
   });
 }
 
@@ -182,12 +182,12 @@ for (const [what, start] of Object.entries(silent)) {
     void answer.finally(() => {
       isOver = true;
     });
-    await eventually('the connection', () => server.connections.open === 1);
+    await eventually('the connection is open', () => server.connections.open === 1);
     await new Promise((resolve) => setTimeout(resolve, STILL_MS));
     assert.equal(isOver, false, 'the check ended before it was aborted');
     abort.abort();
     assert.equal(await answer, false);
-    await eventually('the end of the connection', () => server.connections.open === 0);
+    await eventually('the connection is closed', () => server.connections.open === 0);
   });
 }
 
@@ -204,7 +204,7 @@ test('a check leaves no connection and no listener behind', async (t) => {
     assert.equal(await checkUntil(signal, server.address), true);
   }
   assert.equal(getEventListeners(signal, 'abort').length, 0);
-  await eventually('the end of all connections', () => server.connections.open === 0);
+  await eventually('all connections are closed', () => server.connections.open === 0);
   assert.equal(server.connections.opened, 20);
 });
 

@@ -42,7 +42,7 @@ async function startTemporalUntil(
   const running = await startTemporal(t, options);
   const { program } = running;
   const outcome = await eventually(
-    'Temporal is up, or ends',
+    'Temporal is up or has ended',
     async () => (program.isAlive ? (await isUp(running, AbortSignal.timeout(2_000))) && 'up' : 'ended'),
     { everyMs: 1, withinMs: 2 * MUST_HAPPEN_MS },
   );
@@ -125,7 +125,7 @@ test('a server that serves and describes, but starts no workflow, is not healthy
   );
   const connection = await connect(t, address);
   // It serves a moment before its namespaces exist.
-  await eventually('it describes', () =>
+  await eventually('Temporal describes the namespace', () =>
     connection.workflowService.describeNamespace({ namespace: 'default' }).catch(() => undefined),
   );
   const { workflow } = new Client({ connection });
@@ -159,7 +159,7 @@ test('the server uses the dynamic configuration and the UI port of the options',
       (page) => page.ok,
       () => false,
     );
-  await eventually('the UI', isUp);
+  await eventually('the UI is up', isUp);
 });
 
 const refused: [what: string, options: Record<string, unknown>, complaint: RegExp][] = [

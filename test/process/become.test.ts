@@ -64,7 +64,7 @@ test('status() elsewhere says starting until the process says that it is ready, 
 
 test('a process that does not say that it is ready is unhealthy when the start time since its become() is over', async (t) => {
   const { manager, pid } = await becomeElsewhere(t, { startTimeoutMs: 300 });
-  await eventually('an unhealthy one', async () => (await manager.status()).state === 'unhealthy');
+  await eventually('the process is unhealthy', async () => (await manager.status()).state === 'unhealthy');
   assert.equal((await manager.status()).pid, pid);
 });
 
@@ -73,7 +73,7 @@ test('a start() beside a become() waits until that process is ready, and returns
   const started = manager.start();
   const first = await Promise.race([
     started,
-    eventually('time', () => false, { withinMs: STILL_MS }).catch(() => 'none'),
+    eventually('the time to watch the start is over', () => false, { withinMs: STILL_MS }).catch(() => 'none'),
   ]);
   assert.equal(first, 'none');
   await remote.ready();
@@ -119,7 +119,7 @@ test('a become() beside a process that is being stopped waits for its end, and t
   await slow.printed(/^ready/m);
   const other = await startRemoteManager(t, spec);
   const stopped = manager.stop();
-  await eventually('a stop', () => journalEntries(spec, 'stop').length === 1);
+  await eventually('the stop is in the journal', () => journalEntries(spec, 'stop').length === 1);
   const pid = await other.become();
   assert.equal((await stopped).outcome, 'stopped');
   assert.equal(slow.isAlive, false);
@@ -219,7 +219,9 @@ test('in a program that start() has spawned become() does nothing, since that pr
   const { spec } = await bothModes(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  await eventually('its last word', async () => (await manager.logTail()).includes(`ready ${pid}`));
+  await eventually('the process has written its ready line', async () =>
+    (await manager.logTail()).includes(`ready ${pid}`),
+  );
   assert.deepEqual(
     journalEntries(spec).map(({ event, by }) => [event, by]),
     ['start', 'spawn', 'ready'].map((event) => [event, process.pid]),
@@ -236,16 +238,18 @@ test('a supervisor elsewhere watches a process that called become(), and replace
   const supervisor = await supervision.elsewhere(spec, BACKOFF);
   assert.equal((await manager.status()).pid, program.pid);
   program.kill();
-  await eventually('another one', async () => {
+  await eventually('another process runs', async () => {
     const { state, pid } = await manager.status();
     return state === 'running' && pid !== program.pid;
   });
   assert.equal((await manager.stop()).outcome, 'stopped');
-  await eventually('standby', () => supervisor.reports.some((report) => JSON.stringify(report).includes('standby')));
+  await eventually('the supervisor is on standby', () =>
+    supervisor.reports.some((report) => JSON.stringify(report).includes('standby')),
+  );
   // The program is run by hand once more, and the supervisor watches that process, too.
   const next = run();
   await next.printed(/^ready/m);
-  await eventually('watching', () => JSON.stringify(supervisor.reports.at(-1)).includes('watching'));
+  await eventually('the supervisor is watching', () => JSON.stringify(supervisor.reports.at(-1)).includes('watching'));
   assert.equal((await manager.status()).pid, next.pid);
 });
 
@@ -255,7 +259,7 @@ test('a supervisor elsewhere starts the command after the process has released t
   await remote.ready();
   await supervision.elsewhere(spec, BACKOFF);
   await remote.release();
-  const report = await eventually('a spawned one', async () => {
+  const report = await eventually('a spawned process runs', async () => {
     const found = await manager.status();
     return found.state === 'running' ? found : undefined;
   });

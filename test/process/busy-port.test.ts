@@ -168,8 +168,8 @@ test('a start waits for the port lock of another start, and then goes on', async
   const portLock = acquireLock(portLockFile(TMPDIR, spec));
   const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
   const started = manager.start();
-  await eventually('it has its own lock', () => isLocked(join(spec.stateDir, 'redis.lock')));
-  const spawned = eventually('a spawn', () => manager.events.some(({ event }) => event === 'spawned'), {
+  await eventually('the start holds the lock of the process', () => isLocked(join(spec.stateDir, 'redis.lock')));
+  const spawned = eventually('the process is spawned', () => manager.events.some(({ event }) => event === 'spawned'), {
     withinMs: STILL_MS,
   });
   await assert.rejects(spawned, /not within/);
@@ -199,7 +199,7 @@ test('a stop ends a start that waits for the port lock', async (t) => {
   using _ = acquireLock(portLockFile(TMPDIR, spec));
   const manager = await startRemoteManager(t, spec, { env: { ...process.env, TMPDIR } });
   const started = assert.rejects(manager.start(), { name: 'StoppedError' });
-  await eventually('it has its own lock', () => isLocked(join(spec.stateDir, 'redis.lock')));
+  await eventually('the start holds the lock of the process', () => isLocked(join(spec.stateDir, 'redis.lock')));
   await new ProcessManager(spec).stop();
   await started;
   await assertNothingLeft(new ProcessManager(spec), spec);

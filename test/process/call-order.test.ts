@@ -16,7 +16,7 @@ for (const [what, arrange] of [
     'of what is supervised',
     async (manager: ProcessManager) => {
       manager.supervise();
-      await eventually('it runs', () => manager.isRunning());
+      await eventually('the process runs', () => manager.isRunning());
     },
   ],
 ] as const) {

@@ -250,7 +250,7 @@ test('a process whose starter was killed during the start is compared like any o
   const remote = await startRemoteManager(t, spec);
   const started = remote.start();
   started.catch(() => undefined);
-  await eventually('the spawn', () => journalEntries(spec, 'spawn').length === 1);
+  await eventually('the process is spawned', () => journalEntries(spec, 'spawn').length === 1);
   remote.kill();
   await assert.rejects(started);
   const pid = Number(journalEntries(spec, 'spawn')[0]?.pid);
@@ -322,7 +322,10 @@ test('a supervisor compares nothing: it watches a process of another spec, and s
     await new Promise((resolve) => setTimeout(resolve, STILL_MS));
     assert.deepEqual([isRunning(pid), supervisor.restarts], [true, 0]);
     process.kill(pid, 'SIGKILL');
-    await eventually('its own', () => supervisor.restarts === 1 && supervisor.state === 'watching');
+    await eventually(
+      'the supervisor has started its own spec',
+      () => supervisor.restarts === 1 && supervisor.state === 'watching',
+    );
     const { pid: next = 0, differences } = await manager.status();
     assert.deepEqual(differences, []);
     assert.ok(environmentOf(next).includes('LEVEL=2'));
@@ -386,7 +389,7 @@ test('a start that is aborted while it replaces another spec leaves nothing that
   const other = new ProcessManager({ ...spec, env: { LEVEL: '2' }, whenDifferent: 'restart' });
   const started = other.start({ signal: abort.signal });
   started.catch(() => undefined);
-  await eventually('its line', () => journalEntries(spec, 'restart').length > 0);
+  await eventually('the restart is in the journal', () => journalEntries(spec, 'restart').length > 0);
   abort.abort(new Error('enough'));
   await assert.rejects(started, { message: 'enough' });
   assert.equal(isRunning(pid), false);
@@ -410,7 +413,9 @@ test('a start with another spec waits for the end of a process whose owner was k
     const owner = await startOwner(t, spec);
     const watcher = watcherOf(owner.pid);
     owner.program.kill();
-    await eventually('its watcher ends it', () => !(WATCHED_FD in descriptorsOf(watcher)), { everyMs: 2 });
+    await eventually('the watcher is ending the process', () => !(WATCHED_FD in descriptorsOf(watcher)), {
+      everyMs: 2,
+    });
     const manager = new ProcessManager({ ...spec, env: { LEVEL: '2' }, lifetime: 'tied', whenDifferent });
     assert.equal(isRunning(owner.pid), true);
     const { pid, reused, differences } = await manager.start();

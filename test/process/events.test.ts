@@ -26,7 +26,7 @@ test('a start emits spawned and ready, and a stop exit and stopped, each once an
     ['ready', instance],
   ]);
   await manager.stop();
-  await eventually('four events', () => events.length === 4);
+  await eventually('four events are emitted', () => events.length === 4);
   const [exit, stopped] = events.slice(2).sort(([one], [other]) => one.localeCompare(other));
   assert.deepEqual(exit, ['exit', { pid: instance.pid, exitCode: 0, signal: null }]);
   const [, result] = stopped as ['stopped', StopResult];
@@ -38,7 +38,7 @@ test('a restart emits exit and stopped of the old process, and then spawned and 
   await manager.start();
   const events = recorded(manager);
   await manager.restart();
-  await eventually('four events', () => events.length === 4);
+  await eventually('four events are emitted', () => events.length === 4);
   const names = events.map(([name]) => name);
   assert.deepEqual(
     names.filter((name) => name !== 'exit'),
@@ -51,7 +51,7 @@ test('a crash emits exit with the signal', async (t) => {
   const { pid } = await manager.start();
   const events = recorded(manager);
   process.kill(pid, 'SIGKILL');
-  await eventually('its exit', () => events.length > 0);
+  await eventually('the exit event is emitted', () => events.length > 0);
   assert.deepEqual(events, [['exit', { pid, exitCode: null, signal: 'SIGKILL' }]]);
 });
 
@@ -76,7 +76,9 @@ test('for a reused process ready is emitted here, and exit where the process was
   assert.deepEqual(events, [['ready', instance]]);
   await manager.stop();
   assert.equal(events.map(([name]) => name).join(), 'ready,stopped');
-  await eventually('its exit there', () => remote.events.some(({ event }) => event === 'exit'));
+  await eventually('the exit event is emitted in the other process', () =>
+    remote.events.some(({ event }) => event === 'exit'),
+  );
 });
 
 test('for a server that puts itself into the background spawned names the first PID, and ready the PID that stays', async (t) => {
@@ -148,9 +150,11 @@ test('after fifty starts and stops as many descriptors are open as after one', a
     await manager.stop();
   };
   await cycle();
-  await eventually('sockets closed', () => process.getActiveResourcesInfo().every((name) => name !== 'TCPSocketWrap'));
+  await eventually('all sockets are closed', () =>
+    process.getActiveResourcesInfo().every((name) => name !== 'TCPSocketWrap'),
+  );
   const before = descriptors();
   for (let round = 0; round < 50; round += 1) await cycle();
-  await eventually(`${before} descriptors, not ${descriptors()}`, () => descriptors() <= before);
+  await eventually(`at most ${before} descriptors are open, at first ${descriptors()}`, () => descriptors() <= before);
   assert.deepEqual(processesIn(manager.spec.stateDir), []);
 });

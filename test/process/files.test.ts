@@ -66,7 +66,7 @@ test('the journal has a line for each event, with the exact identity of the proc
   const { pid, startedAt } = await manager.start();
   await manager.stop();
   await manager.stop();
-  await eventually('the exit', () => journalEntries(spec, 'exit').length === 1);
+  await eventually('the exit is in the journal', () => journalEntries(spec, 'exit').length === 1);
   const names = journalEntries(spec).map(({ event }) => event);
   assert.deepEqual(
     names.filter((name) => name !== 'exit'),

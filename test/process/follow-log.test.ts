@@ -29,7 +29,7 @@ function withLog(t: TestContext, text?: string): ProcessManager {
 }
 
 async function hears(follower: Follower, lines: readonly string[]): Promise<void> {
-  await eventually(`${lines.length} lines`, () => follower.lines.length >= lines.length);
+  await eventually(`the follower has ${lines.length} lines`, () => follower.lines.length >= lines.length);
   assert.deepEqual(follower.lines, lines);
 }
 
@@ -51,7 +51,9 @@ test('followLog() gives the last ten lines, or as many as asked for, and then ea
   const followers = [undefined, 0, 1, 1_000].map(
     (lines) => new Follower(t, manager, lines === undefined ? {} : { lines }),
   );
-  await eventually('the old ones', () => followers.every(({ lines }, index) => lines.length >= (COUNTS[index] ?? 0)));
+  await eventually('each follower has the old lines that it asked for', () =>
+    followers.every(({ lines }, index) => lines.length >= (COUNTS[index] ?? 0)),
+  );
   appendFileSync(manager.spec.logFile, 'new 1\n\nnew 2\n');
   for (const [index, count] of COUNTS.entries())
     await hears(followers[index] as Follower, [...old.slice(30 - count), 'new 1', '', 'new 2']);
@@ -115,7 +117,7 @@ for (const [what, mostMs] of Object.entries({ 'at once': 0, slowly: 8 })) {
     const follower = new Follower(t, manager, { pauseMs: () => Math.random() * mostMs });
     let { pid } = await manager.start();
     for (let run = 1; run < 10; run += 1) {
-      await eventually('a line of it', () => readFileSync(logFile, 'utf8').includes('\n'));
+      await eventually('the log has a whole line', () => readFileSync(logFile, 'utf8').includes('\n'));
       if (run % 3 === 0) process.kill(pid, 'SIGKILL');
       pid = (await manager.restart()).pid;
     }
@@ -153,14 +155,14 @@ test('a deleted log is followed while its server writes to it, and after the nex
   const { logFile } = manager.spec;
   const follower = new Follower(t, manager);
   const { pid } = await manager.start();
-  await eventually('a line', () => follower.lines.length > 0);
+  await eventually('the follower has a line', () => follower.lines.length > 0);
   rmSync(logFile);
   const seen = follower.lines.length;
-  await eventually('more of it', () => follower.lines.length > seen + 50);
+  await eventually('the follower has more lines of the deleted log', () => follower.lines.length > seen + 50);
   const next = await manager.restart();
   await hasSpoken(manager, next);
   await manager.stop();
-  await eventually('the end', () => follower.lines.at(-1) === linesOf(logFile).at(-1));
+  await eventually('the follower has the last line', () => follower.lines.at(-1) === linesOf(logFile).at(-1));
   const numbers = (of: number) =>
     follower.lines.flatMap((line) => (line.startsWith(`${of} `) ? Number(line.split(' ')[1]) : []));
   for (const of of [pid, next.pid])
@@ -236,7 +238,7 @@ test('a line that never ends comes in pieces of a million characters', async (t)
   const manager = withLog(t, '');
   const follower = new Follower(t, manager);
   appendFileSync(manager.spec.logFile, `${'x'.repeat(5_000_000)}\nlast\n`);
-  await eventually('the last one', () => follower.lines.at(-1) === 'last');
+  await eventually('the follower has the last line', () => follower.lines.at(-1) === 'last');
   const pieces = follower.lines.slice(0, -1);
   assert.equal(pieces.join('').length, 5_000_000);
   assert.ok(

@@ -96,7 +96,9 @@ for (const [when, prepare] of [
     async ({ spec }: ProcessManager, t: TestContext) => {
       const starter = await startRemoteManager(t, { ...spec, port: await freePort() });
       starter.start().catch(() => undefined);
-      const spawned = await eventually('a spawn', () => starter.events.find(({ event }) => event === 'spawned'));
+      const spawned = await eventually('the process is spawned', () =>
+        starter.events.find(({ event }) => event === 'spawned'),
+      );
       starter.kill();
       await starter.program.exited;
       process.kill((spawned.detail as Instance).pid, 'SIGKILL');

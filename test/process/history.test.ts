@@ -26,14 +26,14 @@ test('another process learns the last exit when the parent of the process lived 
   const first = await manager.start();
   assert.equal((await manager.status()).lastExit, undefined, 'it runs');
   process.kill(first.pid, 'SIGUSR1');
-  await eventually('its exit', () => journalEntries(spec, 'exit').length === 1);
+  await eventually('the exit is in the journal', () => journalEntries(spec, 'exit').length === 1);
   const { state, lastExit } = await callElsewhere<Status>(t, 'status', spec);
   const at = new Date(String(lastExit?.at)).getTime();
   assert.deepEqual([state, { ...lastExit, at }], ['stopped', { pid: first.pid, exitCode: 7, signal: null, at }]);
   assert.ok(at >= before && at <= Date.now());
   const second = await manager.start();
   process.kill(second.pid, 'SIGKILL');
-  await eventually('its exit', () => journalEntries(spec, 'exit').length === 2);
+  await eventually('the exit is in the journal', () => journalEntries(spec, 'exit').length === 2);
   const status = await manager.status();
   assert.deepEqual([status.lastExit?.pid, status.lastExit?.signal], [second.pid, 'SIGKILL']);
   assert.ok(status.lastExit?.at instanceof Date);
@@ -44,11 +44,11 @@ test('after a process whose parent was gone there is no last exit, not even that
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   process.kill(pid, 'SIGKILL');
-  await eventually('its exit', () => journalEntries(spec, 'exit').length === 1);
+  await eventually('the exit is in the journal', () => journalEntries(spec, 'exit').length === 1);
   const orphan = await callElsewhere<{ pid: number }>(t, 'start', spec);
   assert.equal((await manager.status()).lastExit?.pid, pid, 'while the next one runs');
   process.kill(orphan.pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(orphan.pid));
+  await eventually('the process has ended', () => !isRunning(orphan.pid));
   assert.equal((await manager.status()).lastExit, undefined);
 });
 
@@ -66,7 +66,7 @@ test('another process learns who supervises the process, and how often it was re
   assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' });
   for (let restarts = 1; restarts <= 3; restarts += 1) {
     process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
-    await eventually('the restart', async () => (await told()).restarts === restarts);
+    await eventually('status() reports the restart', async () => (await told()).restarts === restarts);
     await reaches(supervisor, 'watching');
     assert.deepEqual(await told(), { restarts, pid, state: 'watching' });
   }
@@ -77,7 +77,7 @@ test('another process learns who supervises the process, and how often it was re
   await reaches(supervisor, 'watching');
   assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' });
   process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
-  await eventually('the restart', async () => (await told()).restarts === 1);
+  await eventually('status() reports the restart', async () => (await told()).restarts === 1);
   const second = await supervision.here(new ProcessManager(spec));
   assert.deepEqual(
     await told(),
@@ -117,14 +117,14 @@ test('status() reports a supervisor whose starts fail as restarting, with the la
   const options = { backoff: { initialMs: 60_000, maxMs: 60_000 }, giveUpAfter: { restarts: 3 } };
   const supervisor = supervision.launch(spec, options);
   const told = async () => (await callElsewhere<Status>(t, 'status', spec)).supervisor;
-  await eventually('two failed starts', () => journalEntries(spec, 'crash').length === 2);
+  await eventually('two failed starts are in the journal', () => journalEntries(spec, 'crash').length === 2);
   const { lastError = '', ...rest } = (await told()) ?? {};
   assert.deepEqual(rest, { pid: supervisor.program.pid, state: 'restarting' });
   assert.match(lastError, /ended with exit code 3 before it was ready.*no such database/s);
   supervisor.kill();
   await supervisor.program.ended();
   const hasty = supervision.launch(spec, { backoff: { initialMs: 0 }, giveUpAfter: { restarts: 2 } });
-  await eventually('that it gives up', () => hasty.all('gaveUp').length === 1);
+  await eventually('the supervisor has given up', () => hasty.all('gaveUp').length === 1);
   const { restarts, state, supervisor: last } = await callElsewhere<Status>(t, 'status', spec);
   assert.deepEqual([restarts, state], [0, 'stopped'], 'failed starts are no restarts');
   assert.deepEqual([last?.pid, last?.state], [hasty.program.pid, 'gave-up']);
@@ -139,7 +139,10 @@ test('a long last error of characters outside ASCII is not lost', async (t) => {
   const options = { backoff: { initialMs: 60_000, maxMs: 60_000 } };
   const supervisor = supervision.launch(spec, options);
   const lastError = async () => (await new ProcessManager(spec).status()).supervisor?.lastError;
-  assert.match(await eventually('a failed start', lastError), /^Cannot start sleeper: command "\/nowhere\/ü+$/);
+  assert.match(
+    await eventually('status() reports the error of a failed start', lastError),
+    /^Cannot start sleeper: command "\/nowhere\/ü+$/,
+  );
   supervisor.end();
 });
 
@@ -149,7 +152,7 @@ test('history() tells what happened and who did it, in another process too, newe
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   const { outcome } = await callElsewhere<StopResult>(t, 'stop', spec);
-  await eventually('its exit', () => journalEntries(spec, 'exit').length === 1);
+  await eventually('the exit is in the journal', () => journalEntries(spec, 'exit').length === 1);
   const events = await manager.history();
   const names = events.map(({ event }) => event).filter((event) => event !== 'exit');
   assert.deepEqual(names, ['start', 'spawn', 'ready', 'stop', 'stopped']);
@@ -215,15 +218,15 @@ test('status() reports a supervisor on standby after a clean exit, and one with 
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 0 });
   const manager = new ProcessManager(spec);
   const supervisor = manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 });
-  await eventually('a running process', async () => await manager.isRunning());
+  await eventually('the process runs', async () => await manager.isRunning());
   const { pid } = await manager.status();
   process.kill(Number(pid), 'SIGUSR1');
-  await eventually('standby', () => supervisor.state === 'standby');
+  await eventually('the supervisor is on standby', () => supervisor.state === 'standby');
   assert.equal((await callElsewhere<Status>(t, 'status', spec)).supervisor?.state, 'standby');
   await supervisor.stop();
 
   const quiet = new ProcessManager(sleepSpec(t));
   const other = quiet.supervise({ respectStop: true });
-  await eventually('its line', async () => (await quiet.status()).supervisor !== undefined);
+  await eventually('status() reports the supervisor', async () => (await quiet.status()).supervisor !== undefined);
   await other.stop();
 });

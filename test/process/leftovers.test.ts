@@ -97,11 +97,11 @@ test('while a process is exiting and its port still accepts, no survivor is take
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
   killAfter(t, pid);
-  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  await eventually('the process is up', () => existsSync(join(folder, 'up')));
   const child = killAfter(t, Number(readFileSync(join(folder, 'child'), 'utf8')));
   // A killed process is like this for a moment, this one stays so: its first thread has ended, and another one keeps it alive.
   writeFileSync(join(folder, 'end-main'), '');
-  await eventually('its first thread has ended', () => isZombie(pid) && isRunningProcess(pid));
+  await eventually('the first thread of the process has ended', () => isZombie(pid) && isRunningProcess(pid));
 
   const { state, pid: found, checks } = await manager.status();
   assert.deepEqual([found, checks.lock, checks.process], [undefined, true, false], state);
@@ -155,7 +155,7 @@ async function crash(t: TestContext, kind: string, changes: Partial<ProcessSpec>
 /** The child that this run of the server has logged, once the child behaves as its kind says. */
 async function childOf(t: TestContext, { spec }: ProcessManager, pid: number): Promise<number> {
   const logged = new RegExp(`server ${pid} [^]*?child (\\d+)\n`);
-  const child = await eventually('a child that is up', () => {
+  const child = await eventually('the child is up', () => {
     const logText = readFileSync(spec.logFile, 'utf8');
     const found = logged.exec(logText)?.[1];
     return logText.includes(`up: ${found}\n`) ? found : undefined;
@@ -193,7 +193,7 @@ test('a start that checks survivors for a long time does not end the process tha
   process.kill(first.pid, 'SIGKILL');
   // An exiting server is unhealthy, too, and would be checked in the place of its child.
   await eventually('the server is gone', () => !isRunningProcess(first.pid));
-  await eventually('survivors', async () => (await quick.status()).state === 'unhealthy');
+  await eventually('status() reports "unhealthy"', async () => (await quick.status()).state === 'unhealthy');
 
   const slowStart = slow.start();
   assert.equal((await gate.asked).pid, Number(child));

@@ -91,7 +91,9 @@ test('a lock file that is deleted while a start is under way never leads to two 
     const [first, second] = managers;
     const firstStart = first.start().catch((error: Error) => error);
     const before = first.events.length;
-    await eventually('it is spawned', () => first.events.slice(before).some(({ event }) => event === 'spawned'));
+    await eventually('the process is spawned', () =>
+      first.events.slice(before).some(({ event }) => event === 'spawned'),
+    );
     rmSync(lockFile);
     const secondStart = second.start().catch((error: Error) => error);
     for (const outcome of await Promise.all([firstStart, secondStart])) {

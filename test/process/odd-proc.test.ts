@@ -101,7 +101,7 @@ for (const [how, make] of Object.entries({ 'at once': withFileCapability, 'soon 
     chownSync(dirname(spec.stateDir), 65_534, 65_534);
     const wrapper = [...HIDING_PROC, ...AS_NOBODY];
     await assert.rejects(callElsewhere(t, 'start', spec, { wrapper }), { name: 'SpawnError', message: /hidepid/ });
-    await eventually('nothing is left', () => processesIn(spec.stateDir).length === 0);
+    await eventually('no process is left', () => processesIn(spec.stateDir).length === 0);
   });
 }
 

@@ -31,7 +31,7 @@ test('a server that was spawned later but listens first is not taken for the slo
   ]);
   const slowStart = slowManager.start();
   slowStart.catch(() => undefined);
-  await eventually('it is spawned', () => spawnedPids(slowManager).length > 0);
+  await eventually('the process is spawned', () => spawnedPids(slowManager).length > 0);
   const instance = await quickManager.start();
   assert.equal(await redisPid(port), instance.pid);
   await assert.rejects(slowStart, { name: 'PortInUseError', pid: instance.pid });

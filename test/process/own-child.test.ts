@@ -96,14 +96,14 @@ test('a supervisor replaces a server whose folder was removed, and two servers n
   const supervisor = manager.supervise();
   t.after(() => manager.stop());
   const pid = () => Number(readFileSync(join(spec.stateDir, 'sleeper.pid'), 'utf8').split('\n')[0]);
-  await eventually('it watches', () => supervisor.state === 'watching');
+  await eventually('the supervisor is watching', () => supervisor.state === 'watching');
   const first = killAfter(t, pid());
   remove(spec.stateDir);
-  const next = await eventually('another one', () =>
+  const next = await eventually('the PID file exists again', () =>
     existsSync(join(spec.stateDir, 'sleeper.pid')) ? pid() : undefined,
   );
   killAfter(t, next);
-  await eventually('it watches', () => supervisor.state === 'watching');
+  await eventually('the supervisor is watching', () => supervisor.state === 'watching');
   assert.deepEqual([isRunning(first), isRunning(next)], [false, true]);
 });
 
@@ -125,7 +125,7 @@ test('a stopped process is forgotten, so that a program may start any number wit
 test('a process that has ended is forgotten, and a later process with its number is not signalled', async (t) => {
   const { manager, instance } = await started(t, await nodeSpec(t));
   process.kill(instance.pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(instance.pid));
+  await eventually('the process has ended', () => !isRunning(instance.pid));
   remove(manager.spec.stateDir);
   assert.equal((await manager.status()).state, 'stopped');
   assert.equal((await manager.stop()).outcome, 'not-running');

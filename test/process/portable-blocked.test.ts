@@ -23,7 +23,7 @@ test('without /proc a start never blocks its event loop on another program', asy
   ];
   for (const spec of specs) {
     const starter = startFixture(t, 'blocked-starter', [JSON.stringify(spec)], onDarwin);
-    const [line] = await eventually('it is started twice', () => /^\{.*\}$/m.exec(starter.stdout), {
+    const [line] = await eventually('the starter has reported its starts', () => /^\{.*\}$/m.exec(starter.stdout), {
       withinMs: 60_000,
     });
     const { pid, blockedBy, tookMs, busyMs } = JSON.parse(line) as Report;
@@ -40,9 +40,11 @@ test('without /proc a start that waits for another start checks rarely', async (
   const spec = await nodeSpec(t, { 'listen-after': 4_000 }, { startTimeoutMs: 60_000 });
   const starting = callOnDarwin<Instance>(t, 'start', spec);
   const { lockFile } = new ProcessManager(spec).spec;
-  await eventually('it is being started', () => isLocked(lockFile));
+  await eventually('the process is being started', () => isLocked(lockFile));
   const waiting = startFixture(t, 'blocked-starter', [JSON.stringify(spec), 'once'], onDarwin);
-  const [line] = await eventually('it is started', () => /^\{.*\}$/m.exec(waiting.stdout), { withinMs: 60_000 });
+  const [line] = await eventually('the starter has reported its start', () => /^\{.*\}$/m.exec(waiting.stdout), {
+    withinMs: 60_000,
+  });
   const { pid, blockedBy, tookMs } = JSON.parse(line) as Report;
   assert.equal(pid, (await starting).pid);
   const asked = blockedBy.filter((it) => it.startsWith('lsof')).length;

@@ -46,15 +46,15 @@ test('without /proc a supervisor restarts the process, and goes on standby after
   const spec = await redisSpec(t);
   const program = startFixture(t, 'supervisor-process', [JSON.stringify(spec), '{}'], onDarwin);
   const supervisor = new SupervisorProcess(program);
-  await eventually('it watches', () => supervisor.state === 'watching');
+  await eventually('the supervisor is watching', () => supervisor.state === 'watching');
   const { pid } = await new ProcessManager(spec).start();
   process.kill(pid, 'SIGKILL');
-  await eventually('another one', async () => {
+  await eventually('another process runs', async () => {
     const status = await new ProcessManager(spec).status();
     return status.state === 'running' && status.pid !== pid;
   });
   assert.equal((await new ProcessManager(spec).stop()).outcome, 'stopped');
-  await eventually('it stands by', () => supervisor.state === 'standby');
+  await eventually('the supervisor is on standby', () => supervisor.state === 'standby');
   supervisor.end();
   await program.ended();
 });

@@ -114,5 +114,7 @@ test('spaces in the path of the library, of a helper or of the server hide neith
   }
   copyFileSync('/bin/sleep', command);
   const { pid } = startProgram(t, command, ['300']);
-  await eventually('its name', () => portable.commandNames(pid).includes('redis server'));
+  await eventually('the process has the name "redis server"', () =>
+    portable.commandNames(pid).includes('redis server'),
+  );
 });

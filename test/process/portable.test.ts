@@ -61,9 +61,9 @@ test('both branches say the same about suspended and dead processes', async (t) 
     'import os,time\nprint(os.fork() or os._exit(0), flush=True)\ntime.sleep(300)',
   ]);
   const pid = Number((await parent.printed(/(\d+)\n/))[1]);
-  await eventually('a zombie', () => stateOf(pid) === 'Z');
+  await eventually('the killed process is a zombie', () => stateOf(pid) === 'Z');
   parent.kill('SIGSTOP');
-  await eventually('suspended', () => stateOf(parent.pid) === 'T');
+  await eventually('the process is suspended', () => stateOf(parent.pid) === 'T');
   for (const table of [linux, portable]) {
     assert.equal(table.lookUp(pid)?.isZombie, true);
     assert.equal(table.lookUp(parent.pid)?.isSuspended, true);
@@ -141,7 +141,7 @@ test('without /proc the survivors of a crashed server are unhealthy, and the nex
   const { pid } = await callOnDarwin<Instance>(t, 'start', spec);
   const child = killAfter(t, Number((await logged(new ProcessManager(spec).spec.logFile, /child (\d+)/))[1]));
   process.kill(pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(pid));
+  await eventually('the process has ended', () => !isRunning(pid));
   assert.equal((await callOnDarwin<Status>(t, 'status', spec)).state, 'unhealthy');
   const next = await callOnDarwin<Instance>(t, 'start', spec);
   assert.deepEqual([next.reused, isRunning(child)], [false, false]);

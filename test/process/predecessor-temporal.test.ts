@@ -113,7 +113,7 @@ test('a running stack survives the start() of an upgrade, whether its tool still
   owner.send('go');
   const { server: pid } = await owner.message<{ server: number }>();
   t.after(() => process.kill(pid, 'SIGKILL'));
-  await eventually('its server', () => server.pids().includes(pid));
+  await eventually('the server of the predecessor has started', () => server.pids().includes(pid));
   await assert.rejects(manager.start(), { code: 'ERR_PREDECESSOR', pid: owner.pid });
   owner.kill();
   await owner.exited;
@@ -125,7 +125,7 @@ test('a running stack survives the start() of an upgrade, whether its tool still
   assert.equal(readFileSync(join(folder, 'temporal.pid'), 'utf8'), `${pid}\n`);
 
   process.kill(pid);
-  await eventually('its end', () => hasBegunToEnd(pid) && server.alive().length === 0);
+  await eventually('the server has ended', () => hasBegunToEnd(pid) && server.alive().length === 0);
   const { reused } = await manager.start();
   assert.equal(reused, false);
   // The older tool respects our process, too.

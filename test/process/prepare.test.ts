@@ -229,7 +229,7 @@ test('a supervisor calls prepare at each restart, and no earlier result counts',
   manager.on('ready', ({ pid }) => pids.push(pid));
   const supervisor = manager.supervise();
   for (const round of [1, 2, 3]) {
-    const pid = await eventually(`ready, the ${round}. time`, () => pids[round - 1]);
+    const pid = await eventually(`the process of round ${round} is ready`, () => pids[round - 1]);
     assert.equal(calls, round);
     const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
     const rounds = environment.filter((variable) => variable.startsWith('ROUND='));

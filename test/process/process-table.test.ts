@@ -53,13 +53,13 @@ test('a zombie is reported as a zombie and not alive, and a suspended process is
     'import os,time\nprint(os.fork() or os._exit(0), flush=True)\ntime.sleep(300)',
   ]);
   const pid = Number((await parent.printed(/(\d+)\n/))[1]);
-  const zombie = await eventually('a zombie', () => {
+  const zombie = await eventually('the killed process is a zombie', () => {
     const found = table().lookUp(pid);
     return found?.isZombie ? found : undefined;
   });
   assert.equal(isAlive(zombie), false);
   parent.kill('SIGSTOP');
-  const suspended = await eventually('suspended', () => {
+  const suspended = await eventually('the process is suspended', () => {
     const found = table().lookUp(parent.pid);
     return found?.isSuspended ? found : undefined;
   });
@@ -70,10 +70,10 @@ test('a zombie is reported as a zombie and not alive, and a suspended process is
 test('a process whose first thread has ended is exiting, and is no zombie before its last thread has ended', async (t) => {
   const folder = temporaryFolder(t);
   const { pid } = startProgram(t, 'python3', [plainFixture('asked-to-end.py'), folder]);
-  await eventually('it is up', () => existsSync(join(folder, 'up')));
+  await eventually('the process is up', () => existsSync(join(folder, 'up')));
   assert.equal(lookUp(pid).isExiting, false);
   writeFileSync(join(folder, 'end-main'), '');
-  await eventually('its first thread has ended', () => stateOf(pid) === 'Z');
+  await eventually('the first thread of the process has ended', () => stateOf(pid) === 'Z');
   assert.deepEqual([lookUp(pid).isZombie, lookUp(pid).isExiting], [false, true]);
 });
 
@@ -131,7 +131,7 @@ test('carriers are those that have or inherited the lock, and not those that pro
   const reader = spawn('sleep', ['300'], { stdio: ['ignore', 'ignore', 'ignore', onlooker] });
   killAfter(t, reader.pid as number);
   const waiter = startProgram(t, 'flock', ['-x', path, 'true']);
-  await eventually('a waiter', () => / -> FLOCK/.test(readFileSync('/proc/locks', 'latin1')));
+  await eventually('flock(1) waits for the lock', () => / -> FLOCK/.test(readFileSync('/proc/locks', 'latin1')));
   assert.deepEqual(pids(), [process.pid, heirPid].sort(ascending));
   assert.equal(table().carries(heirPid, 3, path), true);
   assert.equal(table().carries(reader.pid as number, 3, path), false);
@@ -149,7 +149,7 @@ test('the holder of a shared lock is no carrier', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   acquireLock(path).release();
   const sharer = startProgram(t, 'flock', ['-s', '--no-fork', path, 'sleep', '300']);
-  await eventually('its lock', () => hasLock(sharer.pid, 3));
+  await eventually('the process holds the shared lock', () => hasLock(sharer.pid, 3));
   assert.deepEqual(table().carriers(path), []);
 });
 

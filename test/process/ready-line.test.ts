@@ -23,7 +23,7 @@ async function assertReadyOnlyAfter(
   const manager = new ProcessManager(talkerSpec(t, [...before, 'so far\n', gate.step, ...after], changes));
   const start = manager.start();
   start.catch(() => undefined);
-  await eventually('the first steps', async () => (await manager.logTail()).includes('so far'));
+  await eventually('the first lines are in the log', async () => (await manager.logTail()).includes('so far'));
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   assert.equal((await manager.status()).state, 'starting');
   gate.open();
@@ -75,7 +75,9 @@ test('a line that is written in two halves counts as one line', async (t) => {
   const spec = talkerSpec(t, [{ listen: port }, firstHalf, gate.step, secondHalf], { readyLine: PORT_LINE });
   const manager = new ProcessManager(spec);
   const start = manager.start();
-  await eventually('the first half', async () => (await manager.logTail()).includes(firstHalf));
+  await eventually('the first half of the line is in the log', async () =>
+    (await manager.logTail()).includes(firstHalf),
+  );
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   gate.open();
   assert.equal((await start).address, `127.0.0.1:${port}`);
@@ -94,7 +96,9 @@ test('a truncated log is read again from its start', async (t) => {
   const manager = new ProcessManager(spec);
   const start = manager.start();
   const { logFile } = manager.spec;
-  await eventually('the first steps', async () => (await manager.logTail()).some((line) => line.endsWith('so far')));
+  await eventually('the first lines are in the log', async () =>
+    (await manager.logTail()).some((line) => line.endsWith('so far')),
+  );
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   truncateSync(logFile);
   gate.open();
@@ -110,7 +114,7 @@ test('the ready line of an earlier start does not count', async (t) => {
   const [, script = ''] = [said.command, said.args?.[0]];
   const manager = new ProcessManager({ ...said, args: [script, JSON.stringify([gate.step, 'it is ready\n'])] });
   const start = manager.start();
-  await eventually('it is spawned', () => journalEntries(said, 'spawn').length === 2);
+  await eventually('the process is spawned', () => journalEntries(said, 'spawn').length === 2);
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   gate.open();
   await start;
@@ -184,7 +188,7 @@ test('when a starter is killed before the ready line the next start finds the li
   const manager = new ProcessManager(spec);
   const remote = await startRemoteManager(t, spec);
   void remote.start().catch(() => undefined);
-  await eventually('the first steps', async () => (await manager.logTail()).includes('so far'));
+  await eventually('the first lines are in the log', async () => (await manager.logTail()).includes('so far'));
   remote.kill();
   await remote.program.exited;
   const start = manager.start();
@@ -205,9 +209,9 @@ test('a server that a supervisor restarted is found at its new port', async (t) 
   const instances: Instance[] = [];
   manager.on('ready', (instance) => instances.push(instance));
   const supervisor = manager.supervise();
-  await eventually('it is ready', () => instances.length === 1);
+  await eventually('the process is ready', () => instances.length === 1);
   process.kill(instances[0]?.pid ?? 0, 'SIGKILL');
-  await eventually('it is ready again', () => instances.length === 2);
+  await eventually('the process is ready again', () => instances.length === 2);
   const [first, second] = instances;
   assert.notEqual(second?.address, first?.address);
   const elsewhere = await startRemoteManager(t, spec);

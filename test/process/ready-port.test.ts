@@ -24,7 +24,7 @@ test('a process is ready when its readyPort accepts connections as well as its p
   const spec = manager.spec;
   const start = manager.start();
   const asked = async () => (await manager.status()).checks.identity === true;
-  await eventually('it is spawned', asked);
+  await eventually('the process is spawned', asked);
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   const { state, checks } = await manager.status();
   assert.deepEqual([state, checks.port], ['starting', false]);
@@ -32,7 +32,10 @@ test('a process is ready when its readyPort accepts connections as well as its p
   assert.equal((await start).address, `127.0.0.1:${spec.port}`);
   assert.equal((await manager.status()).state, 'running');
   backend.close();
-  await eventually('unhealthy without it', async () => (await manager.status()).state === 'unhealthy');
+  await eventually(
+    'the process is unhealthy without its readyPort',
+    async () => (await manager.status()).state === 'unhealthy',
+  );
 });
 
 test('a process with only a readyPort has no address, and the error names the readyPort', async (t) => {

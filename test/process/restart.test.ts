@@ -73,7 +73,9 @@ test('a start that is under way when a restart comes returns the new process', a
   const started = manager.start();
   await logged(manager.spec.logFile, /Ready to accept connections/);
   const restarted = new ProcessManager(spec).restart();
-  await eventually('the end of the first', async () => readFileSync(manager.spec.logFile, 'utf8').includes('bye bye'));
+  await eventually('the first process has ended', async () =>
+    readFileSync(manager.spec.logFile, 'utf8').includes('bye bye'),
+  );
   isWell = true;
   const [one, other] = await Promise.all([started, restarted]);
   assert.equal(one.pid, other.pid);
@@ -87,7 +89,7 @@ test('a stop during a restart wins: the restart throws StoppedError, and no proc
   const restarted = assert.rejects(manager.restart(), StoppedError);
   await logged(manager.spec.logFile, /ignoring SIGTERM/);
   const stopped = new ProcessManager(spec).stop();
-  await eventually('its line', () => journalEntries(spec, 'stop').length === 1);
+  await eventually('the stop is in the journal', () => journalEntries(spec, 'stop').length === 1);
   process.kill(pid, 'SIGKILL');
   await Promise.all([restarted, stopped]);
   assert.equal((await manager.status()).state, 'stopped');
@@ -150,7 +152,7 @@ test('a restart during a health check of a start makes both return the same new 
   const start = starter.start();
   const first = await gate.asked;
   const restart = new ProcessManager(spec).restart();
-  await eventually('the end of the first one', () => !isRunningProcess(first.pid));
+  await eventually('the first process has ended', () => !isRunningProcess(first.pid));
   gate.open();
   const [started, restarted] = await Promise.all([start, restart]);
   assert.equal(started.pid, restarted.pid);

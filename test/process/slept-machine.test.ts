@@ -77,7 +77,7 @@ test('after a sleep of the machine a server that is unhealthy from its start doe
   const pid = Number((await logged(join(spec.stateDir, 'logs/node-server.log'), /server (\d+)/))[1]);
   starter.kill();
   await starter.program.exited;
-  await eventually('it is too old to be starting', () => nowMs() - bootMs(pid) > 700);
+  await eventually('the process is too old to be starting', () => nowMs() - bootMs(pid) > 700);
   assert.equal((await manager.status()).state, 'unhealthy');
 });
 
@@ -94,7 +94,7 @@ test('a library that is loaded after the machine slept knows the age of a proces
   await clocks.sleep(program, SLEEP_MS);
   const manager = new RemoteManager(program);
   writeFileSync(BEGIN_FILE, '');
-  await eventually('a manager that is up', () => manager.events.length > 0);
+  await eventually('the manager is up', () => manager.events.length > 0);
   const { pid } = await manager.start();
   const before = nowMs();
   assertAge((await manager.status()).uptimeMs, { pid, before });
@@ -111,7 +111,7 @@ test('a sleep of the machine does not change the age of a process in a container
   const command = [process.execPath, fixture('remote-manager'), JSON.stringify(spec)];
   const stdio: ('ignore' | 'pipe' | 'ipc')[] = ['ignore', 'pipe', 'pipe', 'ipc'];
   const manager = new RemoteManager(startProgram(t, 'unshare', [...words, ...command], { stdio, env: clocks.env }));
-  await eventually('a manager that is up', () => manager.events.length > 0);
+  await eventually('the manager is up', () => manager.events.length > 0);
   await clocks.sleep(manager.program, SLEEP_MS);
   const { pid } = await manager.start();
   const before = nowMs();
@@ -140,11 +140,11 @@ for (const [direction, byMs] of [
     using _ = acquireLock(join(TMPDIR, `flock-process-${process.getuid?.()}`, `port-${begun.port}.lock`));
     const starter = await startRemoteManager(t, begun, { env: { ...process.env, TMPDIR } });
     const started = assert.rejects(starter.start(), { name: 'StoppedError' });
-    await eventually('a start under way', async () => (await starter.status()).state === 'starting');
+    await eventually('the start is in progress', async () => (await starter.status()).state === 'starting');
     const onlooker = await startRemoteManager(t, begun, { env: clocks.env });
     assert.equal((await onlooker.status()).state, 'starting');
     const hasty = await startRemoteManager(t, { ...begun, startTimeoutMs: 100 }, { env: clocks.env });
-    await eventually('a start whose time is over', async () => (await hasty.status()).state === 'unknown');
+    await eventually('the start time is over', async () => (await hasty.status()).state === 'unknown');
     await starter.stop();
     await started;
   });

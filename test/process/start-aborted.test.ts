@@ -54,7 +54,7 @@ test('a start that is aborted while it waits for the port lock ends soon, and le
   const portLock = lockPort(t, spec.port);
   const abort = new AbortController();
   const started = manager.start({ signal: abort.signal });
-  await eventually('its lock', () => isLocked(manager.spec.lockFile));
+  await eventually('the start holds the lock', () => isLocked(manager.spec.lockFile));
   await isAborted(started, abort);
   assertNothingLeft(spec);
   portLock.release();
@@ -87,7 +87,7 @@ test('a start that is aborted while it waits for readiness ends the process and 
   await isAborted(started, abort);
   assert.equal(isRunning(child), false);
   assertNothingLeft(spec);
-  await eventually('its exit', () => exits.length === 1);
+  await eventually('the exit event is emitted', () => exits.length === 1);
 });
 
 test('a start that is aborted during isHealthy aborts its signal, and does not wait for the answer', async (t) => {
@@ -102,7 +102,7 @@ test('a start that is aborted during isHealthy aborts its signal, and does not w
   });
   const abort = new AbortController();
   const started = new ProcessManager(spec).start({ signal: abort.signal });
-  await eventually('a look at its health', () => given !== undefined);
+  await eventually('the health check has begun', () => given !== undefined);
   assert.equal(given?.aborted, false);
   await isAborted(started, abort);
   assert.equal(given?.aborted, true);
@@ -125,7 +125,7 @@ test('a start that is aborted while it waits for another start leaves that start
   });
   const abort = new AbortController();
   const started = second.start({ signal: abort.signal });
-  await eventually('a look of the second', () => asked > 1);
+  await eventually('the second start has made a health check', () => asked > 1);
   await isAborted(started, abort);
   isWell = true;
   const { pid, reused } = await first;

@@ -140,7 +140,7 @@ test('a process that ignores SIGTERM and is never ready is gone 2 s after its st
   const child = Number((await logged(manager.spec.logFile, /child (\d+)/))[1]);
   await failed;
   assert.equal(forcedTooLate[0], false);
-  await eventually('the end of its child', () => !isRunning(child));
+  await eventually('the child has ended', () => !isRunning(child));
   assertNothingLeft(spec);
 });
 
@@ -171,7 +171,7 @@ test('a process that dies right after ready is returned by its start, is then st
   manager.on('exit', (detail) => exits.push(detail));
   const { pid } = await manager.start();
   process.kill(pid, 'SIGUSR2');
-  await eventually('its exit', () => exits.length > 0);
+  await eventually('the exit event is emitted', () => exits.length > 0);
   assert.deepEqual(exits, [{ pid, exitCode: 5, signal: null }]);
   assert.equal((await manager.status()).state, 'stopped');
   const next = await manager.start();

@@ -102,7 +102,7 @@ test('the state of a suspended process is "unhealthy", although its port accepts
     ['unhealthy', pid, false, undefined, undefined],
   );
   process.kill(pid, 'SIGCONT');
-  await eventually('running again', () => manager.isRunning());
+  await eventually('the process runs again', () => manager.isRunning());
 });
 
 test('a start() that finds an unhealthy process throws in time, and leaves the process alone', async (t) => {
@@ -125,7 +125,7 @@ test('the state is "unhealthy" when only survivors hold the lock, and the next s
   const { pid } = await manager.start();
   const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
   process.kill(pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(pid));
+  await eventually('the process has ended', () => !isRunning(pid));
   const { state, checks, pid: found } = await manager.status();
   assert.deepEqual([state, found], ['unhealthy', undefined]);
   assert.deepEqual([checks.lock, checks.pidFile, checks.process, checks.identity], [true, true, false, undefined]);

@@ -74,7 +74,7 @@ test('the state is "starting" until the checks pass for the first time', async (
   const started = manager.start();
   await logged(manager.spec.logFile, /Ready to accept connections/);
   // Where the process is looked up with ps(1), the server can be up before its PID file is written.
-  await eventually('its PID file', () => existsSync(manager.spec.pidFile));
+  await eventually('the PID file exists', () => existsSync(manager.spec.pidFile));
   const status = await new ProcessManager(spec).status();
   assert.equal(status.state, 'starting');
   assert.deepEqual(layers(status), [true, true, true, true, true, false]);
@@ -129,8 +129,8 @@ test('the state is "unknown" while a program that is not ours holds the lock, an
   acquireLock(spec.lockFile).release();
   // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
   const stranger = startProgram(t, 'flock', ['--no-fork', spec.lockFile, 'sleep', '300']);
-  await eventually('its lock', async () => (await new ProcessManager(spec).status()).checks.lock);
-  await eventually('sleep', () => argumentsOf(stranger.pid)[0] === 'sleep');
+  await eventually('the stranger holds the lock', async () => (await new ProcessManager(spec).status()).checks.lock);
+  await eventually('the stranger has become sleep', () => argumentsOf(stranger.pid)[0] === 'sleep');
   const status = await new ProcessManager(spec).status();
   assert.deepEqual([status.state, status.pid], ['unknown', undefined]);
   assert.deepEqual(layers(status), [true, false, true, false, undefined, undefined]);
@@ -170,7 +170,7 @@ test('status writes nothing, whatever the state', async (t) => {
   writeFileSync(manager.spec.pidFile, 'noise');
   await unchanged('with noise for a record');
   process.kill(pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(pid));
+  await eventually('the process has ended', () => !isRunning(pid));
   await unchanged('dead');
   await manager.stop();
   await unchanged('stopped');

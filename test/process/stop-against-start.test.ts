@@ -41,7 +41,7 @@ test('a start during a stop never returns the process that is being stopped, but
     let { pid } = await starter.start();
     for (let round = 1; round <= count; round += 1) {
       const stopped = stopper.stop();
-      await eventually('the line of the stop', () => isStopPending(server), { everyMs: 1 });
+      await eventually('the stop is in the journal', () => isStopPending(server), { everyMs: 1 });
       await delay(random.between(0, DYING_MS));
       const next = await starter.start();
       assert.notEqual(next.pid, pid);
@@ -132,7 +132,7 @@ test('a stop that is killed half-way delays the next start by no more than a sec
       const calledAt = performance.now();
       const next = timed(starter.start());
       let over = false;
-      const endOrReply = eventually('the end or the reply', () =>
+      const endOrReply = eventually('the server has ended, or the start has returned', () =>
         over || !server.alive().includes(pid) ? performance.now() : 0,
       );
       const { at, result } = await next;

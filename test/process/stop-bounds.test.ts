@@ -55,7 +55,7 @@ for (const [when, makeSpec, prepare] of [
       const [, child] = await logged(join(spec.stateDir, 'logs/node-server.log'), /up: (\d+)/);
       killAfter(t, Number(child));
       process.kill(pid, 'SIGKILL');
-      await eventually('it is gone', () => !isRunningProcess(pid));
+      await eventually('the process has ended', () => !isRunningProcess(pid));
     },
   ],
   [
@@ -82,7 +82,7 @@ for (const [when, makeSpec, prepare] of [
       const manager = new ProcessManager({ ...spec, ...HANGING, isHealthy });
       const started =
         how === 'started' ? outcomeOf(manager.start()) : outcomeOf(supervision.add(manager.supervise()).done);
-      await eventually('a health check', () => asked);
+      await eventually('the health check has begun', () => asked);
       await assertStopped(manager);
       const outcome = await started;
       if (how === 'started') assert.equal(outcome instanceof Error && outcome.name, 'StoppedError', String(outcome));
@@ -101,7 +101,7 @@ test('stop() does not wait for a hanging check of a supervisor that watches', as
   const manager = new ProcessManager(sleepSpec(t, { ...HANGING, isHealthy }));
   await supervision.here(manager, { checkIntervalMs: 10 });
   hangs = true;
-  await eventually('a check that hangs', () => asked);
+  await eventually('a health check hangs', () => asked);
   await assertStopped(manager);
 });
 
@@ -112,7 +112,7 @@ test('stop() does not wait for a supervisor that is ending an unhealthy server',
   const slow = new ProcessManager({ ...spec, stopTimeoutMs: 60_000, isHealthy: () => !isSick });
   const supervisor = await supervision.here(slow, { checkIntervalMs: 10, unhealthyAfter: 1 });
   isSick = true;
-  await eventually('the sick one is being ended', () => supervisor.state === 'restarting');
+  await eventually('the unhealthy server is being ended', () => supervisor.state === 'restarting');
   await logged(slow.spec.logFile, /ignoring SIGTERM/);
   const { ms } = await timed(new ProcessManager({ ...spec, stopTimeoutMs: STOP_TIMEOUT_MS }).stop());
   assert.ok(ms < STOP_BOUND_MS, `${ms} ms`);
@@ -192,7 +192,10 @@ test('the time in which a stop waits for a locked journal counts towards its tim
   t.after(() => portLock.release());
   const starter = await startRemoteManager(t, spec);
   const started = outcomeOf(starter.start());
-  await eventually('its line', () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0);
+  await eventually(
+    'the start is in the journal',
+    () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0,
+  );
   // The suspended starter keeps the process's lock for as long as a stop may take.
   starter.kill('SIGSTOP');
   await reachesState(starter.program.pid, 'T');

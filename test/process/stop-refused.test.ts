@@ -100,7 +100,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     acquireLock(manager.spec.lockFile).release();
     // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
     const stranger = startProgram(t, 'flock', ['--no-fork', manager.spec.lockFile, 'sleep', '300']);
-    await eventually('its lock', () => isLocked(manager.spec.lockFile));
+    await eventually('the stranger holds the lock', () => isLocked(manager.spec.lockFile));
     await assert.rejects(manager.stop(), {
       name: 'StopTimeoutError',
       code: 'ERR_STOP_TIMEOUT',
@@ -118,7 +118,7 @@ describe('a stop that is refused', { concurrency: true }, () => {
     t.after(() => portLock.release());
     const remote = await startRemoteManager(t, spec);
     const started = remote.start().catch((error: Error) => error.name);
-    await eventually('its lock', () => isLocked(manager.spec.lockFile));
+    await eventually('the stranger holds the lock', () => isLocked(manager.spec.lockFile));
     remote.kill('SIGSTOP');
     await reachesState(remote.program.pid, 'T');
     await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [remote.program.pid] });
@@ -198,14 +198,14 @@ test('a stop that finds new holders again and again keeps its time limit', async
   const end = `${lockFile}.end`;
   const script = 'while [ ! -e "$1" ]; do flock "$0" sleep 300; done';
   const loops = [1, 2, 3].map(() => startProgram(t, 'sh', ['-c', script, lockFile, end]));
-  await eventually('one has the lock', () => isLocked(lockFile));
+  await eventually('a stranger holds the lock', () => isLocked(lockFile));
   try {
     const { outcome } = await timely(manager.stop());
     // The stop succeeds when it finds the lock free between two holders.
     if (outcome instanceof Error) assert.equal(outcome.name, 'StopTimeoutError');
   } finally {
     writeFileSync(end, '');
-    await eventually('the end of the loops', async () => {
+    await eventually('all loops have ended', async () => {
       for (const pid of await lockHolders(lockFile).catch(() => [])) endHolder(pid);
       return loops.every((loop) => !loop.isAlive);
     });

@@ -70,7 +70,7 @@ test('a stop sends stopSignal', async (t) => {
   manager.on('exit', ({ signal }) => exits.push(signal));
   await manager.start();
   assert.equal((await manager.stop()).outcome, 'stopped');
-  await eventually('its exit', () => exits.length > 0);
+  await eventually('the exit event is emitted', () => exits.length > 0);
   assert.deepEqual(exits, ['SIGINT']);
 });
 
@@ -178,7 +178,7 @@ test('after a crash there is nothing to stop, and the PID file is removed', asyn
   const manager = new ProcessManager(await redisSpec(t));
   const { pid } = await manager.start();
   process.kill(pid, 'SIGKILL');
-  await eventually('its end', () => !isRunning(pid));
+  await eventually('the process has ended', () => !isRunning(pid));
   assert.equal((await manager.stop()).outcome, 'not-running');
   assert.equal(existsSync(manager.spec.pidFile), false);
 });

@@ -61,7 +61,7 @@ test('a stranger that holds the lock is never signalled', { concurrency: true },
         for (const pid of pids) all.add(pid);
         const ticks = pids.map(startTicks);
         const manager = new ProcessManager(scene.spec);
-        const { checks } = await eventually('an answer without a start time', async () => {
+        const { checks } = await eventually('status() reports "unknown"', async () => {
           const status = await manager.status();
           return status.state === 'unknown' ? status : undefined;
         });
@@ -87,7 +87,7 @@ if (process.getuid?.() === 0) {
   test('the process of another user that holds the lock and cannot be seen gives the state "unknown", and lives on', async (t) => {
     const { scene, pids, end } = await begin(t, (t, { lockFile }) => flockJob(t, lockFile, NOBODY));
     const manager = await startPowerlessManager(t, scene.spec);
-    await eventually('an answer', async () => (await manager.status()).state === 'unknown');
+    await eventually('status() reports "unknown"', async () => (await manager.status()).state === 'unknown');
     await assert.rejects(manager.start(), { name: 'UnhealthyError' });
     await assert.rejects(manager.stop(), { name: 'StopTimeoutError', holders: [] });
     assert.ok(pids.every(isRunningProcess));
@@ -185,7 +185,7 @@ test('a stop inside a PID namespace signals neither process 1 nor all processes'
   const spec = sleepSpec(t, { name: 'namespace', command: 'unshare', args, stopTimeoutMs: 300 });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  const first = await eventually('process 1', async () => {
+  const first = await eventually('process 1 of the namespace holds the lock', async () => {
     const inner = (await lockHolders(manager.spec.lockFile)).find((holder) => holder !== pid);
     return inner !== undefined && statusField(inner, 'Name') === 'sleep' ? inner : undefined;
   });

@@ -40,7 +40,7 @@ test('a server that is killed comes back each time, within ten times the duratio
     `back after ${back.toFixed(1)} ms (at most ${Math.max(...times).toFixed()}), bare ${spawned.toFixed(1)}`,
   );
   assert.ok(back < TIMES_BARE_SPAWN * spawned, `${back} ms, bare ${spawned} ms`);
-  await eventually('each one counted', () => supervisor.restarts === times.length);
+  await eventually('every restart is counted', () => supervisor.restarts === times.length);
   assert.equal(supervisor.state, 'watching');
 });
 

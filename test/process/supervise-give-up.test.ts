@@ -44,7 +44,9 @@ test('with giveUpAfter: false a supervisor never gives up, neither on crashes no
   });
   const isOverDefault = () => first.restarts > DEFAULT_RESTARTS + 1 && failed > DEFAULT_RESTARTS + 1;
   // Each start searches all processes for survivors, which takes a second on a busy machine with many processes.
-  await eventually('more than the default', isOverDefault, { withinMs: 4 * MUST_HAPPEN_MS });
+  await eventually('both supervisors have exceeded the default limit of restarts', isOverDefault, {
+    withinMs: 4 * MUST_HAPPEN_MS,
+  });
   assert.ok([first, second].every(({ state }) => state === 'watching' || state === 'restarting'));
   crashing.removeAllListeners('ready');
   await crashing.stop();
@@ -83,13 +85,13 @@ test('a process that lived longer than diedWithinMs is started again, also when 
   await callElsewhere<Instance>(t, 'start', spec);
   const supervisor = await supervision.here(manager, { giveUpAfter: { restarts: 100, diedWithinMs: SHORT_MS } });
   for (let round = 1; round <= 2; round += 1) {
-    const { pid = 0 } = await eventually('one that is old enough', async () => {
+    const { pid = 0 } = await eventually('the process is old enough', async () => {
       const status = await manager.status();
       return (status.uptimeMs ?? 0) > 2 * SHORT_MS ? status : undefined;
     });
     assert.ok(pid > 1);
     process.kill(pid, 'SIGKILL');
-    await eventually('it is up again', () => supervisor.restarts === round);
+    await eventually('the process is up again', () => supervisor.restarts === round);
   }
 });
 
@@ -130,7 +132,7 @@ for (const where of ['here', 'by another process, which lives'] as const) {
     const { pid } = await manager.start();
     await reaches(supervisor, 'watching');
     process.kill(pid, 'SIGKILL');
-    await eventually('it is up again', () => supervisor.restarts === 1);
+    await eventually('the process is up again', () => supervisor.restarts === 1);
   });
 }
 
@@ -140,7 +142,7 @@ test("restartOn 'failure': any other exit code is a crash", async (t) => {
   const supervisor = await supervision.here(manager, ON_FAILURE);
   for (let round = 1; round <= 3; round += 1) {
     process.kill((await manager.start()).pid, 'SIGUSR2');
-    await eventually('it is up again', () => supervisor.restarts === round);
+    await eventually('the process is up again', () => supervisor.restarts === round);
   }
 });
 
@@ -165,7 +167,7 @@ test("restartOn 'failure': a process whose starter is gone is started again, sin
   const { pid } = await callElsewhere<Instance>(t, 'start', spec);
   const supervisor = await supervision.here(new ProcessManager(spec), ON_FAILURE);
   process.kill(pid, 'SIGUSR2');
-  await eventually('it is up again', () => supervisor.restarts === 1);
+  await eventually('the process is up again', () => supervisor.restarts === 1);
 });
 
 test("restartOn 'failure': a process that a restart() or a supervisor ends has not ended by itself, and is started again", async (t) => {

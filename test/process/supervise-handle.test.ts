@@ -128,6 +128,6 @@ test('a stop() with an aborted signal does not end the supervisor of the manager
   await assert.rejects(manager.stop({ signal: AbortSignal.abort(new Error('not now')) }), { message: 'not now' });
   assert.deepEqual([supervisor.state, isRunningProcess(pid)], ['watching', true]);
   process.kill(pid, 'SIGKILL');
-  await eventually('another process', () => supervisor.restarts === 1);
+  await eventually('the restart is counted', () => supervisor.restarts === 1);
   await reaches(supervisor, 'watching');
 });

@@ -39,7 +39,7 @@ class QuietSupervisor {
   }
 
   async reaches(state: string): Promise<void> {
-    await eventually(`the state ${state}`, async () => {
+    await eventually(`the supervisor is in state ${state}`, async () => {
       this.program.send('state');
       return (await this.program.message()) === state;
     });
@@ -47,7 +47,7 @@ class QuietSupervisor {
 
   /** Waits until no helper has been started for half a second. */
   async isAtRest(): Promise<void> {
-    await eventually('half a second in which no helper is started', async () => {
+    await eventually('no helper is started for half a second', async () => {
       const before = this.starts().length;
       await delay(500);
       return this.starts().length === before;
@@ -86,7 +86,7 @@ for (const mode of LOCK_MODES) {
       const first = await redisPid(spec.port);
       const began = performance.now();
       process.kill(first, 'SIGKILL');
-      const next = await eventually('another server', async () => {
+      const next = await eventually('another server answers', async () => {
         const pid = await redisPid(spec.port).catch(() => first);
         return pid === first ? undefined : pid;
       });
@@ -122,7 +122,7 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
     const spec = sleepSpec(t, { command: whereIs('sleep'), args: ['0.3'] });
     const backoff = { initialMs: 60_000, maxMs: 60_000 };
     const supervisor = await supervise(t, mode, spec, { backoff, giveUpAfter: { restarts: 100 } });
-    await eventually('a restart that is a minute away', () =>
+    await eventually('a restart is more than ten seconds away', () =>
       journalEntries(spec, 'crash').some(({ delayMs }) => Number(delayMs) > 10_000),
     );
     await supervisor.isAtRest();

@@ -45,9 +45,12 @@ test('twenty restarts from outside are no crash loop', async (t) => {
   assert.equal((await outside.status()).pid, pid);
   const before = supervisor.all('restarting').length;
   process.kill(pid, 'SIGKILL');
-  const crash = await eventually('a restart', () => supervisor.all('restarting')[before]);
+  const crash = await eventually(
+    'the supervisor is restarting the process',
+    () => supervisor.all('restarting')[before],
+  );
   assert.deepEqual(crash.detail, { attempt: 1, delayMs: 0 }, 'the restarts do not count as crashes');
-  await eventually('it is up again', () => outside.isRunning());
+  await eventually('the process is up again', () => outside.isRunning());
   assert.deepEqual(supervisor.all('gaveUp'), []);
 });
 
@@ -90,7 +93,7 @@ test('a server comes back when a restart is killed at a random instant', async (
     const restarter = await restarters.next();
     restarter.send({ go: true });
     await restarter.ended();
-    await eventually('it runs', async () => (await outside.status()).state === 'running');
+    await eventually('the process runs', async () => (await outside.status()).state === 'running');
     assert.equal(server.alive().length, 1);
   }
   server.assertNeverTwo();
@@ -110,7 +113,7 @@ function restartersOf(t: Parameters<typeof startFixture>[0], { spec }: Witness, 
 }
 
 async function comesBack(server: Witness, pid: number): Promise<void> {
-  await eventually('another server', () => server.alive().some((other) => other !== pid));
+  await eventually('another server runs', () => server.alive().some((other) => other !== pid));
   const manager = new ProcessManager(server.spec);
-  await eventually('it is ready', () => manager.isRunning());
+  await eventually('the process is ready', () => manager.isRunning());
 }

@@ -26,7 +26,7 @@ test('a port that closes after ready within the start time counts as unhealthy, 
     const supervisor =
       where === 'here' ? await supervision.here(manager, often) : await supervision.elsewhere(spec, often);
     process.kill(pid, 'SIGUSR2');
-    await eventually('another one', async () => {
+    await eventually('another process runs', async () => {
       const { state, pid: now } = await manager.status();
       return state === 'running' && now !== pid;
     });
@@ -54,10 +54,15 @@ test('`healthy` is emitted once when the process passes its checks again, with t
   const once: string[] = [];
   for (let round = 1; round <= 2; round += 1) {
     process.kill(pid, 'SIGUSR2');
-    await eventually('two that failed', () => told.filter((line) => line.startsWith('unhealthy')).length >= 2 * round);
+    await eventually(
+      'two failed health checks are reported',
+      () => told.filter((line) => line.startsWith('unhealthy')).length >= 2 * round,
+    );
     const before = told.length;
     process.kill(pid, 'SIGUSR2');
-    await eventually('healthy', () => told.slice(before).some((line) => line.startsWith('healthy')));
+    await eventually('a passed health check is reported', () =>
+      told.slice(before).some((line) => line.startsWith('healthy')),
+    );
     await delay(STILL_MS);
     once.push(...told.filter((line, index) => line !== told[index - 1]).slice(once.length));
   }
@@ -76,7 +81,7 @@ test('`restarts` is counted before `ready` is emitted, and the first start does 
     counts.push(supervisor.restarts);
     if (counts.length < 4) process.kill(pid, 'SIGKILL');
   });
-  await eventually('four that were ready', () => counts.length === 4);
+  await eventually('four processes have become ready', () => counts.length === 4);
   assert.deepEqual(counts, [0, 1, 2, 3]);
   assert.equal(supervisor.restarts, 3);
 });

@@ -24,7 +24,10 @@ test('a process that lives but fails its checks is replaced after unhealthyAfter
   // The manager of the supervisor has a short start time: once that is over, a failed check means unhealthy.
   const manager = new ProcessManager({ ...spec, startTimeoutMs: 1_000 });
   const { pid } = await new ProcessManager(spec).start();
-  await eventually('it is too old to be starting', async () => ((await manager.status()).uptimeMs ?? 0) > 1_000);
+  await eventually(
+    'the process is too old to be starting',
+    async () => ((await manager.status()).uptimeMs ?? 0) > 1_000,
+  );
   const unhealthy: (number | undefined)[] = [];
   manager.on('unhealthy', (report) => {
     assert.equal(report.checks.health, false);
@@ -32,12 +35,12 @@ test('a process that lives but fails its checks is replaced after unhealthyAfter
   });
   const supervisor = await supervision.here(manager, { ...OFTEN, unhealthyAfter: 3 });
   answers.push(...[false, false, true, false, false, true, false, false, true]);
-  await eventually('nine checks', () => answers.length === 0);
+  await eventually('nine health checks are made', () => answers.length === 0);
   assert.deepEqual([supervisor.restarts, isRunning(pid)], [0, true]);
   assert.deepEqual(unhealthy, Array(6).fill(pid));
   answers.push(false, false, false);
   await once(manager, 'ready');
-  await eventually('it is counted', () => supervisor.restarts === 1);
+  await eventually('the restart is counted', () => supervisor.restarts === 1);
   assert.deepEqual(unhealthy, Array(9).fill(pid));
   assert.equal(isRunning(pid), false);
   assert.notEqual(await redisPid(spec.port), pid);
@@ -63,7 +66,7 @@ test('a suspended child of another process is replaced, too', async (t) => {
   const pid = await redisPid(spec.port);
   await supervision.here(new ProcessManager(spec), OFTEN);
   process.kill(pid, 'SIGSTOP');
-  await eventually('another one answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+  await eventually('another server answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
   assert.equal(isRunning(pid), false);
 });
 
@@ -74,7 +77,7 @@ for (const kind of ['stay', 'ignore', 'session']) {
     const manager = new ProcessManager(spec);
     const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
     const { pid = 0 } = await manager.status();
-    const child = await eventually('a child that is up', () => {
+    const child = await eventually('the child is up', () => {
       const logText = readFileSync(manager.spec.logFile, 'utf8');
       const found = /child (\d+)\n/.exec(logText)?.[1];
       return logText.includes(`up: ${found}\n`) ? Number(found) : undefined;
@@ -125,7 +128,7 @@ for (const [how, lose] of Object.entries(losses)) {
       const pid = await redisPid(spec.port);
       pids.add(pid);
       lose(manager.spec.lockFile);
-      await eventually('another one has the lock', async () => {
+      await eventually('another process holds the lock', async () => {
         const { state, pid: now } = await manager.status();
         return state === 'running' && now !== pid;
       });
@@ -134,7 +137,7 @@ for (const [how, lose] of Object.entries(losses)) {
     }
     assert.equal(pids.size, 3);
     // For a moment the supervisor that spawned the process still has its own copy of the lock.
-    await eventually('one holder', async () => (await lockHolders(manager.spec.lockFile)).length === 1);
+    await eventually('the lock has one holder', async () => (await lockHolders(manager.spec.lockFile)).length === 1);
     assert.deepEqual(await lockHolders(manager.spec.lockFile), [await redisPid(spec.port)]);
   });
 }
@@ -150,7 +153,7 @@ test('a supervisor beside a stranger with the lock ends nobody, and starts its p
   // flock(1) waits for the lock, so a probe of ours at that moment does not make it fail.
   const stranger = startProgram(t, 'setsid', ['flock', lockFile, 'sleep', '300'], { stdio: 'ignore' });
   await eventually(
-    'two that hold the lock',
+    'two processes hold the lock',
     async () => isLocked(lockFile) && (await lockHolders(lockFile)).length === 2,
   );
   const holders = await lockHolders(lockFile);

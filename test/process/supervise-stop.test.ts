@@ -48,7 +48,7 @@ for (const who of ['manager', 'supervisor'] as const) {
     const manager = new ProcessManager(spec);
     const supervisor = await supervision.here(manager, { ...NEVER_GIVE_UP, checkIntervalMs: 10 });
     hangs.now = true;
-    await eventually('a check that hangs', () => hangs.signals.length > 0);
+    await eventually('a health check hangs', () => hangs.signals.length > 0);
     const began = performance.now();
     await (who === 'manager' ? manager : supervisor).stop();
     assert.ok(performance.now() - began < STOP_LIMIT_MS);
@@ -67,7 +67,7 @@ test('a stop does not wait for a supervisor that is checking a process of anothe
   hangs.now = true;
   const manager = new ProcessManager(spec);
   const supervisor = supervision.add(manager.supervise());
-  await eventually('a check that hangs', () => hangs.signals.length > 0);
+  await eventually('a health check hangs', () => hangs.signals.length > 0);
   const began = performance.now();
   assert.equal((await manager.stop()).outcome, 'stopped');
   assert.ok(performance.now() - began < STOP_LIMIT_MS);
@@ -89,7 +89,7 @@ test('a stop from elsewhere puts the supervisor on standby, and a start from els
     const ready = once(manager, 'ready');
     process.kill(pid, 'SIGKILL');
     await ready;
-    await eventually('that one counted alone', () => supervisor.restarts === round);
+    await eventually('each restart is counted once', () => supervisor.restarts === round);
   }
 });
 

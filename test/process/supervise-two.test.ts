@@ -28,12 +28,12 @@ test('when the first supervisor is killed together with the server, the second h
     const began = performance.now();
     first.kill();
     process.kill(pid, 'SIGKILL');
-    await eventually('another server', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+    await eventually('another server answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
     times.push(performance.now() - began);
     // An exiting process can still be there after its lock is free.
-    await eventually('the end of the killed one', () => !isRunning(pid));
+    await eventually('the killed server has ended', () => !isRunning(pid));
     // The new server can answer before the second supervisor has reported it.
-    await eventually('the second has made it', () => second.all('spawned').length === 1);
+    await eventually('the second supervisor has spawned the server', () => second.all('spawned').length === 1);
     first = second;
   }
   t.diagnostic(`taken over within ${times.map((ms) => ms.toFixed()).join(', ')} ms`);
@@ -53,8 +53,8 @@ test('when only the first supervisor is killed the server keeps running, and the
   assert.equal(await redisPid(spec.port), pid);
   assert.deepEqual([second.state, second.all('restarting').length], ['watching', 0]);
   process.kill(pid, 'SIGKILL');
-  await eventually('another server', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
-  await eventually('the second has made it', () => second.all('ready').length === 1);
+  await eventually('another server answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+  await eventually('the second supervisor reports the server as ready', () => second.all('ready').length === 1);
 });
 
 test('two supervisors that see the same crashes never make two servers, and both end up watching', async (t) => {
@@ -69,7 +69,7 @@ test('two supervisors that see the same crashes never make two servers, and both
     const { pid } = await outside.restart();
     for (const supervisor of both) await reaches(supervisor, 'watching');
     process.kill(pid, 'SIGKILL');
-    await eventually('another one', () => {
+    await eventually('another server is the only one that runs', () => {
       const [only, ...others] = server.alive();
       return only !== undefined && only !== pid && others.length === 0;
     });
@@ -78,7 +78,7 @@ test('two supervisors that see the same crashes never make two servers, and both
   server.assertNeverTwo();
   const spawned = () => both.map((supervisor) => supervisor.all('spawned').length);
   await eventually(
-    'one server at first, and one after each crash',
+    'one server was spawned at first, and one after each crash',
     () => spawned().reduce((sum, each) => sum + each) > count,
   );
   t.diagnostic(`servers made: ${spawned().join(' and ')}`);
@@ -102,7 +102,7 @@ test('two supervisors replace the survivors of a crashed server only once', asyn
     const pid = Number(made().find((each) => !killed.includes(each)));
     process.kill(pid, 'SIGKILL');
     killed.push(pid);
-    await eventually('a new server', () => made().length > round);
+    await eventually('a new server is ready', () => made().length > round);
     for (const supervisor of both) await reaches(supervisor, 'watching');
     await delay(STILL_MS);
     assert.equal(made().length, round + 1);
@@ -153,7 +153,7 @@ test('two supervisors of a server that becomes unhealthy again and again keep th
     ),
   );
   await eventually(
-    'both wait',
+    'both supervisors are waiting for the next start',
     () => supervisors.every(({ state }) => state === 'restarting') && delays.every((own) => (own.at(-1) ?? 0) > 0),
     { withinMs: 30_000 },
   );

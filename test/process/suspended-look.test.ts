@@ -82,7 +82,7 @@ test('a start that was suspended for longer than its start time returns the serv
   for (const afterMs of [0, 5, 10, 20, 40, 80]) {
     const manager = await startRemoteManager(t, spec);
     const started = manager.start();
-    await eventually('a spawn', () => manager.events.some(({ event }) => event === 'spawned'));
+    await eventually('the process is spawned', () => manager.events.some(({ event }) => event === 'spawned'));
     await delay(afterMs);
     manager.kill('SIGSTOP');
     await delay(KEPT_MS);
@@ -144,7 +144,7 @@ test('a supervisor does not replace a healthy server because its own process was
   const { pid } = await manager.status();
   isBusy = true;
   const before = looks;
-  await eventually('checks after that', () => looks > before + 2);
+  await eventually('three more health checks are made', () => looks > before + 2);
   assert.deepEqual([(await manager.status()).pid, supervisor.restarts], [pid, 0]);
 });
 
@@ -177,7 +177,7 @@ test("a waiter that was suspended past its time limit after a helper's answer ge
     env: { ...process.env, PATH, ASKED, REAL_FLOCK: whereIs('flock') },
   });
   const waiting = waiter.ask({ do: 'wait', path, timeoutMs: 400 });
-  await eventually('it asks', () => existsSync(ASKED));
+  await eventually('the waiter has called flock(1)', () => existsSync(ASKED));
   waiter.program.kill('SIGSTOP');
   holder.kill();
   await holder.ended();

@@ -46,7 +46,7 @@ test('a process that is suspended after its spawn does not become ready before i
     return false;
   };
   const started = new ProcessManager(sleepSpec(t, { startTimeoutMs: 60_000, isHealthy })).start();
-  const pid = await eventually('it is suspended', () => suspended);
+  const pid = await eventually('the process is suspended', () => suspended);
   const early = await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STILL_MS, 'waits'))]);
   assert.equal(early, 'waits');
   process.kill(pid, 'SIGCONT');

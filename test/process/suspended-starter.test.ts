@@ -29,7 +29,10 @@ test('a stop while a starter is suspended ends its start with StoppedError, at w
     await delay(random.between(0, START_MS));
     starter.kill('SIGSTOP');
     const stopped = stopper.stop();
-    await eventually('its line, and no server', () => stops().length > before && server.alive().length === 0);
+    await eventually(
+      'the stop is in the journal, and no server runs',
+      () => stops().length > before && server.alive().length === 0,
+    );
     const stopBegan = Date.parse(stops().at(-1)?.at ?? '');
     // Handing the lock over is the last step of a start: a starter that still has the lock is not done.
     const isInside = (await lockHolders(lockFile)).includes(starter.program.pid);

@@ -56,7 +56,7 @@ test('stop() lets Temporal end by itself, and lock and port are free when it res
   assert.equal(isLocked(lockFile), false);
   assert.equal(await isPortOpen(address, { timeoutMs: 1_000 }), false);
   assert.ok(ms < manager.spec.stopTimeoutMs, `it took ${ms} ms`);
-  await eventually('the exit event', () => exits.length > 0);
+  await eventually('the exit event is emitted', () => exits.length > 0);
   assert.deepEqual(exits, [{ pid, exitCode: 0, signal: null }]);
 });
 
@@ -65,7 +65,7 @@ test('kill -9 of Temporal frees the lock, and status says stopped', async (t) =>
   const { pid } = await manager.start();
   const begin = performance.now();
   process.kill(pid, 'SIGKILL');
-  await eventually('a free lock', () => !isLocked(lockFile), { everyMs: 1 });
+  await eventually('the lock is free', () => !isLocked(lockFile), { everyMs: 1 });
   t.diagnostic(`the lock was free ${(performance.now() - begin).toFixed(0)} ms after kill -9`);
   assert.equal((await manager.status()).state, 'stopped');
   assert.deepEqual(await lockHolders(lockFile), []);

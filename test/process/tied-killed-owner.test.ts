@@ -36,8 +36,9 @@ test('an owner that is killed right after the spawn leaves no server', async (t)
     const begun = pids().length;
     const starting = owner.start();
     starting.catch(() => undefined);
-    if (round % 2 === 0) await eventually('spawned', () => owner.events.some(({ event }) => event === 'spawned'));
-    else await eventually('a server', () => pids().length > begun, { everyMs: 1 });
+    if (round % 2 === 0)
+      await eventually('the process is spawned', () => owner.events.some(({ event }) => event === 'spawned'));
+    else await eventually('another server has started', () => pids().length > begun, { everyMs: 1 });
     owner.kill();
     await owner.program.exited;
     const begin = performance.now();
@@ -45,7 +46,7 @@ test('an owner that is killed right after the spawn leaves no server', async (t)
     // is left out.
     // A child that the owner has forked and not yet exec'd looks like an owner, so the lock is checked as well.
     const isGone = () => others(dirname(spec.stateDir)).length === 0 && !isLocked(lockFile);
-    await eventually(`nobody of round ${round}`, isGone, { everyMs: 2 });
+    await eventually(`no process of round ${round} is left, and the lock is free`, isGone, { everyMs: 2 });
     ends.push(performance.now() - begin);
     await assertNothingThere();
   }
@@ -144,10 +145,10 @@ for (const [stopSignal, number] of [
     killAfter(t, pid);
     await eventually('the server is up', () => existsSync(join(folder, 'up')));
     program.kill();
-    await eventually('the stop signal', () => existsSync(join(folder, 'asked')));
+    await eventually('the server has received the stop signal', () => existsSync(join(folder, 'asked')));
     assert.equal(Number(readFileSync(join(folder, 'asked'), 'utf8')), number);
     writeFileSync(join(folder, 'go'), '');
-    await eventually('its end', () => !isRunningProcess(pid));
+    await eventually('the process has ended', () => !isRunningProcess(pid));
   });
 }
 

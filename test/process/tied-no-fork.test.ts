@@ -59,6 +59,6 @@ for (const shell of SHELLS) {
     const program = asLimitedUser(t, 3, shell, ['/bin/sh', '-c', stubborn]);
     await program.printed(/started/);
     (program.child.stdio[4] as Duplex).destroy();
-    await eventually('the end of the server', () => !isRunning(program.pid));
+    await eventually('the server has ended', () => !isRunning(program.pid));
   });
 }

@@ -27,7 +27,7 @@ test('a start does not return a server whose owner was killed and whose watcher 
   const orphan = await owner.start();
   owner.kill();
   await owner.program.exited;
-  await eventually('the watcher to see it', () =>
+  await eventually('the watcher has noticed the end of the owner', () =>
     companions(orphan.pid).some((pid) => !readdirSync(`/proc/${pid}/fd`).includes('4')),
   );
 

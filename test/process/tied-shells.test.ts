@@ -115,7 +115,7 @@ for (const shell of SHELLS) {
   test(`${name}: the watcher survives a stop signal that the whole group gets`, async (t) => {
     for (const stopSignal of ['ALRM', 'PROF', 'HUP'] as const) {
       const { pid, closePipe } = startWatched(t, shell, { stopSignal, command: ['cat', '/proc/self/status', '-'] });
-      await eventually('a watcher', () => livingInGroup(pid).length > 0);
+      await eventually('the watcher runs', () => livingInGroup(pid).length > 0);
       process.kill(-pid, `SIG${stopSignal}`);
       closePipe();
       await groupEnds(pid);
@@ -160,7 +160,7 @@ for (const shell of SHELLS) {
     const child = killAfter(t, Number((await program.printed(/(\d+)\n/))[1]));
     await reachesState(child, 'T');
     program.kill();
-    await eventually('a crash', () => !isRunning(pid));
+    await eventually('the process has crashed', () => !isRunning(pid));
     assert.equal(stateOf(child), 'T');
     closePipe();
     await groupEnds(pid);

@@ -87,12 +87,12 @@ test('a supervised tied process comes back with a new watcher after each crash, 
   manager.on('ready', ({ pid }) => ready.push(pid));
   const supervisor = manager.supervise({ giveUpAfter: { restarts: 100 }, backoff: { initialMs: 10, maxMs: 10 } });
   for (let round = 1; round <= rounds(10); round += 1) {
-    const pid = await eventually('a server', () => ready[round - 1]);
+    const pid = await eventually('the next server is ready', () => ready[round - 1]);
     watcherOf(pid);
     process.kill(pid, 'SIGKILL');
     await groupEnds(pid);
   }
-  const last = await eventually('the last server', () => ready[rounds(10)]);
+  const last = await eventually('the last server is ready', () => ready[rounds(10)]);
   await manager.stop();
   await supervisor.done;
   assert.deepEqual(livingInGroup(last), []);
@@ -104,7 +104,7 @@ test('the exit event of a tied process has the exit code of the server', async (
   const exits: unknown[] = [];
   manager.on('exit', (detail) => exits.push(detail));
   const { pid } = await manager.start();
-  await eventually('its exit', () => exits.length > 0);
+  await eventually('the exit event is emitted', () => exits.length > 0);
   assert.deepEqual(exits, [{ pid, exitCode: 7, signal: null }]);
   await groupEnds(pid);
 });

@@ -181,6 +181,6 @@ test('a tied server whose path contains "=" is run: the shell does not take the 
   chmodSync(command, 0o755);
   const manager = new ProcessManager({ ...spec, command });
   const { pid } = await manager.start();
-  await eventually('it runs', () => argumentsOf(pid)[0] === command);
+  await eventually('the process runs', () => argumentsOf(pid)[0] === command);
   assert.equal((await manager.stop()).outcome, 'stopped');
 });

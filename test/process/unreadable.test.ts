@@ -66,7 +66,7 @@ for (const [name, { make, skip, settle }] of Object.entries(servers)) {
     assert.deepEqual([again, reused], [first, true]);
 
     process.kill(first, 'SIGKILL');
-    await eventually('its end', () => !isRunningProcess(first));
+    await eventually('the process has ended', () => !isRunningProcess(first));
     assert.notEqual((await manager.status()).state, 'running');
     const second = await startSettled(other, spec, settle);
     assert.notEqual(second, first);
@@ -84,7 +84,7 @@ for (const [name, { make, skip, settle }] of Object.entries(servers)) {
     const manager = await startRemoteManager(t, spec, { behind });
     const pid = await startSettled(manager, spec, settle);
     process.kill(pid, 'SIGKILL');
-    await eventually('its end', () => !isRunningProcess(pid));
+    await eventually('the process has ended', () => !isRunningProcess(pid));
     await manager.stop();
     assert.deepEqual([...livingInGroup(pid), ...processesIn(spec.stateDir)], []);
     assert.equal(await accepts(spec.port), false);
@@ -115,7 +115,10 @@ test('a supervisor restarts an unreadable server that was killed', async (t) => 
   const [pid = 0] = journalEntries(spec, 'spawn').map(({ pid }) => Number(pid));
   assertUnreadable(behind, pid);
   process.kill(pid, 'SIGKILL');
-  await eventually('the next one', () => supervisor.all('ready').length === 2 && supervisor.state === 'watching');
+  await eventually(
+    'the next process is ready',
+    () => supervisor.all('ready').length === 2 && supervisor.state === 'watching',
+  );
   assert.equal(supervisor.all('gaveUp').length, 0);
 });
 
@@ -148,8 +151,8 @@ test('an unreadable server that is stopped while its lock is being checked is ne
     const { spec, behind } = await undumpable(t);
     const manager = await startRemoteManager(t, spec, { behind });
     const starting = manager.start().catch((error: Error) => error);
-    await eventually('it accepts', () => accepts(spec.port), { everyMs: 2 });
-    await eventually('its lock is asked for', () => isLocked(journalFile(spec)), { everyMs: 1 });
+    await eventually('the server accepts connections', () => accepts(spec.port), { everyMs: 2 });
+    await eventually('the journal is locked', () => isLocked(journalFile(spec)), { everyMs: 1 });
     await new ProcessManager(spec).stop();
     const outcome = await starting;
     isStopped = outcome instanceof Error;

@@ -35,7 +35,7 @@ test('three threads and the main thread are four users; a thread that ends leave
   assert.equal((await main.status()).users, 4);
   for (const [index, { thread }] of threads.entries()) {
     await thread.terminate();
-    await eventually('one user less', async () => (await main.status()).users === 3 - index);
+    await eventually('one user fewer is counted', async () => (await main.status()).users === 3 - index);
     assert.equal((await main.status()).state, 'running');
   }
   await main.leave();

@@ -25,7 +25,7 @@ const HELPERS_KIB = 4 * 1024;
 async function waiterOf(pid: number): Promise<number> {
   const isWaiter = (member: number) =>
     ['flock', 'perl'].includes(basename(argumentsOf(member)[0] ?? '')) && stateOf(member) === 'S';
-  return await eventually(`a waiter in group ${pid}`, () => livingInGroup(pid).find(isWaiter));
+  return await eventually(`a process of group ${pid} waits for the lock`, () => livingInGroup(pid).find(isWaiter));
 }
 
 async function startShared(t: TestContext, changes: Parameters<typeof redisSpec>[1] = {}) {
@@ -83,7 +83,7 @@ test('without flock(1) and perl FlockBindingError says what to install, nothing 
 test('killing a waiting flock ends no server that has a user, and the flock is replaced', async (t) => {
   const { manager, pid, waiter } = await startShared(t);
   process.kill(waiter, 'SIGKILL');
-  await eventually('the end of the waiter', () => !isRunning(waiter));
+  await eventually('the waiting flock has ended', () => !isRunning(waiter));
   const other = await waiterOf(pid);
   assert.notEqual(other, waiter);
   assert.equal((await manager.status()).state, 'running');

@@ -123,7 +123,7 @@ test('a start that is aborted leaves, and no user is counted', async (t) => {
   const manager = new ProcessManager(spec);
   const controller = new AbortController();
   const starting = manager.start({ signal: controller.signal });
-  await eventually('a user', async () => (await usersOf(manager)) === 1);
+  await eventually('one user is counted', async () => (await usersOf(manager)) === 1);
   controller.abort(new Error('no longer wanted'));
   await assert.rejects(starting, /no longer wanted/);
   assert.equal(await usersOf(manager), 0);

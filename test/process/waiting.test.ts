@@ -36,11 +36,11 @@ test('a start that waits for another start emits waiting once, with the PID of t
   const spec = talkerSpec(t, [gate.step, 'it is ready\n'], { readyLine: 'is ready' });
   const remote = await startRemoteManager(t, spec);
   const first = remote.start();
-  const spawned = await eventually('it is spawned', () => journalEntries(spec, 'spawn').at(-1));
+  const spawned = await eventually('the process is spawned', () => journalEntries(spec, 'spawn').at(-1));
   const manager = new ProcessManager(spec);
   const { waiting, ready } = recorded(manager);
   const start = manager.start();
-  await eventually('it waits', () => waiting.length > 0);
+  await eventually('the start has emitted waiting', () => waiting.length > 0);
   assert.equal(await stateAfter(STILL_MS, start), 'pending');
   gate.open();
   assert.equal((await start).pid, (await first).pid);
@@ -55,7 +55,7 @@ test('a start that waits for a stop emits waiting with the PID of the stopper', 
   await manager.start();
   const { waiting } = recorded(manager);
   const stop = remote.stop();
-  await eventually('it is being stopped', () => journalEntries(spec, 'stop').length > 0);
+  await eventually('the stop is in the journal', () => journalEntries(spec, 'stop').length > 0);
   const { reused } = await manager.start();
   assert.equal((await stop).outcome, 'stopped');
   assert.equal(reused, false);
@@ -67,7 +67,7 @@ test('a start that waits for the port of another start emits waiting with the PI
   const remote = await startRemoteManager(t, slow);
   const first = remote.start();
   first.catch(() => undefined);
-  await eventually('it is spawned', () => journalEntries(slow, 'spawn').length > 0);
+  await eventually('the process is spawned', () => journalEntries(slow, 'spawn').length > 0);
   const manager = new ProcessManager(await redisSpec(t, { port: slow.port, startTimeoutMs: 300 }));
   const { waiting } = recorded(manager);
   const { pid } = remote.program;

@@ -27,7 +27,7 @@ test('after a wrapper with /dev/null as its log was killed, its server is ignore
   const spec = await wrappedSpec(t, 'node', {}, { logFile: '/dev/null' });
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  const server = await eventually('a server', () => serversOf(spec)[0]);
+  const server = await eventually('the server runs', () => serversOf(spec)[0]);
   process.kill(pid, 'SIGKILL');
   await eventually('the lock is free', () => !isLocked(manager.spec.lockFile));
   assert.equal((await manager.status()).state, 'stopped');
@@ -79,7 +79,7 @@ async function endedWrapper(t: TestContext): Promise<Wrapped> {
   const wrapped = await startWrapped(t, 'node');
   await loseWrapper(wrapped);
   process.kill(wrapped.server, 'SIGKILL');
-  await eventually('the end of the server', () => !isRunningProcess(wrapped.server));
+  await eventually('the server has ended', () => !isRunningProcess(wrapped.server));
   return wrapped;
 }
 
@@ -93,7 +93,7 @@ async function startInSession(
   const script = `sleep 300 & echo "stranger $!"; ${isOrphan ? 'exit' : 'wait'}`;
   const leader = startProgram(t, 'setsid', ['sh', '-c', script], { stdio: ['ignore', logFd, logFd] });
   closeSync(logFd);
-  const stranger = await eventually('a stranger', () => loggedPids(manager, 'stranger')[0]);
+  const stranger = await eventually('the log names the stranger', () => loggedPids(manager, 'stranger')[0]);
   killAfter(t, stranger);
   if (isOrphan) await leader.ended();
   return { leader: leader.pid, stranger };

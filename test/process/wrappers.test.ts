@@ -70,7 +70,10 @@ for (const wrapper of ['npm run', 'node'] as const) {
       const server = await serverOf(spec);
       const { pid: lost = 0 } = await manager.status();
       process.kill(lost, 'SIGKILL');
-      await eventually('a restart', () => supervisor.restarts === restarts && supervisor.state === 'watching');
+      await eventually(
+        'the process is restarted',
+        () => supervisor.restarts === restarts && supervisor.state === 'watching',
+      );
       assert.equal(isRunningProcess(server), false);
     }
     await serverOf(spec);
@@ -182,7 +185,7 @@ test('a survivor without the lock lives on beside an adopted one, and the start 
   const { manager, spec, server } = first;
   const [second = 0] = loggedPids(manager, 'second').map((pid) => killAfter(t, pid));
   process.kill(first.wrapper, 'SIGKILL');
-  await eventually('the end of the wrapper', () => !isRunningProcess(first.wrapper));
+  await eventually('the wrapper has ended', () => !isRunningProcess(first.wrapper));
   const adopted = await manager.start();
   assert.deepEqual([adopted.pid, adopted.reused, isRunningProcess(second)], [server, true, true]);
   const [former, latter] = journalEntries(spec, 'spawn');

@@ -250,7 +250,7 @@ test('a start is refused while a stop is at work in this or another process, and
   assert.equal(tryBegin(journal), 'in use');
   other.kill();
   await other.ended();
-  await eventually('it is free', async () => !(await journal.probeStopAtWork()));
+  await eventually('no stop is in progress', async () => !(await journal.probeStopAtWork()));
   assert.notEqual(tryBegin(journal), 'in use');
 });
 

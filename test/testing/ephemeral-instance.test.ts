@@ -95,7 +95,7 @@ test('a given folder is used and stays, and its server gets the stop signal', as
   await server.stop();
   assert.ok(existsSync(join(stateDir, 'node-server.lock')));
   assert.deepEqual(livingInGroup(server.pid), []);
-  await eventually('its exit is told', () => exits.length > 0);
+  await eventually('the exit event is emitted', () => exits.length > 0);
   assert.deepEqual(exits, [[0, null]]);
 });
 

@@ -19,7 +19,9 @@ test('8 workers with 10 instances each at the same time have 80 ports and 80 fol
   const env = { ...process.env, TMPDIR: temporaryFolder(t) };
   const folder = join(env.TMPDIR, `flock-process-${process.getuid?.()}`);
   const workers = Array.from({ length: 8 }, () => startFixture(t, 'ephemeral-caller', ['10'], { env }));
-  const had = await Promise.all(workers.map((worker) => eventually('its instances', () => first(worker), LONG)));
+  const had = await Promise.all(
+    workers.map((worker) => eventually('the worker has reported its instances', () => first(worker), LONG)),
+  );
   const instances = had.flatMap((each) => each.instances);
   assert.equal(new Set(instances.map(({ port }) => port)).size, 80);
   assert.equal(new Set(instances.map(({ stateDir }) => stateDir)).size, 80);
@@ -32,7 +34,7 @@ test('8 workers with 10 instances each at the same time have 80 ports and 80 fol
   // A process of several threads can be a zombie while its last thread still has the lock.
   const isThere = ({ pid, stateDir }: Had['instances'][number]) =>
     isRunning(pid) || isLocked(join(stateDir, 'redis.lock'));
-  await eventually('nobody', () => !instances.some(isThere) && processesNaming(folder).length === 0, LONG);
+  await eventually('no process is left', () => !instances.some(isThere) && processesNaming(folder).length === 0, LONG);
   const left = had.slice(4).flatMap((each) => each.instances.map(({ stateDir }) => stateDir));
   assert.deepEqual(ephemeralIn(folder).toSorted(), left.toSorted());
   // The next call removes the folders of the killed workers.
@@ -51,11 +53,14 @@ test('a caller killed at a random instant leaves no process, and after the next 
   for (let round = 1; round <= rounds(40); round += 1) {
     const caller = startFixture(t, 'ephemeral-caller', ['2'], { env });
     if (round % 4 === 0) await caller.message();
-    else await eventually('a first folder', () => existsSync(folder) && ephemeralIn(folder).length > 0, { everyMs: 1 });
+    else
+      await eventually('the first folder exists', () => existsSync(folder) && ephemeralIn(folder).length > 0, {
+        everyMs: 1,
+      });
     await delay(random.between(0, 120));
     caller.kill();
     await caller.ended();
-    await eventually('nobody', () => processesNaming(folder).length === 0, { everyMs: 2 });
+    await eventually('no process is left', () => processesNaming(folder).length === 0, { everyMs: 2 });
   }
   // A folder without a lock in it may be new, so a call removes it only when it is a minute old.
   for (const path of ephemeralIn(folder)) {

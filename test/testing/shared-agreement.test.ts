@@ -242,7 +242,7 @@ test('a stranger on the port after a crash causes PortInUseError while there are
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
   process.kill(one.pid, 'SIGKILL');
-  await eventually('a free port', async () => !(await accepts(one.port)));
+  await eventually('the port is free', async () => !(await accepts(one.port)));
   const stranger = startProgram(t, 'redis-server', ['--port', String(one.port), '--save', '']);
   await stranger.printed(/Ready to accept connections/);
   await assert.rejects(startShared(redisPreset, { key }), {

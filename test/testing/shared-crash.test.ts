@@ -43,7 +43,7 @@ test('after a crash the old watcher ends only itself, and only when the last use
   const key = ownKey();
   const first = await startShared(redisPreset, { key });
   // The watcher may start its flock only after the server is ready.
-  const watchers = await eventually('the watcher and its flock', () => {
+  const watchers = await eventually('the watcher and its flock run', () => {
     const others = processesOf(key).filter((pid) => ![first.pid, process.pid].includes(pid));
     assert.ok(others.length <= 2, `${others}`);
     return others.length === 2 ? others : undefined;
@@ -55,7 +55,7 @@ test('after a crash the old watcher ends only itself, and only when the last use
   assert.ok(watchers.every(isRunning));
   await first.leave();
   assert.equal(isRunning(second.pid), false);
-  await eventually('no watcher', () => !watchers.some(isRunning));
+  await eventually('the old watcher has ended', () => !watchers.some(isRunning));
   await nothingIsLeft(key);
 });
 
@@ -81,7 +81,7 @@ test('a crash of the server is in its log, which can be read until the last user
   const key = ownKey();
   const one = await startShared(redisPreset, { key });
   process.kill(one.pid, 'SIGABRT');
-  await eventually('the end of redis, which reports first', () => !isRunning(one.pid));
+  await eventually('redis has written its crash report and ended', () => !isRunning(one.pid));
   const other = await startShared(redisPreset, { key });
   assert.notEqual(other.pid, one.pid);
   await one.leave();
@@ -115,5 +115,5 @@ test('stop() ends the server for all users, and a call of one of them starts it 
 /** Waits until the killed server is gone, because until then it may be taken for a running one. */
 async function kill(pid: number): Promise<void> {
   process.kill(pid, 'SIGKILL');
-  await eventually(`the end of PID ${pid}`, () => !isRunning(pid), { everyMs: 1 });
+  await eventually(`PID ${pid} has ended`, () => !isRunning(pid), { everyMs: 1 });
 }

@@ -36,7 +36,7 @@ test('when the last user is killed, server and watcher end, the port is free, an
     assert.equal(reused, false);
     assert.equal(await redisPid(port), pid);
     // These are the server, the watcher, its flock, and the user.
-    await eventually('four processes', () => processesOf(key).length === 4);
+    await eventually('four processes run', () => processesOf(key).length === 4);
     user.kill();
     await user.program.exited;
     ends.push(await nothingIsLeft(key));
@@ -130,7 +130,7 @@ test('when four of five users are killed one after another, the fifth keeps the 
     user.kill();
     await user.exited;
     const { manager } = watching;
-    await eventually('one user less', async () => (await manager.status()).users === 4 - index);
+    await eventually('one user fewer is counted', async () => (await manager.status()).users === 4 - index);
     if (index < 4) assert.equal((await manager.status()).state, 'running');
   }
   await nothingIsLeft(key);

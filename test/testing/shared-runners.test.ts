@@ -136,7 +136,7 @@ for (const runner of ['node --test', 'vitest forks', 'vitest threads'] as const)
   test(`a run of ${runner} that is killed in the middle leaves nothing`, async (t) => {
     const { program, key, folder } = startRun(t, runner, { count: KILLED_FILES, awaited: KILLED_FILES + 1 });
     await eventually(
-      `all files in the middle of ${runner}:\n`,
+      `all test files of ${runner} have begun`,
       () => {
         if (!program.isAlive) throw new Error(`${program.stdout}${program.stderr}`);
         return readdirSync(folder).length === KILLED_FILES;
@@ -157,6 +157,6 @@ test(`${FILES} test files of node --test, one after another, share one Temporal 
   assert.equal(exitCode, 0, output);
   oneServedAll(folder);
   const isOver = () => !isLocked(lockFileOf(key));
-  await eventually('the end of the linger', isOver, { withinMs: lingerMs + MUST_HAPPEN_MS });
+  await eventually('the linger time is over', isOver, { withinMs: lingerMs + MUST_HAPPEN_MS });
   await nothingIsLeft(key);
 });

@@ -75,7 +75,7 @@ async function setBootTime(attack: Attack, round: Round): Promise<void> {
   const command = [process.execPath, fixture('remote-manager'), JSON.stringify(server.spec)];
   const stdio: ('ignore' | 'pipe' | 'ipc')[] = ['ignore', 'pipe', 'pipe', 'ipc'];
   const remote = new RemoteManager(startProgram(round, 'unshare', [...words, ...command], { stdio }));
-  await eventually('a manager that is up', () => remote.events.length > 0);
+  await eventually('the manager is up', () => remote.events.length > 0);
   const call = callerOf(remote);
   await attemptWithFault(attack, round, {
     server,

@@ -59,7 +59,7 @@ async function attackManaged(attack: Attack, durationMs: number): Promise<void> 
   // The files of a process with several threads are listed under its main thread, and its last thread closes them.
   const isGone = async () =>
     processesIn(stateDir).length === 0 && !isLocked(join(stateDir, 'redis.lock')) && !(await accepts(port));
-  await eventually('nobody left, lock and port free', isGone, { everyMs: 10 });
+  await eventually('no process is left, and the lock and the port are free', isGone, { everyMs: 10 });
   crowd.tell('managers', performance.now() - begin);
 }
 
@@ -82,7 +82,7 @@ class Crowd {
   async comeAndGo(durationMs: number): Promise<void> {
     // The very first user starts the server. Later users may be killed before they can report anything.
     const hasBegun = () => this.#visits.some(({ reused, defects }) => !reused || defects.length > 0);
-    await eventually('a first visit', hasBegun, { withinMs: LAST_VISIT_MS });
+    await eventually('the first visit is reported', hasBegun, { withinMs: LAST_VISIT_MS });
     const end = performance.now() + durationMs;
     do {
       this.#attack.count();

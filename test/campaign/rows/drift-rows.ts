@@ -94,7 +94,7 @@ async function bringsBack(server: Witness, former: ProcessManager): Promise<void
     const status = await former.status();
     return status.state === 'running' && status.pid !== pid ? status : undefined;
   };
-  const { pid: next = 0, differences } = await eventually('the next one', isBack);
+  const { pid: next = 0, differences } = await eventually('the supervisor has replaced the killed server', isBack);
   assert.deepEqual(differences, []);
   assertAlone(server, next, 1);
 }

@@ -44,7 +44,7 @@ export const familyRows: readonly Row[] = [
         const { pid } = await manager.start();
         process.kill(pid, 'SIGKILL');
         // Until a killed server is scheduled and dies, it is found like any other.
-        await eventually('the death of the server', () => hasBegunToEnd(pid), { everyMs: 1 });
+        await eventually('the server has begun to end', () => hasBegunToEnd(pid), { everyMs: 1 });
         await endOneByOne(server, random, Math.ceil(random.between(0, server.living().length)));
         // Some calls are made while the server is exiting.
         await delay(random.between(0, 10));
@@ -79,6 +79,8 @@ async function endOneByOne(server: OddServer, random: Random, left: number): Pro
     if (living.length <= left) return;
     const victim = living[Math.floor(random.between(0, living.length))] as number;
     process.kill(victim, 'SIGKILL');
-    await eventually('its end', () => !server.living().includes(victim), { everyMs: 1 });
+    await eventually('the killed member of the family has ended', () => !server.living().includes(victim), {
+      everyMs: 1,
+    });
   }
 }

@@ -206,7 +206,7 @@ export async function endServers(server: Witness): Promise<void> {
   const killed = server.alive();
   for (const pid of killed) killUnlessGone(pid);
   // A killed process loses its command line before its port and its lock are free.
-  await eventually('the end of the servers', () => server.alive().length === 0 && !killed.some(isRunning));
+  await eventually('all servers have ended', () => server.alive().length === 0 && !killed.some(isRunning));
 }
 
 export function run(command: string, ...args: string[]): void {

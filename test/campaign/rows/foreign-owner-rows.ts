@@ -74,7 +74,10 @@ async function meetAtAnyInstant(attack: Attack, round: Round): Promise<void> {
 
 /** 'ready', unless the process ended because it was signalled or because another one was quicker. */
 async function outcomeOf(program: Program): Promise<string> {
-  await eventually('its outcome', () => !isRunningProcess(program.pid) || /^ready/m.test(program.stdout));
+  await eventually(
+    'the program is ready or has ended',
+    () => !isRunningProcess(program.pid) || /^ready/m.test(program.stdout),
+  );
   if (isRunningProcess(program.pid)) return 'ready';
   const { exitCode, signal, stdout } = await program.ended();
   if (exitCode !== null) assert.match(stdout, /^ERR_(LOCK_HELD|STOPPED) /m);

@@ -94,7 +94,7 @@ async function bootAnew(attack: Attack): Promise<void> {
     const isUp = random.next() < 0.5;
     if (!isUp) {
       process.kill(own, 'SIGKILL');
-      await eventually('its end', () => !isRunningProcess(own), { everyMs: 1 });
+      await eventually('the server has ended', () => !isRunningProcess(own), { everyMs: 1 });
     }
     const recorded = isUp && random.next() < 0.5 ? own : (strangers[Math.floor(random.between(0, 2))] as number);
     writeFileSync(manager.spec.pidFile, `${recorded}\nwitness\n${anotherBoot(random, recorded)}\n`);

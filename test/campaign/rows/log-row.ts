@@ -90,7 +90,7 @@ class Episode {
       assert.ok(pid !== undefined);
       killUnlessGone(pid);
       // A killed server that is still exiting can be handed out by a start.
-      await eventually('its end', () => !isRunning(pid));
+      await eventually('the server has ended', () => !isRunning(pid));
       return await manager.start();
     }
     if (what === 'truncate') {
@@ -106,7 +106,9 @@ class Episode {
       // The file is deleted only after the follower has opened it: a file that it never opened would be lost with its
       // name.
       const { pid } = await manager.status();
-      await eventually('a line of it', () => this.#follower.lines.some((line) => line.startsWith(`${pid} `)));
+      await eventually('the follower has a line of the server', () =>
+        this.#follower.lines.some((line) => line.startsWith(`${pid} `)),
+      );
       linkSync(this.#logFile, `${this.#logFile}-deleted-${this.#inodes.length}-${this.#truncated.length}`);
       rmSync(this.#logFile);
     }
@@ -133,7 +135,9 @@ class Episode {
   async #assertHeard(): Promise<void> {
     const written = [...this.#truncated, ...this.#written()];
     const { lines } = this.#follower;
-    await eventually('as many lines as were written', () => lines.length >= written.length).catch(() => undefined);
+    await eventually('the follower has as many lines as were written', () => lines.length >= written.length).catch(
+      () => undefined,
+    );
     const first = written.findIndex((line, index) => line !== lines[index]);
     const index = first < 0 ? written.length : first;
     const around = (of: readonly string[]) => of.slice(Math.max(0, index - 2), index + 3);

@@ -75,7 +75,7 @@ const oddities: readonly Oddity[] = [
     behaviour: () => ['flood'],
     async meet({ manager }, random) {
       await manager.start();
-      await eventually('a log', async () => (await manager.logTail()).length > 0);
+      await eventually('the log is not empty', async () => (await manager.logTail()).length > 0);
       const lines = Math.floor(random.between(1, 1_000));
       const tail = await manager.logTail(lines);
       assert.ok(tail.length <= lines && tail.slice(0, -1).every((line) => /^line \d+ of a flood$/.test(line)));
@@ -105,7 +105,7 @@ const oddities: readonly Oddity[] = [
     async meet({ manager, living, members, isLockFree }) {
       const started = await manager.start().catch((error: FlockProcessError) => error);
       if (started instanceof Error) assert.equal(started.code, 'ERR_EARLY_EXIT', started.message);
-      await eventually('its end', () => members().length > 0 && living().length === 0);
+      await eventually('the server has ended', () => members().length > 0 && living().length === 0);
       assert.equal(isLockFree(), true);
       assert.equal((await manager.status()).state, 'stopped');
       const before = members().length;
@@ -122,7 +122,7 @@ const oddities: readonly Oddity[] = [
     changes: { port: undefined as never },
     async meet({ manager }, random) {
       const { pid } = await manager.start();
-      await eventually('another program', () => basename(argumentsOf(pid)[0] ?? '') === 'sleep');
+      await eventually('the server has become another program', () => basename(argumentsOf(pid)[0] ?? '') === 'sleep');
       if (random.next() < 0.5) rmSync(manager.spec.pidFile);
       const { state, pid: reported } = await manager.status();
       assert.deepEqual([state, reported], ['running', pid]);

@@ -86,7 +86,7 @@ async function crashUnderUsers(attack: Attack): Promise<void> {
     await delay(random.between(0, 8));
     process.kill(old, 'SIGKILL');
     await Promise.all(calls).catch((cause) => blame(old, cause));
-    await eventually(`the end of PID ${old}`, () => !isRunning(old), { everyMs: 1 });
+    await eventually(`PID ${old} has ended`, () => !isRunning(old), { everyMs: 1 });
     const after = await Promise.all(users.map((user) => user.join())).catch((cause) => blame(old, cause));
     const [{ pid }] = after as [(typeof after)[number]];
     assert.notEqual(pid, old);

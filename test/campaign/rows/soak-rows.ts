@@ -168,7 +168,7 @@ async function ask(program: Program): Promise<Exclude<SoakWord, 'idle'>> {
 
 async function answer(program: Program): Promise<SoakWord> {
   const hasAnswered = () => program.messages.length > 0 || !program.isAlive;
-  await eventually('an answer of the soaked process', hasAnswered, { withinMs: ANSWERS_WITHIN_MS, everyMs: 10 });
+  await eventually('the soak process has answered or ended', hasAnswered, { withinMs: ANSWERS_WITHIN_MS, everyMs: 10 });
   return await program.message<SoakWord>();
 }
 
@@ -185,7 +185,7 @@ async function atRest(program: Program, folder: string): Promise<Sample> {
     last = await take(program, folder);
     return isLike(last, before) && processesOf(program.pid, folder).length === 0;
   };
-  await eventually('a process at rest', isAtRest, { withinMs: SETTLED_WITHIN_MS, everyMs: 100 });
+  await eventually('the soak process is at rest', isAtRest, { withinMs: SETTLED_WITHIN_MS, everyMs: 100 });
   return last;
 }
 

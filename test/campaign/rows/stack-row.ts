@@ -92,7 +92,7 @@ async function killed(program: Program): Promise<void> {
 async function killPart(stateDir: string, name: (typeof PARTS)[number]): Promise<void> {
   const pids = partsOf(stateDir)[name];
   pids.forEach(killUnlessGone);
-  await eventually(`the end of ${name}`, () => !pids.some(isRunningProcess));
+  await eventually(`${name} has ended`, () => !pids.some(isRunningProcess));
 }
 
 async function finished(program: Program) {

@@ -87,7 +87,7 @@ class Episode {
       return;
     }
     const isUp = async () => this.#isUp(server.alive()) && (await accepts(server.spec.port));
-    await eventually('one server that answers', isUp, { withinMs: BACK_MS });
+    await eventually('exactly one server runs and accepts connections', isUp, { withinMs: BACK_MS });
   }
 
   async end(): Promise<void> {

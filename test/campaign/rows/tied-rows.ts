@@ -112,10 +112,10 @@ async function endOwner(
   if (way.isSuspended) await suspend(owner, random.between(0, 100));
   if (way.signal !== undefined) process.kill(way.isGroup ? -owner.pid : owner.pid, way.signal);
   const isThread = way.ending.startsWith('thread');
-  await (isThread ? eventually('the end of the thread', () => owner.messages.includes('over')) : owner.ended());
+  await (isThread ? eventually('the thread has ended', () => owner.messages.includes('over')) : owner.ended());
   const begin = performance.now();
   const others = () => livingIn(spec.stateDir).filter((pid) => pid !== owner.pid);
-  const what = `the end of a ${kind} server, its lock and its port after ${way.name}, ${afterMs === undefined ? 'ready' : `${afterMs} ms old`}`;
+  const what = `a ${kind} server (${afterMs === undefined ? 'ready' : `${afterMs} ms old`}) has ended after the end of its owner (${way.name}), and its lock and port are free`;
   // The files of a process with several threads are listed under its main thread, and its last thread closes them.
   const isGone = async () =>
     others().length === 0 && !isLocked(join(spec.stateDir, 'owned.lock')) && !(await accepts(spec.port));

@@ -55,33 +55,33 @@ async function killWatcher(attack: Attack, round: Round, lifetime: 'tied' | 'sha
   const owner = await startRemoteManager(round, spec);
   const isEarly = random.next() < 0.3;
   const pid = await (isEarly ? killDuringStart(owner, spec) : killWhenReady(owner, random.next() < 0.5));
-  await owes('status by its owner', owner.status());
+  await owes('status() by the owner', owner.status());
   await delay(random.between(0, 30));
   const then = random.weighted({ stop: 1, restart: 1, 'server crashes': 1, 'owner is killed': 2 });
-  if (then === 'restart') await answers(spec, (await owes('restart by its owner', owner.restart())).pid);
+  if (then === 'restart') await answers(spec, (await owes('restart() by the owner', owner.restart())).pid);
   if (then === 'server crashes') {
     if (pid !== undefined) process.kill(pid, 'SIGKILL');
-    await eventually(`the end of PID ${pid}`, () => pid === undefined || !isRunning(pid));
-    await answers(spec, (await owes('start by its owner', owner.start())).pid);
+    await eventually(`PID ${pid} has ended`, () => pid === undefined || !isRunning(pid));
+    await answers(spec, (await owes('start() by the owner', owner.start())).pid);
   }
   const other = new ProcessManager(spec);
   if (then === 'owner is killed') {
     owner.kill();
     await owner.program.exited;
     // With its watcher gone the process survives its owner, so a process that was ready must be found.
-    const { state } = await owes(`status by another, ${then}`, other.status());
+    const { state } = await owes(`status() by another manager (${then})`, other.status());
     assert.equal(state, pid === undefined ? 'stopped' : 'running');
-    await answers(spec, (await owes('start by another', other.start())).pid);
-    assert.equal((await owes(`status by another, ${then}`, other.status())).state, 'running');
+    await answers(spec, (await owes('start() by another manager', other.start())).pid);
+    assert.equal((await owes(`status() by another manager (${then})`, other.status())).state, 'running');
   }
-  await owes(`stop, ${then}`, random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
-  assert.equal((await owes(`status by another, ${then}`, other.status())).state, 'stopped');
+  await owes(`stop() (${then})`, random.next() < 0.5 || then === 'owner is killed' ? other.stop() : owner.stop());
+  assert.equal((await owes(`status() by another manager (${then})`, other.status())).state, 'stopped');
   await other.leave().catch(() => undefined); // leave() throws a TypeError for a tied process.
   owner.kill();
   await owner.program.exited;
   // The flock process of a killed watcher waits on until the last user is gone.
   const others = () => [...processesNaming(spec.stateDir), ...processesIn(spec.stateDir)];
-  await eventually('nobody left', () => others().length === 0, { everyMs: 10 });
+  await eventually('no process is left', () => others().length === 0, { everyMs: 10 });
 }
 
 /**
@@ -100,9 +100,9 @@ async function killDuringStart(owner: RemoteManager, spec: ProcessSpec): Promise
     kill(helpers);
     return helpers.length > 0;
   };
-  await eventually('a watcher', () => killHelpers() || isOver, { everyMs: 1 });
+  await eventually('a watcher is killed, or the start is over', () => killHelpers() || isOver, { everyMs: 1 });
   const pid = await owes(
-    'the start itself',
+    'the start whose watcher was killed',
     starting.then(
       (instance) => instance.pid,
       () => undefined,
@@ -126,17 +126,17 @@ async function leaveShared(attack: Attack, { after }: Round): Promise<void> {
   after(() => one.leave());
   const helpers = livingInGroup(one.pid).filter((pid) => pid !== one.pid);
   kill(attack.random.next() < 0.5 ? [watcherOf(one.pid)] : helpers);
-  const other = await owes('startShared', startShared(redisPreset, { key }));
+  const other = await owes('startShared()', startShared(redisPreset, { key }));
   after(() => other.leave());
   assert.equal(other.pid, one.pid);
-  await owes('leave', one.leave());
+  await owes('leave()', one.leave());
   assert.equal(await redisPid(other.port), other.pid, 'it died under a user');
-  await owes('leave', other.leave());
+  await owes('leave()', other.leave());
   await nothingIsLeft(key, [process.pid]);
   assert.equal(existsSync(other.stateDir), false, 'the folder');
-  const next = await owes('startShared', startShared(redisPreset, { key }));
+  const next = await owes('startShared()', startShared(redisPreset, { key }));
   assert.equal(await redisPid(next.port), next.pid);
-  await owes('leave', next.leave());
+  await owes('leave()', next.leave());
 }
 
 async function answers({ port }: ProcessSpec, pid: number): Promise<void> {

@@ -93,7 +93,7 @@ async function survive(round: Round, random: Random, { spec, servers, behind = [
   await caller.stop();
   assert.deepEqual(servers(), [], `servers that ${method} and a stop left`);
   // A start that was under way during the stop can win the lock for an instant before it reads that it is not wanted.
-  await eventually('a free lock', () => !isLocked(lockFile));
+  await eventually('the lock is free', () => !isLocked(lockFile));
   watch.assertNeverTwo();
 }
 
