@@ -56,7 +56,7 @@ export const breaks = [
   },
   {
     laws: [1, 3],
-    breaks: 'the shared lock that isLocked() takes counts as a holder',
+    breaks: 'a process that only calls isLocked() counts as a holder',
     file: 'src/lock/file-lock.ts',
     pattern: /return 'shared lock'/,
     replacement: "return 'holder'",
