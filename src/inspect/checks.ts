@@ -3,6 +3,7 @@
 import { inspect } from 'node:util';
 import { LOCK_FD } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
+import type { JournalState } from '../state/journal-state.js';
 import { type LineSearch, searchReadyLine } from '../state/log-file.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import {
@@ -43,9 +44,11 @@ interface CheckOptions {
 const searches = new Map<string, LineSearch>();
 
 /** Tells the port of the running process, and whether its ready line was seen (true when none is configured). */
-export function readinessOf(spec: CompleteSpec): { isLineSeen: boolean; port: number | undefined } {
+export function readinessOf(
+  spec: CompleteSpec,
+  state = journalOf(spec).readIfReadable(),
+): { isLineSeen: boolean; port: number | undefined } {
   const { lockFile, readyLine, port } = spec;
-  const state = journalOf(spec).readIfReadable();
   const key = `${lockFile} ${readyLine}`;
   // A process that became ready keeps the port of its `ready` line, even if the spec names another one by now.
   if (state.isOfLastStart && state.isReady && state.isTrusted) {
@@ -74,13 +77,13 @@ export function instanceOf(
   info: ProcessInfo,
   { reused, differences = [] }: Pick<Instance, 'reused'> & Partial<Instance>,
 ): Instance {
-  const address = addressOf({ host: spec.host, port: readinessOf(spec).port });
-  return Object.freeze({ pid: info.pid, startedAt: startedAt(spec, info), address, reused, differences });
+  const state = journalOf(spec).readIfReadable();
+  const address = addressOf({ host: spec.host, port: readinessOf(spec, state).port });
+  return Object.freeze({ pid: info.pid, startedAt: startedAt(state, info), address, reused, differences });
 }
 
 /** The time in the `spawn` line is the same for every caller; the system's start time is exact to a second only. */
-export function startedAt(spec: CompleteSpec, info: ProcessInfo): Date {
-  const { spawned } = journalOf(spec).readIfReadable();
+export function startedAt({ spawned }: JournalState, info: ProcessInfo): Date {
   const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
   return new Date(isNamed ? spawned.at : processTable().startTime(info) * 1000);
 }

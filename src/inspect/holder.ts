@@ -8,9 +8,9 @@ import { basename } from 'node:path';
 import { LOCK_FD } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalLine, JournalState } from '../state/journal-state.js';
+import { type JournalState, lineAgeMs } from '../state/journal-state.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
-import { now, systemTimeMs } from '../support/globals.js';
+import { now } from '../support/globals.js';
 import {
   type Carrier,
   hasProc,
@@ -43,9 +43,16 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const isHolder = named && isCarrying(named, spec, state);
   // An heir that is missing among the recent carriers keeps the lock when the others are gone, and is ended then.
   const recent = () => processTable().recentCarriers(spec.lockFile, LOCK_FD).filter(isManagedCarrier);
-  if (named && isHolder) return withHeirs(named, heirs ? recent() : [], spec);
+  if (named && isHolder) {
+    return heirs ? withHeirs(named, recent(), spec) : { kind: 'process', process: named, members: [named] };
+  }
   // An exiting process hides its descriptors, and its port may still accept: until it is gone no other is taken for it.
   if (named?.isExiting) return NOBODY;
+  // Until the last starter has spawned its process, it is enough to look at its own descriptors, and at descriptor 3 of
+  // all others: each of many starts that wait for it looks again and again.
+  const starter = hasProc() && !state.isOfLastStart ? state.last('start') : undefined;
+  const known = starter ? lockCarriers(spec, starter.by).starters : [];
+  if (known.length > 0 && managedCarriers(spec).length === 0) return { kind: 'starting', members: known };
   const { managed, starters } = lockCarriers(spec);
   if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
   const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state) && starters.length === 0;
@@ -136,9 +143,12 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   return processTable().leftOf(spawned, isMember);
 }
 
-/** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */
-export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
-  const carriers = processTable().carriers(lockFile);
+/**
+ * The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it.
+ * @param pid with /proc only this one is looked at
+ */
+export function lockCarriers({ lockFile }: Files, pid?: number): { managed: Carrier[]; starters: ProcessInfo[] } {
+  const carriers = processTable().carriers(lockFile, { pid });
   const managed = carriers.filter(isManagedCarrier);
   // A managed process that carries it at another descriptor, too, has duplicated it.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
@@ -179,14 +189,6 @@ function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean
   if (isStarting && members.some(isStarter)) return true;
   const stoppers = processTable().carriers(journal.path, { kind: 'shared' });
   return stoppers.some((stopper) => members.some(({ pid }) => pid === stopper.process.pid));
-}
-
-/** The age of a line, on the clock since boot if the line has it: the wall clock can be set. Infinite after reboot. */
-export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {
-  if (typeof sinceBootMs !== 'number') return systemTimeMs() - Date.parse(at);
-  const ageMs = processTable().sinceBootMs() - sinceBootMs;
-  // The clocks of two processes differ by some 10 ms, so a line of this moment can seem to come from the future.
-  return ageMs < -1_000 ? Number.POSITIVE_INFINITY : ageMs;
 }
 
 /** The heir that goes on as the process, after that put itself into the background. */

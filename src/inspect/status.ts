@@ -3,7 +3,7 @@
 import { isLocked } from '../lock/questions.js';
 import { differencesOf } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
-import { type JournalLine, type JournalState, supervisorLines } from '../state/journal-state.js';
+import { type JournalLine, type JournalState, lineAgeMs, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
 import { abortAfter, linkSignals, Pace, sleep, throwIfAborted, whenAborted } from '../support/deadline.js';
@@ -14,7 +14,7 @@ import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, isSeenHeld, leftBehind, lineAgeMs } from './holder.js';
+import { type Holder, identify, isSeenHeld, leftBehind } from './holder.js';
 import { countUsers } from './watcher.js';
 
 const log = debugLog('status');
@@ -197,15 +197,16 @@ type Layers = Partial<Status['checks']>;
 
 function report(spec: CompleteSpec, state: ProcessState, info: ProcessInfo | undefined, layers: Layers): Status {
   const { lock = true, pidFile, process: processLayer, identity, port, health } = layers;
+  const journal = journalOf(spec).readIfReadable();
   return {
     state,
     pid: info?.pid,
-    startedAt: info && startedAt(spec, info),
+    startedAt: info && startedAt(journal, info),
     uptimeMs: info && Math.round(processTable().age(info)),
-    address: addressOf({ host: spec.host, port: info === undefined ? spec.port : readinessOf(spec).port }),
+    address: addressOf({ host: spec.host, port: info === undefined ? spec.port : readinessOf(spec, journal).port }),
     checks: { lock, pidFile, process: processLayer, identity, port, health },
     differences: [],
-    restarts: journalOf(spec).readIfReadable().restarts,
+    restarts: journal.restarts,
   };
 }
 

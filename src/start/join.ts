@@ -189,10 +189,10 @@ async function finishStop(contest: Contest, holder: Holder, signal: Contest['sig
 
 async function isReadyToShare(contest: Contest, info: ProcessInfo, state: JournalState): Promise<boolean> {
   const { spec, signal, deadline } = contest;
+  // A starter that is still at work may be about to abandon the process. It is asked first: many starts can wait for it.
+  if (!isStarterThrough(spec, state)) return false;
   const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
   if (!(await isReady(spec, info, { signal, limit }))) return false;
-  // A starter that is still at work may be about to abandon the process.
-  if (!isStarterThrough(spec, state)) return false;
   // No start takes longer than this: the starter has checked the listener, or the listener has been there all the time.
   if (processTable().age(info) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
   return foreignListener(spec, info) === undefined;
@@ -245,5 +245,5 @@ function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
   // A zombie counts as dead: its parent may never collect it. A worker thread that was terminated during its start
   // leaves its process alive, without the lock.
   const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
-  return !isAtWork || !lockCarriers(spec).starters.some(({ pid }) => pid === last.by);
+  return !isAtWork || !lockCarriers(spec, last.by).starters.some(({ pid }) => pid === last.by);
 }

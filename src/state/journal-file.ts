@@ -40,7 +40,7 @@ export function readJournal(fd: number, before: Seen | undefined): Seen {
   const canReadOn = before?.file === file && size >= before.readTo && size - before.readTo <= READ_BYTES;
   const { id, base, last: known, readTo: from } = canReadOn ? before : readHead(fd, size);
   const text = readRange(fd, from, size);
-  const last = new Map([...known, ...byEvent(parseLines(text, base + from))]);
+  const last = new Map([...known, ...lastLines(text, base + from)]);
   const readTo = from + text.lastIndexOf('\n') + 1;
   // The size is not the end: in the middle of a write across two pages it covers a part of the line, which is still
   // unread.
@@ -76,6 +76,27 @@ function readRange(fd: number, from: number, to: number): string {
   return bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, from));
 }
 
+/** How each line of this library goes on behind its time, which always has the same length. */
+const BEFORE_EVENT = '","event":"';
+const BEFORE_EVENT_AT = '{"at":"2026-01-01T00:00:00.000Z'.length;
+const EVENT_AT = BEFORE_EVENT_AT + BEFORE_EVENT.length;
+
+/** The last line of each event, found from the end: an earlier line of an event that was found is not parsed. */
+function lastLines(text: string, base: number): LastLines {
+  const last = new Map<string, JournalLine>();
+  const pieces = text.split('\n');
+  // What comes after the last line end is not completely written yet.
+  let end = text.length - (pieces.pop() as string).length;
+  for (const piece of pieces.reverse()) {
+    end -= piece.length + 1;
+    const isOurs = piece.startsWith(BEFORE_EVENT, BEFORE_EVENT_AT);
+    if (isOurs && last.has(piece.slice(EVENT_AT, piece.indexOf('"', EVENT_AT)))) continue;
+    const line = lineOf(piece, base + end);
+    if (line !== undefined && !last.has(line.event)) last.set(line.event, line);
+  }
+  return last as LastLines;
+}
+
 /** What was parsed last in this turn: of several calls side by side each searches it for its own line. */
 let parsed: { text: string; base: number; lines: JournalLine[] } | undefined;
 
@@ -87,12 +108,16 @@ function parseLines(text: string, base: number): JournalLine[] {
   let place = base;
   // What comes after the last line end is not completely written yet.
   for (const piece of text.split('\n').slice(0, -1)) {
-    const isSkipped = piece === '' || piece.length > MAX_LINE_BYTES;
-    const line = isSkipped ? undefined : asLine(parseJson(piece), place);
+    const line = lineOf(piece, place);
     if (line !== undefined) lines.push(line);
     place += piece.length + 1;
   }
   return lines;
+}
+
+function lineOf(piece: string, place: number): JournalLine | undefined {
+  const isSkipped = piece === '' || piece.length > MAX_LINE_BYTES;
+  return isSkipped ? undefined : asLine(parseJson(piece), place);
 }
 
 function parseJson(text: string): unknown {

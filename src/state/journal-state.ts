@@ -1,5 +1,8 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
+import { systemTimeMs } from '../support/globals.js';
+import { processTable } from '../system/process-table.js';
+
 type Counting = 'start' | 'stop' | 'restart' | 'abandon' | 'prepared' | 'spawn' | 'ready' | 'exit' | 'stopped';
 
 /** The last line of each of these events counts, and trimming keeps it. */
@@ -111,6 +114,14 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** By supervisors since somebody's last start() or supervise(), without one that is under way or has failed. */
     restarts: isAfter('supervise', 'start') ? 0 : Math.max(0, numbered - (isAfter('ready', 'start') ? 0 : 1)),
   };
+}
+
+/** The age of a line, on the clock since boot if the line has it: the wall clock can be set. Infinite after reboot. */
+export function lineAgeMs({ at, sinceBootMs }: JournalLine): number {
+  if (typeof sinceBootMs !== 'number') return systemTimeMs() - Date.parse(at);
+  const ageMs = processTable().sinceBootMs() - sinceBootMs;
+  // The clocks of two processes differ by some 10 ms, so a line of this moment can seem to come from the future.
+  return ageMs < -1_000 ? Number.POSITIVE_INFINITY : ageMs;
 }
 
 /** The last line of each supervisor, in the order in which the supervisors began. */

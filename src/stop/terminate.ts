@@ -39,8 +39,8 @@ export async function terminate(
     const asked = targets.send(stopSignal);
     if (asked === 'gone') return { outcome: 'not-running', survivors: [] };
     if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
-    // A suspended process handles the signal only when it is continued.
-    targets.send('SIGCONT');
+    // A suspended process handles another signal than SIGKILL only when it is continued.
+    if (stopSignal !== 'SIGKILL') targets.send('SIGCONT');
     const grace = Deadline.exactly(Math.min(graceMs, limit.remainingMs));
     if (await targets.waitUntilGone(grace, limits)) return { outcome: 'stopped', survivors: [] };
     targets.addHeirs(find());

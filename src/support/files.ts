@@ -116,10 +116,12 @@ export function closeOnce(fd: number): () => void {
 
 export function isExecutableFile(path: string): boolean {
   try {
+    // stat(2) first: it says without an exception that there is no such file, as in most folders of PATH.
+    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
     accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    return true;
   } catch (error) {
-    // ENOENT, EACCES, ENOTDIR, ELOOP: this process cannot run it.
+    // EACCES, ELOOP: this process cannot run it.
     if (isDenied(error)) throw error;
     return false;
   }

@@ -4,7 +4,16 @@
  * is thrown: it has no descriptor left (EMFILE, …), or there is no /proc.
  */
 
-import { type BigIntStats, closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import { basename } from 'node:path';
 import { errorCode, isOwnLimit, isSystemError, systemError } from '../support/errors.js';
 import { LOCK_OPEN_FLAGS } from '../support/files.js';
@@ -13,9 +22,19 @@ import { now } from '../support/globals.js';
 /** Shared by all reads: a walk makes hundreds of them, and each piece is copied out at once. */
 const buffer = Buffer.allocUnsafe(16 * 1024);
 
-/** The whole file, in half the time of readFileSync(): that asks for the size first, which is 0 for all files here. */
+/**
+ * The whole file, in half the time of readFileSync(): that asks for the size first, which is 0 for all files here. The
+ * kernel writes these files as a whole, so a read that does not fill the buffer has reached the end.
+ */
 export function read(path: string): string | null | undefined {
-  return look(() => [...pieces(path, buffer.length)].join(''));
+  return look(() => {
+    let text = '';
+    for (const piece of pieces(path, buffer.length)) {
+      text += piece;
+      if (piece.length < buffer.length) break;
+    }
+    return text;
+  });
 }
 
 /** The lines, read as the consumer asks for them: the kernel does not produce what follows the last one taken. */
@@ -142,6 +161,8 @@ type Lock = { isOpenedByUs: boolean; inode: string | undefined };
  * the lock.)
  */
 export function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive'): Lock | null | undefined {
+  // Most processes have no such descriptor. An open(2) that fails takes several times as long: it makes an exception.
+  if (look(() => lstatSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false }) ?? null) === null) return null;
   const info = read(`/proc/${pid}/fdinfo/${fd}`);
   if (!info) return info === undefined ? undefined : null;
   const line = LOCK_LINES[kind].exec(info);

@@ -123,10 +123,13 @@ test('a start that is aborted while it waits for another start leaves that start
       return false;
     },
   });
+  const waits: unknown[] = [];
+  second.on('waiting', (what) => waits.push(what.for));
   const abort = new AbortController();
   const started = second.start({ signal: abort.signal });
-  await eventually('the second start has made a health check', () => asked > 1);
+  await eventually('the second start waits until the process is ready', () => waits.includes('ready'));
   await isAborted(started, abort);
+  assert.equal(asked, 0, 'only the start that spawned the process makes health checks before the process is ready');
   isWell = true;
   const { pid, reused } = await first;
   assert.equal(reused, false);

@@ -124,6 +124,37 @@ test('a reader that continues sees the same as a new reader, even a line that wa
   assert.equal(journal.read().isWanted, true);
 });
 
+test('the last line of each event is found among lines of any form: other orders of fields, torn, foreign, empty', (t) => {
+  const events = ['start', 'stop', 'spawn', 'ready', 'exit', 'supervise'] as const;
+  const forms = [
+    (event: string, at: string) => JSON.stringify({ at, event, by: 1 }),
+    (event: string, at: string) => JSON.stringify({ event, by: 1, at }),
+    (event: string, at: string) => JSON.stringify({ at, event, by: 1 }, undefined, 1).replaceAll('\n', ' '),
+    (event: string, at: string) => JSON.stringify({ at: `${at} of another clock`, event, by: 1 }),
+    (event: string, at: string) => JSON.stringify({ at, event, by: 1 }).slice(0, -2),
+    (event: string, at: string) => JSON.stringify({ at, event, by: 'a word' }),
+    (event: string, at: string) => JSON.stringify({ at, event, by: 1, long: 'x'.repeat(9_000) }),
+    (event: string, at: string) => JSON.stringify({ at, by: 1, inner: { at, event } }),
+    () => '',
+  ];
+  const at = new Date().toISOString();
+  for (let round = 0; round < 200; round += 1) {
+    const journal = newJournal(t);
+    const pick = <T>(from: readonly T[], step: number): T =>
+      from[(round * 31 + step * step * 7 + step) % from.length] as T;
+    const lines = Array.from({ length: 12 }, (_, step) => pick(forms, step)(pick(events, step * 3), at));
+    appendFileSync(journal.path, `\n${lines.join('\n')}\n`);
+    const all = journal.lines();
+    for (const event of events) {
+      assert.deepEqual(
+        journal.read().last(event),
+        all.findLast((line) => line.event === event),
+        `${event} of ${lines}`,
+      );
+    }
+  }
+});
+
 test('a stop whose line was incomplete when a start read it is not undone, and ends that start', (t) => {
   const journal = newJournal(t);
   const line = `\n${JSON.stringify({ at: 'x', event: 'stop', by: 1 })}\n`;
