@@ -6,7 +6,7 @@
 
 import { statSync } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
-import { inspect, isDeepStrictEqual } from 'node:util';
+import { inspect } from 'node:util';
 import { debugLog } from '../support/debug.js';
 import { errorText, OptionsMismatchError } from '../support/errors.js';
 import { isExecutableFile } from '../support/files.js';
@@ -65,7 +65,7 @@ function isReplaced(former: unknown, spec: Compared): boolean {
   try {
     const executable = executables(spec).find(isExecutableFile);
     const found = executable === undefined ? undefined : identityOf(executable);
-    return former !== undefined && found !== undefined && !isDeepStrictEqual(found, former);
+    return former !== undefined && found !== undefined && JSON.stringify(found) !== JSON.stringify(former);
   } catch (error) {
     log('cannot look at the file of %s: %s', spec.command, errorText(error));
     return false;

@@ -4,11 +4,7 @@
  * for one would be endless.
  */
 
-import { performance } from 'node:perf_hooks';
 import { builtIn } from './load.js';
-
-/** Milliseconds on the monotonic clock. */
-export const now = performance.now.bind(performance);
 
 export const { clearTimeout, setImmediate, setTimeout } = builtIn('node:timers');
 
@@ -20,6 +16,14 @@ const node = builtIn('node:vm').runInThisContext('globalThis') as typeof globalT
 const { AbortController: SystemAbortController, Date: SystemDate, process: systemProcess } = node;
 
 export const { nextTick, uptime } = systemProcess;
+
+const { hrtime } = systemProcess;
+
+/** Milliseconds on the monotonic clock. Loading node:perf_hooks for it takes a fifth of the time of an import. */
+export function now(): number {
+  const [seconds, nanoseconds] = hrtime();
+  return seconds * 1_000 + nanoseconds / 1_000_000;
+}
 
 /** By default sinon replaces process.nextTick as well. */
 export function isNextTickReplaced(): boolean {
