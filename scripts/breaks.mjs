@@ -223,8 +223,8 @@ export const breaks = [
   {
     laws: [6],
     breaks: 'a start whose starter is dead counts as still in progress',
-    file: 'src/start/join.ts',
-    pattern: /return !\w+ \|\| !lockCarriers\([^;]*;/,
+    file: 'src/inspect/status.ts',
+    pattern: /return !\w+ \|\| starterAtWork\([^;]*;/,
     replacement: 'return false;',
     rows: { 'a starter killed': 0.3, 'a supervisor killed': 0.5 },
   },

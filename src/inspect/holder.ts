@@ -41,18 +41,12 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
   const isHolder = named && isCarrying(named, spec, state);
+  if (named && isHolder && !heirs) return { kind: 'process', process: named, members: [named] };
   // An heir that is missing among the recent carriers keeps the lock when the others are gone, and is ended then.
   const recent = () => processTable().recentCarriers(spec.lockFile, LOCK_FD).filter(isManagedCarrier);
-  if (named && isHolder) {
-    return heirs ? withHeirs(named, recent(), spec) : { kind: 'process', process: named, members: [named] };
-  }
+  if (named && isHolder) return withHeirs(named, recent(), spec);
   // An exiting process hides its descriptors, and its port may still accept: until it is gone no other is taken for it.
   if (named?.isExiting) return NOBODY;
-  // Until the last starter has spawned its process, it is enough to look at its own descriptors, and at descriptor 3 of
-  // all others: each of many starts that wait for it looks again and again.
-  const starter = hasProc() && !state.isOfLastStart ? state.last('start') : undefined;
-  const known = starter ? lockCarriers(spec, starter.by).starters : [];
-  if (known.length > 0 && managedCarriers(spec).length === 0) return { kind: 'starting', members: known };
   const { managed, starters } = lockCarriers(spec);
   if (managed.length === 0 && starters.length > 0) return { kind: 'starting', members: starters };
   const isNamed = state.isTrusted && state.isOfLastStart && isSpawnedHere(state) && starters.length === 0;
@@ -143,12 +137,9 @@ function sessionMembers(state: JournalState): ProcessInfo[] {
   return processTable().leftOf(spawned, isMember);
 }
 
-/**
- * The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it.
- * @param pid with /proc only this one is looked at
- */
-export function lockCarriers({ lockFile }: Files, pid?: number): { managed: Carrier[]; starters: ProcessInfo[] } {
-  const carriers = processTable().carriers(lockFile, { pid });
+/** The carriers of the lock: `managed` carry it at descriptor 3, `starters` at another one while they start it. */
+export function lockCarriers({ lockFile }: Files): { managed: Carrier[]; starters: ProcessInfo[] } {
+  const carriers = processTable().carriers(lockFile);
   const managed = carriers.filter(isManagedCarrier);
   // A managed process that carries it at another descriptor, too, has duplicated it.
   const isManaged = ({ pid }: ProcessInfo) => managed.some((carrier) => carrier.process.pid === pid);
@@ -227,7 +218,7 @@ function isSpawnedHere({ spawned }: JournalState): boolean {
   return spawned?.boot === processTable().boot();
 }
 
-function managedCarriers({ lockFile }: Files): Carrier[] {
+export function managedCarriers({ lockFile }: Files): Carrier[] {
   return processTable().carriers(lockFile, { fd: LOCK_FD }).filter(isManagedCarrier);
 }
 

@@ -12,9 +12,9 @@ import { errorText, PredecessorError, spawnError } from '../support/errors.js';
 import { newAbort } from '../support/globals.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
-import { isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
+import { hasProc, isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, isSeenHeld, leftBehind } from './holder.js';
+import { type Holder, identify, isSeenHeld, leftBehind, lockCarriers, managedCarriers } from './holder.js';
 import { countUsers } from './watcher.js';
 
 const log = debugLog('status');
@@ -216,4 +216,32 @@ export function isBeginning(state: JournalState, { members }: Holder, { startTim
   if (begun === undefined || isHandedOver) return false;
   const isStarter = members.length === 0 || members.some(({ pid }) => pid === begun.by);
   return isStarter && lineAgeMs(begun) < preparesForMs;
+}
+
+/** Has the last starter handed its process over, or died? Without a `start` line: does no starter carry the lock? */
+export function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
+  const last = state.last('start');
+  if (last === undefined) return starterAtWork(last, spec) === undefined;
+  if (state.isHandedOver) return true;
+  // A zombie counts as dead: its parent may never collect it. A worker thread that was terminated during its start
+  // leaves its process alive, without the lock.
+  const isStarterAlive = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
+  return !isStarterAlive || starterAtWork(last, spec) === undefined;
+}
+
+/** The starter that wrote the `start` line, if it carries the lock. Without such a line: any starter that does. */
+function starterAtWork(start: JournalLine | undefined, spec: CompleteSpec): ProcessInfo | undefined {
+  if (typeof start?.fd !== 'number') return lockCarriers(spec).starters.find(({ pid }) => !start || pid === start.by);
+  return processTable().carries(start.by, start.fd, spec.lockFile) ? processTable().lookUp(start.by) : undefined;
+}
+
+/**
+ * As identify(), for a start that looks again and again. Until the last starter has spawned its process, that starter
+ * alone stands for all members, and there is no walk through all descriptors.
+ */
+export function identifyOften(spec: CompleteSpec): Holder {
+  const { starting } = journalOf(spec).readIfReadable();
+  const starter = starting && hasProc() ? starterAtWork(starting, spec) : undefined;
+  if (starter === undefined || managedCarriers(spec).length > 0) return identify(spec);
+  return { kind: 'starting', members: [starter] };
 }

@@ -4,8 +4,8 @@
  */
 
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readinessOf } from '../inspect/checks.js';
-import { type Holder, identify, isCarrying, lockCarriers, ownHolders, type Patience } from '../inspect/holder.js';
-import { isBeginning } from '../inspect/status.js';
+import { type Holder, identify, isCarrying, ownHolders, type Patience } from '../inspect/holder.js';
+import { identifyOften, isBeginning, isStarterThrough } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
@@ -43,7 +43,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   const state = checkWanted(spec, contest);
   if (!hasProc() && !state.isPending && !state.isHandedOver && !contest.nextLook.isOver) return undefined;
   contest.nextLook = Deadline.after(LOOK_EVERY_MS);
-  const holder = identify(spec);
+  const holder = identifyOften(spec);
   // A holder that cannot be seen may be exiting, so it is not taken for a stranger.
   const isStranger = contest.patience(holder) && holder.members.length > 0;
   if (state.isPending) {
@@ -189,10 +189,12 @@ async function finishStop(contest: Contest, holder: Holder, signal: Contest['sig
 
 async function isReadyToShare(contest: Contest, info: ProcessInfo, state: JournalState): Promise<boolean> {
   const { spec, signal, deadline } = contest;
-  // A starter that is still at work may be about to abandon the process. It is asked first: many starts can wait for it.
-  if (!isStarterThrough(spec, state)) return false;
+  // Many starts can wait for a starter: with /proc it is asked before the server is, except in the last look.
+  if (hasProc() && !deadline.isOver && !isStarterThrough(spec, state)) return false;
   const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
   if (!(await isReady(spec, info, { signal, limit }))) return false;
+  // A starter that is still at work may be about to abandon the process.
+  if (!isStarterThrough(spec, state)) return false;
   // No start takes longer than this: the starter has checked the listener, or the listener has been there all the time.
   if (processTable().age(info) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
   return foreignListener(spec, info) === undefined;
@@ -235,15 +237,4 @@ async function appendOrWait(contest: Contest, before: JournalState, append: () =
 function isUnchanged(state: JournalState, before: JournalState): boolean {
   const isSame = (event: 'start' | 'spawn') => state.last(event)?.place === before.last(event)?.place;
   return !state.isPending && isSame('start') && isSame('spawn');
-}
-
-/** Has the last starter handed its process over, or died? Without a `start` line: does no starter carry the lock? */
-function isStarterThrough(spec: CompleteSpec, state: JournalState): boolean {
-  const last = state.last('start');
-  if (last === undefined) return lockCarriers(spec).starters.length === 0;
-  if (state.isHandedOver) return true;
-  // A zombie counts as dead: its parent may never collect it. A worker thread that was terminated during its start
-  // leaves its process alive, without the lock.
-  const isAtWork = typeof last.startKey === 'string' && isAlive({ pid: last.by, startKey: last.startKey });
-  return !isAtWork || !lockCarriers(spec, last.by).starters.some(({ pid }) => pid === last.by);
 }

@@ -108,7 +108,7 @@ export async function begin(
   const begun = journal.exclusively(() => {
     const state = checkWanted(spec, options);
     const restarts = options.isRestart ? state.restarts + 1 : 0;
-    journal.begin(state, { startKey, sinceBootMs, restarts, ...fields });
+    journal.begin(state, { startKey, sinceBootMs, restarts, fd: lock.fd, ...fields });
   });
   if (begun === 'in use') throw new ContendAgain();
   writeLockFilePid(lock, process.pid);

@@ -133,10 +133,11 @@ export async function waitUntilReady(
     }
     // The watcher of a tied or shared process could not guard a successor that leaves its group.
     if (child.exitCode !== 0 || spec.lifetime !== 'detached') throw earlyExitError(spec, child, output);
+    const looks = new Pace({ firstMs: 10 });
     for (let look = 1; look <= SUCCESSOR_LOOKS; look += 1) {
       const next = successor(spec);
       if (next !== undefined) return next;
-      await pace.wait({ deadline, signal });
+      await looks.wait({ deadline, signal });
     }
     throw earlyExitError(spec, child, output);
   }

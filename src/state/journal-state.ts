@@ -97,6 +97,8 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     fdOf: (pid: number) => (spawned?.pid === pid && Number.isInteger(spawned.fd) ? spawned.fd : undefined),
     /** The last start has spawned it. Until then the journal does not say who holds the lock. */
     isOfLastStart: isAfter('spawn', 'start'),
+    /** The last start, until it has spawned its process. */
+    starting: isAfter('spawn', 'start') ? undefined : last('start'),
     /** Its parent saw it end. Start ticks count, too: in another container an earlier process can have had this PID. */
     hasExited,
     /** It ended by itself, with exit code 0, and nobody has started it since. */

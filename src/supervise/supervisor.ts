@@ -154,7 +154,7 @@ export class ProcessSupervisor implements Supervisor {
     if (sight?.isHeld) return await this.#watch();
     if (this.state !== 'restarting') {
       if (sight === undefined) return;
-      const isJustGone = now() - (this.#seenAt ?? 0) < EXIT_TOLD_MS;
+      const isJustGone = now() - (this.#seenAt ?? Number.NEGATIVE_INFINITY) < EXIT_TOLD_MS;
       if (this.#options.restartOn === 'failure' && !sight.hasExited && isJustGone) return;
       // A restart() that is at work, or has died between its halves, is no crash.
       this.#plan({ isCrash: !sight.isRestarting });

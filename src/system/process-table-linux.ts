@@ -170,19 +170,16 @@ export function commandLine(pid: number): string[] {
   return (read(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 
-/** All carriers of the lock on the file now at `path`; with `fd` or `pid` only those, which is a tenth of the work. */
-export function carriers(
-  path: string,
-  { kind, fd: only, pid }: { kind?: LockKind; fd?: number; pid?: number | undefined } = {},
-): Carrier[] {
+/** All carriers of the lock on the file now at `path`; with `fd` those at this descriptor only, a tenth of the work. */
+export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (!statFile(path)) return [];
   // The file may have any name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes, devices.
-  const isFile = (each: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(each, fd) ?? '');
-  const carriersIn = (each: number) =>
-    (only === undefined ? descriptors(each) : [only]).flatMap((fd) =>
-      only !== undefined || isFile(each, fd) ? carrierAt(path, each, fd, kind) : [],
-    );
-  return pid === undefined ? lookAtAll(carriersIn) : carriersIn(pid);
+  const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
+  return lookAtAll((pid) =>
+    (only === undefined ? descriptors(pid) : [only]).flatMap((fd) =>
+      only !== undefined || isFile(pid, fd) ? carrierAt(path, pid, fd, kind) : [],
+    ),
+  );
 }
 
 /**
