@@ -105,14 +105,16 @@ test('a child that ignores SIGTERM keeps a stop waiting, and is killed', async (
   assert.equal(isRunning(child), false);
 });
 
-test('a child in a session of its own is stopped, too', async (t) => {
-  const manager = new ProcessManager(await nodeSpec(t, { child: 'session' }));
-  await manager.start();
-  const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
-  assert.equal((await manager.stop()).outcome, 'stopped');
-  assert.equal(isRunning(child), false);
-  assert.deepEqual(processesIn(manager.spec.stateDir), []);
-});
+for (const stopSignal of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`a child in a session of its own is stopped, too (stopSignal ${stopSignal})`, async (t) => {
+    const manager = new ProcessManager(await nodeSpec(t, { child: 'session' }, { stopSignal }));
+    await manager.start();
+    const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+    assert.equal((await manager.stop()).outcome, 'stopped');
+    assert.equal(isRunning(child), false);
+    assert.deepEqual(processesIn(manager.spec.stateDir), []);
+  });
+}
 
 test('a grandchild in the group that does not have the lock is stopped, too', async (t) => {
   const script = 'sleep 300 3>&- & echo "grandchild $!"; exec sleep 300';
