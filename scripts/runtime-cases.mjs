@@ -72,6 +72,15 @@ export const LOCK_CASES = {
     assert.equal(await isHeld(path), true);
     await it.end();
   },
+
+  'a time limit ends although a fake clock stands still that came after the library': async ({ agent, folder }) => {
+    const path = join(folder, 'job.lock');
+    const [one, other] = [await agent(), await agent()];
+    await one.call('acquire', path);
+    await other.call('stopClock');
+    await assert.rejects(other.call('wait', path, { timeoutMs: 300 }), /^Error: ERR_LOCK_HELD/);
+    await Promise.all([one.end(), other.end()]);
+  },
 };
 
 /** @type {Cases} */

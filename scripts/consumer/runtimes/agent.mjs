@@ -16,7 +16,13 @@ const instances = new Map();
 
 const CALLS = {
   acquire: (path) => keepLock(acquireLock(path)),
-  wait: async (path) => keepLock(await waitForLock(path)),
+  wait: async (path, options) => keepLock(await waitForLock(path, options)),
+  /** As fake timers do that a test installs after it has loaded the library. */
+  stopClock: () => {
+    const fake = { now: () => 0 };
+    Object.defineProperty(globalThis, 'performance', { value: fake, configurable: true, writable: true });
+    Date.now = fake.now;
+  },
   release: (path) => locks.get(path).release(),
   isLocked: (path) => isLocked(path),
   lockHolders: (path) => lockHolders(path),
