@@ -78,12 +78,9 @@ function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files)
   return { kind: 'process', process: found, members: [found, ...heirs] };
 }
 
-/**
- * The holders of the lock that may be ended: our process with its heirs, or its leftovers. When all are killed, heirs
- * need no time to end, so they are left for the next look: as leftovers, if there are any.
- */
-export function ownHolders(spec: Files & Pick<CompleteSpec, 'stopSignal'>): readonly ProcessInfo[] {
-  const { kind, members } = identify(spec, { heirs: spec.stopSignal !== 'SIGKILL' });
+/** The holders of the lock that may be ended: our process with its heirs, or its leftovers. */
+export function ownHolders(spec: Files): readonly ProcessInfo[] {
+  const { kind, members } = identify(spec, { heirs: true });
   return kind === 'process' || kind === 'leftovers' ? members : [];
 }
 

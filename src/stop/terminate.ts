@@ -6,10 +6,9 @@
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
-import { Deadline, Pace } from '../support/deadline.js';
+import { Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode } from '../support/errors.js';
-import { endOfChild } from '../system/own-children.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('terminate');
@@ -86,14 +85,7 @@ class Targets {
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
       return left.length === 0;
     };
-    const pace = new Pace({ firstMs: 1, maxMs: 25, growth: 1.1 });
-    for (;;) {
-      if (ask()) return true;
-      if (deadline.isOver) return false;
-      // The end of a child of this thread is told before the next look.
-      const ends = [...this.#known.values()].flatMap((target) => endOfChild(target) ?? []);
-      await Promise.race([pace.wait({ deadline, signal }), ...ends]);
-    }
+    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.1 }) });
   }
 
   survivors(): ProcessInfo[] {

@@ -28,12 +28,6 @@ export function isLivingChild(info: Identity): boolean | undefined {
   return child && isUncollected(child.process);
 }
 
-/** Resolved when the end of this child is reported. Undefined when it was, and for every process that is not remembered. */
-export function endOfChild(info: Identity): Promise<unknown> | undefined {
-  const child = children.get(keyOf(info));
-  return child && isUncollected(child.process) ? child.ended : undefined;
-}
-
 export function ownChildren(): Child[] {
   return [...children.values()];
 }
