@@ -19,7 +19,8 @@ async function assertUnavailable(t: TestContext, path: string, expected: object 
   await assert.rejects(agent.acquire(path), { ...unavailable, path, ...expected });
   await assert.rejects(agent.isLocked(path), { ...unavailable, path, ...expected });
   await assert.rejects(agent.ask({ do: 'wait', path, timeoutMs: 0 }), { ...unavailable, path, ...expected });
-  assert.equal(await agent.ask({ do: 'descriptors' }), before);
+  // The agent can still have had a file of its own start open before.
+  assert.ok((await agent.ask<number>({ do: 'descriptors' })) <= before);
 }
 
 test('a symbolic link is refused, and its target is not touched', async (t) => {
@@ -61,8 +62,8 @@ test('a folder is unavailable', async (t) => {
 test('a FIFO is unavailable at once, with a reader, with a writer, or with neither', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   for (const number of [1, 2, 3]) execFileSync('mkfifo', [`${path}${number}`]);
-  const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; sleep 60', `${path}1`]);
-  const reader = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec < "$0"; sleep 60', `${path}2`]);
+  const writer = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec > "$0"; exec sleep 60', `${path}1`]);
+  const reader = startProgram(t, '/bin/sh', ['-c', 'echo begun; exec < "$0"; exec sleep 60', `${path}2`]);
   for (const program of [writer, reader]) {
     await program.printed(/begun/);
     await eventually('the program waits at the FIFO', () =>
