@@ -16,7 +16,6 @@ const BIG_OR_NONE = { bigint: /** @type {const} */ (true), throwIfNoEntry: /** @
 export function acquireAndRelease(path) {
   const fd = openSync(path, constants.O_RDWR | FLAGS, 0o600);
   if (!fstatSync(fd).isFile()) throw new Error(path);
-  fstatSync(fd);
   flockSync(fd, 'exnb');
   const atPath = lstatSync(path, BIG_OR_NONE);
   const opened = fstatSync(fd, BIG);
@@ -29,7 +28,6 @@ export function acquireAndRelease(path) {
 export function ask(path) {
   const fd = openSync(path, constants.O_RDONLY | FLAGS, 0o600);
   if (!fstatSync(fd).isFile()) throw new Error(path);
-  fstatSync(fd);
   let isLocked = false;
   try {
     flockSync(fd, 'shnb');
