@@ -63,6 +63,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   }
   if (holder.kind === 'process') {
     const { process: info } = holder;
+    // The starter was killed before it named its process: nothing says where the output of the process begins.
+    if (spec.readyLine !== undefined && state.starting !== undefined && isStarterThrough(spec, state)) {
+      await appendOrWait(contest, state, () => journalOf(spec).append('abandon'));
+      return undefined;
+    }
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
     // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.
     const differences = isJudged ? differencesOf(spec, info.pid, state) : [];

@@ -97,6 +97,18 @@ test('a starter that is a zombie, or that did not record its start time, does no
   }
 });
 
+test('a start replaces a process with a ready line whose starter was killed before it named the process', async (t) => {
+  const args = ['-c', 'echo it is ready; exec sleep 300'];
+  const spec = sleepSpec(t, { command: '/bin/sh', args, readyLine: 'it is ready', startTimeoutMs: 10_000 });
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  const { endPlace } = journalOf(manager.spec).read();
+  appendToJournal(spec, 'start', { by: 0x3fffff, startKey: '1', undoes: endPlace });
+  const next = await manager.start();
+  assert.equal(next.reused, false);
+  assert.deepEqual([pid, next.pid].map(isRunningProcess), [false, true]);
+});
+
 test('a stop that a start has undone does not report the process of that start as ended', async (t) => {
   const spec = sleepSpec(t);
   const manager = new ProcessManager(spec);
