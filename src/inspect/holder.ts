@@ -41,10 +41,12 @@ export function identify(spec: Files, { heirs = false }: { heirs?: boolean } = {
   const state = journalOf(spec).readIfReadable();
   const named = namedProcess(state);
   const isHolder = named && isCarrying(named, spec, state);
-  if (named && isHolder && !heirs) return { kind: 'process', process: named, members: [named] };
-  // An heir that is missing among the recent carriers keeps the lock when the others are gone, and is ended then.
-  const recent = () => processTable().recentCarriers(spec.lockFile, LOCK_FD).filter(isManagedCarrier);
-  if (named && isHolder) return withHeirs(named, recent(), spec);
+  if (named && isHolder) {
+    if (!heirs) return { kind: 'process', process: named, members: [named] };
+    // An heir that is missing among the recent carriers keeps the lock when the others are gone, and is ended then.
+    const recent = processTable().recentCarriers(spec.lockFile, LOCK_FD).filter(isManagedCarrier);
+    return withHeirs(named, recent, spec);
+  }
   // An exiting process hides its descriptors, and its port may still accept: until it is gone no other is taken for it.
   if (named?.isExiting) return NOBODY;
   const { managed, starters } = lockCarriers(spec);

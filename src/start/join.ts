@@ -57,16 +57,13 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     const found = await findHealthy(spec, holder.candidates, signal);
     throwIfAborted(signal);
     if (found !== undefined) return await reuse(contest, found.process, state);
-    // After `abandon` no start adopts the leftovers. Each start that meets them ends them, this one at its next look.
-    await appendOrWait(contest, state, () => journalOf(spec).append('abandon'));
-    return undefined;
+    return await abandonFound(contest, state);
   }
   if (holder.kind === 'process') {
     const { process: info } = holder;
     // The starter was killed before it named its process: nothing says where the output of the process begins.
     if (spec.readyLine !== undefined && state.starting !== undefined && isStarterThrough(spec, state)) {
-      await appendOrWait(contest, state, () => journalOf(spec).append('abandon'));
-      return undefined;
+      return await abandonFound(contest, state);
     }
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
     // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.
@@ -96,6 +93,11 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (status.state !== 'stopped') throw unhealthyError(spec, status);
   refuseSharedLock(spec);
   return undefined;
+}
+
+/** After `abandon` no start adopts what was found. Each start that meets it ends it, this one at its next look. */
+async function abandonFound(contest: Contest, before: JournalState): Promise<undefined> {
+  await appendOrWait(contest, before, () => journalOf(contest.spec).append('abandon'));
 }
 
 /** Restarts a process of another spec, unless something changed. After `restart` is written, no abort stops this. */

@@ -8,8 +8,7 @@
 import { identify, isSeenHeld, patienceWith } from '../inspect/holder.js';
 import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
-import { LOCK_FD } from '../lock/held-lock.js';
+import { type FileLock, LOCK_FD } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import type { Place } from '../state/journal-state.js';

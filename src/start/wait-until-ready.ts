@@ -16,8 +16,7 @@ import {
 import { identify, successor } from '../inspect/holder.js';
 import { status } from '../inspect/status.js';
 import { probeSharedLock, tryAcquireLock } from '../lock/file-lock.js';
-import type { FileLock } from '../lock/held-lock.js';
-import { LOCK_FD } from '../lock/held-lock.js';
+import { type FileLock, LOCK_FD } from '../lock/held-lock.js';
 import { sharedLockPids } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
 import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';

@@ -72,6 +72,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
   const pending = (['stop', 'restart', 'abandon'] as const).filter((event) => placeOf(event) >= undone);
   const begun = isAfter('prepared', 'start') ? last('prepared') : last('start');
   const spawned = last('spawn') as SpawnLine | undefined;
+  const isOfLastStart = isAfter('spawn', 'start');
   const exit = last('exit');
   const hasExited = exit?.pid === spawned?.pid && exit?.startKey === spawned?.startKey && isAfter('exit', 'spawn');
   const numbered = Number(last('start')?.restarts) || 0;
@@ -96,9 +97,9 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     hasBecome: spawned !== undefined && spawned.by === spawned.pid,
     fdOf: (pid: number) => (spawned?.pid === pid && Number.isInteger(spawned.fd) ? spawned.fd : undefined),
     /** The last start has spawned it. Until then the journal does not say who holds the lock. */
-    isOfLastStart: isAfter('spawn', 'start'),
+    isOfLastStart,
     /** The last start, until it has spawned its process. */
-    starting: isAfter('spawn', 'start') ? undefined : last('start'),
+    starting: isOfLastStart ? undefined : last('start'),
     /** Its parent saw it end. Start ticks count, too: in another container an earlier process can have had this PID. */
     hasExited,
     /** It ended by itself, with exit code 0, and nobody has started it since. */
@@ -110,7 +111,7 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     /** The line from which start time counts. */
     begun,
     /** How long prepare() of the last start can take; undefined when it has finished. */
-    preparesForMs: isAfter('spawn', 'start') ? undefined : (begun?.prepareMs as number | undefined),
+    preparesForMs: isOfLastStart ? undefined : (begun?.prepareMs as number | undefined),
     /** The last start has handed its process over. */
     isHandedOver: isAfter('ready', 'start'),
     /** By supervisors since somebody's last start() or supervise(), without one that is under way or has failed. */
