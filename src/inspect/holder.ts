@@ -81,8 +81,8 @@ function withHeirs(found: ProcessInfo, managed: readonly Carrier[], spec: Files)
 }
 
 /** The holders of the lock that may be ended: our process with its heirs, or its leftovers. */
-export function ownHolders(spec: Files): readonly ProcessInfo[] {
-  const { kind, members } = identify(spec, { heirs: true });
+export function ownHolders(spec: Files, { heirs = true } = {}): readonly ProcessInfo[] {
+  const { kind, members } = identify(spec, { heirs });
   return kind === 'process' || kind === 'leftovers' ? members : [];
 }
 

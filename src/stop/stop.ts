@@ -16,7 +16,7 @@ import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } fro
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, StopTimeoutError, stopTimeoutError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
-import { collectChildren, livingSpawned, type ProcessInfo } from '../system/process-table.js';
+import { collectChildren, hasProc, livingSpawned, type ProcessInfo } from '../system/process-table.js';
 import { type Limits, terminate } from './terminate.js';
 
 /** How a `stop()` came to its end. */
@@ -180,6 +180,13 @@ async function bringDownAlone(
   const isPatienceOver = patienceWith(spec);
   const pace = new Pace({ maxMs: 25 });
   let outcome = giveUpOwn(spec);
+  // With SIGKILL the walk for heirs can wait until the process is dead: they keep the lock, and the second look finds them.
+  let isFirst = true;
+  const find = () => {
+    const heirs = !isFirst || spec.stopSignal !== 'SIGKILL' || !hasProc() || limit.isOver;
+    isFirst = false;
+    return ownHolders(spec, { heirs });
+  };
   for (;;) {
     throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
@@ -199,7 +206,7 @@ async function bringDownAlone(
     }
     // The last look begins after the limit: on a busy machine the limit can pass before the end of the holders is seen.
     const isLast = limit.isOver;
-    const ended = await end(spec, ownHolders, { signal, limit });
+    const ended = await end(spec, find, { signal, limit });
     outcome = combine(outcome, ended);
     if (ended !== 'not-running' && !isLast) continue;
     const holder = identify(spec);

@@ -6,9 +6,10 @@
  */
 import { isWatcher } from '../inspect/watcher.js';
 import { KILL_WAIT_MS } from '../state/process-spec.js';
-import { Deadline, Pace, poll } from '../support/deadline.js';
+import { Alarm, Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorCode } from '../support/errors.js';
+import { endOfChild } from '../system/own-children.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('terminate');
@@ -36,7 +37,8 @@ export async function terminate(
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
   if (isAsked) {
-    const asked = targets.send(stopSignal);
+    let asked = targets.send(stopSignal);
+    if (asked === 'denied' && targets.addHeirs(find())) asked = targets.send(stopSignal);
     if (asked === 'gone') return { outcome: 'not-running', survivors: [] };
     if (asked === 'denied') return { outcome: 'stopped', survivors: targets.survivors() };
     // A suspended process handles another signal than SIGKILL only when it is continued.
@@ -54,14 +56,22 @@ export async function terminate(
 
 class Targets {
   readonly #known = new Map<number, ProcessInfo>();
+  /** Rings when the end of a target that is our own child is reported. */
+  readonly #bell = new Alarm();
 
   constructor(found: readonly ProcessInfo[]) {
-    for (const target of found) this.#known.set(target.pid, target);
+    for (const target of found) {
+      this.#known.set(target.pid, target);
+      void endOfChild(target)?.then(() => this.#bell.ring());
+    }
   }
 
-  addHeirs(found: readonly ProcessInfo[]): void {
-    if (!found.some(({ pid, startKey }) => this.#known.get(pid)?.startKey === startKey)) return;
+  /** False when there are none, or what was found is another process. */
+  addHeirs(found: readonly ProcessInfo[]): boolean {
+    if (!found.some(({ pid, startKey }) => this.#known.get(pid)?.startKey === startKey)) return false;
+    const before = this.#known.size;
     for (const target of found) this.#known.set(target.pid, target);
+    return this.#known.size > before;
   }
 
   /** 'denied': the system refused every signal (EPERM), so waiting is in vain. */
@@ -85,7 +95,11 @@ class Targets {
       if (withoutWatcher(left).length === 0) for (const { pid } of left) sendTo(pid, 'SIGKILL');
       return left.length === 0;
     };
-    return await poll(ask, { deadline, signal, pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.1 }) });
+    return await poll(ask, {
+      deadline,
+      signal,
+      pace: new Pace({ firstMs: 1, maxMs: 25, growth: 1.1, bell: this.#bell }),
+    });
   }
 
   survivors(): ProcessInfo[] {

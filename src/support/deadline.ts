@@ -167,19 +167,30 @@ export class Pace {
   #nextMs: number;
   readonly #maxMs: number;
   readonly #growth: number;
+  readonly #bell: Alarm | undefined;
 
-  /** @param growth ratio of one step to the last; at 1.25 an event is seen a seventh later on average, half at most */
-  constructor({ firstMs = 1, maxMs = 20, growth = 2 }: { firstMs?: number; maxMs?: number; growth?: number } = {}) {
+  /**
+   * @param growth ratio of one step to the last; at 1.25 an event is seen a seventh later on average, half at most
+   * @param bell cuts a step short
+   */
+  constructor({
+    firstMs = 1,
+    maxMs = 20,
+    growth = 2,
+    bell,
+  }: { firstMs?: number; maxMs?: number; growth?: number; bell?: Alarm } = {}) {
     this.#nextMs = firstMs;
     this.#maxMs = maxMs;
     this.#growth = growth;
+    this.#bell = bell;
   }
 
   /** @throws the signal's reason, as soon as it is aborted */
   async wait({ deadline, signal }: { deadline?: Deadline; signal?: AbortSignal | undefined } = {}): Promise<void> {
     const ms = this.#nextMs * (0.5 + random() / 2);
     this.#nextMs = Math.min(this.#nextMs * this.#growth, this.#maxMs);
-    await sleep(Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY), signal);
+    const stepMs = Math.min(ms, deadline?.remainingMs ?? Number.POSITIVE_INFINITY);
+    await (this.#bell?.wait(stepMs, signal) ?? sleep(stepMs, signal));
   }
 }
 
@@ -207,9 +218,16 @@ export class Alarm {
     this.#bell.abort();
   }
 
-  /** Waits until the alarm rings, and no longer than so many milliseconds. */
-  async wait(ms: number): Promise<void> {
+  /**
+   * Waits until the alarm rings, and no longer than so many milliseconds.
+   * @throws the signal's reason, as soon as it is aborted
+   */
+  async wait(ms: number, signal?: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    const forget = onAbort(signal, () => this.ring());
     await sleep(ms, this.#bell.signal).catch(() => undefined); // The alarm rang.
+    forget();
     this.#bell = newAbort();
+    throwIfAborted(signal);
   }
 }

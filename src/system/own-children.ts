@@ -28,6 +28,11 @@ export function isLivingChild(info: Identity): boolean | undefined {
   return child && isUncollected(child.process);
 }
 
+/** Resolves when the end of this child is reported. Undefined for every process that is not remembered. */
+export function endOfChild(info: Identity): Promise<unknown> | undefined {
+  return children.get(keyOf(info))?.ended;
+}
+
 export function ownChildren(): Child[] {
   return [...children.values()];
 }

@@ -10,8 +10,10 @@ import {
   type ProcessSpec,
   UnhealthyError,
 } from '../../src/index.js';
+import { bringDown } from '../../src/stop/stop.js';
+import { Deadline } from '../../src/support/deadline.js';
 import { isRunningProcess, isZombie, watchSignals } from '../helpers/evidence.js';
-import { Gate } from '../helpers/gate.js';
+import { Gate, timely } from '../helpers/gate.js';
 import { logged } from '../helpers/outside-view.js';
 import { plainFixture } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
@@ -55,6 +57,23 @@ for (const [kind, outcome] of Object.entries(kinds)) {
     await childOf(t, manager, next.pid);
   });
 }
+
+for (const method of ['stop', 'restart'] as const) {
+  test(`${method}() with the stop signal SIGKILL ends a child in a session of its own, too`, async (t) => {
+    const { manager, child, pid } = await run(t, 'session', { stopSignal: 'SIGKILL' });
+    const signals = watchSignals(t);
+    await manager[method]();
+    assert.deepEqual(signals.targets(), [pid, child]);
+    assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+    assert.equal(isLocked(manager.spec.lockFile), method === 'restart');
+  });
+}
+
+test('a kill whose limit is over before its first look ends the children, too', async (t) => {
+  const { manager, child, pid } = await run(t, 'session', { stopSignal: 'SIGKILL' });
+  await timely(bringDown(manager.spec, { limit: Deadline.exactly(0) }));
+  assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+});
 
 test('concurrent starts replace survivors by one server', async (t) => {
   const { manager, child } = await crash(t, 'stay');

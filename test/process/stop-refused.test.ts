@@ -1,6 +1,6 @@
 /** Stops that cannot succeed: the process may not be signalled, or there is nobody who could be signalled. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -19,21 +19,42 @@ import { asNobody, callElsewhere, unlessCapable, unlessRoot } from '../helpers/o
 import { isRunning, logged, processesIn, reachesState, snapshot } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
+import { killAfter } from '../helpers/resources.js';
 import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof redisSpec>[0];
 
 /** Starts a redis of root in a folder that everybody may read, and gives its lock file this mode. */
-async function redisOfRoot(t: Test, { lockMode, folderMode }: { lockMode: number; folderMode: number }) {
+async function redisOfRoot(t: Test, modes: Modes) {
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  chmodSync(dirname(spec.stateDir), 0o755);
-  chmodSync(spec.stateDir, folderMode);
-  chmodSync(manager.spec.lockFile, lockMode);
+  openToEverybody(manager, modes);
   return { spec, pid };
 }
+
+type Modes = { lockMode: number; folderMode: number };
+
+function openToEverybody({ spec: { stateDir, lockFile } }: ProcessManager, { lockMode, folderMode }: Modes): void {
+  chmodSync(dirname(stateDir), 0o755);
+  chmodSync(stateDir, folderMode);
+  chmodSync(lockFile, lockMode);
+}
+
+/** Another user, who sees the descriptors of all processes and may signal none of ours. */
+const asNobodyWhoSees = {
+  wrapper: [
+    'setpriv',
+    '--reuid=65534',
+    '--regid=65534',
+    '--clear-groups',
+    '--inh-caps=+sys_ptrace,+dac_read_search',
+    '--ambient-caps=+sys_ptrace,+dac_read_search',
+  ],
+};
+
+const userOf = (pid: number) => /^Uid:\s(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
 
 const seconds = (began: number) => (performance.now() - began) / 1000;
 
@@ -78,21 +99,32 @@ describe('a stop that is refused', { concurrency: true }, () => {
   }, async (t) => {
     const { spec, pid } = await redisOfRoot(t, { lockMode: 0o666, folderMode: 0o777 });
     chmodSync(new ProcessManager(spec).spec.pidFile, 0o644);
-    const wrapper = [
-      'setpriv',
-      '--reuid=65534',
-      '--regid=65534',
-      '--clear-groups',
-      '--inh-caps=+sys_ptrace,+dac_read_search',
-      '--ambient-caps=+sys_ptrace,+dac_read_search',
-    ];
     const began = performance.now();
-    await assert.rejects(callElsewhere<StopResult>(t, 'stop', { ...spec, stopTimeoutMs: 60_000 }, { wrapper }), {
+    await assert.rejects(callElsewhere<StopResult>(t, 'stop', { ...spec, stopTimeoutMs: 60_000 }, asNobodyWhoSees), {
       name: 'StopTimeoutError',
       holders: [pid],
     });
     assert.ok(seconds(began) < 5, `${seconds(began)} s`);
     assert.equal(isRunning(pid), true);
+  });
+
+  test("a kill of another user's process that cannot be signalled ends its children that can", {
+    skip: unlessCapable('sys_ptrace', 'dac_read_search'),
+  }, async (t) => {
+    const script =
+      'setpriv --reuid=65534 --regid=65534 --clear-groups setsid sleep 300 & echo "child $!"; exec sleep 300';
+    const spec = sleepSpec(t, { command: 'sh', args: ['-c', script], stopSignal: 'SIGKILL', stopTimeoutMs: 300 });
+    const manager = new ProcessManager(spec);
+    const { pid } = await manager.start();
+    const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+    await eventually('the child belongs to another user', () => userOf(child) === '65534');
+    openToEverybody(manager, { lockMode: 0o666, folderMode: 0o777 });
+    chownSync(journalFile(spec), 65534, 65534); // As if that user had started a program of root (setuid).
+    await assert.rejects(callElsewhere<StopResult>(t, 'stop', spec, asNobodyWhoSees), {
+      name: 'StopTimeoutError',
+      holders: [pid],
+    });
+    assert.deepEqual([pid, child].map(isRunning), [true, false]);
   });
 
   test('a stop while a stranger holds the lock throws a StopTimeoutError that names the stranger, which runs on', async (t) => {

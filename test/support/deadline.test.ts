@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { abortAfter, Deadline, Pace, sleep } from '../../src/support/deadline.js';
+import { Alarm, abortAfter, Deadline, Pace, sleep } from '../../src/support/deadline.js';
 import { projectRoot } from '../helpers/paths.js';
 import { startProgram } from '../helpers/programs.js';
 
@@ -159,6 +159,32 @@ test('a pace never waits beyond the deadline', async () => {
   const pace = new Pace({ firstMs: 60_000, maxMs: 60_000 });
   await pace.wait({ deadline: Deadline.after(10) });
   await pace.wait({ deadline: Deadline.after(0) });
+});
+
+test('a bell cuts one step of a pace short, also when it rang before, and each ring counts once', async () => {
+  const bell = new Alarm();
+  const pace = new Pace({ firstMs: 60_000, maxMs: 60_000, bell });
+  const waiting = pace.wait();
+  bell.ring();
+  await waiting;
+  bell.ring();
+  await pace.wait();
+  const short = new Pace({ firstMs: 40, maxMs: 40, bell });
+  const began = performance.now();
+  await short.wait();
+  assert.ok(performance.now() - began >= 19, 'no ring was left');
+});
+
+test('a pace with a bell ends with the reason of a signal, aborted before or during the step, and keeps no listener', async () => {
+  const pace = new Pace({ firstMs: 60_000, maxMs: 60_000, bell: new Alarm() });
+  const reason = new Error('enough');
+  await assert.rejects(pace.wait({ signal: AbortSignal.abort(reason) }), reason);
+  const controller = new AbortController();
+  const waiting = pace.wait({ signal: controller.signal });
+  assert.equal(getEventListeners(controller.signal, 'abort').length, 1);
+  controller.abort(reason);
+  await assert.rejects(waiting, reason);
+  assert.equal(getEventListeners(controller.signal, 'abort').length, 0);
 });
 
 test('a pace ends with the reason of a signal', async () => {
