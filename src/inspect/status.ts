@@ -232,7 +232,10 @@ export function isStarterThrough(spec: CompleteSpec, state: JournalState): boole
 /** The starter that wrote the `start` line, if it carries the lock. Without such a line: any starter that does. */
 function starterAtWork(start: JournalLine | undefined, spec: CompleteSpec): ProcessInfo | undefined {
   if (typeof start?.fd !== 'number') return lockCarriers(spec).starters.find(({ pid }) => !start || pid === start.by);
-  return processTable().carries(start.by, start.fd, spec.lockFile) ? processTable().lookUp(start.by) : undefined;
+  // A starter whose descriptors cannot be seen is at work as long as it lives.
+  if (processTable().carries(start.by, start.fd, spec.lockFile) === false) return undefined;
+  const found = processTable().lookUp(start.by);
+  return found?.startKey === (start.startKey ?? found?.startKey) ? found : undefined;
 }
 
 /**

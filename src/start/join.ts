@@ -20,7 +20,7 @@ import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { hasProc, isAlive, isSessionLeader, type ProcessInfo, processTable } from '../system/process-table.js';
 import { ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { appendSpawn, findCommand } from './spawn.js';
 import { lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready.js';
@@ -62,7 +62,9 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'process') {
     const { process: info } = holder;
     // The starter was killed before it named its process: nothing says where the output of the process begins.
-    if (spec.readyLine !== undefined && state.starting !== undefined && isStarterThrough(spec, state)) {
+    const isUnnamed = state.starting !== undefined && !state.isHandedOver && isSessionLeader(info);
+    if (spec.readyLine !== undefined && isUnnamed && isStarterThrough(spec, state)) {
+      if (isBeingEnded(info, spec)) return await waitForEnd(contest, info);
       return await abandonFound(contest, state);
     }
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);

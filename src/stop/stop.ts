@@ -181,12 +181,13 @@ async function bringDownAlone(
   const pace = new Pace({ maxMs: 25 });
   let outcome = giveUpOwn(spec);
   // With SIGKILL the walk for heirs can wait until the process is dead: they keep the lock, and the second look finds them.
-  let isFirst = true;
+  let heirs = spec.stopSignal !== 'SIGKILL' || spec.stopTimeoutMs === 0 || !hasProc();
   const find = () => {
-    const heirs = !isFirst || spec.stopSignal !== 'SIGKILL' || !hasProc() || limit.isOver;
-    isFirst = false;
-    return ownHolders(spec, { heirs });
+    const found = ownHolders(spec, { heirs: heirs || limit.isOver });
+    heirs = true;
+    return found;
   };
+  let lateLooks = 0;
   for (;;) {
     throwIfAborted(signal);
     const lock = tryAcquireLock(spec.lockFile);
@@ -204,11 +205,11 @@ async function bringDownAlone(
         lock.handOver();
       }
     }
-    // The last look begins after the limit: on a busy machine the limit can pass before the end of the holders is seen.
-    const isLast = limit.isOver;
+    // Two looks may begin after the limit: on a busy machine it can pass before the end of a process or its heirs is seen.
+    if (limit.isOver) lateLooks += 1;
     const ended = await end(spec, find, { signal, limit });
     outcome = combine(outcome, ended);
-    if (ended !== 'not-running' && !isLast) continue;
+    if (ended !== 'not-running' && lateLooks < 2) continue;
     const holder = identify(spec);
     if (holder.kind === 'starting') outcome = combine(outcome, 'stopped');
     if (isPatienceOver(holder) || limit.isOver) {

@@ -174,7 +174,7 @@ export function commandLine(pid: number): string[] {
 export function carriers(path: string, { kind, fd: only }: { kind?: LockKind; fd?: number } = {}): Carrier[] {
   if (!statFile(path)) return [];
   // The file may have any name: it can be linked, or mounted elsewhere. Most descriptors are sockets, pipes, devices.
-  const isFile = (pid: number, fd: number) => /^\/(?!dev\/)/.test(linkOf(pid, fd) ?? '');
+  const isFile = (pid: number, fd: number) => /^\/(?!dev\/(?!shm\/))/.test(linkOf(pid, fd) ?? '');
   return lookAtAll((pid) =>
     (only === undefined ? descriptors(pid) : [only]).flatMap((fd) =>
       only !== undefined || isFile(pid, fd) ? carrierAt(path, pid, fd, kind) : [],

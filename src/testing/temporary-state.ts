@@ -66,18 +66,22 @@ async function sweep(folder: string): Promise<void> {
     const locks = readdirSync(folder).filter((file) => file.endsWith('.lock') && file !== IN_USE);
     if (locks.some((file) => isLocked(join(folder, file)))) return;
     log('removing %s, which a killed run left', folder);
-    await removeFolder(folder);
+    await removeAside(folder);
   } finally {
     lock.release();
   }
 }
 
-/** A handful of files is removed in half the time in which the asynchronous function begins to do so. */
+/** Removes a handful of files in half the time of removeAside(). */
 export async function removeFolder(folder: string): Promise<void> {
   try {
     rmSync(folder, { recursive: true, force: true });
   } catch {
-    // A process that is still there writes into it.
-    await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    await removeAside(folder); // A process that is still there writes into it.
   }
+}
+
+/** Does not block the event loop. */
+async function removeAside(folder: string): Promise<void> {
+  await builtIn('node:fs/promises').rm(folder, { recursive: true, force: true, maxRetries: 3 });
 }

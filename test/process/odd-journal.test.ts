@@ -3,14 +3,18 @@ import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { acquireLock, ProcessManager } from '../../src/index.js';
+import { acquireLock, type Instance, ProcessManager } from '../../src/index.js';
 import { Journal, journalOf } from '../../src/state/journal.js';
 import { processTable } from '../../src/system/process-table.js';
 import { startBystanders } from '../helpers/bystanders.js';
 import { isRunningProcess, startTicks } from '../helpers/evidence.js';
 import { appendToJournal, type JournalEntry, journalEntries, journalFile } from '../helpers/journal.js';
+import { callElsewhere, unlessRoot } from '../helpers/one-call.js';
+import { logged } from '../helpers/outside-view.js';
+import { POWERLESS } from '../helpers/powerless.js';
 import { startProgram } from '../helpers/programs.js';
 import { sleepSpec } from '../helpers/servers.js';
+import { startOwner } from '../helpers/tied.js';
 
 test('a start gives up in time while another program keeps the journal locked, and does not block the event loop', async (t) => {
   const spec = sleepSpec(t, { startTimeoutMs: 500 });
@@ -107,6 +111,36 @@ test('a start replaces a process with a ready line whose starter was killed befo
   const next = await manager.start();
   assert.equal(next.reused, false);
   assert.deepEqual([pid, next.pid].map(isRunningProcess), [false, true]);
+});
+
+test('a process with a ready line is left alone while a starter whose descriptors cannot be seen lives', {
+  skip: unlessRoot,
+}, async (t) => {
+  const args = ['-c', 'echo it is ready; exec sleep 300'];
+  const spec = sleepSpec(t, { command: '/bin/sh', args, readyLine: 'it is ready', startTimeoutMs: 1_000 });
+  const { pid } = await callElsewhere<Instance>(t, 'start', spec, { wrapper: POWERLESS });
+  const { endPlace } = journalOf(new ProcessManager(spec).spec).read();
+  // This process has more capabilities than the next starter, which therefore cannot see its descriptors.
+  appendToJournal(spec, 'start', { by: process.pid, startKey: startTicks(process.pid), fd: 9, undoes: endPlace });
+  await assert.rejects(callElsewhere(t, 'start', spec, { wrapper: POWERLESS }), { name: 'UnhealthyError' });
+  assert.equal(isRunningProcess(pid), true);
+});
+
+test('a start waits for a tied process with a ready line whose owner was killed, and does not end it once more', async (t) => {
+  const script =
+    'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_000); }); console.log("ready");' +
+    'setInterval(() => 0, 1_000)';
+  const args = ['-e', script];
+  const spec = sleepSpec(t, { command: process.execPath, args, readyLine: 'ready', lifetime: 'tied' });
+  const manager = new ProcessManager(spec);
+  const owner = await startOwner(t, spec);
+  const { endPlace } = journalOf(manager.spec).read();
+  appendToJournal(spec, 'start', { by: 0x3fffff, startKey: '1', undoes: endPlace });
+  owner.program.kill('SIGKILL');
+  await logged(manager.spec.logFile, /asked/);
+  const { reused } = await manager.start();
+  assert.equal(reused, false);
+  assert.equal(readFileSync(manager.spec.logFile, 'utf8').match(/asked/g)?.length, 1);
 });
 
 test('a stop that a start has undone does not report the process of that start as ended', async (t) => {

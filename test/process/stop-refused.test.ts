@@ -108,24 +108,26 @@ describe('a stop that is refused', { concurrency: true }, () => {
     assert.equal(isRunning(pid), true);
   });
 
-  test("a kill of another user's process that cannot be signalled ends its children that can", {
-    skip: unlessCapable('sys_ptrace', 'dac_read_search'),
-  }, async (t) => {
-    const script =
-      'setpriv --reuid=65534 --regid=65534 --clear-groups setsid sleep 300 & echo "child $!"; exec sleep 300';
-    const spec = sleepSpec(t, { command: 'sh', args: ['-c', script], stopSignal: 'SIGKILL', stopTimeoutMs: 300 });
-    const manager = new ProcessManager(spec);
-    const { pid } = await manager.start();
-    const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
-    await eventually('the child belongs to another user', () => userOf(child) === '65534');
-    openToEverybody(manager, { lockMode: 0o666, folderMode: 0o777 });
-    chownSync(journalFile(spec), 65534, 65534); // As if that user had started a program of root (setuid).
-    await assert.rejects(callElsewhere<StopResult>(t, 'stop', spec, asNobodyWhoSees), {
-      name: 'StopTimeoutError',
-      holders: [pid],
+  for (const stopTimeoutMs of [300, 0]) {
+    test(`a kill of another user's process that cannot be signalled ends its children that can (stopTimeoutMs ${stopTimeoutMs})`, {
+      skip: unlessCapable('sys_ptrace', 'dac_read_search'),
+    }, async (t) => {
+      const script =
+        'setpriv --reuid=65534 --regid=65534 --clear-groups setsid sleep 300 & echo "child $!"; exec sleep 300';
+      const spec = sleepSpec(t, { command: 'sh', args: ['-c', script], stopSignal: 'SIGKILL', stopTimeoutMs });
+      const manager = new ProcessManager(spec);
+      const { pid } = await manager.start();
+      const child = killAfter(t, Number((await logged(manager.spec.logFile, /child (\d+)/))[1]));
+      await eventually('the child belongs to another user', () => userOf(child) === '65534');
+      openToEverybody(manager, { lockMode: 0o666, folderMode: 0o777 });
+      chownSync(journalFile(spec), 65534, 65534); // As if that user had started a program of root (setuid).
+      await assert.rejects(callElsewhere<StopResult>(t, 'stop', spec, asNobodyWhoSees), {
+        name: 'StopTimeoutError',
+        holders: [pid],
+      });
+      assert.deepEqual([pid, child].map(isRunning), [true, false]);
     });
-    assert.deepEqual([pid, child].map(isRunning), [true, false]);
-  });
+  }
 
   test('a stop while a stranger holds the lock throws a StopTimeoutError that names the stranger, which runs on', async (t) => {
     const manager = new ProcessManager(await redisSpec(t));
