@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { LOCK_FD } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
 import { journalOf } from '../state/journal.js';
-import { type JournalState, lineAgeMs } from '../state/journal-state.js';
+import { type JournalLine, type JournalState, lineAgeMs } from '../state/journal-state.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { now } from '../support/globals.js';
 import {
@@ -176,12 +176,16 @@ function areAtWork(members: readonly ProcessInfo[], spec: CompleteSpec): boolean
   const journal = journalOf(spec);
   const { last, isHandedOver } = journal.readIfReadable();
   const start = last('start');
-  const limitMs = spec.startTimeoutMs + stopLimitMs(spec) + Number(start?.prepareMs ?? 0);
-  const isStarting = start && !isHandedOver && lineAgeMs(start) < limitMs;
+  const isStarting = start && !isHandedOver && canBeAtWork(start, spec);
   const isStarter = (it: ProcessInfo) => it.pid === start?.by && it.startKey === (start.startKey ?? it.startKey);
   if (isStarting && members.some(isStarter)) return true;
   const stoppers = processTable().carriers(journal.path, { kind: 'shared' });
   return stoppers.some((stopper) => members.some(({ pid }) => pid === stopper.process.pid));
+}
+
+/** Is the `start` line younger than the longest start? */
+export function canBeAtWork(start: JournalLine, spec: CompleteSpec): boolean {
+  return lineAgeMs(start) < spec.startTimeoutMs + stopLimitMs(spec) + Number(start.prepareMs ?? 0);
 }
 
 /** The heir that goes on as the process, after that put itself into the background. */

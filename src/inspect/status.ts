@@ -14,7 +14,7 @@ import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { hasProc, isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
-import { type Holder, identify, isSeenHeld, leftBehind, lockCarriers, managedCarriers } from './holder.js';
+import { canBeAtWork, type Holder, identify, isSeenHeld, leftBehind, lockCarriers, managedCarriers } from './holder.js';
 import { countUsers } from './watcher.js';
 
 const log = debugLog('status');
@@ -232,10 +232,10 @@ export function isStarterThrough(spec: CompleteSpec, state: JournalState): boole
 /** The starter that wrote the `start` line, if it carries the lock. Without such a line: any starter that does. */
 function starterAtWork(start: JournalLine | undefined, spec: CompleteSpec): ProcessInfo | undefined {
   if (typeof start?.fd !== 'number') return lockCarriers(spec).starters.find(({ pid }) => !start || pid === start.by);
-  // A starter whose descriptors cannot be seen is at work as long as it lives.
-  if (processTable().carries(start.by, start.fd, spec.lockFile) === false) return undefined;
-  const found = processTable().lookUp(start.by);
-  return found?.startKey === (start.startKey ?? found?.startKey) ? found : undefined;
+  // One whose descriptors cannot be seen is at work for as long as a start can take.
+  const isHolding = processTable().carries(start.by, start.fd, spec.lockFile) ?? canBeAtWork(start, spec);
+  const isThere = isHolding && isAlive({ pid: start.by, startKey: String(start.startKey) });
+  return isThere ? processTable().lookUp(start.by) : undefined;
 }
 
 /**

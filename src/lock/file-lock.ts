@@ -24,10 +24,11 @@ export type { FileLock } from './held-lock.js';
 const log = debugLog('lock');
 
 /**
- * A LOCK_SH that is met in so many attempts in a row, which takes more than 100 ms, counts as a holder. Attempts are
- * counted, not time: a process that the system keeps from running makes few attempts in 100 ms.
+ * A LOCK_SH that is met in so many attempts in a row, which takes more than 200 ms, counts as a holder. Attempts are
+ * counted, not time: a process that the system keeps from running makes few attempts in that time. Where more processes
+ * want to run than the machine has cores, a question can be kept from giving its LOCK_SH back for 140 ms.
  */
-const SHARED_LOCK_ATTEMPTS = 250;
+const SHARED_LOCK_ATTEMPTS = 500;
 
 /** How often a waiter compares its file with the one at the path: on a deleted or replaced one it waits in vain. */
 const COMPARE_EVERY_MS = 1_000;
@@ -61,7 +62,7 @@ export interface WaitForLockOptions extends AcquireOptions {
  * Take the lock now or throw. Synchronous. Creates the file (never through a symbolic link) and missing parent folders
  * (0700). The lock is freed by `release()`, by `handOver()`, and by the kernel when this process ends, however it ends.
  * @throws LockHeldError when there is another holder, be it another lock object of this same process. A LOCK_SH that
- * somebody keeps counts as a holder after 100 ms of retries; without the addon, after two seconds
+ * somebody keeps counts as a holder after a quarter of a second of retries; without the addon, after two seconds
  * @throws LockUnavailableError when the file cannot be opened or locked at all (EACCES, ELOOP, ENOLCK, not a regular
  * file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL

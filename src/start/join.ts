@@ -4,7 +4,7 @@
  */
 
 import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readinessOf } from '../inspect/checks.js';
-import { type Holder, identify, isCarrying, ownHolders, type Patience } from '../inspect/holder.js';
+import { type Holder, identify, isCarrying, managedCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { identifyOften, isBeginning, isStarterThrough } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
@@ -20,7 +20,7 @@ import { Deadline, Pace, poll, throwIfAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { StateFileError, stopTimeoutError } from '../support/errors.js';
 import { now } from '../support/globals.js';
-import { hasProc, isAlive, isSessionLeader, type ProcessInfo, processTable } from '../system/process-table.js';
+import { type Carrier, hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { appendSpawn, findCommand } from './spawn.js';
 import { lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready.js';
@@ -62,10 +62,10 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
   if (holder.kind === 'process') {
     const { process: info } = holder;
     // The starter was killed before it named its process: nothing says where the output of the process begins.
-    const isUnnamed = state.starting !== undefined && !state.isHandedOver && isSessionLeader(info);
-    if (spec.readyLine !== undefined && isUnnamed && isStarterThrough(spec, state)) {
-      if (isBeingEnded(info, spec)) return await waitForEnd(contest, info);
-      return await abandonFound(contest, state);
+    const isUnnamed = spec.readyLine !== undefined && state.starting !== undefined && !state.isHandedOver;
+    const isOurs = ({ process, isOpenedByUs }: Carrier) => process.pid === info.pid && isOpenedByUs !== false;
+    if (isUnnamed && isStarterThrough(spec, state) && managedCarriers(spec).some(isOurs)) {
+      return isBeingEnded(info, spec) ? await waitForEnd(contest, info) : await abandonFound(contest, state);
     }
     const isJudged = spec.whenDifferent !== 'reuse' && !contest.isBecoming && isStarterThrough(spec, state);
     // A tied one whose owner is gone is neither refused nor ended once more: it will be gone in a moment.

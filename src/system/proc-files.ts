@@ -7,7 +7,6 @@
 import {
   type BigIntStats,
   closeSync,
-  constants,
   lstatSync,
   openSync,
   readdirSync,
@@ -17,6 +16,7 @@ import {
 } from 'node:fs';
 import { basename } from 'node:path';
 import { errorCode, isOwnLimit, isSystemError, systemError } from '../support/errors.js';
+import { LOCK_OPEN_FLAGS } from '../support/files.js';
 import { now } from '../support/globals.js';
 
 /** Shared by all reads: a walk makes hundreds of them, and each piece is copied out at once. */
@@ -167,8 +167,7 @@ export function lockThrough(pid: number, fd: number, kind: LockKind = 'exclusive
   if (!info) return info === undefined ? undefined : null;
   const line = LOCK_LINES[kind].exec(info);
   const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-  // An heir can clear O_NONBLOCK for the whole family (F_SETFL of fcntl(2)), and nobody can clear O_NOFOLLOW.
-  return line === null ? null : { isOpenedByUs: (flags & constants.O_NOFOLLOW) !== 0, inode: line[1] };
+  return line === null ? null : { isOpenedByUs: (flags & LOCK_OPEN_FLAGS) === LOCK_OPEN_FLAGS, inode: line[1] };
 }
 
 export function linkOf(pid: number, fd: number): string | null | undefined {

@@ -11,7 +11,7 @@ import { type Program, startFixture } from '../helpers/programs.js';
 import { rounds, temporaryFolder } from '../helpers/resources.js';
 import { eventually } from '../helpers/waiting.js';
 
-/** A shared lock counts as a holder after 100 ms, even that of a process that asks and is not scheduled meanwhile. */
+/** A shared lock counts as a holder after a quarter of a second, also that of a process that asks and is hardly scheduled meanwhile. */
 const LEAST_STALL_NS = 80_000_000n;
 
 /**

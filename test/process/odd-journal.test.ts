@@ -117,16 +117,33 @@ test('a process with a ready line is left alone while a starter whose descriptor
   skip: unlessRoot,
 }, async (t) => {
   const args = ['-c', 'echo it is ready; exec sleep 300'];
-  const spec = sleepSpec(t, { command: '/bin/sh', args, readyLine: 'it is ready', startTimeoutMs: 1_000 });
+  const spec = sleepSpec(t, { command: '/bin/sh', args, readyLine: 'it is ready', startTimeoutMs: 3_000 });
   const { pid } = await callElsewhere<Instance>(t, 'start', spec, { wrapper: POWERLESS });
   const { endPlace } = journalOf(new ProcessManager(spec).spec).read();
+  const sinceBootMs = processTable().sinceBootMs();
   // This process has more capabilities than the next starter, which therefore cannot see its descriptors.
-  appendToJournal(spec, 'start', { by: process.pid, startKey: startTicks(process.pid), fd: 9, undoes: endPlace });
+  appendToJournal(spec, 'start', {
+    by: process.pid,
+    startKey: startTicks(process.pid),
+    fd: 0,
+    undoes: endPlace,
+    sinceBootMs,
+  });
   await assert.rejects(callElsewhere(t, 'start', spec, { wrapper: POWERLESS }), { name: 'UnhealthyError' });
   assert.equal(isRunningProcess(pid), true);
+  // No start takes an hour: such a line is of one that its program has outlived.
+  const old = {
+    sinceBootMs: sinceBootMs - 3_600_000,
+    undoes: journalOf(new ProcessManager(spec).spec).read().endPlace,
+  };
+  appendToJournal(spec, 'start', { by: process.pid, startKey: startTicks(process.pid), fd: 0, ...old });
+  const next = await callElsewhere<Instance>(t, 'start', spec, { wrapper: POWERLESS });
+  assert.deepEqual([next.reused, isRunningProcess(pid)], [false, false]);
 });
 
-test('a start waits for a tied process with a ready line whose owner was killed, and does not end it once more', async (t) => {
+test('a start waits for a tied process with a ready line whose owner was killed, and does not end it once more', {
+  skip: process.platform !== 'linux' && 'needs /proc',
+}, async (t) => {
   const script =
     'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_000); }); console.log("ready");' +
     'setInterval(() => 0, 1_000)';
