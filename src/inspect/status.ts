@@ -234,8 +234,8 @@ function starterAtWork(start: JournalLine | undefined, spec: CompleteSpec): Proc
   if (typeof start?.fd !== 'number') return lockCarriers(spec).starters.find(({ pid }) => !start || pid === start.by);
   // One whose descriptors cannot be seen is at work for as long as a start can take.
   const isHolding = processTable().carries(start.by, start.fd, spec.lockFile) ?? canBeAtWork(start, spec);
-  const isThere = isHolding && isAlive({ pid: start.by, startKey: String(start.startKey) });
-  return isThere ? processTable().lookUp(start.by) : undefined;
+  const found = isHolding ? processTable().lookUp(start.by) : undefined;
+  return found?.startKey === start.startKey && !found?.isZombie ? found : undefined;
 }
 
 /**
