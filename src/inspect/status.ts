@@ -88,7 +88,7 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
 
 async function reportFree(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const [left] = leftBehind(spec);
-  if (left === undefined) return await reportNobody(spec, signal);
+  if (left === undefined || left.isExiting) return await reportNobody(spec, signal);
   const known = [journalOf(spec).readIfReadable().spawned, livingSpawned(spec.lockFile)];
   const isSurvivor = known.every((info) => info?.pid !== left.pid);
   if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });

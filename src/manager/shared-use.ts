@@ -1,6 +1,7 @@
 /** Counts a manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
 import { identify } from '../inspect/holder.js';
 import { isShared } from '../inspect/watcher.js';
+import { journalOf } from '../state/journal.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
@@ -52,6 +53,8 @@ export class SharedUse {
       const holder = identify(this.#spec);
       // A process that was found running keeps the lifetime that it was started with.
       const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
+      // If this last user is killed before the process is gone, a newcomer must not reuse it: it may be ending already.
+      if (holder.kind === 'process' && !isForeign) journalOf(this.#spec).note('abandon');
       if (!isForeign) await bringDown(this.#spec, {});
       await this.#afterLastUser();
     });

@@ -57,6 +57,10 @@ export class RemoteManager extends EventEmitter<{ event: [Event] }> {
     return this.#call('status') as Promise<Status>;
   }
 
+  async leave(): Promise<void> {
+    await this.#call('leave');
+  }
+
   /** @returns the PID of the process that has become the managed one */
   become(options: { abortAfterMs?: number } = {}): Promise<number> {
     return this.#call('become', options) as Promise<number>;

@@ -5,12 +5,14 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
-import { isRunning } from '../helpers/outside-view.js';
+import { isRunning, logged } from '../helpers/outside-view.js';
 import { seededRandom } from '../helpers/random.js';
-import { rounds } from '../helpers/resources.js';
-import { redisSpec } from '../helpers/servers.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
+import { freePort, rounds } from '../helpers/resources.js';
+import { redisSpec, sleepSpec } from '../helpers/servers.js';
 import { groupEnds } from '../helpers/tied.js';
 import { STILL_MS } from '../helpers/waiting.js';
+import { livingInGroup } from '../helpers/witness.js';
 
 test('a start that fails after another one of the same manager has succeeded does not make the manager leave', async (t) => {
   const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
@@ -72,4 +74,28 @@ test('a start that waits for the end of the process is ended by its own signal, 
   assert.equal((await manager.status()).users, 1);
   await manager.leave();
   assert.equal(isRunning(pid), false);
+});
+
+test('a start does not reuse the process that the last user was ending when it was killed', async (t) => {
+  const port = await freePort();
+  const script =
+    'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_500); });' +
+    `net.createServer().listen(${port}, "127.0.0.1")`;
+  const spec = sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
+  const lastUser = await startRemoteManager(t, spec);
+  const { pid } = await lastUser.start();
+  // A last user or a start can be quicker than the watcher. A stop continues the watcher, so it is suspended twice.
+  const suspendWatcher = () => {
+    for (const member of livingInGroup(pid)) if (member !== pid) process.kill(member, 'SIGSTOP');
+  };
+  suspendWatcher();
+  const leaving = lastUser.leave().catch(() => undefined);
+  const manager = new ProcessManager(spec);
+  await logged(manager.spec.logFile, /asked/);
+  suspendWatcher();
+  lastUser.kill('SIGKILL');
+  const next = await manager.start();
+  assert.deepEqual([next.reused, next.pid !== pid, isRunning(pid), isRunning(next.pid)], [false, true, false, true]);
+  await leaving;
+  await manager.leave();
 });
