@@ -18,6 +18,7 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
+import { isLivingChild } from '../system/own-children.js';
 import { processTable } from '../system/process-table.js';
 import {
   crashLoopError,
@@ -103,7 +104,8 @@ export class ProcessSupervisor implements Supervisor {
       if (!this.#isEnding) await this.#begin();
       while (!this.#isEnding) {
         await this.#act();
-        if (!this.#isEnding) await this.#pause();
+        const untilDueMs = this.state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
+        if (!this.#isEnding) await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
       }
     } catch (error) {
       this.#notes.note('give-up', {}, error);
@@ -136,7 +138,8 @@ export class ProcessSupervisor implements Supervisor {
       }
       const { spawned, isOfLastStart, isRestarting, hasExited } = state;
       const livedMs = spawned && isOfLastStart ? processTable().age(spawned) : undefined;
-      return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, livedMs };
+      const isOurChild = spawned !== undefined && isLivingChild(spawned) === true;
+      return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, isOurChild, livedMs };
     } catch (error) {
       this.#log('cannot be observed', error);
       return undefined;
@@ -155,7 +158,8 @@ export class ProcessSupervisor implements Supervisor {
     if (this.state !== 'restarting') {
       if (sight === undefined) return;
       const isJustGone = now() - (this.#seenAt ?? Number.NEGATIVE_INFINITY) < EXIT_TOLD_MS;
-      if (this.#options.restartOn === 'failure' && !sight.hasExited && isJustGone) return;
+      // The kernel frees the lock before it reports the end of a process.
+      if ((this.#options.restartOn === 'failure' || sight.isOurChild) && !sight.hasExited && isJustGone) return;
       // A restart() that is at work, or has died between its halves, is no crash.
       this.#plan({ isCrash: !sight.isRestarting });
     }
@@ -237,11 +241,6 @@ export class ProcessSupervisor implements Supervisor {
     if (state !== this.state) log('%s: %s → %s', this.#spec.name, this.state, state);
     this.#checks.reset();
     this.state = state;
-  }
-
-  async #pause(): Promise<void> {
-    const untilDueMs = this.state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
-    await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
   }
 
   #log(what: string, error: unknown): void {

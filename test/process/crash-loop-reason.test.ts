@@ -9,6 +9,11 @@ import { Supervision } from '../helpers/supervisor-process.js';
 const endings: Record<string, { args: readonly string[]; message: RegExp }> = {
   'with exit code 0': { args: ['-c', 'sleep 0.3'], message: /the last one \(PID \d+\) ended with exit code 0/ },
   'with exit code 7': { args: ['-c', 'sleep 0.3; exit 7'], message: /the last one \(PID \d+\) ended with exit code 7/ },
+  // The kernel, too, frees the lock a moment before the parent is told of the end.
+  'some time after its lock was freed': {
+    args: ['-c', 'sleep 0.3; exec 3>&-; sleep 0.3; exit 7'],
+    message: /the last one \(PID \d+\) ended with exit code 7/,
+  },
   'by a signal': { args: ['-c', 'sleep 0.3; kill -SEGV $$'], message: /the last one \(PID \d+\) ended by SIGSEGV/ },
 };
 
