@@ -408,8 +408,8 @@ export const breaks = [
     laws: [4],
     breaks: 'the process that the PID file names is taken for the managed one',
     file: 'src/inspect/status.ts',
-    pattern: /const \[(\w+)\] = leftBehind\((\w+)\)/,
-    replacement: 'const $1 = leftBehind($2)[0] ?? processTable().list().find((it) => isNamedIn($2.pidFile, it))',
+    pattern: /const (\w+) = leftBehind\((\w+)\)/,
+    replacement: 'const $1 = [...leftBehind($2), ...processTable().list().filter((it) => isNamedIn($2.pidFile, it))]',
     rows: { 'a PID file of any content': 1, 'written in another boot': 0.5 },
   },
   {

@@ -8,7 +8,7 @@ import { type LineSearch, searchReadyLine } from '../state/log-file.js';
 import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
 import {
   abortAfter,
-  type Deadline,
+  Deadline,
   type LinkedSignal,
   linkSignals,
   Pace,
@@ -115,8 +115,7 @@ export async function findHealthy(
 }
 
 /**
- * Runs all checks once. Each port, and `isHealthy`, may take `checkTimeoutMs`. A missing ready line counts as a failed
- * health check. An aborted signal, and the end of the process, end the checks: what is unanswered then has failed.
+ * Runs all checks once, within `checkTimeoutMs`. A missing ready line counts as a failed health check. An aborted signal, and the end of the process, end the checks: what is unanswered then has failed.
  */
 export async function runChecks(
   spec: CompleteSpec,
@@ -149,17 +148,20 @@ async function runBoth(
 ): Promise<CheckResult> {
   const { host, readyPort, checkTimeoutMs } = spec;
   const { isLineSeen, port } = readinessOf(spec);
-  const timeoutMs = () => Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs);
+  const look = Deadline.after(Math.min(checkTimeoutMs, limit?.remainingMs ?? checkTimeoutMs));
   let isOpen: boolean | undefined;
   for (const each of [port, readyPort]) {
     if (each === undefined || isOpen === false) continue;
-    isOpen = await isPortOpen({ host, port: each }, { timeoutMs: timeoutMs(), signal });
+    isOpen = await isPortOpen({ host, port: each }, { timeoutMs: look.remainingMs, signal });
   }
   const { isHealthy } = spec;
   if (isOpen !== false && !isLineSeen) return { port: isOpen, health: false };
   if (isOpen === false || isHealthy === undefined) return { port: isOpen, health: undefined };
   const instance = instanceOf(spec, info, { reused });
-  return { port: isOpen, health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(timeoutMs(), signal)) };
+  return {
+    port: isOpen,
+    health: await askHealth({ ...spec, isHealthy }, instance, abortAfter(look.remainingMs, signal)),
+  };
 }
 
 /** Why each `isHealthy` function failed last, and for which process. */

@@ -6,10 +6,9 @@ import { journalOf } from '../state/journal.js';
 import { type JournalLine, type JournalState, lineAgeMs, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import { addressOf, type CompleteSpec } from '../state/process-spec.js';
-import { abortAfter, linkSignals, Pace, sleep, throwIfAborted, whenAborted } from '../support/deadline.js';
+import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, PredecessorError, spawnError } from '../support/errors.js';
-import { newAbort } from '../support/globals.js';
+import { errorText } from '../support/errors.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { hasProc, isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
@@ -79,16 +78,23 @@ function isAtWork({ by: pid, startKey, boot }: JournalLine): boolean {
 async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
   const pace = new Pace({ firstMs: 5 });
   for (let look = 1; ; look += 1) {
-    if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) return await reportFree(spec, signal);
-    const holder = identify(spec);
-    if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
+    if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) {
+      const left = leftBehind(spec);
+      if (look === LOOKS || !left.some((it) => it.isExiting)) return await reportFree(spec, left[0], signal);
+    } else {
+      const holder = identify(spec);
+      if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);
+    }
     await pace.wait({ signal });
   }
 }
 
-async function reportFree(spec: CompleteSpec, signal: AbortSignal | undefined): Promise<Status> {
-  const [left] = leftBehind(spec);
-  if (left === undefined || left.isExiting) return await reportNobody(spec, signal);
+async function reportFree(
+  spec: CompleteSpec,
+  left: ProcessInfo | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Status> {
+  if (left === undefined) return await reportNobody(spec, signal);
   const known = [journalOf(spec).readIfReadable().spawned, livingSpawned(spec.lockFile)];
   const isSurvivor = known.every((info) => info?.pid !== left.pid);
   if (isSurvivor) return report(spec, 'unhealthy', undefined, { lock: false, process: false });
@@ -108,7 +114,8 @@ async function reportNobody(spec: CompleteSpec, signal: AbortSignal | undefined)
   }
 }
 
-async function askPredecessor(
+/** PID of a living owner under an older scheme, within checkTimeoutMs. @throws what predecessor() throws */
+export async function askPredecessor(
   { predecessor, checkTimeoutMs }: CompleteSpec,
   signal: AbortSignal | undefined,
 ): Promise<number | undefined> {
@@ -117,43 +124,11 @@ async function askPredecessor(
   try {
     const pid = await Promise.race([predecessor(), whenAborted(limit.signal)]);
     check('predecessor()', pid, optional(isPid), 'a PID or undefined');
-    return pid;
+    // The lock file that an older scheme shares with ours names this very start.
+    return pid === process.pid ? undefined : pid;
   } finally {
     limit.clear();
   }
-}
-
-/** How often a start that waits for predecessor() checks whether it is still wanted: a stop() waits for the start. */
-const GUARD_MS = 100;
-
-/**
- * The last check before there is a process.
- * @throws PredecessorError; SpawnError when predecessor() gives no answer; what `guard` throws; the signal's reason
- */
-export async function refusePredecessor(
-  spec: CompleteSpec,
-  { signal, guard }: { signal: AbortSignal | undefined; guard: () => void },
-): Promise<void> {
-  const over = newAbort();
-  const linked = linkSignals(signal, over.signal);
-  const watch = async (): Promise<never> => {
-    for (;;) {
-      guard();
-      await sleep(GUARD_MS, over.signal);
-    }
-  };
-  const asked = Promise.race([askPredecessor(spec, linked.signal), watch()]).finally(() => {
-    over.abort();
-    linked.clear();
-  });
-  const pid = await asked.catch((error: unknown) => {
-    // After a stop() or an abort, `guard` throws that reason.
-    guard();
-    throw spawnError(spec, `it cannot be told whether an older owner lives: ${errorText(error)}`, error);
-  });
-  if (pid === undefined) return;
-  const message = `Cannot start ${spec.name}: PID ${pid} owns it under an older scheme; stop it with the tool that started it, or by "kill ${pid}"`;
-  throw new PredecessorError(message, { pid });
 }
 
 async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSignal | undefined): Promise<Status> {

@@ -48,7 +48,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   constructor(spec: ProcessSpec) {
     super();
     this.spec = completeSpec(spec);
-    this.#sharedUse = new SharedUse(this.spec, () => this.afterLastUser());
+    this.#sharedUse = new SharedUse(this.spec, () => this.afterLastUser(), this.#announce);
   }
 
   /**
@@ -81,7 +81,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
     const supervisor = this.#supervisor;
     this.#supervisor = undefined;
     supervisor?.end();
-    const result = await this.#asLockErrors(stop(this.spec, { signal: options.signal }));
+    const result = await this.#asLockErrors(stop(this.spec, { signal: options.signal }), options.signal);
     await supervisor?.abort();
     this.#announce('stopped', result);
     return result;
@@ -215,7 +215,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   /** Runs `act` as a user of a shared process. @throws SpawnError for an error of the system */
   async #asUser<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     return await this.#sharedUse.during(signal, act).catch((error: unknown) => {
-      throw isSystemError(error) ? spawnError(this.spec, errorText(error), error) : error;
+      throw isSystemError(error) && error !== signal?.reason ? spawnError(this.spec, errorText(error), error) : error;
     });
   }
 
@@ -227,10 +227,10 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
   }
 
   /** @throws LockUnavailableError for an error of the system */
-  async #asLockErrors<T>(answer: Promise<T>): Promise<T> {
+  async #asLockErrors<T>(answer: Promise<T>, signal?: AbortSignal): Promise<T> {
     const { lockFile: path } = this.spec;
     return await answer.catch((cause: unknown) => {
-      if (!isSystemError(cause)) throw cause;
+      if (!isSystemError(cause) || cause === signal?.reason) throw cause;
       throw new LockUnavailableError(`Cannot tell who holds "${path}": ${errorText(cause)}`, { path, cause });
     });
   }

@@ -1,6 +1,7 @@
 /** Counts a manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
-import { identify } from '../inspect/holder.js';
+import { type Holder, identify } from '../inspect/holder.js';
 import { isShared } from '../inspect/watcher.js';
+import type { Announce } from '../start/launch.js';
 import { journalOf } from '../state/journal.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
@@ -9,21 +10,31 @@ import { bringDown } from '../stop/stop.js';
 export class SharedUse {
   readonly #spec: CompleteSpec;
   readonly #afterLastUser: () => Promise<void>;
+  readonly #onWait: () => void;
   /** Set from the first start that succeeds until `leave()`. */
   #user: User | undefined;
+  /** Starts under way: those that were called before a `leave()` end with it. */
+  readonly #starts = new Set<Promise<unknown>>();
   #leaving: Promise<void> | undefined;
 
   /** @param afterLastUser what the last user does after it has ended the process; nobody can become a user meanwhile */
-  constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>) {
+  constructor(spec: CompleteSpec, afterLastUser: () => Promise<void>, announce: Announce) {
     this.#spec = spec;
     this.#afterLastUser = afterLastUser;
+    this.#onWait = () => announce('waiting', { for: 'stop', pid: undefined });
   }
 
   /** Runs `start` as a user. Each start counts by itself: a failed or aborted one must not end another's process. */
   async during<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     if (this.#spec.lifetime !== 'shared') return await start();
+    const work = this.#startAsUser(signal, start);
+    this.#starts.add(work);
+    return await work.finally(() => this.#starts.delete(work));
+  }
+
+  async #startAsUser<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
     await this.#leaving?.catch(() => undefined); // leave() rejects with this error.
-    const user = await joinUsers(this.#spec, { signal });
+    const user = await joinUsers(this.#spec, { signal, onWait: this.#onWait });
     try {
       const result = await start();
       if (this.#user !== undefined) user.release();
@@ -36,14 +47,19 @@ export class SharedUse {
   }
 
   async leave(): Promise<void> {
+    const leaving = this.#leaveAfter(this.#leaving).finally(() => {
+      if (this.#leaving === leaving) this.#leaving = undefined;
+    });
+    this.#leaving = leaving;
+    await leaving;
+  }
+
+  async #leaveAfter(earlier: Promise<void> | undefined): Promise<void> {
+    if (earlier !== undefined) await earlier;
+    if (this.#starts.size > 0) await Promise.allSettled(this.#starts);
     const user = this.#user;
     this.#user = undefined;
-    if (user !== undefined) {
-      this.#leaving = this.#leaveAs(user).finally(() => {
-        this.#leaving = undefined;
-      });
-    }
-    await this.#leaving;
+    if (user !== undefined) await this.#leaveAs(user);
   }
 
   async #leaveAs(user: User): Promise<void> {
@@ -53,10 +69,21 @@ export class SharedUse {
       const holder = identify(this.#spec);
       // A process that was found running keeps the lifetime that it was started with.
       const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
-      // If this last user is killed before the process is gone, a newcomer must not reuse it: it may be ending already.
-      if (holder.kind === 'process' && !isForeign) journalOf(this.#spec).note('abandon');
-      if (!isForeign) await bringDown(this.#spec, {});
+      if (!isForeign) await this.#end(holder);
       await this.#afterLastUser();
     });
+  }
+
+  /** A stop at work: until it is done, no start spawns a process that it could take for the one that it ends. */
+  async #end({ members }: Holder): Promise<void> {
+    const journal = journalOf(this.#spec);
+    const work = await journal.holdShared().catch(() => undefined); // The journal can be gone; the process must end.
+    try {
+      // If this last user is killed before the process is gone, a newcomer must not reuse it: it may be ending already.
+      if (members.length > 0) journal.note('abandon');
+      await bringDown(this.#spec);
+    } finally {
+      work?.release();
+    }
   }
 }

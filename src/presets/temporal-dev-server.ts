@@ -135,7 +135,9 @@ function commandLine(options: Completed, database: string | undefined): string[]
     ...(database === undefined ? [] : ['--db-filename', database]),
     ...namespaces.filter((it) => it !== 'default').flatMap((it) => ['--namespace', it]),
     ...Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
-    ...Object.entries(dynamicConfig).flatMap((entry) => ['--dynamic-config-value', dynamicValue(...entry)]),
+    ...Object.entries(dynamicConfig)
+      .filter(([, value]) => value !== undefined)
+      .flatMap((entry) => ['--dynamic-config-value', dynamicValue(...entry)]),
     ...(logLevel === undefined ? [] : ['--log-level', logLevel]),
     ...extraArgs,
   ];

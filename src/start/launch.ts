@@ -6,7 +6,6 @@
 
 import { instanceOf, readinessOf } from '../inspect/checks.js';
 import { heirsOfLock, leftBehind } from '../inspect/holder.js';
-import { refusePredecessor } from '../inspect/status.js';
 import type { FileLock } from '../lock/held-lock.js';
 import { fingerprint } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
@@ -22,7 +21,7 @@ import { now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
 import { isUncollected, rememberSpawned } from '../system/own-children.js';
 import { lookUpChild, ownStartKey, type ProcessInfo, processTable } from '../system/process-table.js';
-import { lockPort, refuseBusyPort } from './port-lock.js';
+import { lockPort, refuseBusyPort, refusePredecessor } from './port-lock.js';
 import {
   appendSpawn,
   findCommand,

@@ -1,19 +1,20 @@
 /**
  * Keeps two starts off one port. A TCP check alone would take an older listener for the spawned process, and two
  * managers with different locks could both find the port free before either spawned. So a start takes the lock of its
- * port before it checks the port, and keeps it until the process is ready.
+ * port before it checks the port, and keeps it until the process is ready. Last it asks for an owner under an older scheme.
  */
 
 import { join } from 'node:path';
 import { portInUseError } from '../inspect/checks.js';
-import { refusePredecessor } from '../inspect/status.js';
+import { askPredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
 import type { CompleteSpec } from '../state/process-spec.js';
-import { Deadline, poll } from '../support/deadline.js';
+import { Deadline, linkSignals, poll, sleep } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, PortInUseError } from '../support/errors.js';
+import { errorText, PortInUseError, PredecessorError, spawnError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
+import { newAbort } from '../support/globals.js';
 import { processTable } from '../system/process-table.js';
 
 const log = debugLog('port');
@@ -76,4 +77,37 @@ export async function refuseBusyPort(
   // If the listener is an older owner, PredecessorError says more.
   await refusePredecessor(spec, { signal, guard });
   throw portInUseError(name, port, processTable().listeners(port)[0]);
+}
+
+/** How often a start that waits for predecessor() checks whether it is still wanted: a stop() waits for the start. */
+const GUARD_MS = 100;
+
+/**
+ * The last check before there is a process.
+ * @throws PredecessorError; SpawnError when predecessor() gives no answer; what `guard` throws; the signal's reason
+ */
+export async function refusePredecessor(
+  spec: CompleteSpec,
+  { signal, guard }: { signal: AbortSignal | undefined; guard: () => void },
+): Promise<void> {
+  const over = newAbort();
+  const linked = linkSignals(signal, over.signal);
+  const watch = async (): Promise<never> => {
+    for (;;) {
+      guard();
+      await sleep(GUARD_MS, over.signal);
+    }
+  };
+  const asked = Promise.race([askPredecessor(spec, linked.signal), watch()]).finally(() => {
+    over.abort();
+    linked.clear();
+  });
+  const pid = await asked.catch((error: unknown) => {
+    // After a stop() or an abort, `guard` throws that reason.
+    guard();
+    throw spawnError(spec, `it cannot be told whether an older owner lives: ${errorText(error)}`, error);
+  });
+  if (pid === undefined) return;
+  const message = `Cannot start ${spec.name}: PID ${pid} owns it under an older scheme; stop it with the tool that started it, or by "kill ${pid}"`;
+  throw new PredecessorError(message, { pid });
 }

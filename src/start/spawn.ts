@@ -44,12 +44,25 @@ export const PREPARE_GRACE_MS = 2_000;
 /** How often a start checks whether it is still wanted while prepare() runs. */
 const PREPARE_LOOK_MS = 100;
 
-/** Runs prepare() and returns the spec to spawn. @throws what prepare() and `guard` throw; StartTimeoutError */
+/** The working directory can be one of them. @throws SpawnError */
+function makeDataFolders(spec: CompleteSpec): void {
+  try {
+    spec.dataDirs.forEach(makeFolders);
+  } catch (error) {
+    throw spawnError(spec, errorText(error), error);
+  }
+}
+
+/**
+ * Makes the folders, runs prepare(), and returns the spec to spawn.
+ * @throws what prepare() and `guard` throw; StartTimeoutError | SpawnError
+ */
 export async function prepareSpawn(
   spec: CompleteSpec,
   { guard, signal }: { guard: () => void; signal: AbortSignal | undefined },
 ): Promise<CompleteSpec> {
   const { name, prepare, prepareTimeoutMs: timeoutMs } = spec;
+  makeDataFolders(spec);
   if (prepare === undefined) return spec;
   const began = now();
   const limit = Deadline.after(timeoutMs);
@@ -97,7 +110,7 @@ export async function prepareSpawn(
 /** The process leads its own session and group, and writes to the log itself. @throws SpawnError | FlockBindingError */
 export async function spawnProcess(spec: CompleteSpec, executable: string, lockFd: number): Promise<SpawnedProcess> {
   const { spawn } = builtIn('node:child_process');
-  const { lifetime, lingerMs, cwd, env, dataDirs } = spec;
+  const { lifetime, lingerMs, cwd, env } = spec;
   const [command, ...args] = commandLine(spec, executable);
   // The users file is opened once more: the watcher must not share our LOCK_SH.
   const usersFd = lifetime === 'shared' ? openLockFile(besideLockFile(spec, 'users'), 0o600) : undefined;
@@ -108,7 +121,6 @@ export async function spawnProcess(spec: CompleteSpec, executable: string, lockF
   try {
     // The lines of earlier users mean nothing to this watcher, and no earlier watcher needs them: its process is dead.
     if (usersFd !== undefined && lingerMs > 0) ftruncateSync(usersFd);
-    dataDirs.forEach(makeFolders);
     output = openLog(spec);
     const stdio: StdioOptions = ['ignore', output.fd, output.fd, lockFd, watched];
     markDescriptors();

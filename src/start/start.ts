@@ -6,7 +6,6 @@
  */
 
 import { identify, isSeenHeld, patienceWith } from '../inspect/holder.js';
-import { refusePredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { type FileLock, LOCK_FD } from '../lock/held-lock.js';
 import { isLocked } from '../lock/questions.js';
@@ -29,6 +28,7 @@ import { now } from '../support/globals.js';
 import { lookUpChild, processTable } from '../system/process-table.js';
 import { type Contest, join, LOOK_EVERY_MS, waitForStopAtWork } from './join.js';
 import { type Announce, begin, ContendAgain, checkWanted, giveBack, launch, type StartOptions } from './launch.js';
+import { refusePredecessor } from './port-lock.js';
 import { appendSpawn } from './spawn.js';
 import { refuseSharedLock } from './wait-until-ready.js';
 

@@ -12,6 +12,7 @@ import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
+import { processTable } from '../system/process-table.js';
 import { fileError, lockJournal, READ_BYTES, readJournal, readLines, textOf, tryLockJournal } from './journal-file.js';
 import { type JournalEventName, type JournalLine, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
@@ -212,6 +213,13 @@ export class Journal {
     }
     log('%s: start, and trimmed (PID %d)', this.path, process.pid);
     return true;
+  }
+
+  /** Is a stop, restart or abandon pending whose writer is gone, with nobody at work on it? */
+  async isPendingOrphaned(): Promise<boolean> {
+    const { isPending, pendingBy } = this.read();
+    const writer = pendingBy === undefined || pendingBy === process.pid ? undefined : processTable().lookUp(pendingBy);
+    return isPending && (writer?.isZombie ?? true) && !(await this.probeStopAtWork());
   }
 
   async probeStopAtWork(): Promise<boolean> {

@@ -47,7 +47,7 @@ export interface ProcessSpec {
    * `.2` and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
    */
   logRotation?: { overBytes?: number; keep?: number };
-  /** Folders that the process needs, created (0700) under the lock before it is spawned. */
+  /** Folders that the process needs, created (0700) under the lock, before `prepare` and the spawn. */
   dataDirs?: readonly string[];
   /** Host of `port` and `readyPort`. @default '127.0.0.1' */
   host?: string;
@@ -92,8 +92,8 @@ export interface ProcessSpec {
   /**
    * PID of a living owner under another scheme (a PID in a file, an older release). Called by `start()` and `become()`
    * under the lock, right before the spawn, within `checkTimeoutMs`: they then throw PredecessorError; by `status()`
-   * only when the lock is free: 'unknown' with that PID; never by `stop()`. An exception, or no answer in time, is an
-   * error of the start.
+   * only when the lock is free: 'unknown' with that PID; never by `stop()`. The caller's own PID counts as none. An
+   * exception, or no answer in time, is an error of the start.
    */
   predecessor?: () => number | undefined | Promise<number | undefined>;
   /**
@@ -113,7 +113,7 @@ export interface ProcessSpec {
   lingerMs?: number;
   /** Milliseconds from the call to ready; a contender that gets to spawn has the whole time again. @default 10_000 */
   startTimeoutMs?: number;
-  /** Milliseconds for one check of port and health; a longer one counts as failed. @default 2_000 */
+  /** Milliseconds for one look at ports and health together; a longer one counts as failed. @default 2_000 */
   checkTimeoutMs?: number;
   /** Milliseconds between `stopSignal` and SIGKILL, both sent to the whole process group. 0 kills at once. @default 10_000 */
   stopTimeoutMs?: number;

@@ -22,19 +22,31 @@ export type User = { release(): void };
 
 const log = debugLog('users');
 
+interface JoinOptions {
+  signal?: AbortSignal | undefined;
+  /** Called first when there is no user; nobody can become one meanwhile. */
+  whenUnused?: () => Promise<void>;
+  /** Called when the process is being ended. */
+  onWait?: () => void;
+}
+
+/** A refusal that is met more often than this is no question that somebody asked at the same moment. */
+const QUESTIONS = 3;
+
 /**
  * Becomes a user; waits while the process is being ended.
- * @param whenUnused is called first when there is no user; nobody can become one meanwhile
  * @throws StopTimeoutError | LockUnavailableError; the signal's reason; what `whenUnused` throws
  */
-export async function joinUsers(
-  spec: Shared,
-  { signal, whenUnused }: { signal?: AbortSignal | undefined; whenUnused?: () => Promise<void> } = {},
-): Promise<User> {
+export async function joinUsers(spec: Shared, { signal, whenUnused, onWait }: JoinOptions = {}): Promise<User> {
   throwIfAborted(signal);
   const path = besideLockFile(spec, 'users');
   const deadline = Deadline.after(stopLimitMs(spec));
-  const join = () => tryToJoin(path, spec.lingerMs > 0, whenUnused);
+  let looks = 0;
+  const join = () => {
+    looks += 1;
+    if (looks === QUESTIONS) onWait?.();
+    return tryToJoin(path, spec.lingerMs > 0, whenUnused);
+  };
   const user = await poll(join, { deadline, signal, pace: new Pace({ maxMs: 10 }) });
   if (user === undefined) throw stopTimeoutError(spec, []);
   return user;

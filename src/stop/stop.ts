@@ -16,8 +16,8 @@ import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } fro
 import { debugLog } from '../support/debug.js';
 import { errorText, StateFileError, StopTimeoutError, stopTimeoutError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
-import { collectChildren, hasProc, livingSpawned, type ProcessInfo } from '../system/process-table.js';
-import { type Limits, terminate } from './terminate.js';
+import { collectChildren, hasProc, livingSpawned } from '../system/process-table.js';
+import { end, type Limits, type Outcome } from './terminate.js';
 
 /** How a `stop()` came to its end. */
 export interface StopResult {
@@ -27,8 +27,6 @@ export interface StopResult {
   readonly tookMs: number;
 }
 
-type Outcome = StopResult['outcome'];
-
 const log = debugLog('stop');
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
@@ -36,9 +34,9 @@ export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal
   throwIfAborted(signal);
   const began = now();
   const journal = journalOf(spec);
-  const isMissing = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
-  const isNothingThere = [spec.lockFile, spec.pidFile, journal.path].every(isMissing);
-  if (isNothingThere && livingSpawned(spec.lockFile) === undefined) return { outcome: 'not-running', tookMs: 0 };
+  const isGone = (file: string) => lstatSync(file, { throwIfNoEntry: false }) === undefined;
+  const isOver = !becoming.has(spec.lockFile) && livingSpawned(spec.lockFile) === undefined;
+  if (isOver && [spec.lockFile, spec.pidFile, journal.path].every(isGone)) return { outcome: 'not-running', tookMs: 0 };
   // The limit counts from the call: waiting for the journal is part of it.
   const limit = Deadline.exactly(stopLimitMs(spec));
   let work: JournalWork;
@@ -72,7 +70,10 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   const journal = journalOf(spec);
   try {
     const isUndone = journal.readIfReadable().isUndone(work.place);
-    const outcome = isUndone ? 'not-running' : await bringDown(spec, limits);
+    let outcome: Outcome = isUndone ? 'not-running' : await bringDown(spec, limits);
+    // A start that saw the line first has ended its process itself.
+    const { last } = journal.readIfReadable();
+    if (!isUndone && (last('abandon')?.place ?? -1) > work.place.offset) outcome = combine('stopped', outcome);
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);
@@ -84,15 +85,15 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   }
 }
 
-/** Ends a sick process. False when a stop is pending already, or it is not there. @param pid undefined for leftovers */
+/** Ends a sick process. False when somebody else is ending it, or it is not there. @param pid undefined for leftovers */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
+  const isOrphaned = await journal.isPendingOrphaned();
   const work = await journal.holdShared();
   try {
-    if (journal.read().isPending) return false;
     const holder = identify(spec);
     const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
-    if (!isSickOne) return false;
+    if (!isSickOne || (journal.read().isPending && !isOrphaned)) return false;
     // A `restart` line would make the process wanted again, although a stop() may be called at this moment.
     journal.append('abandon');
     await bringDown(spec);
@@ -231,18 +232,6 @@ export async function endLeftBehind(spec: CompleteSpec, limits: Limits): Promise
     outcome = combine(outcome, ended);
     if (limit.isOver) throw stopTimeoutError(spec, leftBehind(spec));
   }
-}
-
-/** Ends the processes that `find` returns. @throws StopTimeoutError when one of them survives */
-export async function end(
-  spec: CompleteSpec,
-  find: (spec: CompleteSpec) => readonly ProcessInfo[],
-  limits: Limits,
-): Promise<Outcome> {
-  const { stopSignal, stopTimeoutMs: graceMs } = spec;
-  const { outcome, survivors } = await terminate(() => find(spec), { stopSignal, graceMs, ...limits });
-  if (survivors.length > 0) throw stopTimeoutError(spec, survivors);
-  return outcome;
 }
 
 function combine(before: Outcome, ended: Outcome): Outcome {

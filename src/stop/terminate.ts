@@ -5,10 +5,10 @@
  * while a process of its group and session is seen: as long as one lives, no other group can have the number.
  */
 import { isWatcher } from '../inspect/watcher.js';
-import { KILL_WAIT_MS } from '../state/process-spec.js';
+import { type CompleteSpec, KILL_WAIT_MS } from '../state/process-spec.js';
 import { Alarm, Deadline, Pace, poll } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorCode } from '../support/errors.js';
+import { errorCode, stopTimeoutError } from '../support/errors.js';
 import { endOfChild } from '../system/own-children.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 
@@ -16,6 +16,9 @@ const log = debugLog('terminate');
 
 /** How long to wait for the end of a killed process at least, whatever the limit says. */
 const LEAST_KILL_WAIT_MS = 100;
+
+/** 'killed': SIGKILL was needed. */
+export type Outcome = 'not-running' | 'stopped' | 'killed';
 
 export interface Limits {
   limit?: Deadline;
@@ -32,7 +35,7 @@ export interface Limits {
 export async function terminate(
   find: () => readonly ProcessInfo[],
   { stopSignal, graceMs, ...limits }: Limits & { stopSignal: NodeJS.Signals; graceMs: number },
-): Promise<{ outcome: 'not-running' | 'stopped' | 'killed'; survivors: ProcessInfo[] }> {
+): Promise<{ outcome: Outcome; survivors: ProcessInfo[] }> {
   const { limit = Deadline.after(Number.POSITIVE_INFINITY) } = limits;
   const targets = new Targets(find());
   const isAsked = graceMs > 0;
@@ -149,4 +152,16 @@ function sendTo(pidOrGroup: number, signal: NodeJS.Signals): 'sent' | 'gone' | '
     log('%s to %d was refused: EPERM', signal, pidOrGroup);
     return 'denied';
   }
+}
+
+/** Ends the processes that `find` returns. @throws StopTimeoutError when one of them survives */
+export async function end(
+  spec: CompleteSpec,
+  find: (spec: CompleteSpec) => readonly ProcessInfo[],
+  limits: Limits,
+): Promise<Outcome> {
+  const { stopSignal, stopTimeoutMs: graceMs } = spec;
+  const { outcome, survivors } = await terminate(() => find(spec), { stopSignal, graceMs, ...limits });
+  if (survivors.length > 0) throw stopTimeoutError(spec, survivors);
+  return outcome;
 }

@@ -28,7 +28,7 @@ export interface SuperviseOptions {
   backoff?: { initialMs?: number; factor?: number; maxMs?: number };
   /**
    * More restarts than this within the window is a crash loop. A process that lived shorter than `diedWithinMs` is not
-   * started again at all. `false` never gives up. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
+   * started again at all. `false` never gives up, and the delays grow with the crashes in a row. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
    */
   giveUpAfter?: { restarts?: number; withinMs?: number; diedWithinMs?: number } | false;
   /**
@@ -90,7 +90,7 @@ export function completeSuperviseOptions(options: SuperviseOptions) {
 }
 
 /**
- * How long the `count`-th restart within the window waits, in milliseconds: the first is immediate. A fifth of the
+ * How long the restart after the `count`-th crash waits, in milliseconds: the first is immediate. A fifth of the
  * delay is random, so that several supervisors that saw the same crash do not restart in the same instant.
  */
 export function restartDelayMs(count: number, backoff: SupervisorOptions['backoff']): number {
@@ -99,7 +99,21 @@ export function restartDelayMs(count: number, backoff: SupervisorOptions['backof
   return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - 0.2 * random());
 }
 
-/** @param count crashes within the window */
+/**
+ * The crashes that count: those within the window. A supervisor that never gives up counts those in a row, since its
+ * delays can outgrow the window; a process that lived for as long as the window ends the row.
+ * @param dueAt when the process that crashed last was due
+ */
+export function countedCrashes(
+  crashes: readonly number[],
+  dueAt: number,
+  { restarts, withinMs }: SupervisorOptions['giveUpAfter'],
+): number[] {
+  const isRow = restarts === Number.POSITIVE_INFINITY && now() - dueAt < withinMs;
+  return isRow ? [...crashes] : crashes.filter((time) => now() - time < withinMs);
+}
+
+/** @param count crashes that count */
 export function reasonToGiveUp(
   { count, livedMs = Number.POSITIVE_INFINITY }: { count: number; livedMs: number | undefined },
   { restarts, withinMs, diedWithinMs }: SupervisorOptions['giveUpAfter'],
@@ -198,6 +212,8 @@ export class HealthChecks {
   #judge(report: Status): void {
     if (report.pid !== this.pid || report.state === 'running') this.#failed = 0;
     this.pid = report.pid;
+    // If whoever wanted to end it is gone, endSick() ends it.
+    if (report.state === 'stopping') this.#failed += 1;
     const isRecovered = this.#isUnhealthy && report.state === 'running';
     if (report.state !== 'unhealthy' && !isRecovered) return;
     this.#isUnhealthy = !isRecovered;

@@ -21,6 +21,7 @@ import type { Status } from '../support/status-report.js';
 import { isLivingChild } from '../system/own-children.js';
 import { processTable } from '../system/process-table.js';
 import {
+  countedCrashes,
   crashLoopError,
   HealthChecks,
   notesOf,
@@ -54,7 +55,7 @@ export class ProcessSupervisor implements Supervisor {
   #crashes: number[] = [];
   #dueAt = 0;
   /** Does the restart that is due follow a crash? */
-  #isAfterCrash = true;
+  #isAfterCrash = false;
   #lastError: unknown;
   /** When the process was last started or seen to run. Until then undefined: an earlier exit does not count here. */
   #seenAt: number | undefined;
@@ -141,7 +142,7 @@ export class ProcessSupervisor implements Supervisor {
       const isOurChild = spawned !== undefined && isLivingChild(spawned) === true;
       return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, isOurChild, livedMs };
     } catch (error) {
-      this.#log('cannot be observed', error);
+      log('%s cannot be observed: %s', this.#spec.name, errorText(error));
       return undefined;
     }
   }
@@ -179,7 +180,7 @@ export class ProcessSupervisor implements Supervisor {
     this.#become('restarting');
     const isEnded = await endSick(this.#spec, pid).catch((error: unknown) => {
       this.#lastError = error;
-      this.#log('cannot be ended', error);
+      log('%s cannot be ended: %s', this.#spec.name, errorText(error));
       return false;
     });
     // Another process is ending it, or it ended by itself: the next observation tells which.
@@ -195,7 +196,7 @@ export class ProcessSupervisor implements Supervisor {
     this.#become('restarting');
     const { backoff, giveUpAfter } = this.#options;
     if (isCrash) this.#crashes.push(now());
-    this.#crashes = this.#crashes.filter((time) => now() - time < giveUpAfter.withinMs);
+    this.#crashes = countedCrashes(this.#crashes, this.#dueAt, giveUpAfter);
     const count = this.#crashes.length;
     const livedMs = isCrash && giveUpAfter.diedWithinMs > 0 ? this.#look()?.livedMs : undefined;
     const why = reasonToGiveUp({ count, livedMs }, giveUpAfter);
@@ -216,13 +217,14 @@ export class ProcessSupervisor implements Supervisor {
       const state = journalOf(this.#spec).read();
       if (!this.#isWanted(state)) return this.#become('standby');
       this.#seenAt = now();
+      const isRestart = !isWhole && this.#isAfterCrash;
       const announce: Announce = (name, ...values) => {
-        if (name === 'ready' && !isWhole) this.restarts += 1;
+        if (name === 'ready' && isRestart) this.restarts += 1;
         this.#announce(name, ...values);
       };
-      const isRestart = !isWhole && this.#isAfterCrash;
       const options = { announce, isRestart, place: state.endPlace, signal: this.#starting.signal };
       const instance = await (isWhole ? start : startIfFree)(this.#spec, options);
+      this.#seenAt = now();
       // Another process restarted it first, so the crash does not count here.
       if (instance === undefined && this.#isAfterCrash) this.#crashes.pop();
       this.#lastError = undefined;
@@ -232,7 +234,7 @@ export class ProcessSupervisor implements Supervisor {
       // Another start made it run: the checks find out whether it becomes healthy.
       if (error instanceof UnhealthyError) return this.#become('watching');
       this.#lastError = error;
-      this.#log('could not be started', error);
+      log('%s could not be started: %s', this.#spec.name, errorText(error));
       if (!this.#isEnding) this.#plan({ isCrash: true });
     }
   }
@@ -241,9 +243,5 @@ export class ProcessSupervisor implements Supervisor {
     if (state !== this.state) log('%s: %s → %s', this.#spec.name, this.state, state);
     this.#checks.reset();
     this.state = state;
-  }
-
-  #log(what: string, error: unknown): void {
-    log('%s %s: %s', this.#spec.name, what, errorText(error));
   }
 }

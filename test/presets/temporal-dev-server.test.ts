@@ -72,7 +72,7 @@ const mapping: [what: string, options: TemporalDevServerOptions, args: string][]
   ],
   [
     'dynamic configuration as JSON',
-    { dynamicConfig: { 'a.b': true, 'c.d': 'text', 'e.f': { g: [1, 2] }, 'h.i': null } },
+    { dynamicConfig: { 'a.b': true, 'c.d': 'text', 'e.f': { g: [1, 2] }, 'h.i': null, 'j.k': undefined } },
     [
       '--dynamic-config-value a.b=true --dynamic-config-value c.d="text"',
       '--dynamic-config-value e.f={"g":[1,2]} --dynamic-config-value h.i=null',

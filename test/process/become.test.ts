@@ -344,3 +344,12 @@ test('a child of a process that called become() does not keep its lock', async (
   assert.equal(isLocked(manager.spec.lockFile), false);
   assert.equal(child.isAlive, true);
 });
+
+test('stop() in the process itself makes it give up also when its files were deleted', async (t) => {
+  const { manager, remote, pid } = await becomeElsewhere(t);
+  await remote.ready();
+  rmSync(manager.spec.stateDir, { recursive: true });
+  assert.equal((await remote.stop()).outcome, 'stopped');
+  assert.equal((await remote.stop()).outcome, 'not-running');
+  assert.equal(isRunningProcess(pid), true);
+});

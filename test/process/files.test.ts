@@ -247,3 +247,13 @@ test('a process whose PID file cannot be written is still started, found and sto
   assert.equal(isRunning(pid), false);
   assert.deepEqual(processesIn(manager.spec.stateDir), []);
 });
+
+test('the working directory may be one of the dataDirs, and prepare() finds the folders', async (t) => {
+  const folder = temporaryFolder(t);
+  const dataDir = join(folder, 'data/deep');
+  const seen: unknown[] = [];
+  const prepare = () => void seen.push(existsSync(dataDir));
+  const inData = new ProcessManager(await redisSpec(t, { dataDirs: [dataDir], cwd: dataDir, prepare }));
+  await inData.start();
+  assert.deepEqual(seen, [true]);
+});

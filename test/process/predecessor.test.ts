@@ -149,3 +149,11 @@ test('a stop() ends a start that waits for predecessor()', async (t) => {
   assert.equal(((await started) as Error).name, 'StoppedError');
   assert.equal(isLocked(manager.spec.lockFile), false);
 });
+
+test('a predecessor() that reads the PID from our own lock file does not find its caller', async (t) => {
+  const spec = sleepSpec(t);
+  const { lockFile } = new ProcessManager(spec).spec;
+  const predecessor = () => Number(readFileSync(lockFile, 'utf8')) || undefined;
+  const { reused } = await new ProcessManager({ ...spec, predecessor }).start();
+  assert.equal(reused, false);
+});

@@ -194,3 +194,18 @@ test('a start aborted at a random instant ends with its reason and leaves nothin
   t.diagnostic(`aborted: ${aborted} of ${rounds(100)}`);
   assertNeverTwo();
 });
+
+test('the reason of an abort is thrown as it is, even when it is an error of the system', async (t) => {
+  const spec = await redisSpec(t);
+  const reason = Object.assign(new Error('write EPIPE'), { code: 'EPIPE', syscall: 'write', errno: -32 });
+  const abort = new AbortController();
+  const started = new ProcessManager(spec).start({ signal: abort.signal });
+  abort.abort(reason);
+  await assert.rejects(started, (error) => error === reason);
+  const slow = await nodeSpec(t, { 'on-term': 'ignore' });
+  await new ProcessManager(slow).start();
+  const abortStop = new AbortController();
+  const stopped = new ProcessManager(slow).stop({ signal: abortStop.signal });
+  abortStop.abort(reason);
+  await assert.rejects(stopped, (error) => error === reason);
+});

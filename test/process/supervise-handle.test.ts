@@ -131,3 +131,14 @@ test('a stop() with an aborted signal does not end the supervisor of the manager
   await eventually('the restart is counted', () => supervisor.restarts === 1);
   await reaches(supervisor, 'watching');
 });
+
+test('the first start is no restart, also with respectStop', async (t) => {
+  const supervision = new Supervision(t);
+  const manager = new ProcessManager(await redisSpec(t));
+  const supervisor = await supervision.here(manager, { respectStop: true });
+  assert.deepEqual([supervisor.restarts, (await manager.status()).restarts], [0, 0]);
+  const { pid = 0 } = await manager.status();
+  process.kill(pid, 'SIGKILL');
+  await eventually('the restart is counted', () => supervisor.restarts === 1);
+  assert.equal((await manager.status()).restarts, 1);
+});

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { ProcessManager, type Status, type SuperviseOptions } from '../../src/index.js';
-import { completeSuperviseOptions, HealthChecks, restartDelayMs } from '../../src/supervise/policy.js';
+import { completeSuperviseOptions, countedCrashes, HealthChecks, restartDelayMs } from '../../src/supervise/policy.js';
+import { now } from '../../src/support/globals.js';
 
 test('the first restart within the window is immediate, and each further one waits longer, up to the maximum', () => {
   const backoff = { initialMs: 500, factor: 2, maxMs: 3_000 };
@@ -155,3 +156,13 @@ function checked(unhealthyAfter: number) {
   };
   return { checks, check, announced };
 }
+
+test('crashes count within the window; a supervisor that never gives up counts those in a row', () => {
+  const at = now();
+  const crashes = [at - 90_000, at - 50_000, at - 10_000, at];
+  const limits = { withinMs: 60_000, diedWithinMs: 0 };
+  const never = { ...limits, restarts: Number.POSITIVE_INFINITY };
+  assert.equal(countedCrashes(crashes, at - 1, { ...limits, restarts: 5 }).length, 3);
+  assert.equal(countedCrashes(crashes, at - 50_000, never).length, 4);
+  assert.equal(countedCrashes(crashes, at - 61_000, never).length, 3, 'the process lived for longer than the window');
+});

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
 import { endSick } from '../../src/stop/stop.js';
 import { watchSignals } from '../helpers/evidence.js';
+import { appendToJournal } from '../helpers/journal.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
@@ -168,3 +169,20 @@ test('a supervisor beside a stranger with the lock ends nobody, and starts its p
   for (const holder of holders) process.kill(holder, 'SIGKILL');
   await ready;
 });
+
+for (const event of ['abandon', 'restart']) {
+  test(`a process that somebody wanted to end (${event}) is replaced when he is gone, and left to him while he lives`, async (t) => {
+    const supervision = new Supervision(t);
+    const spec = await redisSpec(t);
+    await supervision.here(new ProcessManager(spec), OFTEN);
+    const pid = await redisPid(spec.port);
+    const ender = startProgram(t, 'sleep', ['300']);
+    appendToJournal(spec, event, { by: ender.pid });
+    assert.equal((await new ProcessManager(spec).status()).state, 'stopping');
+    await delay(STILL_MS);
+    assert.equal(await redisPid(spec.port), pid);
+    ender.kill();
+    await eventually('another server answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
+    assert.equal(isRunning(pid), false);
+  });
+}

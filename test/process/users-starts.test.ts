@@ -1,11 +1,12 @@
 /** Several starts of one manager at the same time are one user, which leaves only when all of them have failed. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
-import { isRunning, logged } from '../helpers/outside-view.js';
+import { journalEntries } from '../helpers/journal.js';
+import { isRunning, logged, reachesState } from '../helpers/outside-view.js';
 import { seededRandom } from '../helpers/random.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { freePort, rounds } from '../helpers/resources.js';
@@ -63,12 +64,15 @@ test('a start that waits for the end of the process is ended by its own signal, 
   assert.equal(tryFlock(fd, 'ex'), true);
   const [one, other] = [new AbortController(), new AbortController()];
   const starts = [one, other].map(({ signal }) => manager.start({ signal }));
+  const waiting: unknown[] = [];
+  manager.on('waiting', (detail) => waiting.push(detail));
   const third = manager.start();
   one.abort(new Error('the first'));
   await assert.rejects(starts[0] as Promise<unknown>, /the first/);
   other.abort(new Error('the second'));
   await assert.rejects(starts[1] as Promise<unknown>, /the second/);
   assert.equal(await Promise.race([third, delay(STILL_MS, 'waits')]), 'waits');
+  assert.deepEqual(waiting, [{ for: 'stop', pid: undefined }], 'the third start alone has waited for so long');
   closeSync(fd);
   const { pid } = await third;
   assert.equal((await manager.status()).users, 1);
@@ -85,17 +89,53 @@ test('a start does not reuse the process that the last user was ending when it w
   const lastUser = await startRemoteManager(t, spec);
   const { pid } = await lastUser.start();
   // A last user or a start can be quicker than the watcher. A stop continues the watcher, so it is suspended twice.
-  const suspendWatcher = () => {
-    for (const member of livingInGroup(pid)) if (member !== pid) process.kill(member, 'SIGSTOP');
+  // Its helper could still take the lock of the users on its way into the suspension, so that end is waited for.
+  const suspendWatcher = async () => {
+    const members = livingInGroup(pid).filter((member) => member !== pid);
+    for (const member of members) process.kill(member, 'SIGSTOP');
+    for (const member of members) await reachesState(member, 'T');
   };
-  suspendWatcher();
+  await suspendWatcher();
   const leaving = lastUser.leave().catch(() => undefined);
   const manager = new ProcessManager(spec);
   await logged(manager.spec.logFile, /asked/);
-  suspendWatcher();
+  await suspendWatcher();
   lastUser.kill('SIGKILL');
   const next = await manager.start();
   assert.deepEqual([next.reused, next.pid !== pid, isRunning(pid), isRunning(next.pid)], [false, true, false, true]);
   await leaving;
   await manager.leave();
+});
+
+test('leave() also ends the use of a start that was under way at its call, and not that of a later one', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
+  const first = manager.start();
+  const leaving = manager.leave();
+  const second = manager.start();
+  const { pid } = await first;
+  await leaving;
+  await groupEnds(pid);
+  const next = await second;
+  assert.deepEqual([next.reused, (await manager.status()).users], [false, 1]);
+  await manager.leave();
+  await groupEnds(next.pid);
+});
+
+test('a start of another lifetime waits while the last user ends the process, and sends it no second signal', async (t) => {
+  const port = await freePort();
+  const script =
+    'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_000); });' +
+    `net.createServer().listen(${port}, "127.0.0.1")`;
+  const spec = sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
+  const lastUser = new ProcessManager(spec);
+  const { pid } = await lastUser.start();
+  const leaving = lastUser.leave();
+  await logged(lastUser.spec.logFile, /asked/);
+  const other = new ProcessManager({ ...spec, lifetime: 'detached', stopTimeoutMs: 100 });
+  const next = await other.start();
+  await leaving;
+  assert.deepEqual([next.reused, isRunning(pid), isRunning(next.pid)], [false, false, true]);
+  assert.equal(readFileSync(lastUser.spec.logFile, 'utf8').match(/asked/g)?.length, 1);
+  const [exit] = journalEntries(spec, 'exit');
+  assert.deepEqual([exit?.pid, exit?.signal], [pid, null], 'it was not killed');
 });
