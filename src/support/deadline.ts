@@ -142,7 +142,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   };
   const look = () => {
     if (isCleared) return;
-    if (deadline.isOver) over.abort(new Error(`no answer within ${ms} ms`));
+    if (deadline.isOver) over.abort(new Error(`no answer within ${Math.ceil(ms)} ms`));
     else wait();
   };
   const clear = () => {
