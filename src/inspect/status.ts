@@ -80,7 +80,8 @@ async function ask(spec: CompleteSpec, signal: AbortSignal | undefined): Promise
   for (let look = 1; ; look += 1) {
     if (!isSeenHeld(spec) && !isLocked(spec.lockFile)) {
       const left = leftBehind(spec);
-      if (look === LOOKS || !left.some((it) => it.isExiting)) return await reportFree(spec, left[0], signal);
+      const staying = left.filter((it) => !it.isExiting);
+      if (look === LOOKS || staying.length === left.length) return await reportFree(spec, staying[0], signal);
     } else {
       const holder = identify(spec);
       if (holder.kind !== 'nobody' || look === LOOKS) return await reportHeld(spec, holder, signal);

@@ -47,19 +47,20 @@ export class SharedUse {
   }
 
   async leave(): Promise<void> {
-    const leaving = this.#leaveAfter(this.#leaving).finally(() => {
+    // Later starts wait for this call, so it waits for none of them.
+    const leaving = this.#leaveAfter(this.#leaving, [...this.#starts]).finally(() => {
       if (this.#leaving === leaving) this.#leaving = undefined;
     });
     this.#leaving = leaving;
     await leaving;
   }
 
-  async #leaveAfter(earlier: Promise<void> | undefined): Promise<void> {
-    if (earlier !== undefined) await earlier;
-    if (this.#starts.size > 0) await Promise.allSettled(this.#starts);
+  async #leaveAfter(earlier: Promise<void> | undefined, starts: readonly Promise<unknown>[]): Promise<void> {
+    if (earlier !== undefined || starts.length > 0) await Promise.allSettled([earlier, ...starts]);
     const user = this.#user;
     this.#user = undefined;
     if (user !== undefined) await this.#leaveAs(user);
+    else await earlier;
   }
 
   async #leaveAs(user: User): Promise<void> {

@@ -104,7 +104,7 @@ export async function begin(
   };
   const startKey = await ownStartKey();
   const sinceBootMs = Math.round(processTable().sinceBootMs());
-  const begun = journal.exclusively(() => {
+  const begun = await journal.exclusivelySoon(() => {
     const state = checkWanted(spec, options);
     const restarts = options.isRestart ? state.restarts + 1 : 0;
     journal.begin(state, { startKey, sinceBootMs, restarts, fd: lock.fd, ...fields });

@@ -44,25 +44,12 @@ export const PREPARE_GRACE_MS = 2_000;
 /** How often a start checks whether it is still wanted while prepare() runs. */
 const PREPARE_LOOK_MS = 100;
 
-/** The working directory can be one of them. @throws SpawnError */
-function makeDataFolders(spec: CompleteSpec): void {
-  try {
-    spec.dataDirs.forEach(makeFolders);
-  } catch (error) {
-    throw spawnError(spec, errorText(error), error);
-  }
-}
-
-/**
- * Makes the folders, runs prepare(), and returns the spec to spawn.
- * @throws what prepare() and `guard` throw; StartTimeoutError | SpawnError
- */
+/** Runs prepare() and returns the spec to spawn. @throws what prepare() and `guard` throw; StartTimeoutError */
 export async function prepareSpawn(
   spec: CompleteSpec,
   { guard, signal }: { guard: () => void; signal: AbortSignal | undefined },
 ): Promise<CompleteSpec> {
   const { name, prepare, prepareTimeoutMs: timeoutMs } = spec;
-  makeDataFolders(spec);
   if (prepare === undefined) return spec;
   const began = now();
   const limit = Deadline.after(timeoutMs);
@@ -189,8 +176,16 @@ function commandLine(spec: CompleteSpec, executable: string): [string, ...string
   return ['/bin/sh', '-c', WATCHER_TEXT, WATCHER_NAME, ...watched, executable, ...args];
 }
 
-/** Checks cwd and command apart: the system says ENOENT for either. @throws CommandNotFoundError | SpawnError */
+/**
+ * Makes `dataDirs`, one of which can be the cwd, and finds the command. Cwd and command are checked apart: the system
+ * says ENOENT for either. @throws CommandNotFoundError | SpawnError
+ */
 export function findCommand(spec: CompleteSpec): string {
+  try {
+    spec.dataDirs.forEach(makeFolders);
+  } catch (error) {
+    throw spawnError(spec, errorText(error), error);
+  }
   const cwd = spec.cwd ?? process.cwd();
   if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
   const candidates = executables(spec);

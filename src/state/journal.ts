@@ -12,7 +12,6 @@ import { debugLog } from '../support/debug.js';
 import { assertSupportedPlatform, errorCode, errorText, type StateFileError } from '../support/errors.js';
 import { makeFolders, replaceFile, withRegularFile } from '../support/files.js';
 import { random, systemTimeText } from '../support/globals.js';
-import { processTable } from '../system/process-table.js';
 import { fileError, lockJournal, READ_BYTES, readJournal, readLines, textOf, tryLockJournal } from './journal-file.js';
 import { type JournalEventName, type JournalLine, type JournalState, type Place, stateOf } from './journal-state.js';
 import { besideLockFile, type CompleteSpec } from './process-spec.js';
@@ -21,6 +20,7 @@ const log = debugLog('journal');
 
 const TRIM_OVER_BYTES = 1024 * 1024;
 const KEPT_LINES = 200;
+const ATTEMPT_MS = 10; // Whoever keeps a lock on the journal for longer is at work.
 
 /** Trimming moves places so far beyond the old end: lines that others still write into the old file lie before it. */
 const PLACES_GAP = 1024 * 1024;
@@ -175,7 +175,16 @@ export class Journal {
   /** Decides in one turn, under LOCK_EX: nobody changes anything. 'in use' while a stop() or restart() is at work. */
   exclusively<T>(act: (state: JournalState) => T): T | 'in use' {
     this.create();
-    const release = this.tryHoldExclusive();
+    return this.#under(this.tryHoldExclusive(), act);
+  }
+
+  /** As exclusively(), but holds out against probeStopAtWork() of somebody else, which takes LOCK_EX for microseconds. */
+  async exclusivelySoon<T>(act: (state: JournalState) => T): Promise<T | 'in use'> {
+    this.create();
+    return this.#under(await lockJournal(this.path, 'ex', ATTEMPT_MS), act);
+  }
+
+  #under<T>(release: (() => void) | undefined, act: (state: JournalState) => T): T | 'in use' {
     if (release === undefined) return 'in use';
     try {
       return act(this.read());
@@ -215,16 +224,8 @@ export class Journal {
     return true;
   }
 
-  /** Is a stop, restart or abandon pending whose writer is gone, with nobody at work on it? */
-  async isPendingOrphaned(): Promise<boolean> {
-    const { isPending, pendingBy } = this.read();
-    const writer = pendingBy === undefined || pendingBy === process.pid ? undefined : processTable().lookUp(pendingBy);
-    return isPending && (writer?.isZombie ?? true) && !(await this.probeStopAtWork());
-  }
-
   async probeStopAtWork(): Promise<boolean> {
-    // A LOCK_SH that is still there after so many milliseconds is a stop at work, not somebody's attempt.
-    const release = await lockJournal(this.path, 'ex', 10);
+    const release = await lockJournal(this.path, 'ex', ATTEMPT_MS);
     release?.();
     return release === undefined;
   }

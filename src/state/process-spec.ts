@@ -47,7 +47,7 @@ export interface ProcessSpec {
    * `.2` and so on, and `keep` of them stay. @default { overBytes: 10 MiB, keep: 1 }
    */
   logRotation?: { overBytes?: number; keep?: number };
-  /** Folders that the process needs, created (0700) under the lock, before `prepare` and the spawn. */
+  /** Folders that the process needs, created (0700) under the lock right before the spawn. `cwd` can be one. */
   dataDirs?: readonly string[];
   /** Host of `port` and `readyPort`. @default '127.0.0.1' */
   host?: string;

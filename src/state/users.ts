@@ -30,8 +30,8 @@ interface JoinOptions {
   onWait?: () => void;
 }
 
-/** A refusal that is met more often than this is no question that somebody asked at the same moment. */
-const QUESTIONS = 3;
+/** Who gets to this look waits: the refusals of the looks before can have met somebody's question. */
+const WAITING_LOOK = 3;
 
 /**
  * Becomes a user; waits while the process is being ended.
@@ -44,7 +44,7 @@ export async function joinUsers(spec: Shared, { signal, whenUnused, onWait }: Jo
   let looks = 0;
   const join = () => {
     looks += 1;
-    if (looks === QUESTIONS) onWait?.();
+    if (looks === WAITING_LOOK) onWait?.();
     return tryToJoin(path, spec.lingerMs > 0, whenUnused);
   };
   const user = await poll(join, { deadline, signal, pace: new Pace({ maxMs: 10 }) });

@@ -6,6 +6,7 @@
 
 import { lstatSync } from 'node:fs';
 import { identify, leftBehind, ownHolders, patienceWith } from '../inspect/holder.js';
+import { isStarterThrough } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { sharedLockPids } from '../lock/questions.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
@@ -85,15 +86,22 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   }
 }
 
-/** Ends a sick process. False when somebody else is ending it, or it is not there. @param pid undefined for leftovers */
+/**
+ * Ends a sick process. False when somebody else is ending it, or it is not there. A pending line of a stop, restart or
+ * start that was killed stops nobody.
+ * @param pid undefined for leftovers
+ */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
-  const isOrphaned = await journal.isPendingOrphaned();
+  const before = journal.read();
+  if (before.isPending && (await journal.probeStopAtWork())) return false;
   const work = await journal.holdShared();
   try {
+    const state = journal.read();
+    if (state.pendingPlace !== before.pendingPlace || (state.isPending && !isStarterThrough(spec, state))) return false;
     const holder = identify(spec);
     const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
-    if (!isSickOne || (journal.read().isPending && !isOrphaned)) return false;
+    if (!isSickOne) return false;
     // A `restart` line would make the process wanted again, although a stop() may be called at this moment.
     journal.append('abandon');
     await bringDown(spec);

@@ -99,6 +99,9 @@ export function restartDelayMs(count: number, backoff: SupervisorOptions['backof
   return Math.min(maxMs, initialMs * factor ** (count - 2)) * (1 - 0.2 * random());
 }
 
+/** With these the delay has long been `maxMs`. */
+const MOST_IN_A_ROW = 1_000;
+
 /**
  * The crashes that count: those within the window. A supervisor that never gives up counts those in a row, since its
  * delays can outgrow the window; a process that lived for as long as the window ends the row.
@@ -110,7 +113,7 @@ export function countedCrashes(
   { restarts, withinMs }: SupervisorOptions['giveUpAfter'],
 ): number[] {
   const isRow = restarts === Number.POSITIVE_INFINITY && now() - dueAt < withinMs;
-  return isRow ? [...crashes] : crashes.filter((time) => now() - time < withinMs);
+  return isRow ? crashes.slice(-MOST_IN_A_ROW) : crashes.filter((time) => now() - time < withinMs);
 }
 
 /** @param count crashes that count */

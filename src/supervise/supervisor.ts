@@ -186,6 +186,7 @@ export class ProcessSupervisor implements Supervisor {
     // Another process is ending it, or it ended by itself: the next observation tells which.
     if (!isEnded) return this.#become('watching');
     // When supervision is ended meanwhile, the process must be left running.
+    this.#isAfterCrash = true;
     if (this.#isEnding) return await this.#start();
     this.#plan({ isCrash: true });
     await this.#startWhenDue();

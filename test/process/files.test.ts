@@ -5,13 +5,14 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { isLocked, ProcessManager } from '../../src/index.js';
+import { isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { type JournalEntry, journalEntries } from '../helpers/journal.js';
 import { isRunning, processesIn } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
@@ -248,12 +249,14 @@ test('a process whose PID file cannot be written is still started, found and sto
   assert.deepEqual(processesIn(manager.spec.stateDir), []);
 });
 
-test('the working directory may be one of the dataDirs, and prepare() finds the folders', async (t) => {
-  const folder = temporaryFolder(t);
-  const dataDir = join(folder, 'data/deep');
+test('the working directory may be one of the dataDirs, which are made after prepare()', async (t) => {
+  const dataDir = join(temporaryFolder(t), 'data/deep');
   const seen: unknown[] = [];
   const prepare = () => void seen.push(existsSync(dataDir));
-  const inData = new ProcessManager(await redisSpec(t, { dataDirs: [dataDir], cwd: dataDir, prepare }));
-  await inData.start();
-  assert.deepEqual(seen, [true]);
+  const spec = await redisSpec(t);
+  await new ProcessManager({ ...spec, dataDirs: [dataDir], cwd: dataDir, prepare }).start();
+  assert.deepEqual([seen, existsSync(dataDir)], [[false], true]);
+  rmSync(dataDir, { recursive: true });
+  const moved: ProcessSpec = { ...spec, dataDirs: [`${dataDir}/er`], cwd: `${dataDir}/er`, whenDifferent: 'restart' };
+  assert.equal((await new ProcessManager(moved).start()).reused, false);
 });

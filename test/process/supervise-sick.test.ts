@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, lockHolders, ProcessManager } from '../../src/index.js';
+import { tryFlock } from '../../src/lock/flock.js';
 import { endSick } from '../../src/stop/stop.js';
 import { watchSignals } from '../helpers/evidence.js';
-import { appendToJournal } from '../helpers/journal.js';
+import { appendToJournal, journalFile } from '../helpers/journal.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
@@ -171,18 +172,33 @@ test('a supervisor beside a stranger with the lock ends nobody, and starts its p
 });
 
 for (const event of ['abandon', 'restart']) {
-  test(`a process that somebody wanted to end (${event}) is replaced when he is gone, and left to him while he lives`, async (t) => {
+  test(`a process that somebody was ending (${event}) is replaced when he is gone, and left to him while he is at it`, async (t) => {
     const supervision = new Supervision(t);
     const spec = await redisSpec(t);
     await supervision.here(new ProcessManager(spec), OFTEN);
     const pid = await redisPid(spec.port);
-    const ender = startProgram(t, 'sleep', ['300']);
-    appendToJournal(spec, event, { by: ender.pid });
+    const fd = openSync(journalFile(spec), 'r');
+    assert.equal(tryFlock(fd, 'sh'), true);
+    appendToJournal(spec, event);
     assert.equal((await new ProcessManager(spec).status()).state, 'stopping');
     await delay(STILL_MS);
     assert.equal(await redisPid(spec.port), pid);
-    ender.kill();
+    closeSync(fd);
     await eventually('another server answers', async () => (await redisPid(spec.port).catch(() => pid)) !== pid);
     assert.equal(isRunning(pid), false);
   });
 }
+
+test('a sick process is not ended when somebody else has begun to end it since the look', async (t) => {
+  const spec = await redisSpec(t);
+  const manager = new ProcessManager(spec);
+  const { pid } = await manager.start();
+  appendToJournal(spec, 'restart');
+  const ended = endSick(manager.spec, pid);
+  // endSick() has read the journal in this turn.
+  appendToJournal(spec, 'abandon');
+  assert.equal(await ended, false);
+  assert.equal(isRunning(pid), true);
+  assert.equal(await endSick(manager.spec, pid), true);
+  assert.equal(isRunning(pid), false);
+});

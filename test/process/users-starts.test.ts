@@ -121,6 +121,16 @@ test('leave() also ends the use of a start that was under way at its call, and n
   await groupEnds(next.pid);
 });
 
+test('starts and leaves in one turn take effect in the order of their calls', async (t) => {
+  const manager = new ProcessManager(await redisSpec(t, { lifetime: 'shared' }));
+  const { pid } = await manager.start();
+  const calls = [manager.leave(), manager.leave(), manager.start(), manager.leave(), manager.leave(), manager.start()];
+  await Promise.all(calls);
+  assert.deepEqual([isRunning(pid), (await manager.status()).users], [false, 1]);
+  await Promise.all([manager.leave(), manager.leave()]);
+  assert.equal((await manager.status()).state, 'stopped');
+});
+
 test('a start of another lifetime waits while the last user ends the process, and sends it no second signal', async (t) => {
   const port = await freePort();
   const script =

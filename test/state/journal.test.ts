@@ -285,6 +285,17 @@ test('a start is refused while a stop is at work in this or another process, and
   assert.notEqual(tryBegin(journal), 'in use');
 });
 
+test('a start holds out against the question of another one, and not against a stop at work', async (t) => {
+  const journal = newJournal(t);
+  const question = journal.tryHoldExclusive();
+  const begun = journal.exclusivelySoon((state) => journal.begin(state, {}));
+  setImmediate(() => question?.());
+  assert.notEqual(await begun, 'in use');
+  const { release } = await journal.holdShared();
+  assert.equal(await journal.exclusivelySoon(() => 'begun'), 'in use');
+  release();
+});
+
 test('a start that decides against it under the lock does not write its line', (t) => {
   const journal = newJournal(t);
   const unwanted = new StoppedError('unwanted');
