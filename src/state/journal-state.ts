@@ -85,8 +85,8 @@ export function stateOf(lastLines: LastLines, endPlace: Place, isTrusted: boolea
     isWanted: placeOf('stop') < undone || isAfter('restart', 'stop'),
     /** A server that is there is to be ended, or is being ended. */
     isPending: pending.length > 0,
-    /** Of the last line that wants it ended. */
-    pendingPlace: Math.max(-1, ...pending.map(placeOf)),
+    /** The last line that wants it ended. */
+    pendingLine: pending.flatMap((event) => last(event) ?? []).toSorted((one, other) => other.place - one.place)[0],
     /** PID of the process that wants the server ended. */
     pendingBy: pending[0] && last(pending[0])?.by,
     /** A restart() is at work, or died between its two halves. */

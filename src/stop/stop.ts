@@ -10,7 +10,7 @@ import { isStarterThrough } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import { sharedLockPids } from '../lock/questions.js';
 import { type JournalWork, journalOf } from '../state/journal.js';
-import type { Place } from '../state/journal-state.js';
+import { lineAgeMs, type Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid } from '../state/pid-file.js';
 import { type CompleteSpec, stopLimitMs } from '../state/process-spec.js';
 import { Deadline, linkSignals, onAbort, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
@@ -29,6 +29,7 @@ export interface StopResult {
 }
 
 const log = debugLog('stop');
+const SETTLED_MS = 1_000; // Between its line and its lock on the journal a stop or restart is not seen at work.
 
 /** @throws StopTimeoutError | StateFileError | LockUnavailableError; the signal's reason when it is aborted */
 export async function stop(spec: CompleteSpec, { signal }: { signal: AbortSignal | undefined }): Promise<StopResult> {
@@ -93,15 +94,17 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
  */
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
-  const before = journal.read();
-  if (before.isPending && (await journal.probeStopAtWork())) return false;
+  const { pendingLine } = journal.read();
+  if (pendingLine && (lineAgeMs(pendingLine) < SETTLED_MS || (await journal.probeStopAtWork()))) return false;
   const work = await journal.holdShared();
   try {
-    const state = journal.read();
-    if (state.pendingPlace !== before.pendingPlace || (state.isPending && !isStarterThrough(spec, state))) return false;
     const holder = identify(spec);
     const isSickOne = holder.kind === 'process' ? holder.process.pid === pid : holder.kind === 'leftovers';
-    if (!isSickOne) return false;
+    // Read last: the line is written in the same turn.
+    const state = journal.read();
+    const hasStartedItself = state.hasBecome && state.isOfLastStart;
+    const isAbandoning = pendingLine && !hasStartedItself && !isStarterThrough(spec, state);
+    if (!isSickOne || isAbandoning || state.pendingLine?.place !== pendingLine?.place) return false;
     // A `restart` line would make the process wanted again, although a stop() may be called at this moment.
     journal.append('abandon');
     await bringDown(spec);

@@ -11,8 +11,9 @@ import { appendToJournal, journalFile } from '../helpers/journal.js';
 import { isRunning } from '../helpers/outside-view.js';
 import { startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
+import { startRemoteManager } from '../helpers/remote-manager.js';
 import { killAfter } from '../helpers/resources.js';
-import { nodeSpec, redisSpec } from '../helpers/servers.js';
+import { nodeSpec, redisSpec, sleepSpec } from '../helpers/servers.js';
 import { NEVER_GIVE_UP, reaches, Supervision } from '../helpers/supervisor-process.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
@@ -193,12 +194,25 @@ test('a sick process is not ended when somebody else has begun to end it since t
   const spec = await redisSpec(t);
   const manager = new ProcessManager(spec);
   const { pid } = await manager.start();
-  appendToJournal(spec, 'restart');
+  const at = new Date(Date.now() - 60_000).toISOString();
+  appendToJournal(spec, 'restart', { at });
   const ended = endSick(manager.spec, pid);
   // endSick() has read the journal in this turn.
-  appendToJournal(spec, 'abandon');
+  appendToJournal(spec, 'abandon', { at });
   assert.equal(await ended, false);
   assert.equal(isRunning(pid), true);
   assert.equal(await endSick(manager.spec, pid), true);
+  assert.equal(isRunning(pid), false);
+});
+
+test('a process that called become() and is not ready is replaced when whoever was ending it is gone', async (t) => {
+  const supervision = new Supervision(t);
+  const spec = sleepSpec(t);
+  const remote = await startRemoteManager(t, spec);
+  const pid = await remote.become();
+  appendToJournal(spec, 'abandon', { at: new Date(Date.now() - 60_000).toISOString() });
+  const manager = new ProcessManager(spec);
+  supervision.add(manager.supervise({ ...OFTEN, respectStop: true }));
+  await once(manager, 'ready');
   assert.equal(isRunning(pid), false);
 });
