@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isLocked, ProcessManager } from '../../../src/index.js';
+import { journalOf } from '../../../src/state/journal.js';
 import { signalUnlessGone } from '../../helpers/evidence.js';
 import type { Random } from '../../helpers/random.js';
 import { eventually } from '../../helpers/waiting.js';
@@ -107,6 +108,9 @@ class Episode {
     const supervisor = this.#victims.next();
     this.#supervisors.push(supervisor);
     await supervisor.call('supervise', this.#server.spec);
+    // A supervisor that is lost before it has undone the stop wanted nothing yet: the others stay on standby.
+    const { spec } = this.#outside;
+    if (!this.#isWanted) await eventually('the stop is undone', () => journalOf(spec).read().isWanted);
     this.#isWanted = true;
   }
 
