@@ -115,7 +115,8 @@ export async function findHealthy(
 }
 
 /**
- * Runs all checks once, within `checkTimeoutMs`. A missing ready line counts as a failed health check. An aborted signal, and the end of the process, end the checks: what is unanswered then has failed.
+ * Runs all checks once, within `checkTimeoutMs`. A missing ready line counts as a failed health check. An aborted
+ * signal, and the end of the process, end the checks: what is unanswered then has failed.
  */
 export async function runChecks(
   spec: CompleteSpec,

@@ -1,7 +1,8 @@
 /**
  * Keeps two starts off one port. A TCP check alone would take an older listener for the spawned process, and two
  * managers with different locks could both find the port free before either spawned. So a start takes the lock of its
- * port before it checks the port, and keeps it until the process is ready. Last it asks for an owner under an older scheme.
+ * port before it checks the port, and keeps it until the process is ready. Last it asks for an owner under an older
+ * scheme.
  */
 
 import { join } from 'node:path';

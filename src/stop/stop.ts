@@ -73,9 +73,9 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
   try {
     const isUndone = journal.readIfReadable().isUndone(work.place);
     let outcome: Outcome = isUndone ? 'not-running' : await bringDown(spec, limits);
+    const isAbandoned = () => (journal.readIfReadable().last('abandon')?.place ?? -1) > work.place.offset;
     // A start that saw the line first has ended its process itself.
-    const { last } = journal.readIfReadable();
-    if (!isUndone && (last('abandon')?.place ?? -1) > work.place.offset) outcome = combine('stopped', outcome);
+    if (!isUndone && outcome === 'not-running' && isAbandoned()) outcome = 'stopped';
     await collectChildren();
     const result = { outcome, tookMs: Math.round(now() - began) };
     log('%s: %s', spec.name, outcome);

@@ -28,7 +28,8 @@ export interface SuperviseOptions {
   backoff?: { initialMs?: number; factor?: number; maxMs?: number };
   /**
    * More restarts than this within the window is a crash loop. A process that lived shorter than `diedWithinMs` is not
-   * started again at all. `false` never gives up, and the delays grow with the crashes in a row. @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
+   * started again at all. `false` never gives up, and the delays grow with the crashes in a row.
+   * @default { restarts: 5, withinMs: 60_000, diedWithinMs: 0 }
    */
   giveUpAfter?: { restarts?: number; withinMs?: number; diedWithinMs?: number } | false;
   /**

@@ -1,9 +1,9 @@
 /** Several starts of one manager at the same time are one user, which leaves only when all of them have failed. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ProcessManager } from '../../src/index.js';
+import { ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
 import { journalEntries } from '../helpers/journal.js';
 import { isRunning, logged, reachesState } from '../helpers/outside-view.js';
@@ -81,11 +81,7 @@ test('a start that waits for the end of the process is ended by its own signal, 
 });
 
 test('a start does not reuse the process that the last user was ending when it was killed', async (t) => {
-  const port = await freePort();
-  const script =
-    'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_500); });' +
-    `net.createServer().listen(${port}, "127.0.0.1")`;
-  const spec = sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
+  const spec = await slowToEnd(t, 1_500);
   const lastUser = await startRemoteManager(t, spec);
   const { pid } = await lastUser.start();
   // A last user or a start can be quicker than the watcher. A stop continues the watcher, so it is suspended twice.
@@ -132,11 +128,7 @@ test('starts and leaves in one turn take effect in the order of their calls', as
 });
 
 test('a start of another lifetime waits while the last user ends the process, and sends it no second signal', async (t) => {
-  const port = await freePort();
-  const script =
-    'process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), 1_000); });' +
-    `net.createServer().listen(${port}, "127.0.0.1")`;
-  const spec = sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
+  const spec = await slowToEnd(t, 1_000);
   const lastUser = new ProcessManager(spec);
   const { pid } = await lastUser.start();
   const leaving = lastUser.leave();
@@ -149,3 +141,12 @@ test('a start of another lifetime waits while the last user ends the process, an
   const [exit] = journalEntries(spec, 'exit');
   assert.deepEqual([exit?.pid, exit?.signal], [pid, null], 'it was not killed');
 });
+
+/** A shared server that says "asked" on SIGTERM, and ends so many milliseconds later. */
+async function slowToEnd(t: TestContext, endsAfterMs: number): Promise<ProcessSpec> {
+  const port = await freePort();
+  const script =
+    `process.on("SIGTERM", () => { console.log("asked"); setTimeout(() => process.exit(), ${endsAfterMs}); });` +
+    `net.createServer().listen(${port}, "127.0.0.1")`;
+  return sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
+}
