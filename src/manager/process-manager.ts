@@ -91,7 +91,7 @@ export class ProcessManager extends EventEmitter<ProcessManagerEvents> {
    * Lifetime 'shared': this manager no longer needs the process. The last user that leaves ends it, `lingerMs` later.
    * Resolves at once for all but the last. Two `start()` calls of one manager count once. A `start()` of this manager
    * that is under way is waited for, and left, too. Without a `start()` before, it does nothing.
-   * @throws TypeError for another lifetime; StopTimeoutError when the process, or what is ending it, does not come to an end
+   * @throws TypeError for another lifetime; StopTimeoutError when the process, or what is ending it, does not end
    */
   async leave(): Promise<void> {
     assertSupportedPlatform();
