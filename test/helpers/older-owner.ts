@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
+  EarlyExitError,
   FlockProcessError,
   LockUnavailableError,
   ProcessManager,
@@ -99,7 +100,9 @@ export async function raceOnce(
     const outcome = older as OlderOutcome | undefined;
     const named = (file: string) => Number.parseInt(readFileSync(join(folder, file), 'utf8'), 10);
     if (outcome !== undefined && 'server' in outcome) {
-      if (!(ours instanceof Error) && outcome.madeInMs > MADE_IN_MS) {
+      // Of two servers the one that comes second may have ended by itself, because the port is in use.
+      const isTwo = !(ours instanceof Error) || ours instanceof EarlyExitError;
+      if (isTwo && outcome.madeInMs > MADE_IN_MS) {
         await manager.stop();
         server.forget();
         return 'suspended';
