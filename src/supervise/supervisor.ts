@@ -188,6 +188,7 @@ export class ProcessSupervisor implements Supervisor {
     // When supervision is ended meanwhile, the process must be left running.
     this.#isAfterCrash = true;
     if (this.#isEnding) return await this.#start();
+    if (this.#look()?.isWanted === false) return this.#become('standby'); // A stop() came meanwhile: that is no crash.
     this.#plan({ isCrash: true });
     await this.#startWhenDue();
   }

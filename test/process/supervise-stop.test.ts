@@ -156,6 +156,31 @@ test('when a supervisor is stopped while it replaces an unhealthy process the ne
   await supervisor.done;
 });
 
+test('a stop from elsewhere while a supervisor ends an unhealthy process is no crash: the supervisor is on standby', async (t) => {
+  const supervision = new Supervision(t);
+  let isWell = true;
+  const changes = { stopTimeoutMs: 60_000, isHealthy: () => isWell };
+  const { spec, pids } = await witnessedServer(t, { dieAfterMs: 1_200 }, changes);
+  const manager = new ProcessManager(spec);
+  const supervisor = await supervision.here(manager, {
+    checkIntervalMs: 10,
+    unhealthyAfter: 1,
+    giveUpAfter: { restarts: 0 },
+  });
+  isWell = false;
+  await reaches(supervisor, 'restarting');
+  const { isHealthy: _, ...plain } = spec;
+  const elsewhere = new ProcessManager(plain);
+  assert.notEqual((await elsewhere.stop()).outcome, 'killed');
+  await reaches(supervisor, 'standby');
+  const events = (await manager.history()).map(({ event }) => event);
+  assert.deepEqual([events.includes('crash'), events.includes('give-up'), pids().length], [false, false, 1]);
+  isWell = true;
+  const { pid } = await elsewhere.start();
+  await reaches(supervisor, 'watching');
+  assert.equal((await manager.status()).pid, pid);
+});
+
 test('with respectStop a supervisor leaves a process alone that was stopped on purpose, until somebody starts it', async (t) => {
   const supervision = new Supervision(t);
   const spec = await redisSpec(t);
