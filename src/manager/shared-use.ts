@@ -6,6 +6,11 @@ import { journalOf } from '../state/journal.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { joinUsers, leaveUsers, type User } from '../state/users.js';
 import { bringDown } from '../stop/stop.js';
+import { linkSignals, whenAborted } from '../support/deadline.js';
+import { debugLog } from '../support/debug.js';
+import { errorText } from '../support/errors.js';
+
+const log = debugLog('users');
 
 export class SharedUse {
   readonly #spec: CompleteSpec;
@@ -33,7 +38,7 @@ export class SharedUse {
   }
 
   async #startAsUser<T>(signal: AbortSignal | undefined, start: () => Promise<T>): Promise<T> {
-    await this.#leaving?.catch(() => undefined); // leave() rejects with this error.
+    await this.#afterLeaving(signal);
     const user = await joinUsers(this.#spec, { signal, onWait: this.#onWait });
     try {
       const result = await start();
@@ -41,8 +46,20 @@ export class SharedUse {
       this.#user ??= user;
       return result;
     } catch (error) {
-      await this.#leaveAs(user);
+      await this.#leaveAs(user).catch((reason: unknown) =>
+        log('%s is not left: %s', this.#spec.name, errorText(reason)),
+      );
       throw error;
+    }
+  }
+
+  async #afterLeaving(signal: AbortSignal | undefined): Promise<void> {
+    const own = linkSignals(signal);
+    try {
+      // leave() rejects with its error itself.
+      await Promise.race([this.#leaving?.catch(() => undefined), whenAborted(own.signal)]);
+    } finally {
+      own.clear();
     }
   }
 
@@ -69,7 +86,9 @@ export class SharedUse {
     await leaveUsers(this.#spec, user, async () => {
       const holder = identify(this.#spec);
       // A process that was found running keeps the lifetime that it was started with.
-      const isForeign = holder.kind === 'strangers' || (holder.kind === 'process' && !isShared(holder.process));
+      const isOther = holder.kind === 'process' && !isShared(holder.process);
+      // The starter of a shared process is a user itself, so one that is at work now starts a process of another kind.
+      const isForeign = isOther || holder.kind === 'strangers' || holder.kind === 'starting';
       if (!isForeign) await this.#end(holder);
       await this.#afterLastUser();
     });

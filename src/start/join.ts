@@ -57,8 +57,7 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     // A healthy candidate goes on as the process. If none is healthy, all leftovers are ended.
     const found = await findHealthy(spec, holder.candidates, signal);
     throwIfAborted(signal);
-    if (found !== undefined) return await reuse(contest, found.process, state);
-    return await abandonFound(contest, state);
+    return found ? await reuse(contest, found.process, state) : await abandonFound(contest, state);
   }
   if (holder.kind === 'process') {
     const { process: info } = holder;
@@ -78,8 +77,9 @@ export async function join(contest: Contest): Promise<Instance | undefined> {
     }
     const isShareable = await isReadyToShare(contest, info, state);
     // isBeingEnded() walks through all processes. Nobody ends a shared process while this start is its user.
-    const isAsked = isShareable ? spec.lifetime !== 'shared' : contest.deadline.isOver;
-    if (isAsked && isBeingEnded(info, spec)) return await waitForEnd(contest, info);
+    const isUser = spec.lifetime === 'shared' && state.spawned?.lifetime === 'shared';
+    if ((isShareable ? !isUser : contest.deadline.isOver) && isBeingEnded(info, spec))
+      return await waitForEnd(contest, info);
     if (isShareable) return await reuse(contest, info, state);
   }
   const [member] = holder.kind === 'process' || holder.kind === 'starting' ? holder.members : [];

@@ -95,7 +95,7 @@ async function finish(spec: CompleteSpec, work: JournalWork, began: number, limi
 export async function endSick(spec: CompleteSpec, pid: number | undefined): Promise<boolean> {
   const journal = journalOf(spec);
   const { pendingLine } = journal.read();
-  if (pendingLine && (lineAgeMs(pendingLine) < SETTLED_MS || (await journal.probeStopAtWork()))) return false;
+  if (pendingLine && (Math.abs(lineAgeMs(pendingLine)) < SETTLED_MS || (await journal.probeStopAtWork()))) return false;
   const work = await journal.holdShared();
   try {
     const holder = identify(spec);

@@ -1,9 +1,10 @@
 /** Several starts of one manager at the same time are one user, which leaves only when all of them have failed. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { acquireLock, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { tryFlock } from '../../src/lock/flock.js';
 import { journalEntries } from '../helpers/journal.js';
 import { isRunning, logged, reachesState } from '../helpers/outside-view.js';
@@ -12,7 +13,7 @@ import { startRemoteManager } from '../helpers/remote-manager.js';
 import { freePort, rounds } from '../helpers/resources.js';
 import { redisSpec, sleepSpec } from '../helpers/servers.js';
 import { groupEnds } from '../helpers/tied.js';
-import { STILL_MS } from '../helpers/waiting.js';
+import { eventually, STILL_MS } from '../helpers/waiting.js';
 import { livingInGroup } from '../helpers/witness.js';
 
 test('a start that fails after another one of the same manager has succeeded does not make the manager leave', async (t) => {
@@ -150,3 +151,48 @@ async function slowToEnd(t: TestContext, endsAfterMs: number): Promise<ProcessSp
     `net.createServer().listen(${port}, "127.0.0.1")`;
   return sleepSpec(t, { command: process.execPath, args: ['-e', script], port, lifetime: 'shared' });
 }
+
+test('a start that waits for the leave() of its own manager is ended by its signal', async (t) => {
+  const manager = new ProcessManager(await slowToEnd(t, 1_500));
+  const { pid } = await manager.start();
+  const leaving = manager.leave();
+  const reason = new Error('not wanted');
+  await assert.rejects(manager.start({ signal: AbortSignal.abort(reason) }), reason);
+  const controller = new AbortController();
+  const waiting = manager.start({ signal: controller.signal });
+  controller.abort(reason);
+  await assert.rejects(waiting, reason);
+  assert.equal(isRunning(pid), true, 'it has not ended yet');
+  await leaving;
+  assert.equal(isRunning(pid), false);
+});
+
+test('a shared start that fails beside another holder of the lock has the reason of that start, and disturbs no start', async (t) => {
+  const spec = await redisSpec(t, { startTimeoutMs: 300 });
+  const shared = new ProcessManager({ ...spec, lifetime: 'shared' });
+  const lock = acquireLock(shared.spec.lockFile);
+  await assert.rejects(shared.start(), { name: 'UnhealthyError' });
+  lock.release();
+  let prepared = 0;
+  let finish: () => void = () => assert.fail('it is not asked yet');
+  const prepare = () => {
+    prepared += 1;
+    return new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+  };
+  const detached = new ProcessManager({ ...spec, startTimeoutMs: 10_000, prepare });
+  const starting = detached.start();
+  await eventually('it prepares', () => prepared === 1);
+  const reason = new Error('not wanted');
+  const controller = new AbortController();
+  const refused = shared.start({ signal: controller.signal });
+  await once(shared, 'waiting');
+  controller.abort(reason);
+  await assert.rejects(refused, reason);
+  assert.equal((await shared.status()).users, 0);
+  finish();
+  const { pid } = await starting;
+  assert.deepEqual([prepared, isRunning(pid)], [1, true]);
+  await detached.stop();
+});
