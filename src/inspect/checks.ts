@@ -5,7 +5,7 @@ import { LOCK_FD } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState } from '../state/journal-state.js';
 import { type LineSearch, searchReadyLine } from '../state/log-file.js';
-import { addressOf, type CompleteSpec, type Instance } from '../state/process-spec.js';
+import type { CompleteSpec, Instance } from '../state/process-spec.js';
 import {
   abortAfter,
   Deadline,
@@ -20,7 +20,7 @@ import { errorText, PortInUseError } from '../support/errors.js';
 import { newAbort } from '../support/globals.js';
 import { isPort } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
-import { isPortOpen } from '../system/ports.js';
+import { addressOf, isPortOpen } from '../system/ports.js';
 import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('readiness');

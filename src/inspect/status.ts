@@ -5,12 +5,13 @@ import { differencesOf } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import { type JournalLine, type JournalState, lineAgeMs, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
-import { addressOf, type CompleteSpec } from '../state/process-spec.js';
+import type { CompleteSpec } from '../state/process-spec.js';
 import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
 import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
+import { addressOf } from '../system/ports.js';
 import { hasProc, isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
 import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
 import { canBeAtWork, type Holder, identify, isSeenHeld, leftBehind, lockCarriers, managedCarriers } from './holder.js';
@@ -153,7 +154,8 @@ async function reportHeld(spec: CompleteSpec, holder: Holder, signal: AbortSigna
     case 'leftovers': {
       const { process: info, checks } = (await findHealthy(spec, holder.candidates, signal)) ?? {};
       if (info === undefined) {
-        return report(spec, unlessPending('unhealthy'), undefined, { pidFile: true, process: false });
+        const pidFile = state.spawned !== undefined && isNamedIn(spec.pidFile, state.spawned);
+        return report(spec, unlessPending('unhealthy'), undefined, { pidFile, process: false });
       }
       const layers = { pidFile: false, process: true, identity: true, ...checks };
       return report(spec, unlessPending('running'), info, layers);

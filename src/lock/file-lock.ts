@@ -54,7 +54,7 @@ export interface WaitForLockOptions extends AcquireOptions {
   timeoutMs?: number;
   /** Gives up the wait; the call rejects with its reason. */
   signal?: AbortSignal;
-  /** Called once, when there is a holder to wait for: with the PIDs of all holders, as far as they can be seen. */
+  /** Called once, when the lock is not free at once: with the PIDs of all holders, as far as they can be seen. */
   onWait?: (holders: readonly number[]) => void;
 }
 
@@ -96,11 +96,11 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     if (typeof result !== 'string') return result;
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
     const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
-    if (isRefused && deadline.isOver) throw refusedError(file, result);
     if (isRefused && onWait !== undefined) {
       onWait(result === 'holder' ? await lockHolders(path).catch(() => []) : sharedLockPids(path));
       onWait = undefined;
     }
+    if (isRefused && deadline.isOver) throw refusedError(file, result);
     const began = now();
     // Even when time is over, a question that is in the way is no holder.
     const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;

@@ -3,7 +3,7 @@
  * descriptor that means something to others, and on a doubtful file system with a warning.
  */
 
-import { closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import {
   assertSupportedPlatform,
@@ -67,9 +67,19 @@ export function openIfThere(path: string, flags: number): number | undefined {
 
 /** Does the path still lead to the file that is open at this descriptor? */
 export function isSameFile(fd: number, path: string): boolean {
-  const atPath = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  const atPath = entryAt(path);
   const opened = fstatSync(fd, { bigint: true });
   return atPath?.ino === opened.ino && atPath.dev === opened.dev;
+}
+
+/** Undefined when there is nothing, or a parent is no folder (for which some releases of Node throw). */
+function entryAt(path: string): BigIntStats | undefined {
+  try {
+    return lstatSync(path, { bigint: true });
+  } catch (error) {
+    if (!['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')) throw error;
+    return undefined;
+  }
 }
 
 /** @throws LockUnavailableError, which names the file, for an error of the system */

@@ -5,7 +5,7 @@
 
 import { closeSync, constants } from 'node:fs';
 import { debugLog } from '../support/debug.js';
-import { errorText, LockUnavailableError } from '../support/errors.js';
+import { errorCode, errorText, LockUnavailableError } from '../support/errors.js';
 import { type Carrier, processTable } from '../system/process-table.js';
 import { canLockShared } from './flock.js';
 import { asLockUnavailable, lockFileOf, openIfThere } from './lock-file.js';
@@ -13,7 +13,8 @@ import { asLockUnavailable, lockFileOf, openIfThere } from './lock-file.js';
 const log = debugLog('lock');
 
 /**
- * Does anybody hold the exclusive lock at this instant? Creates nothing; false when the file does not exist.
+ * Does anybody hold the exclusive lock at this instant? Creates nothing; false when the file does not exist, or cannot
+ * because a parent is no folder.
  * It never makes a concurrent `acquireLock` fail, and two concurrent calls never report each other.
  * @throws LockUnavailableError when that cannot be told (EACCES, not a regular file, …)
  * @throws TypeError when `path` is not a non-empty string without NUL
@@ -21,7 +22,7 @@ const log = debugLog('lock');
 export function isLocked(path: string): boolean {
   const file = lockFileOf(path, {});
   return asLockUnavailable(file.path, 'examine', () => {
-    const fd = openIfThere(file.path, constants.O_RDONLY);
+    const fd = openIfReachable(file.path);
     if (fd === undefined) return false;
     try {
       return !canLockShared(fd);
@@ -29,6 +30,16 @@ export function isLocked(path: string): boolean {
       closeSync(fd);
     }
   });
+}
+
+/** Undefined, too, when a parent is no folder: then there is no such file either. */
+function openIfReachable(path: string): number | undefined {
+  try {
+    return openIfThere(path, constants.O_RDONLY);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOTDIR') throw error;
+    return undefined;
+  }
 }
 
 /**

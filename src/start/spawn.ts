@@ -2,9 +2,10 @@
 
 import type { ChildProcess, StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, ftruncateSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
+import { dirname } from 'node:path';
 import { status } from '../inspect/status.js';
 import { WATCHED_FD, WATCHER_NAME } from '../inspect/watcher.js';
 import { markDescriptors } from '../lock/flock.js';
@@ -18,7 +19,7 @@ import { type OpenLog, openLog } from '../state/log-file.js';
 import { besideLockFile, type CompleteSpec, completeSpec } from '../state/process-spec.js';
 import { Alarm, Deadline, onAbort } from '../support/deadline.js';
 import { CommandNotFoundError, errorCode, errorText, StartTimeoutError, spawnError } from '../support/errors.js';
-import { isExecutableFile, isFolder, makeFolders } from '../support/files.js';
+import { isExecutableFile, makeFolders } from '../support/files.js';
 import { newAbort, now } from '../support/globals.js';
 import { builtIn } from '../support/load.js';
 import { checkRecord } from '../support/options.js';
@@ -177,17 +178,22 @@ function commandLine(spec: CompleteSpec, executable: string): [string, ...string
 }
 
 /**
- * Makes `dataDirs`, one of which can be the cwd, and finds the command. Cwd and command are checked apart: the system
- * says ENOENT for either. @throws CommandNotFoundError | SpawnError
+ * Makes `dataDirs`, one of which can be the cwd, and the folder of the PID file, and finds the command. Cwd and command
+ * are checked apart: the system says ENOENT for either. @throws CommandNotFoundError | SpawnError
  */
 export function findCommand(spec: CompleteSpec): string {
   try {
-    spec.dataDirs.forEach(makeFolders);
+    [...spec.dataDirs, dirname(spec.pidFile)].forEach(makeFolders);
   } catch (error) {
     throw spawnError(spec, errorText(error), error);
   }
   const cwd = spec.cwd ?? process.cwd();
-  if (!isFolder(cwd)) throw spawnError(spec, `the working directory "${cwd}" does not exist`, undefined);
+  try {
+    // With the slash a file is ENOTDIR.
+    statSync(`${cwd}/`);
+  } catch (error) {
+    throw spawnError(spec, `the working directory "${cwd}" does not exist`, error);
+  }
   const candidates = executables(spec);
   const executable = candidates.find(isExecutableFile);
   if (executable === undefined) throw commandNotFoundError(spec, candidates);

@@ -214,12 +214,6 @@ export function besideLockFile({ lockFile }: Pick<CompleteSpec, 'lockFile'>, ext
   return `${lockFile.replace(/\.lock$/, '')}.${extension}`;
 }
 
-/** `host:port` as the spec has it, with an IPv6 address in brackets. */
-export function addressOf({ host, port }: { host: string; port?: number | undefined }): string | undefined {
-  if (port === undefined) return undefined;
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 function checkEnvironment({ env, lifetime }: CompleteSpec): void {
   const isName = (it: unknown) => isText(it) && !it.includes('=');
   const isShellName = (it: unknown) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(String(it));
@@ -233,9 +227,13 @@ function checkEnvironment({ env, lifetime }: CompleteSpec): void {
 }
 
 function checkDistinct({ lockFile, pidFile, logFile }: CompleteSpec): void {
-  const seen = new Map([[besideLockFile({ lockFile }, 'journal'), 'the journal beside the lock file']]);
+  const seen = new Map([
+    [besideLockFile({ lockFile }, 'journal'), 'the journal beside the lock file'],
+    [besideLockFile({ lockFile }, 'users'), 'the list of users beside the lock file'],
+  ]);
   for (const [option, path] of Object.entries({ lockFile, pidFile, logFile })) {
-    const other = seen.get(path);
+    const isMovedLog = path.startsWith(`${logFile}.`) && /^\d+$/.test(path.slice(logFile.length + 1));
+    const other = isMovedLog ? 'one to which the log is moved' : seen.get(path);
     if (other !== undefined) throw wrongOption(option, `another file than ${other}`, path);
     seen.set(path, `"${option}"`);
   }

@@ -78,7 +78,7 @@ export class CommandNotFoundError extends errorClass<CommandNotFoundError>('ERR_
   declare readonly command: string;
 }
 
-/** ERR_SPAWN: the system refused (`cause`): no such cwd, E2BIG, EAGAIN, not a program, log or state file unwritable. */
+/** ERR_SPAWN: the system refused (`cause`): no such cwd, E2BIG, EAGAIN, not a program, no folder for the log or PID file. */
 export class SpawnError extends errorClass('ERR_SPAWN') {}
 
 /** ERR_PORT_IN_USE: another process listens on the port. */

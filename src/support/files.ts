@@ -33,7 +33,7 @@ export function makeFolders(path: string): void {
   }
 }
 
-export function isFolder(path: string): boolean {
+function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch (error) {

@@ -66,7 +66,7 @@ export interface Status {
   readonly restarts: number;
   /** The supervisor, in any process, that keeps it running or gave up; `lastError` is the message of its last error. */
   readonly supervisor?: { readonly pid: number; readonly state: SupervisorState; readonly lastError?: string };
-  /** Lifetime 'shared': processes and threads that use it now. */
+  /** Lifetime 'shared': users of it now; two managers of one process or thread are two. */
   readonly users?: number;
   /** With `{ usage: true }`: percent of one core and of memory, as the system's process list gives them. */
   readonly usage?: { readonly cpu: number; readonly memory: number };

@@ -121,3 +121,9 @@ export async function findFreePort(): Promise<number> {
   await once(server.close(), 'close');
   return port;
 }
+
+/** `host:port` as the spec has it, with an IPv6 address in brackets. */
+export function addressOf({ host, port }: { host: string; port?: number | undefined }): string | undefined {
+  if (port === undefined) return undefined;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

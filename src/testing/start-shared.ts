@@ -18,7 +18,7 @@ import { bringDown } from '../stop/stop.js';
 import { assertSupportedPlatform, errorCode, OptionsMismatchError, SpawnError } from '../support/errors.js';
 import { makeFolders, replaceFile, userFolder, userFolderPath } from '../support/files.js';
 import { builtIn } from '../support/load.js';
-import { checkName } from '../support/options.js';
+import { check } from '../support/options.js';
 import { findFreePort } from '../system/ports.js';
 import { removeFolder } from './temporary-state.js';
 import { type Preset, specForTest, startManager, type TestDefaults, tryPorts } from './test-options.js';
@@ -126,7 +126,8 @@ type Place = ReturnType<typeof placeOf>;
 
 /** Where the users of one key meet. The last user removes only the folder. */
 function placeOf(key: string) {
-  checkName('key', key);
+  const isKey = (it: unknown) => typeof it === 'string' && /^[\w.-]{1,100}$/.test(it);
+  check('key', key, isKey, '1 to 100 letters, digits, ".", "_" or "-"');
   const parent = userFolder();
   if (parent === undefined) {
     throw new SpawnError(
@@ -136,7 +137,9 @@ function placeOf(key: string) {
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
   // The server is killed, so whoever ends it, a leaving user or the watcher, needs no longer than this. Only the
   // manager writes lines into the users file, so `lingerMs` is 0 here.
-  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
+  // A name begins with a letter or digit.
+  const name = /^[A-Za-z0-9]/.test(key) ? key : `x${key}`.slice(0, 100);
+  return { name, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
 }
 
 /**

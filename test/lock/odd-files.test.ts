@@ -4,7 +4,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFile
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { isLocked } from '../../src/lock/questions.js';
+import { isLocked, lockHolders } from '../../src/lock/questions.js';
 import { startLockAgent } from '../helpers/lock-agent.js';
 import { startProgram } from '../helpers/programs.js';
 import { temporaryFolder } from '../helpers/resources.js';
@@ -86,11 +86,16 @@ test('a device is unavailable', async (t) => {
   assert.ok(lstatSync('/dev/null').isCharacterDevice());
 });
 
-test('a file where a folder should be is unavailable', async (t) => {
+test('a lock below a file cannot be taken, and is not locked', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'file'), 'kept');
-  await assertUnavailable(t, join(folder, 'file/x.lock'), { causeCode: 'ENOTDIR' });
-  await assert.rejects(startLockAgent(t).acquire(join(folder, 'file/deep/x.lock')), unavailable);
+  const agent = startLockAgent(t);
+  for (const path of [join(folder, 'file/x.lock'), join(folder, 'file/deep/x.lock')]) {
+    await assert.rejects(agent.acquire(path), { ...unavailable, path });
+    await assert.rejects(agent.ask({ do: 'wait', path, timeoutMs: 0 }), { ...unavailable, path });
+    assert.equal(await agent.isLocked(path), false);
+    assert.deepEqual(await lockHolders(path), []);
+  }
   assert.equal(readFileSync(join(folder, 'file'), 'utf8'), 'kept');
 });
 

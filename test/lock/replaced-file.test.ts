@@ -53,6 +53,8 @@ test('a lock is not intact once its folder is gone', (t) => {
   using lock = acquireLock(join(folder, 'x.lock'));
   rmSync(folder, { recursive: true });
   assert.equal(lock.isIntact(), false);
+  writeFileSync(folder, 'a file where the folder was');
+  assert.equal(lock.isIntact(), false);
 });
 
 test('a lock stays intact when its file is touched, written to, given other permissions or a further name', (t) => {

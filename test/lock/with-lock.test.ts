@@ -109,11 +109,13 @@ test('onWait gets the holders once: one process, several processes, or this proc
   (await second).release();
 });
 
-test('onWait is not called when the call does not wait, nor when other processes only ask', async (t) => {
+test('onWait is called before a call with timeoutMs 0 gives up, and not for an aborted call nor for processes that only ask', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
-  const onWait = () => assert.fail('nobody waits');
+  const told: (readonly number[])[] = [];
+  const onWait = (holders: readonly number[]) => told.push(holders);
   const lock = acquireLock(path);
   await assert.rejects(waitForLock(path, { onWait, timeoutMs: 0 }), { name: 'LockHeldError' });
+  assert.deepEqual(told, [[process.pid]]);
   await assert.rejects(waitForLock(path, { onWait, signal: AbortSignal.abort() }), { name: 'AbortError' });
   lock.release();
   const asker = startProgram(t, 'sh', ['-c', `echo up; while :; do flock -s '${path}' true; done`]);
@@ -123,7 +125,7 @@ test('onWait is not called when the call does not wait, nor when other processes
     locks.push(await waitForLock(path, { onWait }));
     locks.at(-1)?.release();
   }
-  assert.equal(locks.length, 200);
+  assert.deepEqual([locks.length, told.length], [200, 1]);
 });
 
 test('an error that onWait throws ends the wait, and so does an abort after that call', async (t) => {

@@ -84,6 +84,14 @@ const WRONG: readonly (readonly [option: string, value: unknown, expectation: Re
     /another file than the journal beside the lock file/,
     '"/nowhere/state/x.journal"',
   ],
+  ['pidFile', '/nowhere/state/x.users', /another file than the list of users/, '"/nowhere/state/x.users"'],
+  [
+    'lockFile',
+    '/nowhere/state/logs/x.log.1',
+    /another file than one to which the log is moved/,
+    '"/nowhere/state/logs/x.log.1"',
+  ],
+  ['pidFile', '/nowhere/state/logs/x.log.12', /another file than one to which/, '"/nowhere/state/logs/x.log.12"'],
 ];
 
 for (const [option, value, expectation, shown] of WRONG) {

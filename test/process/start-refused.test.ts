@@ -136,10 +136,9 @@ test('a cwd that is missing or a file causes a SpawnError that names it and not 
   const { spec, folder } = await specAnd(t);
   writeFileSync(join(folder, 'file'), '');
   for (const cwd of [join(folder, 'none'), join(folder, 'file')]) {
-    await isRefused(
-      { ...spec, cwd },
-      new RegExp(`^Cannot start redis: the working directory "${cwd}" does not exist$`),
-    );
+    const message = new RegExp(`^Cannot start redis: the working directory "${cwd}" does not exist$`);
+    const error = await isRefused({ ...spec, cwd }, message);
+    assert.match(String((error.cause as NodeJS.ErrnoException).code), /^(ENOENT|ENOTDIR)$/);
   }
 });
 
@@ -158,6 +157,14 @@ test('a log that cannot be written causes a SpawnError that names it', async (t)
   const isFolder = await isRefused({ ...spec, logFile: join(folder, 'folder') }, /folder/);
   assert.equal((isFolder.cause as NodeJS.ErrnoException).code, 'EISDIR');
   await isRefused({ ...spec, logFile: '/proc/x/y.log' }, /\/proc\/x/);
+});
+
+test('a PID file whose folder cannot be made causes a SpawnError that names the folder', async (t) => {
+  const { spec, folder } = await specAnd(t);
+  writeFileSync(join(folder, 'file'), '');
+  const error = await isRefused({ ...spec, pidFile: join(folder, 'file/run/x.pid') }, /file\/run/);
+  assert.match(String((error.cause as NodeJS.ErrnoException).code), /ENOTDIR|EEXIST/);
+  await isRefused({ ...spec, pidFile: '/proc/x/y.pid' }, /\/proc\/x/);
 });
 
 test('dataDirs under a file cause a SpawnError that names the folder', async (t) => {

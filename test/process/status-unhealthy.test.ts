@@ -129,6 +129,8 @@ test('the state is "unhealthy" when only survivors hold the lock, and the next s
   const { state, checks, pid: found } = await manager.status();
   assert.deepEqual([state, found], ['unhealthy', undefined]);
   assert.deepEqual([checks.lock, checks.pidFile, checks.process, checks.identity], [true, true, false, undefined]);
+  rmSync(manager.spec.pidFile);
+  assert.equal((await manager.status()).checks.pidFile, false);
   assert.equal(isRunning(child), true, 'status() ends nobody');
   const next = await manager.start();
   assert.notEqual(next.pid, pid);
