@@ -96,11 +96,13 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     if (typeof result !== 'string') return result;
     sharedLocks = result === 'holder' ? 0 : sharedLocks + 1;
     const isRefused = result === 'holder' || sharedLocks >= SHARED_LOCK_ATTEMPTS;
+    const isLast = deadline.isOver; // The look for the holders can outlast a short time.
     if (isRefused && onWait !== undefined) {
       onWait(result === 'holder' ? await lockHolders(path).catch(() => []) : sharedLockPids(path));
       onWait = undefined;
+      throwIfAborted(signal);
     }
-    if (isRefused && deadline.isOver) throw refusedError(file, result);
+    if (isRefused && isLast) throw refusedError(file, result);
     const began = now();
     // Even when time is over, a question that is in the way is no holder.
     const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;

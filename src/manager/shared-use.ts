@@ -1,5 +1,5 @@
 /** Counts a manager as one user of a shared process. Does nothing unless the lifetime is 'shared'. */
-import { type Holder, identify } from '../inspect/holder.js';
+import { identify } from '../inspect/holder.js';
 import { isShared } from '../inspect/watcher.js';
 import type { Announce } from '../start/launch.js';
 import { journalOf } from '../state/journal.js';
@@ -84,23 +84,23 @@ export class SharedUse {
     // The watcher ends the process after lingerMs. A failed start has itself ended what it spawned.
     if (this.#spec.lingerMs > 0) return user.release();
     await leaveUsers(this.#spec, user, async () => {
-      const holder = identify(this.#spec);
-      // A process that was found running keeps the lifetime that it was started with.
-      const isOther = holder.kind === 'process' && !isShared(holder.process);
-      // The starter of a shared process is a user itself, so one that is at work now starts a process of another kind.
-      const isForeign = isOther || holder.kind === 'strangers' || holder.kind === 'starting';
-      if (!isForeign) await this.#end(holder);
+      await this.#end();
       await this.#afterLastUser();
     });
   }
 
   /** A stop at work: until it is done, no start spawns a process that it could take for the one that it ends. */
-  async #end({ members }: Holder): Promise<void> {
+  async #end(): Promise<void> {
     const journal = journalOf(this.#spec);
     const work = await journal.holdShared().catch(() => undefined); // The journal can be gone; the process must end.
     try {
+      const holder = identify(this.#spec);
+      // A process that was found running keeps the lifetime that it was started with.
+      const isOther = holder.kind === 'process' && !isShared(holder.process);
+      // The starter of a shared process is a user itself, so one that is at work now starts a process of another kind.
+      if (isOther || holder.kind === 'strangers' || holder.kind === 'starting') return;
       // If this last user is killed before the process is gone, a newcomer must not reuse it: it may be ending already.
-      if (members.length > 0) journal.note('abandon');
+      if (holder.members.length > 0) journal.note('abandon');
       await bringDown(this.#spec);
     } finally {
       work?.release();

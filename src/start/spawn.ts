@@ -192,7 +192,12 @@ export function findCommand(spec: CompleteSpec): string {
     // With the slash a file is ENOTDIR.
     statSync(`${cwd}/`);
   } catch (error) {
-    throw spawnError(spec, `the working directory "${cwd}" does not exist`, error);
+    const isMissing = ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '');
+    throw spawnError(
+      spec,
+      `the working directory "${cwd}" ${isMissing ? 'does not exist' : `cannot be used: ${errorText(error)}`}`,
+      error,
+    );
   }
   const candidates = executables(spec);
   const executable = candidates.find(isExecutableFile);

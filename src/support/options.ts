@@ -14,7 +14,7 @@ export function check(option: string, value: unknown, isRight: Predicate, expect
   if (!isRight(value)) throw wrongOption(option, expectation, value);
 }
 
-/** Checks the name of a process, or the key of a shared instance: both become file names. */
+/** Checks the name of a process, which becomes a file name. */
 export function checkName(option: string, value: unknown): void {
   const isName = (it: unknown) => typeof it === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(it);
   check(option, value, isName, '1 to 100 letters, digits, ".", "_" or "-", the first a letter or digit');

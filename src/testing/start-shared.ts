@@ -39,9 +39,9 @@ export interface SharedInstance extends Instance {
 /**
  * One instance for a whole test run: the first caller with this `key` starts it on a free port, the others join it, and
  * it ends (SIGKILL) when the last of them has left or died. A server that crashed is started anew, on the same port, by
- * the next call. Its log can be read until the last one leaves. `key`: 1 to 100 letters, digits, `.`, `_`, `-`, the
- * first a letter or digit. `lingerMs`: how long the server is kept after the last one has left, for callers that come
- * meanwhile; a later call removes its folder.
+ * the next call. Its log can be read until the last one leaves. `key`: 1 to 100 letters, digits, `.`, `_`, `-`.
+ * `lingerMs`: how long the server is kept after the last one has left, for callers that come meanwhile; a later call
+ * removes its folder.
  * @throws OptionsMismatchError when the running one was started with another spec (functions are not compared)
  * @throws what `ProcessManager.start()` throws; the signal's reason when it is aborted
  * @throws TypeError when `key` is not valid, or the preset gives neither a port nor a ready line that names one
@@ -137,9 +137,7 @@ function placeOf(key: string) {
   const path = (extension: string) => join(parent, 'shared', `${key}${extension}`);
   // The server is killed, so whoever ends it, a leaving user or the watcher, needs no longer than this. Only the
   // manager writes lines into the users file, so `lingerMs` is 0 here.
-  // A name begins with a letter or digit.
-  const name = /^[A-Za-z0-9]/.test(key) ? key : `x${key}`.slice(0, 100);
-  return { name, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
+  return { name: key, folder: path('.state'), lockFile: path('.lock'), stopTimeoutMs: 10_000, lingerMs: 0 };
 }
 
 /**

@@ -117,6 +117,10 @@ test('onWait is called before a call with timeoutMs 0 gives up, and not for an a
   await assert.rejects(waitForLock(path, { onWait, timeoutMs: 0 }), { name: 'LockHeldError' });
   assert.deepEqual(told, [[process.pid]]);
   await assert.rejects(waitForLock(path, { onWait, signal: AbortSignal.abort() }), { name: 'AbortError' });
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  const aborted = waitForLock(path, { onWait: abort, timeoutMs: 0, signal: controller.signal });
+  await assert.rejects(aborted, { name: 'AbortError' }, 'the abort is the reason');
   lock.release();
   const asker = startProgram(t, 'sh', ['-c', `echo up; while :; do flock -s '${path}' true; done`]);
   await asker.printed(/up/);

@@ -27,7 +27,7 @@ import { eventually } from '../helpers/waiting.js';
 import { accepts } from '../helpers/witness.js';
 
 test('a caller with other options gets an OptionsMismatchError that names the fields, and is not counted', async () => {
-  const key = ownKey();
+  const key = `_${ownKey()}`;
   const instance = await startShared(redisPreset, { key });
   const slower = (options: RedisOptions): ProcessSpec => ({ ...redisPreset(options), startTimeoutMs: 5_000 });
   await assert.rejects(startShared(slower, { key, args: ['--databases', '3'] }), (error) => {
