@@ -105,7 +105,7 @@ export async function waitForLock(path: string, options: WaitForLockOptions = {}
     if (isRefused && isLast) throw refusedError(file, result);
     const began = now();
     // Even when time is over, a question that is in the way is no holder.
-    const limit = deadline.isOver ? Deadline.after(SHARED_LOCK_MS) : deadline;
+    const limit = deadline.isOver && !isRefused ? Deadline.after(SHARED_LOCK_MS) : deadline;
     const lock = await waitInKernel(file, { deadline: limit, signal });
     if (lock !== undefined) return lock;
     // What kept the kernel from granting the lock for so long is no question, but a lock that somebody keeps.

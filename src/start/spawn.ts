@@ -193,11 +193,8 @@ export function findCommand(spec: CompleteSpec): string {
     statSync(`${cwd}/`);
   } catch (error) {
     const isMissing = ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '');
-    throw spawnError(
-      spec,
-      `the working directory "${cwd}" ${isMissing ? 'does not exist' : `cannot be used: ${errorText(error)}`}`,
-      error,
-    );
+    const why = isMissing ? 'does not exist' : `cannot be used: ${errorText(error)}`;
+    throw spawnError(spec, `the working directory "${cwd}" ${why}`, error);
   }
   const candidates = executables(spec);
   const executable = candidates.find(isExecutableFile);

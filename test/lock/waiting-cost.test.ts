@@ -24,8 +24,10 @@ for (const mode of LOCK_MODES) {
       const keeper = startProgram(t, 'flock', ['--no-fork', flag, path, 'sh', '-c', 'echo held; exec sleep 60']);
       await keeper.printed(/held/);
       const { options, starts } = lockSetup(t, mode);
-      const waiter = startFixture(t, 'waiter', [path], options);
+      const waiter = startFixture(t, 'waiter', [path, 'Infinity', ...(helpers === 0 ? ['tell'] : [])], options);
       assert.equal(await waiter.message(), 'waiting');
+      // Through the addon a shared lock is refused after many attempts only: they are no idle waiting.
+      if (helpers === 0) assert.equal(await waiter.message(), 'refused');
       await eventually('no helper is started for half a second', async () => {
         const before = starts().length;
         await delay(500);
