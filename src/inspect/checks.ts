@@ -3,7 +3,7 @@
 import { inspect } from 'node:util';
 import { LOCK_FD } from '../lock/held-lock.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState } from '../state/journal-state.js';
+import { startedAt } from '../state/journal-state.js';
 import { type LineSearch, searchReadyLine } from '../state/log-file.js';
 import type { CompleteSpec, Instance } from '../state/process-spec.js';
 import {
@@ -12,11 +12,12 @@ import {
   type LinkedSignal,
   linkSignals,
   Pace,
+  sleep,
   throwIfAborted,
   whenAborted,
 } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
-import { errorText, PortInUseError } from '../support/errors.js';
+import { errorText } from '../support/errors.js';
 import { newAbort } from '../support/globals.js';
 import { isPort } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
@@ -28,8 +29,8 @@ const log = debugLog('readiness');
 /** Without a configured check, a process counts as ready once it has been alive for this long. */
 export const ALIVE_MS = 100;
 
-/** How long the last check may take when the start time is over. */
-export const LAST_LOOK_MS = 250;
+/** A program that looks for a free port has listened on it and gone within this time. */
+const PASSER_BY_MS = 50;
 
 type CheckResult = Pick<Status['checks'], 'port' | 'health'>;
 
@@ -82,12 +83,6 @@ export function instanceOf(
   return Object.freeze({ pid: info.pid, startedAt: startedAt(state, info), address, reused, differences });
 }
 
-/** The time in the `spawn` line is the same for every caller; the system's start time is exact to a second only. */
-export function startedAt({ spawned }: JournalState, info: ProcessInfo): Date {
-  const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
-  return new Date(isNamed ? spawned.at : processTable().startTime(info) * 1000);
-}
-
 export async function isReady(spec: CompleteSpec, info: ProcessInfo, options: CheckOptions): Promise<boolean> {
   return !info.isSuspended && arePassed(spec, info, await runChecks(spec, info, options));
 }
@@ -109,7 +104,7 @@ export async function findHealthy(
   if (!hasChecks(spec)) return undefined;
   for (const info of candidates) {
     const checks = await runChecks(spec, info, { signal });
-    if (arePassed(spec, info, checks) && foreignListener(spec, info) === undefined) return { process: info, checks };
+    if (arePassed(spec, info, checks) && (await isAnswering(spec, info, { signal }))) return { process: info, checks };
   }
   return undefined;
 }
@@ -197,18 +192,31 @@ async function askHealth(
 /**
  * Finds a stranger that listens on the port in place of our process: a visible process outside the family that is older
  * than ours, or runs under a lock of its own. Finding none proves nothing: under `docker run -p` a proxy of Docker
- * listens, which is younger than the client that we spawned.
+ * listens, which is younger than the client that we spawned. `isOurs`: the family listens, or there is no port.
  */
-export function foreignListener(spec: CompleteSpec, ours: ProcessInfo): ProcessInfo | undefined {
+export function findListener(spec: CompleteSpec, ours: ProcessInfo): { isOurs: boolean; stranger?: ProcessInfo } {
   const { port } = readinessOf(spec);
-  if (port === undefined) return undefined;
+  if (port === undefined) return { isOurs: true };
   const table = processTable();
   const listeners = table.listeners(port, ours.pid);
   // When the descriptors of our process cannot be read, it may listen without being seen.
-  const isUnseen = table.hasDescriptor(ours.pid, LOCK_FD) === undefined;
-  if (isUnseen || listeners.some((info) => isFamily(info, ours))) return undefined;
+  if (table.hasDescriptor(ours.pid, LOCK_FD) === undefined) return { isOurs: false };
+  if (listeners.some((info) => isFamily(info, ours))) return { isOurs: true };
   const isManagedElsewhere = ({ pid }: ProcessInfo) => table.lostLock(pid, LOCK_FD, spec.lockFile) !== undefined;
-  return listeners.find((info) => table.age(info) > table.age(ours) || isManagedElsewhere(info));
+  const stranger = listeners.find((info) => table.age(info) > table.age(ours) || isManagedElsewhere(info));
+  return { isOurs: false, ...(stranger && { stranger }) };
+}
+
+/** Asks again after PASSER_BY_MS: a process that has passed its checks while somebody else may have answered for it. */
+export async function isStillReady(spec: CompleteSpec, info: ProcessInfo, options: CheckOptions): Promise<boolean> {
+  await sleep(PASSER_BY_MS, options.signal).catch(() => undefined); // An abort fails the check below.
+  return await isReady(spec, info, options);
+}
+
+/** Is it our process, and no other, that has just passed the checks? */
+export async function isAnswering(spec: CompleteSpec, info: ProcessInfo, options: CheckOptions): Promise<boolean> {
+  const { isOurs, stranger } = findListener(spec, info);
+  return isOurs || (stranger === undefined && (await isStillReady(spec, info, options)));
 }
 
 /** Is it in the session of our process, or a descendant of it? A process with a lock of its own can be one, too. */
@@ -239,9 +247,4 @@ export function obstacle(
   const { cause } = (reason ?? {}) as Error;
   const why = [reason, cause].filter((it) => it !== undefined).map(errorText);
   return { what: [`${who} is not healthy`, ...why].join(': '), cause: reason };
-}
-
-export function portInUseError(name: string, port: number, listener: ProcessInfo | undefined): PortInUseError {
-  const who = listener === undefined ? 'another process' : `another process (PID ${listener.pid})`;
-  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid: listener?.pid });
 }

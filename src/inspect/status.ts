@@ -3,7 +3,7 @@
 import { isLocked } from '../lock/questions.js';
 import { differencesOf } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
-import { type JournalLine, type JournalState, lineAgeMs, supervisorLines } from '../state/journal-state.js';
+import { type JournalLine, type JournalState, lineAgeMs, startedAt, supervisorLines } from '../state/journal-state.js';
 import { isNamedIn } from '../state/pid-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { abortAfter, Pace, throwIfAborted, whenAborted } from '../support/deadline.js';
@@ -13,7 +13,7 @@ import { check, isPid, optional } from '../support/options.js';
 import type { ProcessState, Status } from '../support/status-report.js';
 import { addressOf } from '../system/ports.js';
 import { hasProc, isAlive, livingSpawned, type ProcessInfo, processTable, usage } from '../system/process-table.js';
-import { arePassed, findHealthy, hasChecks, readinessOf, runChecks, startedAt } from './checks.js';
+import { arePassed, findHealthy, hasChecks, readinessOf, runChecks } from './checks.js';
 import { canBeAtWork, type Holder, identify, isSeenHeld, leftBehind, lockCarriers, managedCarriers } from './holder.js';
 import { countUsers } from './watcher.js';
 

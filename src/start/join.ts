@@ -3,7 +3,7 @@
  * its end or ends it, adopts what a dead process left, or throws the reason why the process cannot be used.
  */
 
-import { findHealthy, foreignListener, instanceOf, isReady, LAST_LOOK_MS, readinessOf } from '../inspect/checks.js';
+import { findHealthy, findListener, instanceOf, isAnswering, isReady, readinessOf } from '../inspect/checks.js';
 import { type Holder, identify, isCarrying, managedCarriers, ownHolders, type Patience } from '../inspect/holder.js';
 import { identifyOften, isBeginning, isStarterThrough } from '../inspect/status.js';
 import { isBeingEnded } from '../inspect/watcher.js';
@@ -24,7 +24,7 @@ import { now } from '../support/globals.js';
 import { type Carrier, hasProc, isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
 import { ContendAgain, checkWanted, launch, type StartOptions } from './launch.js';
 import { appendSpawn, findCommand } from './spawn.js';
-import { lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready.js';
+import { LAST_LOOK_MS, lastStatus, refuseSharedLock, unhealthyError } from './wait-until-ready.js';
 
 const log = debugLog('start');
 
@@ -202,12 +202,12 @@ async function isReadyToShare(contest: Contest, info: ProcessInfo, state: Journa
   // Many starts can wait for a starter: with /proc it is asked before the server is, except in the last look.
   if (hasProc() && !deadline.isOver && !isStarterThrough(spec, state)) return false;
   const limit = Deadline.after(Math.max(deadline.remainingMs, LAST_LOOK_MS));
-  if (!(await isReady(spec, info, { signal, limit }))) return false;
   // A starter that is still at work may be about to abandon the process.
-  if (!isStarterThrough(spec, state)) return false;
+  if (!(await isReady(spec, info, { signal, limit })) || !isStarterThrough(spec, state)) return false;
   // No start takes longer than this: the starter has checked the listener, or the listener has been there all the time.
   if (processTable().age(info) > spec.startTimeoutMs + STARTER_LINGERS_MS) return true;
-  return foreignListener(spec, info) === undefined;
+  if (state.isReady) return findListener(spec, info).stranger === undefined;
+  return await isAnswering(spec, info, { signal, limit });
 }
 
 /** Returns the process after a last look: alive, same start, nothing pending. A stop that signalled it would show. */

@@ -6,7 +6,6 @@
  */
 
 import { join } from 'node:path';
-import { portInUseError } from '../inspect/checks.js';
 import { askPredecessor } from '../inspect/status.js';
 import { tryAcquireLock } from '../lock/file-lock.js';
 import type { FileLock } from '../lock/held-lock.js';
@@ -16,7 +15,7 @@ import { debugLog } from '../support/debug.js';
 import { errorText, PortInUseError, PredecessorError, spawnError } from '../support/errors.js';
 import { userFolder } from '../support/files.js';
 import { newAbort } from '../support/globals.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('port');
 
@@ -111,4 +110,9 @@ export async function refusePredecessor(
   if (pid === undefined) return;
   const message = `Cannot start ${spec.name}: PID ${pid} owns it under an older scheme; stop it with the tool that started it, or by "kill ${pid}"`;
   throw new PredecessorError(message, { pid });
+}
+
+export function portInUseError(name: string, port: number, listener: ProcessInfo | undefined): PortInUseError {
+  const who = listener === undefined ? 'another process' : `another process (PID ${listener.pid})`;
+  return new PortInUseError(`Cannot start ${name}: ${who} listens on port ${port}`, { port, pid: listener?.pid });
 }

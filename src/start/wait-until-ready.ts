@@ -4,13 +4,12 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
   ALIVE_MS,
-  foreignListener,
+  findListener,
   forgetReadyLine,
   hasChecks,
   isReady,
-  LAST_LOOK_MS,
+  isStillReady,
   obstacle,
-  portInUseError,
   readinessOf,
 } from '../inspect/checks.js';
 import { identify, successor } from '../inspect/holder.js';
@@ -42,6 +41,7 @@ import {
   type ProcessInfo,
   processTable,
 } from '../system/process-table.js';
+import { portInUseError } from './port-lock.js';
 import type { SpawnedProcess } from './spawn.js';
 
 export interface WaitOptions {
@@ -63,6 +63,9 @@ const SUCCESSOR_LOOKS = 3;
 /** A free lock can be acquired within this time, although rivals take it and give it back. */
 const DROPPED_MS = 100;
 
+/** How long the last check may take when the start time is over. */
+export const LAST_LOOK_MS = 250;
+
 /** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
 
@@ -76,6 +79,7 @@ export async function waitUntilReady(
   child.once('exit', () => exit.abort());
   const signalOrExit = linkSignals(signal, exit.signal);
   const wake = () => (exit.signal.aborted ? signal : signalOrExit.signal);
+  const checking = () => ({ reused: false, signal: wake(), limit: deadline });
   // So a server is seen to be ready a thirtieth of its start time late on average.
   const pace = new Pace({ firstMs: 1, maxMs: 20, growth: 1.08 });
   let began = now();
@@ -91,20 +95,20 @@ export async function waitUntilReady(
       }
       // The age counts, by our own clock: the system can tell start times to the second only.
       const isOldEnough = now() - began >= ALIVE_MS;
-      const isPassed = hasChecks(spec)
-        ? await isReady(spec, info, { reused: false, signal: wake(), limit: deadline })
-        : !info.isSuspended && isOldEnough;
+      const isPassed = hasChecks(spec) ? await isReady(spec, info, checking()) : !info.isSuspended && isOldEnough;
       // Of a server that puts itself into the background the first child can still be about to exit when the second child
       // already accepts connections, so a successor must stay alive, too.
       const isReadyNow = isPassed && (isOldEnough || info.pid === spawned.pid);
       guard();
       const seen = isReadyNow ? await lookAgainAside(info) : undefined;
       if (seen !== undefined && !seen.isSuspended) {
-        const foreign = foreignListener(spec, info);
+        const { isOurs, stranger } = findListener(spec, info);
         const { port } = readinessOf(spec);
-        if (foreign !== undefined && port !== undefined) throw portInUseError(spec.name, port, foreign);
+        if (stranger !== undefined && port !== undefined) throw portInUseError(spec.name, port, stranger);
+        const isAnswering = isOurs || (await isStillReady(spec, info, checking()));
         const { carriesAside } = processTable();
-        const isHolder = (await carriesAside(info.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
+        const carries = async () => (await carriesAside(info.pid, LOCK_FD, spec.lockFile)) ?? (await askLock());
+        const isHolder = isAnswering ? await carries() : undefined;
         if (isHolder === true) return info;
         if (isHolder === false) {
           const isGone = await poll(() => !isAlive(info), { deadline: Deadline.after(GOING_MS) });

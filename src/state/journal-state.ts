@@ -1,7 +1,7 @@
 /** What the lines of a journal add up to: what is wanted, what is pending, and which process was spawned last. */
 
 import { systemTimeMs } from '../support/globals.js';
-import { processTable } from '../system/process-table.js';
+import { type ProcessInfo, processTable } from '../system/process-table.js';
 
 type Counting = 'start' | 'stop' | 'restart' | 'abandon' | 'prepared' | 'spawn' | 'ready' | 'exit' | 'stopped';
 
@@ -138,6 +138,12 @@ export function supervisorLines(lines: readonly JournalLine[]): JournalLine[] {
 /** The event for people: without what only this library can use. */
 export function eventOf({ at, place, token, startKey, salt, hashes, ...fields }: JournalLine): JournalEvent {
   return Object.freeze({ ...fields, at: new Date(at) }) as JournalEvent;
+}
+
+/** The time in the `spawn` line is the same for every caller; the system's start time is exact to a second only. */
+export function startedAt({ spawned }: JournalState, info: ProcessInfo): Date {
+  const isNamed = spawned?.pid === info.pid && spawned.startKey === info.startKey;
+  return new Date(isNamed ? spawned.at : processTable().startTime(info) * 1000);
 }
 
 /** The last `start` undid the stops, restarts and abandons before this place: its writer had read so far. */

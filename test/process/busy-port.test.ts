@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { acquireLock, type Instance, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { callElsewhere, onDarwin } from '../helpers/one-call.js';
@@ -13,8 +23,9 @@ import { type Program, startProgram } from '../helpers/programs.js';
 import { redisPid } from '../helpers/redis.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { temporaryFolder } from '../helpers/resources.js';
-import { redisSpec } from '../helpers/servers.js';
+import { nodeSpec, redisSpec } from '../helpers/servers.js';
 import { eventually, MUST_HAPPEN_MS, STILL_MS } from '../helpers/waiting.js';
+import { accepts } from '../helpers/witness.js';
 
 const UID = process.getuid?.() ?? -1;
 
@@ -160,6 +171,29 @@ test('a start waits for a listener that goes away during the check', async (t) =
   assert.equal(looks, 1);
   assert.equal(reused, false);
   assert.equal(await redisPid(spec.port), pid);
+});
+
+test('a program that listens on the port for an instant after the spawn does not make the process ready', async (t) => {
+  const spec = await nodeSpec(t, { 'listen-after': 600_000, 'pause-on': 'SIGUSR2' });
+  let passerBy: Program | undefined;
+  const isHealthy = async () => {
+    passerBy?.kill();
+    await passerBy?.exited;
+    return true;
+  };
+  const manager = new ProcessManager({ ...spec, isHealthy });
+  const logFile = join(spec.stateDir, 'logs/node-server.log');
+  manager.once('spawned', async ({ pid }) => {
+    passerBy = startProgram(t, 'python3', ['-m', 'http.server', '--bind', '127.0.0.1', String(spec.port)]);
+    await passerBy.exited;
+    await eventually('the server has begun', () => /^server /m.test(readFileSync(logFile, 'utf8')));
+    // Until then nobody listens: a start that the passer-by has deceived fulfils.
+    await delay(STILL_MS * 4);
+    process.kill(pid, 'SIGUSR2');
+  });
+  await manager.start();
+  assert.equal(passerBy?.isAlive, false);
+  assert.equal(await accepts(spec.port), true);
 });
 
 test('a start waits for the port lock of another start, and then goes on', async (t) => {
