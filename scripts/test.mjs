@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** A test file that takes longer hangs. */
 const FILE_TIMEOUT_MS = 600_000;
 
-/** Tests mostly wait: with three files at a time two processors are busy for two thirds of the run. */
+/** Tests mostly wait: with two files at a time two processors were idle for half of the run. */
 const CONCURRENCY = Math.max(3, Math.ceil(availableParallelism() / 2));
 
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
