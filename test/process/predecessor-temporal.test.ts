@@ -9,7 +9,7 @@ import { hasBegunToEnd } from '../helpers/evidence.js';
 import { leaveStale, olderWorld, predecessorIn, raceOnce } from '../helpers/older-owner.js';
 import { startProgram } from '../helpers/programs.js';
 import { seededRandom } from '../helpers/random.js';
-import { rounds, temporaryFolder } from '../helpers/resources.js';
+import { killAfter, rounds, temporaryFolder } from '../helpers/resources.js';
 import { sleepSpec } from '../helpers/servers.js';
 import { eventually } from '../helpers/waiting.js';
 
@@ -112,7 +112,7 @@ test('a running stack survives the start() of an upgrade, whether its tool still
   const owner = await world.owner();
   owner.send('go');
   const { server: pid } = await owner.message<{ server: number }>();
-  t.after(() => process.kill(pid, 'SIGKILL'));
+  killAfter(t, pid);
   await eventually('the server of the predecessor has started', () => server.pids().includes(pid));
   await assert.rejects(manager.start(), { code: 'ERR_PREDECESSOR', pid: owner.pid });
   owner.kill();
