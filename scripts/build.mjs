@@ -1,10 +1,10 @@
 /**
  * `npm run build`: writes dist/, which has one file to import as an ES module and one as CommonJS, each with its source map and its
- * declarations.
+ * declarations. Does nothing when all of them are newer than what they are made from.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -13,13 +13,30 @@ import './embed-watcher.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
+const TYPES = 'build/types/index.d.ts';
+const READ = ['package.json', 'package-lock.json', 'tsconfig.json', 'scripts/build.mjs', 'scripts/api-extractor.mjs'];
 const WRITTEN = ['index.js', 'index.js.map', 'index.cjs', 'index.cjs.map', 'index.d.ts', 'index.d.cts'];
 
-await writeBundle('esm', 'index.js');
-// A CommonJS module knows its own place from __filename instead.
-await writeBundle('cjs', 'index.cjs', { 'import.meta.url': 'undefined' });
-writeDeclarations();
+if (!isUpToDate()) {
+  await writeBundle('esm', 'index.js');
+  // A CommonJS module knows its own place from __filename instead.
+  await writeBundle('cjs', 'index.cjs', { 'import.meta.url': 'undefined' });
+  writeDeclarations();
+}
 for (const name of readdirSync(dist)) if (!WRITTEN.includes(name)) rmSync(join(dist, name), { recursive: true });
+
+/** As make does: was everything written after the last change of a source, of the compilers, or of their settings? */
+function isUpToDate() {
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
+  const read = [...READ, 'src', ...sources.map((name) => `src/${name}`)].map(changedAt);
+  const written = [TYPES, ...WRITTEN.map((name) => `dist/${name}`)].map(changedAt);
+  return Math.max(...read) < Math.min(...written);
+}
+
+/** A folder changes when a file in it is made or removed. @param {string} path @returns {number} 0 when it is not there */
+function changedAt(path) {
+  return statSync(join(root, path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
 
 /**
  * @param {'esm' | 'cjs'} format
@@ -58,7 +75,7 @@ function writeDeclarations() {
   const { status } = spawnSync(tsc, ['-p', root], { stdio: 'inherit' });
   if (status !== 0) throw new Error('the declarations of each source were not written');
   const rolledUp = join(dist, 'index.d.ts');
-  const { succeeded } = extractApi(join(root, 'build/types/index.d.ts'), {
+  const { succeeded } = extractApi(join(root, TYPES), {
     apiReport: { enabled: false },
     dtsRollup: { enabled: true, untrimmedFilePath: rolledUp },
   });

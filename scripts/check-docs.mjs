@@ -1,7 +1,7 @@
 /**
  * `npm run check:docs`: checks that each link of the documents leads somewhere, that each script that they name exists, and that each
- * block of code does what its reader expects. The package is packed and installed into an empty folder, where the blocks of a document
- * run one after another.
+ * block of code does what its reader expects. The package is packed and installed into an empty folder; in a copy of it the blocks of a
+ * document run one after another.
  * A `js` block is a whole program, which is run at once. A first line `// NAME` names its file, so that later blocks can import it;
  * `NAME.test.mjs` runs under `node --test`. A `diff` block is the program without the lines that begin with a minus. Of an `sh` block
  * each line must name programs and scripts that exist. A `text` block is output of a program. There is no other language.
@@ -14,7 +14,7 @@
 // @ts-check
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { wrongApiDocument } from './api-document.mjs';
@@ -49,8 +49,12 @@ try {
   const { tarball, packed } = await pack();
   report('what docs/api.md says of the public surface', await wrongApiDocument(root, 'docs/api.md'));
   report('the README on the page of the package', wrongOnPackagePage(documents, packed));
+  const installed = await install(tarball);
   for (const [index, document] of documents.entries()) {
-    if (document.blocks.length > 0) await runBlocks(document, await newProject(`project-${index + 1}`, tarball));
+    if (document.blocks.length === 0) continue;
+    const folder = join(run.folder, `project-${index + 1}`);
+    cpSync(installed, folder, { recursive: true, verbatimSymlinks: true });
+    await runBlocks(document, folder);
   }
 } finally {
   failures += await endTestRun(run);
@@ -107,9 +111,9 @@ function wrongOnPackagePage(documents, packed) {
   ];
 }
 
-/** Makes a folder that contains only the package. @param {string} name @param {string} tarball */
-async function newProject(name, tarball) {
-  const folder = join(run.folder, name);
+/** Makes a folder that contains only the package. @param {string} tarball */
+async function install(tarball) {
+  const folder = join(run.folder, 'installed');
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "allowScripts": { "fs-ext": true } }');
   await mustRun('npm', ['install', '--no-audit', '--no-fund', tarball], { cwd: folder, env: userEnvironment({}) });

@@ -1,7 +1,7 @@
 /**
  * Runs the compiled tests under Node's own runner, and fails when one of them leaves a process behind.
  * `npm test` runs all of them, `npm test -- lock` those whose path contains the word, `npm test -- FILE` that file; arguments that begin
- * with `--` are passed to `node --test`.
+ * with `--` are passed to `node --test`, which runs the files in the order of their names.
  */
 // @ts-check
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -18,18 +18,50 @@ const FILE_TIMEOUT_MS = 600_000;
 /** Tests mostly wait: with two files at a time two processors were idle for half of the run. */
 const CONCURRENCY = Math.max(3, Math.ceil(availableParallelism() / 2));
 
+/**
+ * They run longest with CI=true, so they begin first: at the end each of them would run alone. Those that need the processors and those
+ * that mostly wait take turns.
+ */
+const LONGEST = [
+  'testing/shared-runners',
+  'process/suspended-look',
+  'process/stop-against-start',
+  'process/suspended-starter',
+  'lock/fallback.test',
+  'campaign/soak',
+  'process/supervise-stop',
+  'process/killed-starter',
+  'process/temporal-lock',
+  'process/supervise-outside',
+  'process/tied-killed-owner',
+  'process/predecessor-temporal',
+  'presets/temporal-server',
+  'testing/ephemeral-temporal',
+  'testing/shared-last-user',
+];
+
 const options = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
 const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const files = words.length === 0 ? allTests() : [...new Set(words.flatMap(testsFor))];
 
-process.exitCode = await runNodeInTestRun([
-  '--test',
-  '--test-reporter=spec',
-  `--test-concurrency=${CONCURRENCY}`,
-  `--test-timeout=${FILE_TIMEOUT_MS}`,
-  ...options,
-  ...files,
-]);
+process.exitCode = await runNodeInTestRun(
+  options.length > 0
+    ? [
+        '--test',
+        '--test-reporter=spec',
+        `--test-concurrency=${CONCURRENCY}`,
+        `--test-timeout=${FILE_TIMEOUT_MS}`,
+        ...options,
+        ...files,
+      ]
+    : ['scripts/run-test-files.mjs', String(CONCURRENCY), String(FILE_TIMEOUT_MS), ...inOrder(files)],
+);
+
+/** @param {readonly string[]} files */
+function inOrder(files) {
+  const first = LONGEST.flatMap((word) => files.filter((file) => file.includes(word)));
+  return [...new Set([...first, ...files])];
+}
 
 /** @param {string} word */
 function testsFor(word) {

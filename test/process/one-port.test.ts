@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { isLocked } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { redisPid } from '../helpers/redis.js';
@@ -10,15 +10,18 @@ import { eventually } from '../helpers/waiting.js';
 
 const ROUNDS = rounds(50);
 
-test('one of two managers with different locks and the same port becomes ready, and the other fails with PortInUseError', async (t) => {
-  const TMPDIR = temporaryFolder(t);
-  const errors = await startTogether(t, [TMPDIR, TMPDIR]);
-  // Under a common port lock the second manager always checks a port that is in use by then.
-  assert.deepEqual([...errors], ['PortInUseError']);
-});
+// Their servers wait for the port, so both run together.
+describe('two managers of one port', { concurrency: true }, () => {
+  test('one of two managers with different locks and the same port becomes ready, and the other fails with PortInUseError', async (t) => {
+    const TMPDIR = temporaryFolder(t);
+    const errors = await startTogether(t, [TMPDIR, TMPDIR]);
+    // Under a common port lock the second manager always checks a port that is in use by then.
+    assert.deepEqual([...errors], ['PortInUseError']);
+  });
 
-test('one of two managers with different port locks becomes ready, and the other is never called ready by mistake', async (t) => {
-  await startTogether(t, [temporaryFolder(t), temporaryFolder(t)]);
+  test('one of two managers with different port locks becomes ready, and the other is never called ready by mistake', async (t) => {
+    await startTogether(t, [temporaryFolder(t), temporaryFolder(t)]);
+  });
 });
 
 test('a server that was spawned later but listens first is not taken for the slow one of another manager', async (t) => {

@@ -1,7 +1,7 @@
 /** What a supervisor costs while nothing happens, with the addon and without it, and that it still misses nothing. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ProcessManager, type ProcessSpec, type SuperviseOptions } from '../../src/index.js';
 import { LOCK_MODES, type LockMode, lockSetup, percentUsed } from '../helpers/cost.js';
@@ -63,77 +63,82 @@ async function supervise(t: TestContext, mode: LockMode, spec: ProcessSpec, opti
 
 const withPaths = { command: whereIs('redis-server') } satisfies Partial<ProcessSpec>;
 
-for (const mode of LOCK_MODES) {
-  for (const whose of ['its own child', "somebody else's child"] as const) {
-    test(`through ${mode}: a supervisor of ${whose} uses less than 1 % of a core, and starts no helper`, async (t) => {
-      const spec = await redisSpec(t, withPaths);
-      if (whose !== 'its own child') await new ProcessManager(spec).start();
-      const supervisor = await supervise(t, mode, spec);
-      await supervisor.reaches('watching');
+// They mostly wait, and each measures a process of its own, so some of them run together.
+describe('a supervisor', { concurrency: 4 }, () => {
+  for (const mode of LOCK_MODES) {
+    for (const whose of ['its own child', "somebody else's child"] as const) {
+      test(`through ${mode}: a supervisor of ${whose} uses less than 1 % of a core, and starts no helper`, async (t) => {
+        const spec = await redisSpec(t, withPaths);
+        if (whose !== 'its own child') await new ProcessManager(spec).start();
+        const supervisor = await supervise(t, mode, spec);
+        await supervisor.reaches('watching');
+        await supervisor.isAtRest();
+        const before = supervisor.starts().length;
+        const percent = await percentUsed(supervisor.program.pid, WATCHED_MS);
+        assert.equal(supervisor.starts().length, before, 'helpers that were started meanwhile');
+        assert.ok(percent < 1, `${percent.toFixed(1)} % of a core`);
+      });
+
+      test(`through ${mode}: a supervisor of ${whose} notices a crash, a stop() and a start() from elsewhere`, async (t) => {
+        const spec = await redisSpec(t, withPaths);
+        const manager = new ProcessManager(spec);
+        if (whose !== 'its own child') await manager.start();
+        const supervisor = await supervise(t, mode, spec);
+        await supervisor.reaches('watching');
+        const first = await redisPid(spec.port);
+        const began = performance.now();
+        process.kill(first, 'SIGKILL');
+        const next = await eventually('another server answers', async () => {
+          const pid = await redisPid(spec.port).catch(() => first);
+          return pid === first ? undefined : pid;
+        });
+        t.diagnostic(`another server after ${(performance.now() - began).toFixed()} ms`);
+        assert.ok(performance.now() - began < SEEN_WITHIN_MS * 5);
+        await manager.stop();
+        await supervisor.reaches('standby');
+        await assert.rejects(redisPid(spec.port));
+        assert.notEqual((await manager.start()).pid, next);
+        await supervisor.reaches('watching');
+      });
+    }
+  }
+
+  for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
+    test(`through ${mode}: a supervisor on standby starts no helper, and watches again after a start()`, async (t) => {
+      const spec = sleepSpec(t, { command: whereIs('sleep') });
+      const manager = new ProcessManager(spec);
+      await manager.start();
+      await manager.stop();
+      const supervisor = await supervise(t, mode, spec, { respectStop: true });
+      await supervisor.reaches('standby');
       await supervisor.isAtRest();
       const before = supervisor.starts().length;
       const percent = await percentUsed(supervisor.program.pid, WATCHED_MS);
-      assert.equal(supervisor.starts().length, before, 'helpers that were started meanwhile');
+      assert.equal(supervisor.starts().length, before);
       assert.ok(percent < 1, `${percent.toFixed(1)} % of a core`);
+      await manager.start();
+      await supervisor.reaches('watching');
     });
 
-    test(`through ${mode}: a supervisor of ${whose} notices a crash, a stop() and a start() from elsewhere`, async (t) => {
-      const spec = await redisSpec(t, withPaths);
-      const manager = new ProcessManager(spec);
-      if (whose !== 'its own child') await manager.start();
-      const supervisor = await supervise(t, mode, spec);
-      await supervisor.reaches('watching');
-      const first = await redisPid(spec.port);
-      const began = performance.now();
-      process.kill(first, 'SIGKILL');
-      const next = await eventually('another server answers', async () => {
-        const pid = await redisPid(spec.port).catch(() => first);
-        return pid === first ? undefined : pid;
-      });
-      t.diagnostic(`another server after ${(performance.now() - began).toFixed()} ms`);
-      assert.ok(performance.now() - began < SEEN_WITHIN_MS * 5);
-      await manager.stop();
-      await supervisor.reaches('standby');
-      await assert.rejects(redisPid(spec.port));
-      assert.notEqual((await manager.start()).pid, next);
+    test(`through ${mode}: a supervisor that waits for the next restart starts no helper`, async (t) => {
+      const spec = sleepSpec(t, { command: whereIs('sleep'), args: ['0.3'] });
+      const backoff = { initialMs: 60_000, maxMs: 60_000 };
+      const supervisor = await supervise(t, mode, spec, { backoff, giveUpAfter: { restarts: 100 } });
+      await eventually('a restart is more than ten seconds away', () =>
+        journalEntries(spec, 'crash').some(({ delayMs }) => Number(delayMs) > 10_000),
+      );
+      await supervisor.isAtRest();
+      const before = supervisor.starts().length;
+      await delay(WITHOUT_HELPERS_MS);
+      assert.equal(supervisor.starts().length, before);
+      // The supervisor notices when somebody else starts the process meanwhile.
+      await new ProcessManager({ ...spec, args: ['300'] }).start();
       await supervisor.reaches('watching');
     });
   }
-}
+});
 
 for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
-  test(`through ${mode}: a supervisor on standby starts no helper, and watches again after a start()`, async (t) => {
-    const spec = sleepSpec(t, { command: whereIs('sleep') });
-    const manager = new ProcessManager(spec);
-    await manager.start();
-    await manager.stop();
-    const supervisor = await supervise(t, mode, spec, { respectStop: true });
-    await supervisor.reaches('standby');
-    await supervisor.isAtRest();
-    const before = supervisor.starts().length;
-    const percent = await percentUsed(supervisor.program.pid, WATCHED_MS);
-    assert.equal(supervisor.starts().length, before);
-    assert.ok(percent < 1, `${percent.toFixed(1)} % of a core`);
-    await manager.start();
-    await supervisor.reaches('watching');
-  });
-
-  test(`through ${mode}: a supervisor that waits for the next restart starts no helper`, async (t) => {
-    const spec = sleepSpec(t, { command: whereIs('sleep'), args: ['0.3'] });
-    const backoff = { initialMs: 60_000, maxMs: 60_000 };
-    const supervisor = await supervise(t, mode, spec, { backoff, giveUpAfter: { restarts: 100 } });
-    await eventually('a restart is more than ten seconds away', () =>
-      journalEntries(spec, 'crash').some(({ delayMs }) => Number(delayMs) > 10_000),
-    );
-    await supervisor.isAtRest();
-    const before = supervisor.starts().length;
-    await delay(WITHOUT_HELPERS_MS);
-    assert.equal(supervisor.starts().length, before);
-    // The supervisor notices when somebody else starts the process meanwhile.
-    await new ProcessManager({ ...spec, args: ['300'] }).start();
-    await supervisor.reaches('watching');
-  });
-
   test(`through ${mode}: a start() that waits for another start does not use a helper for each check`, async (t) => {
     const spec = await nodeSpec(t, { 'listen-after': 3_000 });
     const starter = new ProcessManager(spec);

@@ -1,7 +1,7 @@
 /** A shared process is kept for `lingerMs` after its last user, for a user that comes later, and no longer. */
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
-import { type TestContext, test } from 'node:test';
+import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { ProcessManager } from '../../src/index.js';
@@ -33,56 +33,59 @@ function come(path: string): number {
   return fd;
 }
 
-for (const shell of SHELLS) {
-  for (const tool of ['flock', 'perl'] as const) {
-    test(`${shell.join(' ')} with ${tool}: lingerMs counts anew from the end of each user that came meanwhile`, async (t) => {
-      const lingerMs = 1_500;
-      const { program, usersFile, leave } = await startWatchedByUsers(t, shell, { tool, lingerMs });
-      leave();
-      let leftAt = performance.now();
-      for (const staysMs of [0, lingerMs * 1.3, 0]) {
-        await delay(lingerMs / 4);
-        const newcomer = come(usersFile);
-        await delay(staysMs);
-        assert.equal(program.isAlive, true);
-        leftAt = performance.now();
-        closeSync(newcomer);
-      }
-      assert.equal((await program.ended()).signal, 'SIGTERM');
-      const keptMs = performance.now() - leftAt;
-      assert.ok(keptMs >= lingerMs, `${keptMs} ms`);
-      await groupEnds(program.pid);
-    });
+// They mostly wait, so they run together.
+describe('a process without users', { concurrency: true }, () => {
+  for (const shell of SHELLS) {
+    for (const tool of ['flock', 'perl'] as const) {
+      test(`${shell.join(' ')} with ${tool}: lingerMs counts anew from the end of each user that came meanwhile`, async (t) => {
+        const lingerMs = 1_500;
+        const { program, usersFile, leave } = await startWatchedByUsers(t, shell, { tool, lingerMs });
+        leave();
+        let leftAt = performance.now();
+        for (const staysMs of [0, lingerMs * 1.3, 0]) {
+          await delay(lingerMs / 4);
+          const newcomer = come(usersFile);
+          await delay(staysMs);
+          assert.equal(program.isAlive, true);
+          leftAt = performance.now();
+          closeSync(newcomer);
+        }
+        assert.equal((await program.ended()).signal, 'SIGTERM');
+        const keptMs = performance.now() - leftAt;
+        assert.ok(keptMs >= lingerMs, `${keptMs} ms`);
+        await groupEnds(program.pid);
+      });
+    }
   }
-}
 
-test('the process runs on without a user after the last one has left, and is gone after lingerMs', async (t) => {
-  const { manager, pid } = await startLingering(t, LINGER_MS);
-  const leftAt = performance.now();
-  await manager.leave();
-  const left = await manager.status();
-  assert.deepEqual([left.state, left.pid, left.users], ['running', pid, 0]);
-  await groupEnds(pid);
-  const keptMs = performance.now() - leftAt;
-  assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
-  assert.equal((await manager.status()).state, 'stopped');
-  const again = await manager.start();
-  assert.deepEqual([again.reused, isRunning(again.pid)], [false, true]);
-});
+  test('the process runs on without a user after the last one has left, and is gone after lingerMs', async (t) => {
+    const { manager, pid } = await startLingering(t, LINGER_MS);
+    const leftAt = performance.now();
+    await manager.leave();
+    const left = await manager.status();
+    assert.deepEqual([left.state, left.pid, left.users], ['running', pid, 0]);
+    await groupEnds(pid);
+    const keptMs = performance.now() - leftAt;
+    assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
+    assert.equal((await manager.status()).state, 'stopped');
+    const again = await manager.start();
+    assert.deepEqual([again.reused, isRunning(again.pid)], [false, true]);
+  });
 
-test('a user that comes meanwhile joins the process, keeps it beyond lingerMs, and lets it linger again when it leaves', async (t) => {
-  const { manager, pid } = await startLingering(t, LINGER_MS);
-  await manager.leave();
-  const newcomer = new ProcessManager(manager.spec);
-  const found = await newcomer.start();
-  assert.deepEqual([found.pid, found.reused], [pid, true]);
-  await delay(LINGER_MS * 1.2);
-  assert.equal((await newcomer.status()).state, 'running');
-  const leftAt = performance.now();
-  await newcomer.leave();
-  await groupEnds(pid);
-  const keptMs = performance.now() - leftAt;
-  assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
+  test('a user that comes meanwhile joins the process, keeps it beyond lingerMs, and lets it linger again when it leaves', async (t) => {
+    const { manager, pid } = await startLingering(t, LINGER_MS);
+    await manager.leave();
+    const newcomer = new ProcessManager(manager.spec);
+    const found = await newcomer.start();
+    assert.deepEqual([found.pid, found.reused], [pid, true]);
+    await delay(LINGER_MS * 1.2);
+    assert.equal((await newcomer.status()).state, 'running');
+    const leftAt = performance.now();
+    await newcomer.leave();
+    await groupEnds(pid);
+    const keptMs = performance.now() - leftAt;
+    assert.ok(keptMs >= LINGER_MS, `${keptMs} ms`);
+  });
 });
 
 test('after the last user was killed the process lingers once, although another user came while it lingered before', async (t) => {
