@@ -122,7 +122,7 @@ test('a become() beside a process that is being stopped waits for its end, and t
   await eventually('the stop is in the journal', () => journalEntries(spec, 'stop').length === 1);
   const pid = await other.become();
   assert.equal((await stopped).outcome, 'stopped');
-  assert.equal(slow.isAlive, false);
+  assert.equal(isRunningProcess(slow.pid), false);
   const { state, pid: found } = await manager.status();
   assert.deepEqual([state, found], ['starting', pid]);
 });

@@ -397,11 +397,12 @@ test('a start that is aborted while it replaces another spec leaves nothing that
 });
 
 test('while somebody keeps the journal locked, a start that would replace another spec fails in time, and the process runs on', async (t) => {
-  const spec = await nodeSpec(t, {}, { startTimeoutMs: 1_000 });
+  const spec = await nodeSpec(t);
   const { pid } = await new ProcessManager(spec).start();
   const keeper = startLockAgent(t);
   await keeper.acquire(journalFile(spec));
-  const other = new ProcessManager({ ...spec, env: { LEVEL: '2' }, whenDifferent: 'restart' });
+  const changed = { ...spec, env: { LEVEL: '2' }, startTimeoutMs: 1_000 };
+  const other = new ProcessManager({ ...changed, whenDifferent: 'restart' });
   await assert.rejects(other.start(), { name: 'StateFileError' });
   assert.equal(isRunning(pid), true);
   await keeper.kill();

@@ -59,9 +59,10 @@ for (const [what, { isHealthy, message, cause }] of Object.entries(answers)) {
   });
 
   test(`the UnhealthyError of a running server says that isHealthy ${what}`, async (t) => {
-    const spec = await redisSpec(t, { startTimeoutMs: START_TIMEOUT_MS });
+    const spec = await redisSpec(t);
     await new ProcessManager(spec).start();
-    const other = new ProcessManager({ ...spec, checkTimeoutMs: 300, isHealthy });
+    const limits = { startTimeoutMs: START_TIMEOUT_MS, checkTimeoutMs: 300 };
+    const other = new ProcessManager({ ...spec, ...limits, isHealthy });
     await assert.rejects(other.start(), (error) => {
       assert.ok(error instanceof UnhealthyError, String(error));
       return assertReason(error);

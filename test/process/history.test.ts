@@ -218,6 +218,7 @@ test('status() reports a supervisor on standby after a clean exit, and one with 
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 0 });
   const manager = new ProcessManager(spec);
   const supervisor = manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 });
+  t.after(() => supervisor.stop());
   await eventually('the process runs', async () => await manager.isRunning());
   const { pid } = await manager.status();
   process.kill(Number(pid), 'SIGUSR1');
@@ -227,6 +228,7 @@ test('status() reports a supervisor on standby after a clean exit, and one with 
 
   const quiet = new ProcessManager(sleepSpec(t));
   const other = quiet.supervise({ respectStop: true });
+  t.after(() => other.stop());
   await eventually('status() reports the supervisor', async () => (await quiet.status()).supervisor !== undefined);
   await other.stop();
 });

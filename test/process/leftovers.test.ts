@@ -86,7 +86,8 @@ test('the survivors of a server with its state folder below /dev are found, too'
 test('a kill whose limit is over before its first look ends the children, too', async (t) => {
   const { manager, child, pid } = await run(t, 'session', { stopSignal: 'SIGKILL' });
   await timely(bringDown(manager.spec, { limit: Deadline.exactly(0) }));
-  assert.deepEqual([pid, child].map(isRunningProcess), [false, false]);
+  // On a busy machine the call is over before those that it has killed are gone.
+  await eventually('the server and its child have ended', () => ![pid, child].some(isRunningProcess));
 });
 
 test('a kill whose limit passes when the process is dead ends its children, and finds the lock free', async (t) => {

@@ -197,12 +197,15 @@ function spawnedPids(managers: Awaited<ReturnType<typeof startRemoteManager>>[])
 }
 
 test('a server that dropped its lock is a stranger to a manager of a copy of its state folder', async (t) => {
-  const args = ['-c', 'sleep 0.5; exec sleep 300 3<&-'];
+  const drop = join(temporaryFolder(t), 'drop');
+  const args = ['-c', 'until [ -e "$0" ]; do sleep 0.05; done; exec sleep 300 3<&-', drop];
   const spec: ProcessSpec = { name: 'dropping', command: '/bin/sh', args, stateDir: join(temporaryFolder(t), 'state') };
   const original = new ProcessManager(spec);
   const { pid } = await original.start();
   killAfter(t, pid);
+  writeFileSync(drop, '');
   await eventually('the lock is dropped', () => !isLocked(original.spec.lockFile));
+  unlinkSync(drop);
   const stateDir = `${spec.stateDir}-copy`;
   cpSync(spec.stateDir, stateDir, { recursive: true });
   const copy = new ProcessManager({ ...spec, stateDir });

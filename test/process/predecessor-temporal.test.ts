@@ -138,11 +138,10 @@ test('a running stack survives the start() of an upgrade, whether its tool still
 test('an older start and ours, 0 to 200 ms apart and in both orders, never make two servers, and delete no file that names a living one', async (t) => {
   const random = seededRandom(t);
   const world = await olderWorld(t);
-  const dead = deadPid();
   const winners = { older: 0, ours: 0, suspended: 0 };
   const count = rounds(100);
   for (let round = 0; round < count; round += 1) {
-    leaveStale(world, dead, ...(STALE[round % STALE.length] ?? []));
+    leaveStale(world, deadPid(), ...(STALE[round % STALE.length] ?? []));
     // The third power makes most of the delays a few milliseconds long.
     winners[await raceOnce(world, round % 2 === 0, 200 * random.next() ** 3)] += 1;
   }

@@ -228,6 +228,7 @@ test('a supervisor calls prepare at each restart, and no earlier result counts',
   const manager = new ProcessManager(sleepSpec(t, { prepare }));
   manager.on('ready', ({ pid }) => pids.push(pid));
   const supervisor = manager.supervise();
+  t.after(() => supervisor.stop());
   for (const round of [1, 2, 3]) {
     const pid = await eventually(`the process of round ${round} is ready`, () => pids[round - 1]);
     assert.equal(calls, round);

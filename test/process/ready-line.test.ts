@@ -84,7 +84,10 @@ test('a line that is written in two halves counts as one line', async (t) => {
 });
 
 test('a ready line after a hundred megabytes of output is found', async (t) => {
-  const spec = talkerSpec(t, [{ bytes: 100 * 1024 * 1024 }, 'it is ready\n'], { readyLine: 'is ready' });
+  const spec = talkerSpec(t, [{ bytes: 100 * 1024 * 1024 }, 'it is ready\n'], {
+    readyLine: 'is ready',
+    startTimeoutMs: 60_000,
+  });
   const manager = new ProcessManager(spec);
   await manager.start();
   assert.ok(statSync(manager.spec.logFile).size > 100 * 1024 * 1024);
@@ -154,7 +157,7 @@ test('the port in the ready line wins over the port of the spec, where nobody li
 test('a line with a wrong port does not count, and a line with a closed port is not enough', async (t) => {
   const closed = await freePort();
   const steps = ['listening on port 0\n', 'listening on port 70000\n', `listening on port ${closed}\n`];
-  const manager = new ProcessManager(talkerSpec(t, steps, { readyLine: PORT_LINE, startTimeoutMs: 500 }));
+  const manager = new ProcessManager(talkerSpec(t, steps, { readyLine: PORT_LINE, startTimeoutMs: 3_000 }));
   await assert.rejects(manager.start(), {
     name: 'StartTimeoutError',
     message: new RegExp(`it does not accept connections on 127\\.0\\.0\\.1:${closed};`),
@@ -209,6 +212,7 @@ test('a server that a supervisor restarted is found at its new port', async (t) 
   const instances: Instance[] = [];
   manager.on('ready', (instance) => instances.push(instance));
   const supervisor = manager.supervise();
+  t.after(() => supervisor.stop());
   await eventually('the process is ready', () => instances.length === 1);
   process.kill(instances[0]?.pid ?? 0, 'SIGKILL');
   await eventually('the process is ready again', () => instances.length === 2);
