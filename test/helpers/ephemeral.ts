@@ -20,6 +20,7 @@ export const redisPreset = Object.assign(
     args: ['--port', String(port), '--save', '', '--dir', stateDir, '--databases', String(databases)],
     port,
     stateDir,
+    startTimeoutMs: 60_000, // Eighty of them start at once.
   }),
   { forTests: { databases: 3 } },
 );

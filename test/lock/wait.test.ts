@@ -174,11 +174,14 @@ test('a wait beside a shared lock gets the lock when the shared lock is released
 test('a shared lock that is kept counts as a holder after a while', async (t) => {
   const path = join(temporaryFolder(t), 'x.lock');
   const giveBack = await keepSharedLock(t, path);
-  const begun = performance.now();
-  assert.throws(() => acquireLock(path), { ...heldError, message: /shared lock/ });
-  const took = performance.now() - begun;
-  // It takes about 140 ms on an idle machine.
-  assert.ok(took >= 100 && took < 5_000, `${took} ms`);
+  const times = [1, 2, 3].map(() => {
+    const begun = performance.now();
+    assert.throws(() => acquireLock(path), { ...heldError, message: /shared lock/ });
+    return performance.now() - begun;
+  });
+  // It takes about 140 ms on an idle machine; a stall of the machine makes one of them longer.
+  const took = Math.min(...times);
+  assert.ok(took >= 100 && took < 5_000, `${times} ms`);
   await assert.rejects(inTime(waitForLock(path, { timeoutMs: 0 })), { ...heldError, message: /shared lock/ });
   await giveBack();
   acquireLock(path).release();

@@ -78,10 +78,10 @@ for (const mode of ['perl', 'flock(1)'] satisfies LockMode[]) {
   test(`through ${mode}: a timeout ends the helper, not before its time and not long after it`, async (t) => {
     const path = join(temporaryFolder(t), 'x.lock');
     using _held = acquireLock(path);
-    const { program, helper } = await startWaiter(t, mode, path, '1500');
+    const { program, helper } = await startWaiter(t, mode, path, '3000');
     const { name, afterMs, descriptors } = (await program.message()) as Exclude<WaiterMessage, string>;
     assert.deepEqual([name, descriptors], ['LockHeldError', 0]);
-    assert.ok(afterMs >= 1_499 && afterMs < MUST_HAPPEN_MS, `${afterMs} ms`);
+    assert.ok(afterMs >= 2_999 && afterMs < MUST_HAPPEN_MS, `${afterMs} ms`);
     assert.equal(isRunningProcess(helper), false);
   });
 

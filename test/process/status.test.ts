@@ -169,8 +169,12 @@ test('status writes nothing, whatever the state', async (t) => {
   await unchanged('suspended');
   writeFileSync(manager.spec.pidFile, 'noise');
   await unchanged('with noise for a record');
+  let isTold = false;
+  manager.once('exit', () => {
+    isTold = true;
+  });
   process.kill(pid, 'SIGKILL');
-  await eventually('the process has ended', () => !isRunning(pid));
+  await eventually('the exit is told, and is in the journal by then', () => isTold);
   await unchanged('dead');
   await manager.stop();
   await unchanged('stopped');

@@ -230,7 +230,7 @@ async function begin(t: TestContext, hold: Stranger): Promise<{ scene: Scene; pi
 
 async function flockJob(t: TestContext, lockFile: string, uid?: number): Promise<number[]> {
   const options = uid === undefined ? {} : { uid, gid: uid };
-  startProgram(t, 'setsid', ['flock', '-n', lockFile, 'sleep', '300'], options);
+  startProgram(t, 'setsid', ['flock', lockFile, 'sleep', '300'], options);
   return await eventually('the job holds the lock', async () => {
     const pids = await lockHolders(lockFile);
     return pids.length === 2 ? pids : undefined;

@@ -23,7 +23,7 @@ import { eventually } from '../helpers/waiting.js';
 
 type Test = Parameters<typeof temporaryFolder>[0];
 
-/** This is much longer than the time limits below. */
+/** This is longer than the time limits below by more than a delay that a time limit tolerates. */
 const KEPT_MS = 1_500;
 
 function keepFromRunning(): void {
@@ -59,7 +59,7 @@ test('a port that answered while its caller was blocked counts as open, although
 });
 
 test('a start whose event loop was blocked for longer than its start time returns the server that is ready by then', async (t) => {
-  const spec = await redisSpec(t, { startTimeoutMs: 500, isHealthy: askRedis });
+  const spec = await redisSpec(t, { startTimeoutMs: 1_000, isHealthy: askRedis });
   const manager = new ProcessManager(spec);
   manager.once('spawned', keepFromRunning);
   const { pid, reused } = await manager.start();
@@ -73,7 +73,7 @@ test('a start that is blocked in the middle of its health check returns the serv
     if (looks === 1) setTimeout(keepFromRunning, 5);
     return await askRedis(instance);
   };
-  const manager = new ProcessManager(await redisSpec(t, { startTimeoutMs: 500, isHealthy }));
+  const manager = new ProcessManager(await redisSpec(t, { startTimeoutMs: 1_000, isHealthy }));
   assert.equal((await manager.start()).reused, false);
 });
 
@@ -120,7 +120,7 @@ test('a start checks a server that never becomes ready once more, and then gives
 });
 
 test('status() does not call a server unhealthy because its own process was busy during the check', async (t) => {
-  const spec = await redisSpec(t, { checkTimeoutMs: 500, isHealthy: askRedis });
+  const spec = await redisSpec(t, { checkTimeoutMs: 1_000, isHealthy: askRedis });
   const manager = new ProcessManager(spec);
   await manager.start();
   const asked = manager.status();
@@ -138,7 +138,7 @@ test('a supervisor does not replace a healthy server because its own process was
     isBusy = false;
     return await askRedis(instance);
   };
-  const manager = new ProcessManager(await redisSpec(t, { checkTimeoutMs: 500, isHealthy }));
+  const manager = new ProcessManager(await redisSpec(t, { checkTimeoutMs: 1_000, isHealthy }));
   manager.on('unhealthy', ({ checks }) => assert.fail(`unhealthy: ${JSON.stringify(checks)}`));
   const supervisor = await supervision.here(manager, { checkIntervalMs: 10, unhealthyAfter: 1 });
   const { pid } = await manager.status();

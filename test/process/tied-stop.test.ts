@@ -86,6 +86,7 @@ test('a supervised tied process comes back with a new watcher after each crash, 
   const ready: number[] = [];
   manager.on('ready', ({ pid }) => ready.push(pid));
   const supervisor = manager.supervise({ giveUpAfter: { restarts: 100 }, backoff: { initialMs: 10, maxMs: 10 } });
+  t.after(() => supervisor.stop());
   for (let round = 1; round <= rounds(10); round += 1) {
     const pid = await eventually('the next server is ready', () => ready[round - 1]);
     watcherOf(pid);

@@ -62,7 +62,6 @@ test('connecting to an ephemeral Temporal and ending it take about as long as wi
     'our stop': [],
     'their teardown': [],
   };
-  const executable = { type: 'existing-path', path: command } as const;
   // The first round loads both libraries. Other work on the machine only makes a round longer, so the quickest rounds
   // are compared.
   const quickest = (what: keyof typeof times) => Math.min(...times[what].slice(1));
@@ -77,13 +76,25 @@ test('connecting to an ephemeral Temporal and ending it take about as long as wi
       return instance;
     });
     await timed(times['our stop'], () => temporal.stop());
-    const theirs = await timed(times.theirs, () => TestWorkflowEnvironment.createLocal({ server: { executable } }));
+    const theirs = await timed(times.theirs, createLocal);
     await timed(times['their teardown'], () => theirs.teardown());
   }
   const medians = Object.fromEntries(Object.entries(times).map(([what, all]) => [what, median(all.slice(1))]));
   t.diagnostic(`medians in ms: ${JSON.stringify(medians)}`);
   assert.ok(isQuick(), JSON.stringify(times));
 });
+
+/** A Temporal that loses one of the ports that it chooses itself is started again, as by startEphemeral(). */
+async function createLocal(): Promise<TestWorkflowEnvironment> {
+  const executable = { type: 'existing-path', path: command } as const;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await TestWorkflowEnvironment.createLocal({ server: { executable } });
+    } catch (error) {
+      if (attempt === 3) throw error;
+    }
+  }
+}
 
 async function timed<T>(times: number[], act: () => Promise<T>): Promise<T> {
   const begin = performance.now();

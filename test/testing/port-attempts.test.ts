@@ -38,8 +38,13 @@ test('a server that ends early on each port is tried on three ports, and the err
     tried.push(port);
     return { name: 'false', command: 'false', port, stateDir };
   };
-  await assert.rejects(startEphemeral(preset), { name: 'EarlyExitError', exitCode: 1 });
-  assert.deepEqual([tried.length, new Set(tried).size], [3, 3]);
+  // The system can give the same free port twice, but hardly in two starts.
+  for (let start = 1; start <= 2 && new Set(tried).size < 3; start += 1) {
+    tried.length = 0;
+    await assert.rejects(startEphemeral(preset), { name: 'EarlyExitError', exitCode: 1 });
+    assert.equal(tried.length, 3);
+  }
+  assert.equal(new Set(tried).size, 3);
 });
 
 test('on a given port a server is tried once, and the error has the whole trace', async (t) => {

@@ -14,7 +14,7 @@ import { MUST_HAPPEN_MS } from '../helpers/waiting.js';
 const ENDLESS_MS = 600_000;
 
 test('a run whose users are all killed leaves nothing for longer than lingerMs', async (t) => {
-  const [key, lingerMs] = [ownKey(), 2_000];
+  const [key, lingerMs] = [ownKey(), 4_000];
   const users = await startUsers(t, 3, { key, lingerMs });
   const { pid, port } = await users[0].join();
   await Promise.all(users.slice(1).map((user) => user.join()));
