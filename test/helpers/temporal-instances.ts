@@ -6,12 +6,15 @@ import type { SpawnOptions } from 'node:child_process';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Client, Connection } from '@temporalio/client';
-import { ProcessManager, type TemporalDevServerOptions, temporalDevServer } from '../../src/index.js';
+import { EarlyExitError, ProcessManager, type TemporalDevServerOptions, temporalDevServer } from '../../src/index.js';
 import type { Outcome } from '../fixtures/temporal-call.js';
 import { startFixture } from './programs.js';
 import { freePort, temporaryFolder } from './resources.js';
 import { temporalBinary } from './temporal.js';
 import { MUST_HAPPEN_MS } from './waiting.js';
+
+/** What Temporal says then. */
+export const LOST_PORT = /address already in use|assigning ephemeral port/;
 
 type Options = TemporalDevServerOptions & { port: number; stateDir: string };
 
@@ -29,6 +32,18 @@ export async function temporalOptions(
   const stateDir = join(temporaryFolder(test), 'state');
   options = { command: temporalBinary(), stateDir, port, uiPort: false, dbFilename: ':memory:', ...changes };
   return options;
+}
+
+/** Makes a start again when Temporal has lost one of the ports that it chooses itself before it could bind it. */
+export async function despiteLostPorts<T>(start: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await start();
+    } catch (error) {
+      const isLost = error instanceof EarlyExitError && LOST_PORT.test(error.message);
+      if (!isLost || attempt === 3) throw error;
+    }
+  }
 }
 
 /** The outcome of one call in a process of its own, which has ended when this resolves. */

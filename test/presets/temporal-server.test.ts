@@ -13,6 +13,7 @@ import { fixture } from '../helpers/paths.js';
 import { type Program, startProgram } from '../helpers/programs.js';
 import { freePort, rounds, temporaryFolder } from '../helpers/resources.js';
 import { temporalBinary } from '../helpers/temporal.js';
+import { LOST_PORT } from '../helpers/temporal-instances.js';
 import { eventually, MUST_HAPPEN_MS } from '../helpers/waiting.js';
 
 const SERVICE = 'temporal.api.workflowservice.v1.WorkflowService';
@@ -49,7 +50,7 @@ async function startTemporalUntil(
   if (outcome === 'up') return running;
   // Temporal chooses five more ports at random, and now and then one of them is taken before it binds it.
   const { stdout, stderr } = await program.exited;
-  assert.match(stdout + stderr, /address already in use|assigning ephemeral port/);
+  assert.match(stdout + stderr, LOST_PORT);
   return await startTemporalUntil(t, options, isUp);
 }
 
