@@ -1,6 +1,6 @@
 /**
  * `npm run build`: writes dist/, which has one file to import as an ES module and one as CommonJS, each with its source map and its
- * declarations. Does nothing when all of them are newer than what they are made from.
+ * declarations. Compiles nothing when all of them are newer than what they are made from, except with `-- --always`.
  */
 // @ts-check
 import { spawnSync } from 'node:child_process';
@@ -14,10 +14,17 @@ import './embed-watcher.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
 const TYPES = 'build/types/index.d.ts';
-const READ = ['package.json', 'package-lock.json', 'tsconfig.json', 'scripts/build.mjs', 'scripts/api-extractor.mjs'];
+const READ = [
+  'node_modules/.package-lock.json', // Each installation writes it.
+  'package.json',
+  'package-lock.json',
+  'tsconfig.json',
+  'scripts/build.mjs',
+  'scripts/api-extractor.mjs',
+];
 const WRITTEN = ['index.js', 'index.js.map', 'index.cjs', 'index.cjs.map', 'index.d.ts', 'index.d.cts'];
 
-if (!isUpToDate()) {
+if (process.argv.includes('--always') || !isUpToDate()) {
   await writeBundle('esm', 'index.js');
   // A CommonJS module knows its own place from __filename instead.
   await writeBundle('cjs', 'index.cjs', { 'import.meta.url': 'undefined' });

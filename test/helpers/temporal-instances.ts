@@ -13,7 +13,7 @@ import { freePort, temporaryFolder } from './resources.js';
 import { temporalBinary } from './temporal.js';
 import { MUST_HAPPEN_MS } from './waiting.js';
 
-/** What Temporal says then. */
+/** Temporal prints one of these when another process has taken a port before Temporal could bind it. */
 export const LOST_PORT = /address already in use|assigning ephemeral port/;
 
 type Options = TemporalDevServerOptions & { port: number; stateDir: string };
@@ -34,14 +34,15 @@ export async function temporalOptions(
   return options;
 }
 
-/** Makes a start again when Temporal has lost one of the ports that it chooses itself before it could bind it. */
-export async function despiteLostPorts<T>(start: () => Promise<T>): Promise<T> {
+/** Makes a start again when Temporal has lost one of the ports that it chooses itself; `port` is the one that it was given. */
+export async function despiteLostPorts<T>(port: number | undefined, start: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await start();
     } catch (error) {
-      const isLost = error instanceof EarlyExitError && LOST_PORT.test(error.message);
-      if (!isLost || attempt === 3) throw error;
+      if (!(error instanceof EarlyExitError) || attempt === 3) throw error;
+      const text = [error.message, ...error.logTail].join('\n');
+      if (!LOST_PORT.test(text) || text.includes(`:${port}:`)) throw error;
     }
   }
 }

@@ -160,7 +160,7 @@ describe('a lock that is held elsewhere', { concurrency: 4 }, () => {
     await manager.start();
     await manager.stop();
     const { lockFile } = manager.spec;
-    startProgram(t, 'flock', ['-n', lockFile, 'tail', '-f', '/dev/null']);
+    startProgram(t, 'flock', [lockFile, 'tail', '-f', '/dev/null']);
     const holders = await eventually('the stranger holds the lock', async () => {
       const pids = await lockHolders(lockFile);
       return pids.length === 2 ? pids : undefined;

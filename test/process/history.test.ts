@@ -215,10 +215,10 @@ test('files names all files but the lock file, so that a tool can delete them wh
 });
 
 test('status() reports a supervisor on standby after a clean exit, and one with respectStop from the start', async (t) => {
+  const supervision = new Supervision(t);
   const spec = await nodeSpec(t, { 'exit-on': 'SIGUSR1', 'exit-code': 0 });
   const manager = new ProcessManager(spec);
-  const supervisor = manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 });
-  t.after(() => supervisor.stop());
+  const supervisor = supervision.add(manager.supervise({ restartOn: 'failure', checkIntervalMs: 50 }));
   await eventually('the process runs', async () => await manager.isRunning());
   const { pid } = await manager.status();
   process.kill(Number(pid), 'SIGUSR1');
@@ -227,8 +227,7 @@ test('status() reports a supervisor on standby after a clean exit, and one with 
   await supervisor.stop();
 
   const quiet = new ProcessManager(sleepSpec(t));
-  const other = quiet.supervise({ respectStop: true });
-  t.after(() => other.stop());
+  const other = supervision.add(quiet.supervise({ respectStop: true }));
   await eventually('status() reports the supervisor', async () => (await quiet.status()).supervisor !== undefined);
   await other.stop();
 });

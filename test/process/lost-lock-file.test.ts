@@ -67,7 +67,7 @@ test('a stranger that locked the new lock file is not signalled, and a start mak
   const { manager, pid, spec } = await startRedis(t);
   killAfter(t, pid);
   unlinkSync(manager.spec.lockFile);
-  const stranger = startProgram(t, 'setsid', ['flock', '-n', manager.spec.lockFile, 'sleep', '300']);
+  const stranger = startProgram(t, 'setsid', ['flock', manager.spec.lockFile, 'sleep', '300']);
   const holders = await eventually('the stranger and its child hold the lock', async () => {
     const pids = await lockHolders(manager.spec.lockFile);
     return pids.length === 2 ? pids : undefined;

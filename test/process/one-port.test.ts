@@ -10,7 +10,7 @@ import { eventually } from '../helpers/waiting.js';
 
 const ROUNDS = rounds(50);
 
-// Their servers wait for the port, so both run together.
+// Their managers mostly wait for locks and ports, so both run together.
 describe('two managers of one port', { concurrency: true }, () => {
   test('one of two managers with different locks and the same port becomes ready, and the other fails with PortInUseError', async (t) => {
     const TMPDIR = temporaryFolder(t);

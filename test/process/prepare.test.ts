@@ -12,6 +12,7 @@ import { assertNothingLeft } from '../helpers/outside-view.js';
 import { startFixture } from '../helpers/programs.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { redisSpec, sleepSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
 import { stateAfter, talking } from '../helpers/talker.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
@@ -218,6 +219,7 @@ test('a starter that is killed in prepare leaves nothing: the next start prepare
 });
 
 test('a supervisor calls prepare at each restart, and no earlier result counts', async (t) => {
+  const supervision = new Supervision(t);
   const pids: number[] = [];
   const results: (SpawnChanges | undefined)[] = [{ env: { ROUND: '1' } }, undefined, { env: { ROUND: '3' } }];
   let calls = 0;
@@ -227,8 +229,7 @@ test('a supervisor calls prepare at each restart, and no earlier result counts',
   };
   const manager = new ProcessManager(sleepSpec(t, { prepare }));
   manager.on('ready', ({ pid }) => pids.push(pid));
-  const supervisor = manager.supervise();
-  t.after(() => supervisor.stop());
+  const supervisor = supervision.add(manager.supervise());
   for (const round of [1, 2, 3]) {
     const pid = await eventually(`the process of round ${round} is ready`, () => pids[round - 1]);
     assert.equal(calls, round);

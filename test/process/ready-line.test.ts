@@ -7,6 +7,7 @@ import { type Instance, ProcessManager, type ProcessSpec, type Status } from '..
 import { journalEntries } from '../helpers/journal.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { freePort } from '../helpers/resources.js';
+import { Supervision } from '../helpers/supervisor-process.js';
 import { fileGate, PORT_LINE, type Step, stateAfter, talkerSpec } from '../helpers/talker.js';
 import { eventually, STILL_MS } from '../helpers/waiting.js';
 
@@ -207,12 +208,12 @@ test('when a starter is killed before the ready line the next start finds the li
 });
 
 test('a server that a supervisor restarted is found at its new port', async (t) => {
+  const supervision = new Supervision(t);
   const spec = talkerSpec(t, [{ listen: 0 }, 'listening on port %PORT%\n'], { readyLine: PORT_LINE });
   const manager = new ProcessManager(spec);
   const instances: Instance[] = [];
   manager.on('ready', (instance) => instances.push(instance));
-  const supervisor = manager.supervise();
-  t.after(() => supervisor.stop());
+  const supervisor = supervision.add(manager.supervise());
   await eventually('the process is ready', () => instances.length === 1);
   process.kill(instances[0]?.pid ?? 0, 'SIGKILL');
   await eventually('the process is ready again', () => instances.length === 2);

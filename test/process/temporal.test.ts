@@ -27,7 +27,7 @@ test('a workflow can be started in every configured namespace as soon as start()
   const namespaces = ['default', 'orders', 'billing'];
   const options = await temporalOptions(t, { namespaces: namespaces.slice(1) });
   const manager = new ProcessManager(temporalDevServer(options));
-  const instance = await despiteLostPorts(() => manager.start());
+  const instance = await despiteLostPorts(manager.spec.port, () => manager.start());
   for (const namespace of namespaces) {
     const client = await connect(t, instance, namespace);
     const handle = await client.workflow.start('anything', { taskQueue: 'none', workflowId: `first-of-${namespace}` });
@@ -83,10 +83,10 @@ test('on a machine without Temporal CommandNotFoundError says how to install it'
 test('restart() starts a new process on the same database', async (t) => {
   const { options, dataDir } = await persistentTemporal(t);
   const manager = new ProcessManager(temporalDevServer(options));
-  const first = await despiteLostPorts(() => manager.start());
+  const first = await despiteLostPorts(manager.spec.port, () => manager.start());
   const before = await connect(t, first);
   await before.workflow.start('anything', { taskQueue: 'none', workflowId: 'lasting' });
-  const second = await despiteLostPorts(() => manager.restart());
+  const second = await despiteLostPorts(manager.spec.port, () => manager.restart());
   assert.notEqual(second.pid, first.pid);
   assert.equal(second.reused, false);
   const after = await connect(t, second);
@@ -97,11 +97,11 @@ test('restart() starts a new process on the same database', async (t) => {
 test('a workflow survives a kill -9 of Temporal', async (t) => {
   const { options } = await persistentTemporal(t);
   const manager = new ProcessManager(temporalDevServer(options));
-  const first = await despiteLostPorts(() => manager.start());
+  const first = await despiteLostPorts(manager.spec.port, () => manager.start());
   const before = await connect(t, first);
   await before.workflow.start('anything', { taskQueue: 'none', workflowId: 'survivor' });
   process.kill(first.pid, 'SIGKILL');
-  const second = await despiteLostPorts(() => manager.start());
+  const second = await despiteLostPorts(manager.spec.port, () => manager.start());
   const after = await connect(t, second);
   assert.equal((await after.workflow.getHandle('survivor').describe()).status.name, 'RUNNING');
 });

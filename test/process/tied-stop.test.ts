@@ -6,6 +6,7 @@ import { assertNothingLeft, logged } from '../helpers/outside-view.js';
 import { startRemoteManager } from '../helpers/remote-manager.js';
 import { rounds } from '../helpers/resources.js';
 import { nodeSpec, pythonSpec, redisSpec } from '../helpers/servers.js';
+import { Supervision } from '../helpers/supervisor-process.js';
 import { groupEnds, processesNaming, startOwner, watcherOf } from '../helpers/tied.js';
 import { eventually } from '../helpers/waiting.js';
 import { accepts, livingInGroup } from '../helpers/witness.js';
@@ -81,12 +82,13 @@ test('a server that is found running keeps its lifetime: detached for a tied man
 });
 
 test('a supervised tied process comes back with a new watcher after each crash, and a stop ends its whole group', async (t) => {
+  const supervision = new Supervision(t);
   const spec = await redisSpec(t, { lifetime: 'tied' });
   const manager = new ProcessManager(spec);
   const ready: number[] = [];
   manager.on('ready', ({ pid }) => ready.push(pid));
-  const supervisor = manager.supervise({ giveUpAfter: { restarts: 100 }, backoff: { initialMs: 10, maxMs: 10 } });
-  t.after(() => supervisor.stop());
+  const options = { giveUpAfter: { restarts: 100 }, backoff: { initialMs: 10, maxMs: 10 } };
+  const supervisor = supervision.add(manager.supervise(options));
   for (let round = 1; round <= rounds(10); round += 1) {
     const pid = await eventually('the next server is ready', () => ready[round - 1]);
     watcherOf(pid);

@@ -29,7 +29,7 @@ async function startLingering(t: TestContext, lingerMs: number) {
 async function come(path: string): Promise<number> {
   const fd = openSync(path, 'r+');
   // The watcher has LOCK_EX for a moment whenever it begins to linger: a user asks again, too.
-  await eventually('the newcomer is let in', () => tryFlock(fd, 'sh'));
+  await eventually('the newcomer is let in', () => tryFlock(fd, 'sh'), { withinMs: 750 });
   writeSync(fd, '\n', fstatSync(fd).size);
   return fd;
 }

@@ -84,7 +84,7 @@ test('connecting to an ephemeral Temporal and ending it take about as long as wi
   assert.ok(isQuick(), JSON.stringify(times));
 });
 
-/** A Temporal that loses one of the ports that it chooses itself is started again, as by startEphemeral(). */
+/** Starts again what did not start, mostly because Temporal has lost a port of its own, as startEphemeral() does. */
 async function createLocal(): Promise<TestWorkflowEnvironment> {
   const executable = { type: 'existing-path', path: command } as const;
   for (let attempt = 1; ; attempt += 1) {
