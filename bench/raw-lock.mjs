@@ -10,16 +10,15 @@ const { flockSync } = createRequire(import.meta.url)('fs-ext');
 
 const FLAGS = constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY;
 const BIG = { bigint: /** @type {const} */ (true) };
-const BIG_OR_NONE = { bigint: /** @type {const} */ (true), throwIfNoEntry: /** @type {const} */ (false) };
 
 /** acquireLock() and releaseLock(). @param {string} path */
 export function acquireAndRelease(path) {
   const fd = openSync(path, constants.O_RDWR | FLAGS, 0o600);
   if (!fstatSync(fd).isFile()) throw new Error(path);
   flockSync(fd, 'exnb');
-  const atPath = lstatSync(path, BIG_OR_NONE);
+  const atPath = lstatSync(path, BIG);
   const opened = fstatSync(fd, BIG);
-  if (atPath?.ino !== opened.ino || atPath.dev !== opened.dev) throw new Error(path);
+  if (atPath.ino !== opened.ino || atPath.dev !== opened.dev) throw new Error(path);
   flockSync(fd, 'un');
   closeSync(fd);
 }
