@@ -40,13 +40,16 @@ export function lockSetup(test: Pick<TestContext, 'after'>, mode: LockMode): Loc
 
 /**
  * Percent of one core that the process and its children, living or ended, use during `ms`, without the rounding error.
- * The same work costs more on a busy machine, but hardly each time: a use of `below` or more is measured twice more, and
- * the median counts.
  */
 export async function percentUsed(pid: number, ms: number, { below }: { below: number }): Promise<number> {
-  const first = await measure(pid, ms);
+  return await thriceUnless({ below }, () => measure(pid, ms));
+}
+
+/** The same work costs more on a busy machine, but hardly each time: from `below` on, the median of three measurements. */
+export async function thriceUnless({ below }: { below: number }, once: () => Promise<number>): Promise<number> {
+  const first = await once();
   if (first < below) return first;
-  const all = [first, await measure(pid, ms), await measure(pid, ms)].toSorted((one, other) => one - other);
+  const all = [first, await once(), await once()].toSorted((one, other) => one - other);
   return all[1] as number;
 }
 

@@ -6,7 +6,13 @@ import type { SpawnOptions } from 'node:child_process';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Client, Connection } from '@temporalio/client';
-import { EarlyExitError, ProcessManager, type TemporalDevServerOptions, temporalDevServer } from '../../src/index.js';
+import {
+  EarlyExitError,
+  type Instance,
+  ProcessManager,
+  type TemporalDevServerOptions,
+  temporalDevServer,
+} from '../../src/index.js';
 import type { Outcome } from '../fixtures/temporal-call.js';
 import { startFixture } from './programs.js';
 import { freePort, temporaryFolder } from './resources.js';
@@ -34,15 +40,18 @@ export async function temporalOptions(
   return options;
 }
 
-/** Makes a start again when Temporal has lost one of the ports that it chooses itself; `port` is the one that it was given. */
-export async function despiteLostPorts<T>(port: number | undefined, start: () => Promise<T>): Promise<T> {
+/** The call is made again when Temporal has lost one of the ports that it chooses itself, but not the one that it was given. */
+export async function startDespiteLostPorts(
+  manager: ProcessManager,
+  method: 'start' | 'restart' = 'start',
+): Promise<Instance> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await start();
+      return await manager[method]();
     } catch (error) {
       if (!(error instanceof EarlyExitError) || attempt === 3) throw error;
       const text = [error.message, ...error.logTail].join('\n');
-      if (!LOST_PORT.test(text) || text.includes(`:${port}:`)) throw error;
+      if (!LOST_PORT.test(text) || text.includes(`:${manager.spec.port}:`)) throw error;
     }
   }
 }

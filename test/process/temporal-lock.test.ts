@@ -13,7 +13,7 @@ import {
 } from '../../src/index.js';
 import { isPortOpen } from '../../src/system/ports.js';
 import { rounds } from '../helpers/resources.js';
-import { callElsewhere, connect, despiteLostPorts, temporalOptions } from '../helpers/temporal-instances.js';
+import { callElsewhere, connect, startDespiteLostPorts, temporalOptions } from '../helpers/temporal-instances.js';
 import { eventually } from '../helpers/waiting.js';
 
 async function temporalManager(t: TestContext) {
@@ -25,7 +25,7 @@ async function temporalManager(t: TestContext) {
 test('start() creates the lock file, and Temporal itself holds the lock', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
   assert.equal(existsSync(lockFile), false);
-  const { pid, reused } = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const { pid, reused } = await startDespiteLostPorts(manager);
   assert.equal(reused, false);
   assert.equal(statSync(lockFile).mode & 0o7777, 0o600);
   assert.equal(isLocked(lockFile), true);
@@ -34,7 +34,7 @@ test('start() creates the lock file, and Temporal itself holds the lock', async 
 
 test('a second instance is prevented, in this process and in another one', async (t) => {
   const { manager, options, lockFile } = await temporalManager(t);
-  const { pid } = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const { pid } = await startDespiteLostPorts(manager);
   assert.throws(() => acquireLock(lockFile), LockHeldError);
   const again = await new ProcessManager(temporalDevServer(options)).start();
   const { instance: elsewhere } = await callElsewhere(t, 'start', options);
@@ -45,7 +45,7 @@ test('a second instance is prevented, in this process and in another one', async
 
 test('stop() lets Temporal end by itself, and lock and port are free when it resolves', async (t) => {
   const { manager, lockFile, address } = await temporalManager(t);
-  const { pid } = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const { pid } = await startDespiteLostPorts(manager);
   const exits: unknown[] = [];
   manager.on('exit', (detail) => exits.push(detail));
   const begin = performance.now();
@@ -62,7 +62,7 @@ test('stop() lets Temporal end by itself, and lock and port are free when it res
 
 test('kill -9 of Temporal frees the lock, and status says stopped', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
-  const { pid } = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const { pid } = await startDespiteLostPorts(manager);
   const begin = performance.now();
   process.kill(pid, 'SIGKILL');
   await eventually('the lock is free', () => !isLocked(lockFile), { everyMs: 1 });
@@ -73,10 +73,10 @@ test('kill -9 of Temporal frees the lock, and status says stopped', async (t) =>
 
 test('start() in the same turn as the kill -9 starts a new Temporal that serves', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
-  const crashed = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const crashed = await startDespiteLostPorts(manager);
   process.kill(crashed.pid, 'SIGKILL');
   const begin = performance.now();
-  const fresh = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const fresh = await startDespiteLostPorts(manager);
   t.diagnostic(`ready ${(performance.now() - begin).toFixed(0)} ms after kill -9`);
   assert.notEqual(fresh.pid, crashed.pid);
   assert.equal(fresh.reused, false);
@@ -88,7 +88,7 @@ test('start() in the same turn as the kill -9 starts a new Temporal that serves'
 
 test('isLocked() takes less than a tenth of the time of a list of all processes', async (t) => {
   const { manager, lockFile } = await temporalManager(t);
-  await despiteLostPorts(manager.spec.port, () => manager.start());
+  await startDespiteLostPorts(manager);
   const isStillLocked = async () => assert.equal(isLocked(lockFile), true);
   const lockMs = await medianMs(200, isStillLocked);
   const statusMs = await medianMs(20, () => manager.status());
@@ -106,7 +106,7 @@ test('start and stop work again and again, each time with a new process and a fr
   const pids = new Set<number>();
   const count = rounds(10);
   for (let round = 1; round <= count; round += 1) {
-    const { pid, reused } = await despiteLostPorts(manager.spec.port, () => manager.start());
+    const { pid, reused } = await startDespiteLostPorts(manager);
     assert.equal(reused, false);
     assert.deepEqual(await lockHolders(lockFile), [pid]);
     pids.add(pid);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { CommandNotFoundError, isLocked, ProcessManager, temporalDevServer } from '../../src/index.js';
 import { freePort, killAfter, temporaryFolder } from '../helpers/resources.js';
 import { temporalBinary } from '../helpers/temporal.js';
-import { callElsewhere, connect, despiteLostPorts, temporalOptions } from '../helpers/temporal-instances.js';
+import { callElsewhere, connect, startDespiteLostPorts, temporalOptions } from '../helpers/temporal-instances.js';
 
 test('a Temporal outlives the process that started it, and a third process stops it', async (t) => {
   const options = await temporalOptions(t);
@@ -26,8 +26,7 @@ test('a Temporal outlives the process that started it, and a third process stops
 test('a workflow can be started in every configured namespace as soon as start() resolves', async (t) => {
   const namespaces = ['default', 'orders', 'billing'];
   const options = await temporalOptions(t, { namespaces: namespaces.slice(1) });
-  const manager = new ProcessManager(temporalDevServer(options));
-  const instance = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const instance = await startDespiteLostPorts(new ProcessManager(temporalDevServer(options)));
   for (const namespace of namespaces) {
     const client = await connect(t, instance, namespace);
     const handle = await client.workflow.start('anything', { taskQueue: 'none', workflowId: `first-of-${namespace}` });
@@ -83,10 +82,10 @@ test('on a machine without Temporal CommandNotFoundError says how to install it'
 test('restart() starts a new process on the same database', async (t) => {
   const { options, dataDir } = await persistentTemporal(t);
   const manager = new ProcessManager(temporalDevServer(options));
-  const first = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const first = await startDespiteLostPorts(manager);
   const before = await connect(t, first);
   await before.workflow.start('anything', { taskQueue: 'none', workflowId: 'lasting' });
-  const second = await despiteLostPorts(manager.spec.port, () => manager.restart());
+  const second = await startDespiteLostPorts(manager, 'restart');
   assert.notEqual(second.pid, first.pid);
   assert.equal(second.reused, false);
   const after = await connect(t, second);
@@ -97,11 +96,11 @@ test('restart() starts a new process on the same database', async (t) => {
 test('a workflow survives a kill -9 of Temporal', async (t) => {
   const { options } = await persistentTemporal(t);
   const manager = new ProcessManager(temporalDevServer(options));
-  const first = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const first = await startDespiteLostPorts(manager);
   const before = await connect(t, first);
   await before.workflow.start('anything', { taskQueue: 'none', workflowId: 'survivor' });
   process.kill(first.pid, 'SIGKILL');
-  const second = await despiteLostPorts(manager.spec.port, () => manager.start());
+  const second = await startDespiteLostPorts(manager);
   const after = await connect(t, second);
   assert.equal((await after.workflow.getHandle('survivor').describe()).status.name, 'RUNNING');
 });

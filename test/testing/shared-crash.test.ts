@@ -86,7 +86,8 @@ test('a crash of the server is in its log, which can be read until the last user
   assert.equal(await redisPid(one.port), one.pid);
   process.kill(one.pid, 'SIGABRT');
   await logged(logFile, /crashed by signal/);
-  await kill(one.pid); // The handler can block in the rest of its report, too.
+  killUnlessGone(one.pid); // The handler can block in the rest of its report, too.
+  await eventually('redis has ended', () => !isRunning(one.pid));
   const other = await startShared(redisPreset, { key });
   assert.notEqual(other.pid, one.pid);
   await one.leave();
@@ -120,6 +121,6 @@ test('stop() ends the server for all users, and a call of one of them starts it 
 
 /** Waits until the killed server is gone, because until then it may be taken for a running one. */
 async function kill(pid: number): Promise<void> {
-  killUnlessGone(pid);
+  process.kill(pid, 'SIGKILL');
   await eventually(`PID ${pid} has ended`, () => !isRunning(pid), { everyMs: 1 });
 }
