@@ -33,7 +33,7 @@ export async function measureCrashes({ rounds }) {
       await pm2App(ends),
       ...(await runitService(ends)),
     ];
-    const samples = await compare(contestants, { rounds: Math.min(rounds, 10) });
+    const samples = await compare(contestants, { rounds: Math.min(rounds, 25) });
     return [
       {
         what: 'crash → ready again, redis-server',

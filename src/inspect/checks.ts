@@ -11,18 +11,16 @@ import {
   Deadline,
   type LinkedSignal,
   linkSignals,
-  Pace,
   sleep,
   throwIfAborted,
   whenAborted,
 } from '../support/deadline.js';
 import { debugLog } from '../support/debug.js';
 import { errorText } from '../support/errors.js';
-import { newAbort } from '../support/globals.js';
 import { isPort } from '../support/options.js';
 import type { Status } from '../support/status-report.js';
 import { addressOf, isPortOpen } from '../system/ports.js';
-import { isAlive, type ProcessInfo, processTable } from '../system/process-table.js';
+import { onceGone, type ProcessInfo, processTable } from '../system/process-table.js';
 
 const log = debugLog('readiness');
 
@@ -118,22 +116,14 @@ export async function runChecks(
   info: ProcessInfo,
   { signal, ...options }: CheckOptions,
 ): Promise<CheckResult> {
-  const gone = newAbort();
-  const goneOrSignal = linkSignals(gone.signal, signal);
-  const over = newAbort();
+  const over = linkSignals(signal);
   // The process can be stopped during a check: the caller must not wait for an answer that never comes.
-  const watch = async () => {
-    const pace = new Pace({ firstMs: 50, maxMs: 500 });
-    do await pace.wait({ signal: over.signal });
-    while (isAlive(info));
-    gone.abort(new Error('the process is gone'));
-  };
-  watch().catch(() => undefined); // The checks are over, or looking the process up failed: they have time limits.
+  const endWatch = onceGone(info, () => over.abort(new Error('the process is gone')));
   try {
-    return await runBoth(spec, info, { ...options, signal: goneOrSignal.signal });
+    return await runBoth(spec, info, { ...options, signal: over.signal });
   } finally {
-    over.abort();
-    goneOrSignal.clear();
+    endWatch();
+    over.clear();
   }
 }
 
@@ -192,7 +182,8 @@ async function askHealth(
 /**
  * Finds a stranger that listens on the port in place of our process: a visible process outside the family that is older
  * than ours, or runs under a lock of its own. Finding none proves nothing: under `docker run -p` a proxy of Docker
- * listens, which is younger than the client that we spawned. `isOurs`: the family listens, or there is no port.
+ * listens, which is younger than the client that we spawned. `isOurs`: there is no port, or the family is seen to
+ * listen: false where the descriptors of our process cannot be read.
  */
 export function findListener(spec: CompleteSpec, ours: ProcessInfo): { isOurs: boolean; stranger?: ProcessInfo } {
   const { port } = readinessOf(spec);
@@ -210,7 +201,7 @@ export function findListener(spec: CompleteSpec, ours: ProcessInfo): { isOurs: b
 /** Asks again after PASSER_BY_MS: a process that has passed its checks while somebody else may have answered for it. */
 export async function isStillReady(spec: CompleteSpec, info: ProcessInfo, options: CheckOptions): Promise<boolean> {
   await sleep(PASSER_BY_MS, options.signal).catch(() => undefined); // An abort fails the check below.
-  return await isReady(spec, info, options);
+  return (await isReady(spec, info, options)) && findListener(spec, info).stranger === undefined;
 }
 
 /** Is it our process, and no other, that has just passed the checks? */

@@ -7,7 +7,7 @@
 import { instanceOf, readinessOf } from '../inspect/checks.js';
 import { heirsOfLock, leftBehind } from '../inspect/holder.js';
 import type { FileLock } from '../lock/held-lock.js';
-import { fingerprint } from '../state/drift.js';
+import { fileToSpawn, fingerprint } from '../state/drift.js';
 import { journalOf } from '../state/journal.js';
 import type { JournalState, Place } from '../state/journal-state.js';
 import { removePidFile, writeLockFilePid, writePidFile } from '../state/pid-file.js';
@@ -25,7 +25,6 @@ import { lockPort, refuseBusyPort, refusePredecessor } from './port-lock.js';
 import {
   appendSpawn,
   findCommand,
-  type Origin,
   PREPARE_GRACE_MS,
   prepareSpawn,
   type SpawnedProcess,
@@ -141,25 +140,26 @@ export async function launch(spec: CompleteSpec, lock: FileLock, options: StartO
     await refusePredecessor(spec, { signal, guard });
     guard();
     if (!lock.isIntact()) throw new ContendAgain();
-    // Not before that: a tool of an older scheme deletes our lock file first, and then writes a PID file of its own.
-    removePidFile(spec.pidFile);
-    const origin = fingerprint(spec, executable);
-    const spawned = await spawnProcess(prepared, executable, lock.fd);
+    const file = fileToSpawn(spec, executable);
+    const spawned = await spawnProcess(prepared, executable, lock.fd).catch((error: unknown) => {
+      removePidFile(spec.pidFile);
+      throw error;
+    });
     log('spawned %s: PID %d, %s', spec.name, spawned.process.pid, executable);
-    return await seeItThrough(spec, lock, spawned, { began, origin, deadline, guard, announce, signal });
+    return await seeItThrough(spec, lock, spawned, { began, file, deadline, guard, announce, signal });
   } finally {
     portLock?.handOver();
     giveBack(lock);
   }
 }
 
-type Launch = { began: number; origin: Origin; announce: Announce };
+type Launch = { began: number; file: ReturnType<typeof fileToSpawn>; announce: Announce };
 
 async function seeItThrough(
   spec: CompleteSpec,
   taken: FileLock,
   spawned: SpawnedProcess,
-  { began, origin, announce, ...waiting }: Launch & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
+  { began, file, announce, ...waiting }: Launch & Omit<WaitOptions, 'askLock' | 'onSuccessor'>,
 ): Promise<Instance> {
   let lock = taken;
   const guard = () => {
@@ -180,6 +180,7 @@ async function seeItThrough(
     current = info;
     rememberSpawned(spec.lockFile, info);
     // If the lock file was replaced, journal and PID file belong to the start that locked the new one.
+    const origin = fingerprint(spec, file);
     if (!lock.isIntact()) return;
     appendSpawn(spec, info, { ...origin, lifetime: spec.lifetime, log: spawned.output });
     writePidFile({ ...spec, command: spawned.command }, info);

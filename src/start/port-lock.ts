@@ -90,6 +90,7 @@ export async function refusePredecessor(
   spec: CompleteSpec,
   { signal, guard }: { signal: AbortSignal | undefined; guard: () => void },
 ): Promise<void> {
+  if (spec.predecessor === undefined) return;
   const over = newAbort();
   const linked = linkSignals(signal, over.signal);
   const watch = async (): Promise<never> => {

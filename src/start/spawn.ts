@@ -212,7 +212,7 @@ function commandNotFoundError(spec: CompleteSpec, candidates: readonly string[])
   return new CommandNotFoundError(message, { command });
 }
 
-export type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log' | 'lifetime'>;
+type Origin = Pick<SpawnLine, 'salt' | 'hashes' | 'executable' | 'log' | 'lifetime'>;
 
 /**
  * @param origin an adopted process gets the origin of the process before it

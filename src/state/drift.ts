@@ -26,15 +26,23 @@ const HASH_LENGTH = 16;
 type Hashes = Readonly<Record<string, unknown>>;
 type Compared = Pick<CompleteSpec, 'command' | 'args' | 'cwd' | 'env'>;
 
-/** Fields of the `spawn` line. To be made before the spawn: a file replaced in between then counts as another one. */
-export function fingerprint(spec: Compared, executable: string): Readonly<Record<string, unknown>> {
+type FileIdentity = Readonly<Record<string, string>>;
+
+/**
+ * To be called before the spawn: a file replaced in between then counts as another one. Undefined for a file that
+ * prepare() has chosen instead, which is not compared.
+ */
+export function fileToSpawn(spec: Compared & Pick<CompleteSpec, 'prepare'>, executable: string) {
+  const isOwn = spec.prepare === undefined || executables(spec).find(isExecutableFile) === executable;
+  return isOwn ? identityOf(executable) : undefined;
+}
+
+/** Fields of the `spawn` line. */
+export function fingerprint(spec: Compared, file: FileIdentity | undefined): Readonly<Record<string, unknown>> {
   const salt = builtIn('node:crypto').randomUUID();
   const byName = hashesOf(spec, salt, { isByName: true });
   const isShort = textOf(byName).length <= MAX_HASHES_LENGTH;
-  // A file that prepare() has chosen instead is not compared.
-  const isOwn = executables(spec).find(isExecutableFile) === executable;
-  const identity = isOwn ? identityOf(executable) : undefined;
-  return { salt, hashes: isShort ? byName : hashesOf(spec, salt), executable: identity };
+  return { salt, hashes: isShort ? byName : hashesOf(spec, salt), executable: file };
 }
 
 /** The fields in which the spec differs from what the process was spawned with; none if the journal does not say. */
@@ -73,7 +81,7 @@ function isReplaced(former: unknown, spec: Compared): boolean {
 }
 
 /** Numbers of 64 bits as text: JSON would round them. */
-function identityOf(path: string): Readonly<Record<string, string>> | undefined {
+function identityOf(path: string): FileIdentity | undefined {
   const found = statSync(path, { bigint: true, throwIfNoEntry: false });
   return found && { device: `${found.dev}`, inode: `${found.ino}`, size: `${found.size}`, time: `${found.mtimeNs}` };
 }

@@ -106,7 +106,7 @@ export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /** `clear` removes the listeners; call it when nobody waits for the signal any more. */
-export type LinkedSignal = { signal: AbortSignal; clear(): void };
+export type LinkedSignal = { signal: AbortSignal; abort(reason: unknown): void; clear(): void };
 
 /**
  * A signal that is aborted as soon as one of the sources is. AbortSignal.any() is no substitute: it refuses signals of
@@ -114,16 +114,16 @@ export type LinkedSignal = { signal: AbortSignal; clear(): void };
  */
 export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): LinkedSignal {
   const linked = newAbort();
-  const abort = () => {
+  const follow = () => {
     const aborted = sources.find((source) => source?.aborted);
     if (aborted !== undefined) linked.abort(aborted.reason);
   };
-  abort();
-  const forget = sources.map((source) => onAbort(source, abort));
+  follow();
+  const forget = sources.map((source) => onAbort(source, follow));
   const clear = () => {
     for (const each of forget) each();
   };
-  return { signal: linked.signal, clear };
+  return { signal: linked.signal, abort: (reason) => linked.abort(reason), clear };
 }
 
 /**
@@ -132,8 +132,7 @@ export function linkSignals(...sources: readonly (AbortSignal | undefined)[]): L
  */
 export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   const deadline = Deadline.after(ms);
-  const over = newAbort();
-  const linked = linkSignals(over.signal, signal);
+  const linked = linkSignals(signal);
   let timer: NodeJS.Timeout | undefined;
   let isCleared = false;
   // AbortSignal.timeout() would not keep the process alive while somebody waits for it.
@@ -142,7 +141,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
   };
   const look = () => {
     if (isCleared) return;
-    if (deadline.isOver) over.abort(new Error(`no answer within ${Math.ceil(ms)} ms`));
+    if (deadline.isOver) linked.abort(new Error(`no answer within ${Math.ceil(ms)} ms`));
     else wait();
   };
   const clear = () => {
@@ -151,7 +150,7 @@ export function abortAfter(ms: number, signal?: AbortSignal): LinkedSignal {
     linked.clear();
   };
   wait();
-  return { signal: linked.signal, clear };
+  return { ...linked, clear };
 }
 
 /** Rejects with the signal's reason, for a race with a promise that ignores the signal. */

@@ -7,6 +7,7 @@
 import {
   type BigIntStats,
   closeSync,
+  constants,
   lstatSync,
   openSync,
   readdirSync,
@@ -28,33 +29,30 @@ const buffer = Buffer.allocUnsafe(16 * 1024);
  */
 export function read(path: string): string | null | undefined {
   return look(() => {
-    let text = '';
-    for (const piece of pieces(path, buffer.length)) {
-      text += piece;
-      if (piece.length < buffer.length) break;
+    const fd = openSync(path, constants.O_RDONLY);
+    try {
+      for (let text = ''; ; ) {
+        const length = readSync(fd, buffer, 0, buffer.length, null);
+        text += buffer.toString('latin1', 0, length);
+        if (length < buffer.length) return text;
+      }
+    } finally {
+      closeSync(fd);
     }
-    return text;
   });
 }
 
 /** The lines, read as the consumer asks for them: the kernel does not produce what follows the last one taken. */
 export function* readLines(path: string, pieceBytes: number): Generator<string> {
   if (!statFile(path)) return;
-  let rest = '';
-  for (const piece of pieces(path, pieceBytes)) {
-    const lines = (rest + piece).split('\n');
-    rest = lines.pop() ?? '';
-    yield* lines;
-  }
-}
-
-function* pieces(path: string, bytes: number): Generator<string> {
-  const fd = openSync(path, 'r');
+  const fd = openSync(path, constants.O_RDONLY);
   try {
-    for (;;) {
-      const length = readSync(fd, buffer, 0, bytes, null);
+    for (let rest = ''; ; ) {
+      const length = readSync(fd, buffer, 0, pieceBytes, null);
       if (length === 0) return;
-      yield buffer.toString('latin1', 0, length);
+      const lines = (rest + buffer.toString('latin1', 0, length)).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines;
     }
   } finally {
     closeSync(fd);

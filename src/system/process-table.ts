@@ -7,6 +7,7 @@
 
 import { debugLog } from '../support/debug.js';
 import { errorText, systemError } from '../support/errors.js';
+import { clearTimeout, setTimeout } from '../support/globals.js';
 import { loadPackage } from '../support/load.js';
 import { forgetSpawned, isLivingChild, isUncollected, ownChildren, spawnedUnder } from './own-children.js';
 import type { ProcessInfo } from './process-table-linux.js';
@@ -83,6 +84,27 @@ export async function lookOften(info: ProcessInfo): Promise<ProcessInfo | undefi
 
 function ifLiving(found: ProcessInfo | undefined, startKey: string): ProcessInfo | undefined {
   return found !== undefined && !found.isZombie && found.startKey === startKey ? found : undefined;
+}
+
+/**
+ * Calls `act` when the process is seen to be gone, for a wait that must not outlast it. A short wait costs no look.
+ * @returns what ends the watch
+ */
+export function onceGone(info: Identity, act: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  const lookIn = (ms: number) => {
+    timer = setTimeout(() => {
+      try {
+        if (isAlive(info)) lookIn(Math.min(2 * ms, 500));
+        else act();
+      } catch (error) {
+        // No descriptor is left (EMFILE), for example: the wait has its own limit.
+        log('PID %d cannot be looked up: %s', info.pid, errorText(error));
+      }
+    }, ms);
+  };
+  lookIn(50);
+  return () => clearTimeout(timer);
 }
 
 let own: ProcessInfo | undefined;
