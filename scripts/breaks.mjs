@@ -400,8 +400,8 @@ export const breaks = [
     laws: [5],
     breaks: 'a supervisor does not start the process again after a crash',
     file: 'src/supervise/supervisor.ts',
-    pattern: /(counts as a crash\.\s+)if \(now\(\) >= (this\.#\w+)\) await this\.#start\(\)/,
-    replacement: '$1if ($2 < 0) await this.#start()',
+    pattern: /if \(now\(\) >= (this\.#\w+)\) await this\.#start\(\)/,
+    replacement: 'if ($1 < 0) await this.#start()',
     rows: { 'a supervised process runs': 0.05 },
   },
   {

@@ -22,9 +22,7 @@ import { type OpenLog, readLogTail, reasonLines } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { Deadline, linkSignals, Pace, poll } from '../support/deadline.js';
 import {
-  CrashLoopError,
   EarlyExitError,
-  errorText,
   howEnded,
   LockDroppedError,
   LockUnavailableError,
@@ -68,9 +66,8 @@ const DROPPED_MS = 100;
 /** How long the last check may take when the start time is over. */
 export const LAST_LOOK_MS = 250;
 
-/** How many lines of its log an error carries: of one start, and of a crash loop. */
+/** How many lines of its log an error carries. */
 const LOG_TAIL_LINES = 50;
-const CRASH_TAIL_LINES = 20;
 
 /** @throws EarlyExitError | StartTimeoutError | PortInUseError | LockDroppedError; as `guard`; the signal's reason */
 export async function waitUntilReady(
@@ -184,28 +181,6 @@ async function startTimeoutError(spec: CompleteSpec, output: OpenLog): Promise<S
   const message = `Cannot start ${name}: not ready within ${timeoutMs} ms, ${what}; it was ended. See "${logFile}"`;
   const logTail = readLogTail(logFile, LOG_TAIL_LINES, output);
   return new StartTimeoutError(message, { timeoutMs, status, logTail, cause });
-}
-
-export function crashLoopError(
-  spec: CompleteSpec,
-  why: string,
-  { restarts, lastError }: Pick<CrashLoopError, 'restarts' | 'lastError'>,
-): CrashLoopError {
-  const { name, logFile } = spec;
-  const last = lastError === undefined ? lastExit(spec) : `; the last start: ${errorText(lastError)}`;
-  const message = `Gave up on ${name}: ${why}, see "${logFile}"${last}`;
-  return new CrashLoopError(message, {
-    restarts,
-    lastError,
-    cause: lastError,
-    logTail: readLogTail(logFile, CRASH_TAIL_LINES),
-  });
-}
-
-function lastExit(spec: CompleteSpec): string {
-  const state = journalOf(spec).readIfReadable();
-  const exit = state.hasExited ? state.last('exit') : undefined;
-  return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
 }
 
 export function unhealthyError(spec: CompleteSpec, status: Status): UnhealthyError {

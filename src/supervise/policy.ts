@@ -4,9 +4,10 @@
  */
 import { journalOf, randomWord } from '../state/journal.js';
 import type { JournalEventName } from '../state/journal-state.js';
+import { readLogTail } from '../state/log-file.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { debugLog } from '../support/debug.js';
-import { errorText } from '../support/errors.js';
+import { CrashLoopError, errorText, howEnded } from '../support/errors.js';
 import { newAbort, now, random } from '../support/globals.js';
 import { check, checkNumber, checkRecord, isAbortSignal, optional, wrongOption } from '../support/options.js';
 import type { Status, SupervisorState } from '../support/status-report.js';
@@ -55,15 +56,6 @@ export interface Supervisor {
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
-
-/** Observing costs some 100 µs; a second supervisor must have taken over within a second. */
-export const POLL_MS = 100;
-
-/** A child of this process is observed less often: its end rings the alarm. */
-const CHILD_POLL_MS = 500;
-
-/** How long after the lock is free the parent of the process may take to write its `exit` line, if the parent lives. */
-export const EXIT_TOLD_MS = 500;
 
 export type SupervisorOptions = ReturnType<typeof completeSuperviseOptions>;
 
@@ -134,6 +126,30 @@ export function reasonToGiveUp(
   return count > restarts ? `it went down again after ${count - 1} restarts within ${withinMs} ms` : undefined;
 }
 
+const LOG_TAIL_LINES = 20;
+
+export function crashLoopError(
+  spec: CompleteSpec,
+  why: string,
+  { restarts, lastError }: Pick<CrashLoopError, 'restarts' | 'lastError'>,
+): CrashLoopError {
+  const { name, logFile } = spec;
+  const last = lastError === undefined ? lastExit(spec) : `; the last start: ${errorText(lastError)}`;
+  const message = `Gave up on ${name}: ${why}, see "${logFile}"${last}`;
+  return new CrashLoopError(message, {
+    restarts,
+    lastError,
+    cause: lastError,
+    logTail: readLogTail(logFile, LOG_TAIL_LINES),
+  });
+}
+
+function lastExit(spec: CompleteSpec): string {
+  const state = journalOf(spec).readIfReadable();
+  const exit = state.hasExited ? state.last('exit') : undefined;
+  return exit === undefined ? '' : `; the last one (PID ${exit.pid}) ended ${howEnded(exit.exitCode, exit.signal)}`;
+}
+
 const log = debugLog('supervisor');
 
 type CheckOptions = Pick<SupervisorOptions, 'checkIntervalMs' | 'unhealthyAfter'>;
@@ -164,12 +180,6 @@ export class HealthChecks {
 
   get isSick(): boolean {
     return this.#failed >= this.#options.unhealthyAfter;
-  }
-
-  /** @param isChild is it about a child of this process? */
-  untilNextLookMs({ isChild }: { isChild: boolean }): number {
-    if (!isChild || this.#running !== undefined) return POLL_MS;
-    return Math.min(CHILD_POLL_MS, Math.max(POLL_MS, this.#dueAt - now()));
   }
 
   /** Begins anew for another process, or for none: the first check is one interval from now. */

@@ -9,9 +9,8 @@ import { checkStatus } from '../inspect/status.js';
 import { isLocked } from '../lock/questions.js';
 import type { Announce } from '../start/launch.js';
 import { placeOfCall, start, startIfFree } from '../start/start.js';
-import { crashLoopError } from '../start/wait-until-ready.js';
 import { journalOf } from '../state/journal.js';
-import type { JournalState, Place, SpawnLine } from '../state/journal-state.js';
+import type { JournalState, Place } from '../state/journal-state.js';
 import type { CompleteSpec } from '../state/process-spec.js';
 import { endSick } from '../stop/stop.js';
 import { Alarm, onAbort } from '../support/deadline.js';
@@ -19,27 +18,30 @@ import { debugLog } from '../support/debug.js';
 import { CrashLoopError, errorText, StoppedError, UnhealthyError } from '../support/errors.js';
 import { newAbort, now } from '../support/globals.js';
 import type { Status } from '../support/status-report.js';
-import { isLivingChild, onEndOfChild } from '../system/own-children.js';
+import { isLivingChild } from '../system/own-children.js';
 import { processTable } from '../system/process-table.js';
 import {
   countedCrashes,
-  EXIT_TOLD_MS,
+  crashLoopError,
   HealthChecks,
   notesOf,
-  POLL_MS,
   reasonToGiveUp,
   restartDelayMs,
   type Supervisor,
   type SupervisorOptions,
 } from './policy.js';
 
+/** Observing costs up to a millisecond of an idle process; a second supervisor must have taken over within a second. */
+const POLL_MS = 125;
+
+/** How long after the lock is free the parent of the process may take to write its `exit` line, if the parent lives. */
+const EXIT_TOLD_MS = 500;
 const log = debugLog('supervisor');
 
 export class ProcessSupervisor implements Supervisor {
   state: Supervisor['state'] = 'restarting';
   restarts = 0;
   readonly done: Promise<void>;
-  readonly [Symbol.asyncDispose] = () => this.stop();
   readonly #spec: CompleteSpec;
   readonly #options: SupervisorOptions;
   readonly #announce: Announce;
@@ -55,8 +57,6 @@ export class ProcessSupervisor implements Supervisor {
   /** Does the restart that is due follow a crash? */
   #isAfterCrash = false;
   #lastError: unknown;
-  /** No longer listens to the end of the process that is watched. Undefined unless that is a child of this process. */
-  #forgetChild: (() => void) | undefined;
   /** When the process was last started or seen to run. Until then undefined: an earlier exit does not count here. */
   #seenAt: number | undefined;
 
@@ -78,9 +78,12 @@ export class ProcessSupervisor implements Supervisor {
     await this.done.catch(() => undefined);
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
   end(): void {
     this.#isEnding = true;
-    this.#forgetChild?.();
     this.#checks.reset();
     this.#alarm.ring();
   }
@@ -92,19 +95,18 @@ export class ProcessSupervisor implements Supervisor {
   }
 
   /** Called when a child of this process has ended. If its leftovers keep the lock, the check finds them. */
-  readonly onExit = (): void => {
+  onExit(): void {
     this.#checks.hurry();
     this.#alarm.ring();
-  };
+  }
 
   async #run(): Promise<void> {
     try {
       if (!this.#isEnding) await this.#begin();
       while (!this.#isEnding) {
         await this.#act();
-        const untilDueMs = Math.min(POLL_MS, Math.max(1, this.#dueAt - now()));
-        const watchMs = this.#checks.untilNextLookMs({ isChild: this.#forgetChild !== undefined });
-        if (!this.#isEnding) await this.#alarm.wait(this.state === 'restarting' ? untilDueMs : watchMs);
+        const untilDueMs = this.state === 'restarting' ? Math.max(1, this.#dueAt - now()) : POLL_MS;
+        if (!this.#isEnding) await this.#alarm.wait(Math.min(POLL_MS, untilDueMs));
       }
     } catch (error) {
       this.#notes.note('give-up', {}, error);
@@ -136,9 +138,10 @@ export class ProcessSupervisor implements Supervisor {
         state = journal.read();
       }
       const { spawned, isOfLastStart, isRestarting, hasExited } = state;
-      const livedMs = spawned && isOfLastStart ? processTable().age(spawned) : undefined;
+      const isTimed = isOfLastStart && this.#options.giveUpAfter.diedWithinMs > 0;
+      const livedMs = spawned && isTimed ? processTable().age(spawned) : undefined;
       const isOurChild = spawned !== undefined && isLivingChild(spawned) === true;
-      return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, spawned, isOurChild, livedMs };
+      return { isHeld, isWanted: this.#isWanted(state), isRestarting, hasExited, isOurChild, livedMs };
     } catch (error) {
       log('%s cannot be observed: %s', this.#spec.name, errorText(error));
       return undefined;
@@ -152,13 +155,8 @@ export class ProcessSupervisor implements Supervisor {
 
   async #act(): Promise<void> {
     const sight = this.#look();
-    if (sight?.isHeld === false && this.#forgetChild !== undefined) {
-      this.#forgetChild();
-      this.#forgetChild = undefined;
-      this.#seenAt = now(); // The last look can be as old as a child is left alone.
-    }
     if (sight?.isWanted === false) return this.#become('standby');
-    if (sight?.isHeld) return await this.#watch(sight.spawned);
+    if (sight?.isHeld) return await this.#watch();
     if (this.state !== 'restarting') {
       if (sight === undefined) return;
       const isJustGone = now() - (this.#seenAt ?? Number.NEGATIVE_INFINITY) < EXIT_TOLD_MS;
@@ -168,13 +166,11 @@ export class ProcessSupervisor implements Supervisor {
       this.#plan({ isCrash: !sight.isRestarting });
     }
     // If nothing can be observed, the start is made all the same: it fails, and counts as a crash.
-    if (now() >= this.#dueAt) await this.#start();
+    await this.#startWhenDue();
   }
 
-  async #watch(spawned: SpawnLine | undefined): Promise<void> {
+  async #watch(): Promise<void> {
     this.#seenAt = now();
-    // Another manager in this process can have spawned it.
-    this.#forgetChild = spawned && onEndOfChild(spawned, this.onExit);
     if (this.state !== 'watching') this.#become('watching');
     if (this.#checks.isSick) await this.#replace();
     else void this.#checks.runWhenDue();
@@ -195,7 +191,7 @@ export class ProcessSupervisor implements Supervisor {
     if (this.#isEnding) return await this.#start();
     if (this.#look()?.isWanted === false) return this.#become('standby'); // A stop() came meanwhile: that is no crash.
     this.#plan({ isCrash: true });
-    if (now() >= this.#dueAt) await this.#start();
+    await this.#startWhenDue();
   }
 
   #plan({ isCrash }: { isCrash: boolean }): void {
@@ -212,6 +208,10 @@ export class ProcessSupervisor implements Supervisor {
     this.#dueAt = now() + delayMs;
     if (isCrash) this.#notes.note('crash', { delayMs: Math.round(delayMs) }, this.#lastError);
     this.#announce('restarting', { attempt: Math.max(1, count), delayMs });
+  }
+
+  async #startWhenDue(): Promise<void> {
+    if (now() >= this.#dueAt) await this.#start();
   }
 
   /** @param isWhole also wait for a process that another start is at, or end one that is pending */

@@ -8,7 +8,7 @@ import type { ProcessInfo } from './process-table-linux.js';
 
 type Identity = Pick<ProcessInfo, 'pid' | 'startKey'>;
 
-type Child = { process: ChildProcess; ended: Promise<unknown>; acts: Set<() => void> };
+type Child = { process: ChildProcess; ended: Promise<unknown> };
 
 const children = new Map<string, Child>();
 
@@ -19,11 +19,7 @@ const MOST_CHILDREN = 50;
 export function rememberChild(info: Identity, child: ChildProcess, ended: Promise<unknown>): void {
   const [oldest] = children.keys();
   if (children.size >= MOST_CHILDREN && oldest !== undefined) children.delete(oldest);
-  const acts = new Set<() => void>();
-  children.set(keyOf(info), { process: child, ended, acts });
-  void ended.then(() => {
-    for (const act of acts) act();
-  });
+  children.set(keyOf(info), { process: child, ended });
 }
 
 /** Does this child live, as far as its events have told? Undefined for every process that is not remembered. */
@@ -35,19 +31,6 @@ export function isLivingChild(info: Identity): boolean | undefined {
 /** Resolves when the end of this child is reported. Undefined for every process that is not remembered. */
 export function endOfChild(info: Identity): Promise<unknown> | undefined {
   return children.get(keyOf(info))?.ended;
-}
-
-/**
- * Calls `act` when the end of this child is reported: once, however often it was passed.
- * @returns what withdraws it; undefined for every process that is not a living child
- */
-export function onEndOfChild(info: Identity, act: () => void): (() => void) | undefined {
-  if (isLivingChild(info) !== true) return undefined;
-  const acts = children.get(keyOf(info))?.acts;
-  acts?.add(act);
-  return () => {
-    acts?.delete(act);
-  };
 }
 
 export function ownChildren(): Child[] {

@@ -15,7 +15,7 @@ import { eventually } from '../helpers/waiting.js';
 /** How many times as long as a bare spawn in the same minute it may take from the kill until another server answers. */
 const TIMES_BARE_SPAWN = 10;
 
-/** A child of another process is checked every 100 ms, and here the kill comes right after a check. */
+/** A child of another process is looked at every 125 ms, and here the kill comes right after a check. */
 const SEEN_WITHIN_MS = 150;
 
 test('a server that is killed comes back each time, within ten times the duration of a bare spawn', async (t) => {
@@ -55,7 +55,7 @@ test('the end of our own child is noticed at once, also when start() or restart(
     if (round % 3 === 2) await manager.restart();
     times.push(await seenAfterMs(manager, spec.port));
   }
-  // Checks every 100 ms would take 50 ms on average.
+  // Looks every 125 ms would take 60 ms on average.
   assert.ok(median(times) < 25, `seen after ${times}`);
 });
 
