@@ -65,7 +65,7 @@ test('another process learns who supervises the process, and how often it was re
   const { pid } = supervisor.program;
   assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' });
   for (let restarts = 1; restarts <= 3; restarts += 1) {
-    process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
+    process.kill((await outside.status()).pid as number, 'SIGKILL');
     await eventually('status() reports the restart', async () => (await told()).restarts === restarts);
     await reaches(supervisor, 'watching');
     assert.deepEqual(await told(), { restarts, pid, state: 'watching' });
@@ -76,7 +76,7 @@ test('another process learns who supervises the process, and how often it was re
   await outside.start();
   await reaches(supervisor, 'watching');
   assert.deepEqual(await told(), { restarts: 0, pid, state: 'watching' });
-  process.kill((await outside.status()).pid ?? 0, 'SIGKILL');
+  process.kill((await outside.status()).pid as number, 'SIGKILL');
   await eventually('status() reports the restart', async () => (await told()).restarts === 1);
   const second = await supervision.here(new ProcessManager(spec));
   assert.deepEqual(

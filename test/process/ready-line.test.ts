@@ -215,7 +215,7 @@ test('a server that a supervisor restarted is found at its new port', async (t) 
   manager.on('ready', (instance) => instances.push(instance));
   const supervisor = supervision.add(manager.supervise());
   await eventually('the process is ready', () => instances.length === 1);
-  process.kill(instances[0]?.pid ?? 0, 'SIGKILL');
+  process.kill(instances[0]?.pid as number, 'SIGKILL');
   await eventually('the process is ready again', () => instances.length === 2);
   const [first, second] = instances;
   assert.notEqual(second?.address, first?.address);

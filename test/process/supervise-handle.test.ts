@@ -141,6 +141,7 @@ test('the first start is no restart, also with respectStop', async (t) => {
   const supervisor = await supervision.here(manager, { respectStop: true });
   assert.deepEqual([supervisor.restarts, (await manager.status()).restarts], [0, 0]);
   const { pid = 0 } = await manager.status();
+  assert.ok(pid > 1);
   process.kill(pid, 'SIGKILL');
   await eventually('the restart is counted', () => supervisor.restarts === 1);
   assert.equal((await manager.status()).restarts, 1);

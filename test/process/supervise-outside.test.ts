@@ -61,7 +61,7 @@ test("a restart() of the supervisor's own manager is no crash, and the superviso
   for (const _ of [1, 2, 3]) await manager.restart();
   await reaches(supervisor, 'watching');
   const { pid } = await manager.status();
-  process.kill(pid ?? 0, 'SIGKILL');
+  process.kill(pid as number, 'SIGKILL');
   await assert.rejects(supervisor.done, { name: 'CrashLoopError' });
 });
 

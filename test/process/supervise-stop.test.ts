@@ -147,7 +147,7 @@ test('when a supervisor is stopped while it replaces an unhealthy process the ne
   const options = { checkIntervalMs: 10, unhealthyAfter: 1, giveUpAfter: { restarts: 0 } };
   const supervisor = await supervision.here(manager, options);
   const { pid } = await manager.status();
-  process.kill(pid ?? 0, 'SIGSTOP');
+  process.kill(pid as number, 'SIGSTOP');
   await reaches(supervisor, 'restarting');
   await supervisor.stop();
   const { state, pid: next } = await manager.status();

@@ -113,6 +113,7 @@ test('a supervisor restarts an unreadable server that was killed', async (t) => 
   const { spec, behind } = await undumpable(t);
   const supervisor = await supervision.elsewhere(spec, {}, behind);
   const [pid = 0] = journalEntries(spec, 'spawn').map(({ pid }) => Number(pid));
+  assert.ok(pid > 1);
   assertUnreadable(behind, pid);
   process.kill(pid, 'SIGKILL');
   await eventually(

@@ -88,7 +88,8 @@ async function isOvertaken(server: Witness, spec: ProcessSpec, level: number): P
 
 /** A supervisor does not compare specs: it starts its own spec again after a crash, and not before. */
 async function bringsBack(server: Witness, former: ProcessManager): Promise<void> {
-  const [pid = 0] = server.alive();
+  const [pid] = server.alive();
+  assert.ok(pid !== undefined, 'no server is alive');
   process.kill(pid, 'SIGKILL');
   const isBack = async () => {
     const status = await former.status();
