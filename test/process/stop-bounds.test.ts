@@ -196,11 +196,12 @@ test('the time in which a stop waits for a locked journal counts towards its tim
     'the start is in the journal',
     () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0,
   );
+  // Before the starter is suspended: it may still have LOCK_SH on the journal, for an instant after its line.
+  const keeper = startLockAgent(t);
+  await keeper.acquire(journalFile(spec));
   // The suspended starter keeps the process's lock for as long as a stop may take.
   starter.kill('SIGSTOP');
   await reachesState(starter.program.pid, 'T');
-  const keeper = startLockAgent(t);
-  await keeper.acquire(journalFile(spec));
   const { outcome, ms } = await timed(manager.stop());
   assert.equal((outcome as Error).name, 'StopTimeoutError');
   assert.ok(ms < 5_500, `${ms} ms`);
