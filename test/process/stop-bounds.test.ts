@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { acquireLock, ProcessManager, type ProcessSpec } from '../../src/index.js';
+import { acquireLock, isLocked, ProcessManager, type ProcessSpec } from '../../src/index.js';
 import { isRunningProcess } from '../helpers/evidence.js';
 import { outcomeOf, timed } from '../helpers/gate.js';
 import { journalEntries, journalFile } from '../helpers/journal.js';
@@ -192,11 +192,11 @@ test('the time in which a stop waits for a locked journal counts towards its tim
   t.after(() => portLock.release());
   const starter = await startRemoteManager(t, spec);
   const started = outcomeOf(starter.start());
+  // The starter keeps the journal locked for an instant after its line.
   await eventually(
     'the start is in the journal',
-    () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0,
+    () => existsSync(journalFile(spec)) && journalEntries(spec, 'start').length > 0 && !isLocked(journalFile(spec)),
   );
-  // Before the starter is suspended: it may still have LOCK_SH on the journal, for an instant after its line.
   const keeper = startLockAgent(t);
   await keeper.acquire(journalFile(spec));
   // The suspended starter keeps the process's lock for as long as a stop may take.
