@@ -9,9 +9,9 @@ export const MUST_HAPPEN_MS = 15_000;
 
 /**
  * How long the test watches for something that must not happen. A short time can miss a defect, but never report one
- * that is not there.
+ * that is not there. A supervisor looks every 125 ms.
  */
-export const STILL_MS = 150;
+export const STILL_MS = 200;
 
 /** Polls until `look` returns a truthy value, and returns that. @throws after `withinMs`, naming `what` */
 export async function eventually<T>(

@@ -80,6 +80,7 @@ for (const kind of ['stay', 'ignore', 'session']) {
     const manager = new ProcessManager(spec);
     const supervisor = await supervision.here(manager, NEVER_GIVE_UP);
     const { pid = 0 } = await manager.status();
+    assert.ok(pid > 1);
     const child = await eventually('the child is up', () => {
       const logText = readFileSync(manager.spec.logFile, 'utf8');
       const found = /child (\d+)\n/.exec(logText)?.[1];

@@ -8,7 +8,7 @@ import { isLocked, ProcessManager } from '../../../src/index.js';
 import { journalOf } from '../../../src/state/journal.js';
 import { signalUnlessGone } from '../../helpers/evidence.js';
 import type { Random } from '../../helpers/random.js';
-import { eventually } from '../../helpers/waiting.js';
+import { eventually, STILL_MS } from '../../helpers/waiting.js';
 import { accepts, type Witness, witnessedServer } from '../../helpers/witness.js';
 import { assertNothingLeft } from '../aftermath.js';
 import type { Row } from '../attack.js';
@@ -18,9 +18,6 @@ const EVENTS_EACH = 8;
 
 /** The longest pause before the next event when the effect of the last one is not awaited. */
 const RASH_MS = 60;
-
-/** How long a stopped process is watched: a supervisor looks every 125 ms. */
-const STILL_MS = 200;
 
 const START_MS = 5_000;
 
@@ -82,12 +79,14 @@ class Episode {
   async assertAsWanted(): Promise<void> {
     const server = this.#server;
     if (!this.#isWanted) {
+      const started = server.pids().length;
       // A supervisor that did not run from its look at the journal until its start can have the lock for an instant after
       // the stop: it meets the stop, and gives the lock back.
       await eventually('the lock is free', () => !isLocked(this.#outside.spec.lockFile));
       await server.assertNothingThere();
       await delay(STILL_MS);
       await server.assertNothingThere();
+      assert.equal(server.pids().length, started, 'servers that were started');
       return;
     }
     const isUp = async () => this.#isUp(server.alive()) && (await accepts(server.spec.port));
