@@ -7,6 +7,7 @@ import {
   EarlyExitError,
   FlockProcessError,
   LockUnavailableError,
+  PortInUseError,
   ProcessManager,
   type ProcessSpec,
   temporalDevServer,
@@ -100,8 +101,9 @@ export async function raceOnce(
     const outcome = older as OlderOutcome | undefined;
     const named = (file: string) => Number.parseInt(readFileSync(join(folder, file), 'utf8'), 10);
     if (outcome !== undefined && 'server' in outcome) {
-      // Of two servers the one that comes second may have ended by itself, because the port is in use.
-      const isTwo = !(ours instanceof Error) || ours instanceof EarlyExitError;
+      // Of two servers the second one ends by itself, because the port is in use: our start sees its end, or the first
+      // one on the port.
+      const isTwo = [EarlyExitError, PortInUseError].some((kind) => ours instanceof kind) || !(ours instanceof Error);
       if (isTwo && outcome.madeInMs > MADE_IN_MS) {
         await manager.stop();
         server.forget();
