@@ -87,6 +87,11 @@ export async function raceOnce(
   const { manager, server, folder } = world;
   const program = await world.owner();
   let older: OlderOutcome | undefined;
+  let isSpawned = false;
+  const noteSpawn = () => {
+    isSpawned = true;
+  };
+  manager.once('spawned', noteSpawn);
   try {
     const startOlder = async () => {
       program.send('go');
@@ -103,7 +108,8 @@ export async function raceOnce(
     if (outcome !== undefined && 'server' in outcome) {
       // Of two servers the second one ends by itself, because the port is in use: our start sees its end, or the first
       // one on the port.
-      const isTwo = [EarlyExitError, PortInUseError].some((kind) => ours instanceof kind) || !(ours instanceof Error);
+      const isLater = ours instanceof EarlyExitError || ours instanceof PortInUseError;
+      const isTwo = isSpawned && (isLater || !(ours instanceof Error));
       if (isTwo && outcome.madeInMs > MADE_IN_MS) {
         await manager.stop();
         server.forget();
@@ -129,6 +135,7 @@ export async function raceOnce(
     server.assertNeverTwo();
     return outcome !== undefined && 'server' in outcome ? 'older' : 'ours';
   } finally {
+    manager.off('spawned', noteSpawn);
     program.kill();
     if (older !== undefined && 'server' in older) killUnlessGone(older.server);
     await program.exited;
